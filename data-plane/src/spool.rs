@@ -1,0 +1,223 @@
+//! The spool: a node's durable store of events, journals and unreported records.
+//!
+//! Whatever a method of [`Spool`] has answered `Ok` to (but for [`Spool::offer`]) survives `kill -9` and power loss
+//! (invariant I1). Every record, whether it makes an execution, journals one or tells of a delivery, has a number of one
+//! ascending sequence: the journal and the outbox of reports are one log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use signalbox_model::{
+    ids::{ExecutionName, WorkflowName},
+    record::{Accepted, Certificate, Delivery, Record, SequencedRecord, SubscriptionChange},
+};
+use tokio::sync::{Notify, watch};
+
+/// A node's durable store.
+pub trait Spool: Send + Sync + 'static {
+    /// Names this spool for its lifetime; sequences count within it.
+    fn incarnation(&self) -> &str;
+
+    /// Makes an event and its execution durable, unless a copy of it is already (invariant I2). In the same commit go
+    /// the certificate and the definition, when they are new here, and the delivery's record.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was accepted then.
+    fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>>;
+
+    /// Makes a subscription's handshake durable, with the delivery's record. A copy (same workflow, topic and token)
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was accepted then.
+    fn accept_handshake(
+        &self,
+        handshake: Handshake,
+        delivery: Delivery,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Unfinished handshakes that are due at `now`, at most `max`.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn due_handshakes(
+        &self,
+        now: Timestamp,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Handshake>, SpoolError>>;
+
+    /// Notes an attempt: `next_attempt_at` says when to try again, [`None`] that the handshake is over. Records `change`.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn update_handshake(
+        &self,
+        handshake: Handshake,
+        next_attempt_at: Option<Timestamp>,
+        change: SubscriptionChange,
+    ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Woken when a handshake was accepted.
+    fn handshake_accepted(&self) -> Arc<Notify>;
+
+    /// Makes records durable that belong to no execution.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Hands over a record whose loss in a crash or overload is acceptable (a refused delivery: the sender holds the
+    /// message). Never waits. False: the queue was full and the record is dropped.
+    fn offer(&self, record: Record) -> bool;
+
+    /// Unfinished executions that were not claimed since the spool was opened, oldest first, at most `max`: those that
+    /// a crash interrupted come with the facts that they had journalled.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>>;
+
+    /// Woken when there may be something to claim.
+    fn claimable(&self) -> Arc<Notify>;
+
+    /// Journals facts of a claimed execution, in order. `ended` says that the last one ends it.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the caller must not go on with the execution then.
+    fn journal(
+        &self,
+        execution: ExecutionName,
+        records: Vec<Record>,
+        ended: bool,
+    ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Records with a sequence greater than `after`, in order: at most `max_records`, and no more after `max_bytes`
+    /// (but at least one, if there is one).
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn unreported(
+        &self,
+        after: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>>;
+
+    /// The highest durable sequence; changes wake whoever reports.
+    fn head(&self) -> watch::Receiver<u64>;
+
+    /// Notes that the control plane has every record up to `sequence`, and frees what is no longer needed: a record goes
+    /// when it is reported and its execution has ended.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn trim(&self, sequence: u64) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Sizes, for readiness and metrics.
+    fn stats(&self) -> SpoolStats;
+}
+
+/// An event to accept.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// The event and the execution that it makes. The execution's name is the deduplication key.
+    pub accepted: Accepted,
+    /// SHA-256 or BLAKE3 over what identifies the content (of an Amazon SNS message: the signed string), so that the
+    /// same id with other content is told apart from a copy.
+    pub content_digest: [u8; 32],
+    /// Certificate that verified it.
+    pub certificate: Option<Certificate>,
+    /// Definition of the version that is to run: an encoded `signalbox.v1.WorkflowSpec`.
+    pub definition: Bytes,
+    /// Record of the delivery; for a duplicate, the spool records it with the verdict `Duplicate` instead. None for
+    /// manual runs.
+    pub delivery: Option<Delivery>,
+    /// W3C traceparent of the request.
+    pub traceparent: Option<String>,
+    /// Copies are recognised until then, at least.
+    pub deduplicate_until: Timestamp,
+}
+
+/// What became of an [`Accept`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is durable, and its execution will run.
+    New,
+    /// An earlier copy is durable.
+    Duplicate,
+    /// An earlier event with this id has other content. Nothing was written.
+    Conflict,
+}
+
+/// A SubscriptionConfirmation that is to be confirmed. Its `Debug` shows no token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// Workflow that is subscribed.
+    pub workflow: WorkflowName,
+    /// Topic, signed.
+    pub topic_arn: String,
+    /// Token, signed. A capability: never logged, never reported.
+    pub token: String,
+    /// URL of the signing certificate, which says whether the topic is served by a trusted origin.
+    pub signing_cert_url: String,
+    /// When the message was received.
+    pub received_at: Timestamp,
+    /// Attempts so far.
+    pub attempts: u32,
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handshake")
+            .field("workflow", &self.workflow)
+            .field("topic_arn", &self.topic_arn)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An execution to run or to go on with.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// What made it.
+    pub accepted: Accepted,
+    /// Definition that it runs: an encoded `signalbox.v1.WorkflowSpec`.
+    pub definition: Bytes,
+    /// W3C traceparent of the request that made it.
+    pub traceparent: Option<String>,
+    /// What it had journalled before a crash, in order; empty for a new one.
+    pub journal: Vec<Record>,
+}
+
+/// Sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolStats {
+    /// Executions that have not ended.
+    pub unfinished_executions: u64,
+    /// Records that the control plane does not have.
+    pub unreported_records: u64,
+    /// Size on disk.
+    pub used_bytes: u64,
+    /// Size beyond which [`Spool::accept`] refuses.
+    pub max_bytes: u64,
+}
+
+/// Why the spool did nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpoolError {
+    /// At its limit; reports and finished executions make room.
+    #[error("the spool is full")]
+    Full,
+    /// Too much is queued for the disk.
+    #[error("the spool is overloaded")]
+    Overloaded,
+    /// Shutting down.
+    #[error("the spool is closed")]
+    Closed,
+    /// The disk or the store failed; nothing further is accepted until a restart.
+    #[error("the spool failed: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,85 @@
+//! Configuration as a node sees it: keys and workflows, at a revision.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::{
+    ids::{ApiKeyName, WorkflowName},
+    workflow::Workflow,
+};
+
+/// Number of a state of the control plane's configuration. It only grows within one incarnation of the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// SHA-256 of an API key's value. Keys hold 256 random bits, so that a plain digest cannot be searched.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyDigest(pub [u8; 32]);
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(…)")
+    }
+}
+
+/// What a node knows of an API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// Its name.
+    pub name: ApiKeyName,
+    /// Digest of its value.
+    pub digest: KeyDigest,
+    /// Refuse it.
+    pub revoked: bool,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl KeyConfig {
+    /// Whether a caller may use it at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        !self.revoked && self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
+/// What a node knows of a workflow.
+#[derive(Clone, Debug)]
+pub struct WorkflowConfig {
+    /// Its name.
+    pub name: WorkflowName,
+    /// Whether it accepts events.
+    pub enabled: bool,
+    /// What new executions run.
+    pub published: Option<PublishedVersion>,
+    /// Topic bound by its first confirmed subscription, when the trigger lists none.
+    pub bound_topic: Option<String>,
+}
+
+/// The version that new executions run.
+#[derive(Clone, Debug)]
+pub struct PublishedVersion {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its definition.
+    pub workflow: Arc<Workflow>,
+    /// The definition as written (an encoded `signalbox.v1.WorkflowSpec`), for those who must keep it.
+    pub source: Bytes,
+}
+
+/// One resource of the configuration.
+#[derive(Clone, Debug)]
+pub enum Resource {
+    /// An API key.
+    Key(KeyConfig),
+    /// A workflow.
+    Workflow(WorkflowConfig),
+}

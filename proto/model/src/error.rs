@@ -1,0 +1,93 @@
+//! Errors of use cases, free of transport. They become a gRPC status once, at the edge (`signalbox-proto::convert`).
+
+use crate::violation::Violations;
+
+/// Why a use case gave nothing. Each variant is one `google.rpc.Code`; texts hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// INVALID_ARGUMENT with `google.rpc.BadRequest`.
+    #[error("the request is invalid: {0}")]
+    Invalid(Violations),
+    /// NOT_FOUND.
+    #[error("{resource} does not exist")]
+    NotFound {
+        /// Its name.
+        resource: String,
+    },
+    /// ALREADY_EXISTS.
+    #[error("{resource} exists already")]
+    AlreadyExists {
+        /// Its name.
+        resource: String,
+    },
+    /// FAILED_PRECONDITION with `google.rpc.PreconditionFailure`.
+    #[error("{message}")]
+    Precondition {
+        /// Resource that is not in the state needed.
+        subject: String,
+        /// Stable upper-snake-case reason.
+        reason: &'static str,
+        /// The same for people.
+        message: String,
+    },
+    /// ABORTED: the etag is not the current one (AIP-154).
+    #[error("{resource} has changed since it was read: its etag is another")]
+    Stale {
+        /// Its name.
+        resource: String,
+    },
+    /// UNAUTHENTICATED with `google.rpc.ErrorInfo`.
+    #[error("{message}")]
+    Unauthenticated {
+        /// Stable upper-snake-case reason, such as `TOKEN_EXPIRED`.
+        reason: &'static str,
+        /// The same for people.
+        message: String,
+    },
+    /// PERMISSION_DENIED with `google.rpc.ErrorInfo`.
+    #[error("{message}")]
+    Denied {
+        /// Stable upper-snake-case reason.
+        reason: &'static str,
+        /// The same for people.
+        message: String,
+    },
+    /// RESOURCE_EXHAUSTED.
+    #[error("{message}")]
+    Exhausted {
+        /// Which limit.
+        message: String,
+    },
+    /// UNAVAILABLE: trying again may help.
+    #[error("{message}")]
+    Unavailable {
+        /// What is away.
+        message: String,
+    },
+    /// INTERNAL. The message is for callers; the cause was logged where it happened.
+    #[error("{message}")]
+    Internal {
+        /// What failed.
+        message: String,
+    },
+}
+
+impl Error {
+    /// One problem of the request.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(Violations::one(field, description))
+    }
+
+    /// `resource` does not exist.
+    pub fn not_found(resource: impl ToString) -> Self {
+        Self::NotFound {
+            resource: resource.to_string(),
+        }
+    }
+}
+
+impl From<Violations> for Error {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations)
+    }
+}

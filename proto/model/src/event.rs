@@ -1,0 +1,110 @@
+//! Events: accepted inbound messages with their provenance.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::ApiKeyName;
+
+/// What starts an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TriggerKind {
+    /// An Amazon SNS Notification.
+    AmazonSns,
+    /// A JSON document posted to the webhook.
+    Webhook,
+    /// A call of RunWorkflow.
+    Manual,
+}
+
+/// One accepted inbound message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// What it came by.
+    pub trigger: TriggerKind,
+    /// Key that the caller presented; none for manual runs.
+    pub api_key: Option<ApiKeyName>,
+    /// What expressions see.
+    pub scope: EventScope,
+    /// Body as received, but for the blanked UnsubscribeURL of an Amazon SNS message.
+    #[serde(with = "base64_bytes")]
+    pub body: Bytes,
+    /// Content-Type as received.
+    pub content_type: Option<String>,
+    /// Address of the sender.
+    pub source_address: Option<String>,
+    /// Proof of origin; none for an unsigned message.
+    pub signature: Option<SignatureProof>,
+    /// When it was received.
+    pub received_at: Timestamp,
+}
+
+/// The `event` of expressions. [`EventScope::to_value`] adds `json`: the message, parsed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventScope {
+    /// The message as text.
+    pub message: String,
+    /// Subject of an Amazon SNS message.
+    pub subject: Option<String>,
+    /// Message attributes by name, each as the JSON value that its type says. Amazon SNS does not sign them.
+    pub attributes: BTreeMap<String, Value>,
+    /// Topic of an Amazon SNS message.
+    pub topic_arn: Option<String>,
+    /// Id of the message.
+    pub message_id: String,
+    /// When it was published (by its signed Timestamp), posted or run: RFC 3339.
+    pub timestamp: String,
+}
+
+impl EventScope {
+    /// The value of `event` in expressions: these fields and `json`, which is the message parsed as JSON, or null when
+    /// it is none.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let json: Value = serde_json::from_str(&self.message).unwrap_or(Value::Null);
+        serde_json::json!({
+            "message": self.message,
+            "json": json,
+            "subject": self.subject,
+            "attributes": self.attributes,
+            "topicArn": self.topic_arn,
+            "messageId": self.message_id,
+            "timestamp": self.timestamp,
+        })
+    }
+}
+
+/// What proves, later and offline, that a message came from its topic (invariant I10). The certificate itself is kept
+/// once, by its digest: [`crate::record::Certificate`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignatureProof {
+    /// SignatureVersion, 1 or 2.
+    pub version: u8,
+    /// Where the certificate came from.
+    pub signing_cert_url: String,
+    /// SHA-256 of the certificate (DER), lower-case hex.
+    pub certificate_sha256: String,
+}
+
+mod base64_bytes {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use bytes::Bytes;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        STANDARD
+            .decode(text.as_bytes())
+            .map(Bytes::from)
+            .map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,179 @@
+//! Executions as facts: what a node journals before anything depends on it, and reports.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::StepId;
+
+/// Where an execution stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ExecutionState {
+    /// Durable, not started.
+    Queued,
+    /// A step is running.
+    Running,
+    /// Waiting for a time.
+    Waiting,
+    /// Ended as intended.
+    Succeeded,
+    /// Ended by an error.
+    Failed,
+    /// Ended by an operator.
+    Cancelled,
+    /// Ended by its timeout.
+    TimedOut,
+}
+
+impl ExecutionState {
+    /// Whether nothing can follow.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Queued | Self::Running | Self::Waiting => false,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut => true,
+        }
+    }
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StepState {
+    /// An attempt is running.
+    Running,
+    /// The next attempt waits for its time.
+    Waiting,
+    /// Ended as intended.
+    Succeeded,
+    /// Ended by an error.
+    Failed,
+    /// Not run: its `if` was false.
+    Skipped,
+}
+
+/// Why an execution, a step or an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Failure {
+    /// Stable code, upper snake case.
+    pub code: String,
+    /// What went wrong, for people. Holds no secret.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// One step forward of an execution. An execution is the fold of its facts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fact {
+    /// The execution started.
+    Started,
+    /// A step started.
+    StepStarted {
+        /// Which.
+        step: StepId,
+        /// Its kind, as the definition names it.
+        kind: String,
+        /// What it was given.
+        input: JsonText,
+    },
+    /// An attempt started.
+    AttemptStarted {
+        /// Of which step.
+        step: StepId,
+        /// From 1.
+        number: u32,
+        /// True when a crash interrupted this very attempt and it runs again.
+        repeated: bool,
+    },
+    /// An attempt failed and another is due.
+    AttemptFailed {
+        /// Of which step.
+        step: StepId,
+        /// From 1.
+        number: u32,
+        /// Why.
+        error: Failure,
+        /// When the next is due.
+        retry_at: Timestamp,
+    },
+    /// A step ended, and with it its last attempt, if it had one.
+    StepFinished {
+        /// Which.
+        step: StepId,
+        /// Succeeded, Failed or Skipped.
+        state: StepState,
+        /// What it gave.
+        output: Option<JsonText>,
+        /// Why it failed.
+        error: Option<Failure>,
+    },
+    /// The execution ended.
+    Finished {
+        /// A terminal state.
+        state: ExecutionState,
+        /// Its output.
+        output: Option<JsonText>,
+        /// Why it failed.
+        error: Option<Failure>,
+    },
+}
+
+/// Text that is known to be one JSON value. Kept as text, so that numbers beyond a double keep their digits.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JsonText(Arc<str>);
+
+impl JsonText {
+    /// The text of `value`.
+    #[must_use]
+    pub fn from_value(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        // The text was one JSON value when this was made; depth beyond serde_json's own limit reads as null.
+        serde_json::from_str(&self.0).unwrap_or(Value::Null)
+    }
+}
+
+impl TryFrom<String> for JsonText {
+    type Error = serde_json::Error;
+    fn try_from(text: String) -> Result<Self, serde_json::Error> {
+        serde_json::from_str::<serde::de::IgnoredAny>(&text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl From<JsonText> for String {
+    fn from(text: JsonText) -> String {
+        text.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Debug for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

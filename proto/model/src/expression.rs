@@ -1,0 +1,25 @@
+//! Expressions (CEL, <https://github.com/google/cel-spec>) and the templates that hold them.
+//!
+//! Both are parsed once, when a definition is; what parsed can be evaluated against a [`Scope`]. Evaluation is pure and
+//! bounded: the length and depth of the text, the nesting of comprehensions and the size of results have limits
+//! ([`crate::limits`]).
+
+mod cel;
+mod scope;
+mod template;
+
+pub use self::cel::{EvaluationError, Expression, ExpressionError};
+pub use scope::{Scope, StepResult};
+pub use template::{JsonTemplate, Template, TemplateError};
+
+/// What an expression reads that a definition must provide.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// `steps.<id>`.
+    Step(String),
+    /// `vars.<name>`.
+    Var(String),
+}
+
+#[cfg(test)]
+mod tests;

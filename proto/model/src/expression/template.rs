@@ -1,0 +1,247 @@
+//! Strings and JSON in which `${{ expression }}` is replaced.
+
+use serde_json::Value;
+
+use super::{EvaluationError, Expression, ExpressionError, Reference, Scope, cel::json_size_exceeds};
+use crate::limits;
+
+const OPEN: &str = "${{";
+const CLOSE: &str = "}}";
+
+/// A string in which `${{ expression }}` is replaced. `$${{` stands for a literal `${{`.
+#[derive(Clone, Debug)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Expression(Expression),
+}
+
+/// Why a text is no [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// Longer than [`limits::EXPRESSION_MAX_BYTES`].
+    #[error("has {0} bytes; at most {max} are allowed", max = limits::EXPRESSION_MAX_BYTES)]
+    TooLong(usize),
+    /// An opening without its close.
+    #[error("has \"${{{{\" without \"}}}}\" after it")]
+    Unclosed,
+    /// What stands between is no expression.
+    #[error("${{{{ {source_text} }}}} {error}")]
+    Expression {
+        /// The text between.
+        source_text: String,
+        /// Why.
+        error: ExpressionError,
+    },
+}
+
+impl Template {
+    /// Parses `text`.
+    ///
+    /// # Errors
+    /// [`TemplateError`].
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        if text.len() > limits::EXPRESSION_MAX_BYTES {
+            return Err(TemplateError::TooLong(text.len()));
+        }
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find(OPEN) {
+            if rest[..start].ends_with('$') {
+                literal.push_str(&rest[..start - 1]);
+                literal.push_str(OPEN);
+                rest = &rest[start + OPEN.len()..];
+                continue;
+            }
+            literal.push_str(&rest[..start]);
+            let (expression, after) = close(&rest[start + OPEN.len()..])?;
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Expression(expression));
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self { parts })
+    }
+
+    /// The text, when it holds no expression.
+    #[must_use]
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What its expressions read.
+    pub fn references(&self) -> Vec<Reference> {
+        self.parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text(_) => None,
+                Part::Expression(expression) => Some(expression.references()),
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// Its value: that of the expression when it is one expression and nothing else, text otherwise.
+    ///
+    /// # Errors
+    /// [`EvaluationError`].
+    pub fn render(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        match self.parts.as_slice() {
+            [Part::Expression(expression)] => expression.evaluate(scope),
+            _ => self.render_text(scope).map(Value::String),
+        }
+    }
+
+    /// Its value as text: strings as they are, null as nothing, other values as JSON.
+    ///
+    /// # Errors
+    /// [`EvaluationError`].
+    pub fn render_text(&self, scope: &Scope) -> Result<String, EvaluationError> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(literal) => text.push_str(literal),
+                Part::Expression(expression) => {
+                    match expression.evaluate(scope)? {
+                        Value::Null => {}
+                        Value::String(value) => text.push_str(&value),
+                        value => text.push_str(&value.to_string()),
+                    }
+                    if text.len() > limits::VALUE_MAX_BYTES {
+                        return Err(EvaluationError::TooLarge {
+                            expression: expression.source().to_owned(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// The expression up to the first `}}` that makes it parse (CEL maps may end in `}}` too), and what follows.
+fn close(text: &str) -> Result<(Expression, &str), TemplateError> {
+    let mut first_error = None;
+    for (end, _) in text.match_indices(CLOSE) {
+        let source = text[..end].trim();
+        match Expression::parse(source) {
+            Ok(expression) => return Ok((expression, &text[end + CLOSE.len()..])),
+            Err(error) => {
+                first_error.get_or_insert(TemplateError::Expression {
+                    source_text: source.chars().take(120).collect(),
+                    error,
+                });
+            }
+        }
+    }
+    Err(first_error.unwrap_or(TemplateError::Unclosed))
+}
+
+/// JSON in which each string is a template.
+#[derive(Clone, Debug)]
+pub struct JsonTemplate(Node);
+
+#[derive(Clone, Debug)]
+enum Node {
+    Plain(Value),
+    Text(Template),
+    List(Vec<Node>),
+    Fields(Vec<(String, Node)>),
+}
+
+impl JsonTemplate {
+    /// Parses the strings of `value`.
+    ///
+    /// # Errors
+    /// The path of the first wrong string within the value, such as `.a[0]`, and why.
+    pub fn parse(value: &Value) -> Result<Self, (String, TemplateError)> {
+        parse_node(value, "").map(Self)
+    }
+
+    /// What its expressions read.
+    #[must_use]
+    pub fn references(&self) -> Vec<Reference> {
+        fn gather(node: &Node, into: &mut Vec<Reference>) {
+            match node {
+                Node::Plain(_) => {}
+                Node::Text(template) => into.extend(template.references()),
+                Node::List(nodes) => nodes.iter().for_each(|node| gather(node, into)),
+                Node::Fields(fields) => fields.iter().for_each(|(_, node)| gather(node, into)),
+            }
+        }
+        let mut all = Vec::new();
+        gather(&self.0, &mut all);
+        all
+    }
+
+    /// Its value.
+    ///
+    /// # Errors
+    /// [`EvaluationError`].
+    pub fn render(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        let value = render_node(&self.0, scope)?;
+        if json_size_exceeds(&value, limits::VALUE_MAX_BYTES) {
+            return Err(EvaluationError::TooLarge {
+                expression: "template".to_owned(),
+            });
+        }
+        Ok(value)
+    }
+}
+
+fn parse_node(value: &Value, path: &str) -> Result<Node, (String, TemplateError)> {
+    Ok(match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => Node::Plain(value.clone()),
+        Value::String(text) => {
+            Node::Text(Template::parse(text).map_err(|error| (path.to_owned(), error))?)
+        }
+        Value::Array(values) => Node::List(
+            values
+                .iter()
+                .enumerate()
+                .map(|(index, value)| parse_node(value, &format!("{path}[{index}]")))
+                .collect::<Result<_, _>>()?,
+        ),
+        Value::Object(fields) => Node::Fields(
+            fields
+                .iter()
+                .map(|(name, value)| {
+                    Ok((name.clone(), parse_node(value, &format!("{path}.{name}"))?))
+                })
+                .collect::<Result<_, _>>()?,
+        ),
+    })
+}
+
+fn render_node(node: &Node, scope: &Scope) -> Result<Value, EvaluationError> {
+    Ok(match node {
+        Node::Plain(value) => value.clone(),
+        Node::Text(template) => template.render(scope)?,
+        Node::List(nodes) => Value::Array(
+            nodes
+                .iter()
+                .map(|node| render_node(node, scope))
+                .collect::<Result<_, _>>()?,
+        ),
+        Node::Fields(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, node)| Ok((name.clone(), render_node(node, scope)?)))
+                .collect::<Result<_, _>>()?,
+        ),
+    })
+}

@@ -1,0 +1,61 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+
+#[test]
+fn names_round_trip() {
+    for text in [
+        "projects/default/workflows/stop-instance",
+        "projects/a/workflows/b1",
+    ] {
+        assert_eq!(text.parse::<WorkflowName>().unwrap().to_string(), text);
+    }
+    let version: WorkflowVersionName = "projects/a/workflows/b/versions/3".parse().unwrap();
+    assert_eq!(version.version, 3);
+}
+
+#[test]
+fn other_texts_are_refused() {
+    for text in [
+        "",
+        "projects/default/workflows/",
+        "projects/default/workflows/Upper",
+        "projects/default/workflows/-x",
+        "projects/default/workflows/x-",
+        "projects/default/workflows/a/b",
+        "projects//workflows/a",
+        "/projects/default/workflows/a",
+        "projects/default/apiKeys/a",
+    ] {
+        assert!(text.parse::<WorkflowName>().is_err(), "{text}");
+    }
+    assert!("a".repeat(64).parse::<WorkflowId>().is_err());
+}
+
+#[test]
+fn key_references_stay_in_the_project() {
+    let project = ProjectId::default_project();
+    let expected = "projects/default/apiKeys/pager";
+    for reference in ["pager", expected] {
+        let name = ApiKeyName::from_reference(reference, &project).unwrap();
+        assert_eq!(name.to_string(), expected);
+    }
+    assert!(ApiKeyName::from_reference("projects/other/apiKeys/pager", &project).is_err());
+}
+
+#[test]
+fn derived_ids_depend_on_every_part_and_on_nothing_else() {
+    let a: WorkflowName = "projects/p/workflows/a".parse().unwrap();
+    let b: WorkflowName = "projects/p/workflows/b".parse().unwrap();
+    let id = ExecutionId::derive(&a, "arn:t", "m", None);
+    assert_eq!(id, ExecutionId::derive(&a, "arn:t", "m", None));
+    assert!(id.as_str().parse::<ExecutionId>().is_ok());
+    for other in [
+        ExecutionId::derive(&b, "arn:t", "m", None),
+        ExecutionId::derive(&a, "arn:", "tm", None),
+        ExecutionId::derive(&a, "arn:t", "n", None),
+        ExecutionId::derive(&a, "arn:t", "m", Some("1")),
+    ] {
+        assert_ne!(id, other);
+    }
+}

@@ -1,0 +1,17 @@
+//! What Signalbox's wire means. No transport and no storage: this crate knows neither tonic nor prost, neither SeaORM
+//! nor hyper.
+//!
+//! A [`workflow::Workflow`] can only be made through [`workflow::Workflow::new`]; the control plane (on write), the
+//! command line (offline) and the data plane (before applying) all go through it, so that they cannot disagree on what
+//! is valid.
+
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod execution;
+pub mod expression;
+pub mod ids;
+pub mod limits;
+pub mod record;
+pub mod violation;
+pub mod workflow;

@@ -1,0 +1,49 @@
+//! The limits of definitions and of what executions may hold (invariant I9). Units stand last in the names.
+
+use std::time::Duration;
+
+/// Steps of one workflow, nested ones included.
+pub const STEPS_MAX: usize = 200;
+/// Depth to which conditions may nest.
+pub const STEP_DEPTH_MAX: usize = 8;
+/// Rules of one condition.
+pub const CONDITION_RULES_MAX: usize = 50;
+/// Constants of one workflow.
+pub const VARS_MAX: usize = 100;
+/// Length of one CEL expression or template, in bytes.
+pub const EXPRESSION_MAX_BYTES: usize = 16 * 1024;
+/// Depth to which CEL comprehensions (`map`, `filter`, `all`, …) may nest: the cost of an evaluation is bounded by the
+/// size of its input to this power.
+pub const COMPREHENSION_DEPTH_MAX: usize = 2;
+/// Depth of a CEL expression's syntax tree.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;
+/// Size of the JSON text of one evaluated value, in bytes.
+pub const VALUE_MAX_BYTES: usize = 1024 * 1024;
+/// Depth of one JSON value that comes in.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Size of a whole definition as JSON text, in bytes.
+pub const DEFINITION_MAX_BYTES: usize = 512 * 1024;
+/// API keys or topics that one trigger may name.
+pub const TRIGGER_NAMES_MAX: usize = 100;
+/// Attempts of one step.
+pub const ATTEMPTS_MAX: u32 = 20;
+/// Time that a step's attempt may take unless it says so.
+pub const STEP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest time that a step's attempt may take.
+pub const STEP_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Time that an execution may take unless the workflow says so.
+pub const WORKFLOW_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+/// Longest time that an execution may take.
+pub const WORKFLOW_TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest pause between two attempts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(3600);
+/// Length of a MessageId, an Idempotency-Key or another opaque id from outside, in bytes.
+pub const OPAQUE_ID_MAX_BYTES: usize = 256;
+/// Length of a display name, in characters.
+pub const DISPLAY_NAME_MAX_CHARS: usize = 128;
+/// Length of a description, in characters.
+pub const DESCRIPTION_MAX_CHARS: usize = 2048;
+/// Size of a secret, in bytes.
+pub const SECRET_MAX_BYTES: usize = 64 * 1024;
+/// Size of the input of a manual run as JSON text, in bytes.
+pub const RUN_INPUT_MAX_BYTES: usize = 256 * 1024;

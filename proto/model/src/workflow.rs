@@ -1,0 +1,99 @@
+//! Workflow definitions. A [`Workflow`] that exists is valid.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    ids::StepId,
+    limits,
+    violation::{Collector, Violations},
+};
+
+mod check;
+mod retry;
+mod step;
+mod steps;
+mod trigger;
+
+pub use retry::RetryPolicy;
+pub use step::{Action, Step};
+pub use steps::{
+    ConditionRule, ConditionStep, FailStep, HttpBody, HttpMethod, HttpStep, SucceedStep,
+    TransformStep,
+};
+pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
+
+/// A valid definition: one trigger and a graph of steps.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    trigger: Trigger,
+    vars: BTreeMap<String, Value>,
+    steps: Vec<Step>,
+    timeout: Duration,
+}
+
+impl Workflow {
+    /// The one door: checks everything that no part can check alone.
+    ///
+    /// # Errors
+    /// All problems: repeated ids, references to steps that do not exist or do not come earlier, steps after an end,
+    /// limits of [`crate::limits`].
+    pub fn new(
+        trigger: Trigger,
+        vars: BTreeMap<String, Value>,
+        steps: Vec<Step>,
+        timeout: Option<Duration>,
+    ) -> Result<Self, Violations> {
+        let workflow = Self {
+            trigger,
+            vars,
+            steps,
+            timeout: timeout.unwrap_or(limits::WORKFLOW_TIMEOUT_DEFAULT),
+        };
+        let mut problems = Collector::default();
+        check::workflow(&workflow, &mut problems);
+        problems.finish(Some(workflow))
+    }
+
+    /// What starts it.
+    #[must_use]
+    pub fn trigger(&self) -> &Trigger {
+        &self.trigger
+    }
+
+    /// Its constants.
+    #[must_use]
+    pub fn vars(&self) -> &BTreeMap<String, Value> {
+        &self.vars
+    }
+
+    /// Its top-level steps, in order.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// How long an execution may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The step called `id`, at any depth.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        fn find<'a>(steps: &'a [Step], id: &StepId) -> Option<&'a Step> {
+            steps.iter().find_map(|step| {
+                if step.id == *id {
+                    return Some(step);
+                }
+                step.action.branches().find_map(|branch| find(branch, id))
+            })
+        }
+        find(&self.steps, id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

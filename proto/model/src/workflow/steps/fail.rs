@@ -1,0 +1,21 @@
+//! `fail`: ends the execution as failed.
+
+use crate::{
+    expression::{Reference, Template},
+    workflow::steps::at,
+};
+
+/// Ends the execution as failed.
+#[derive(Clone, Debug)]
+pub struct FailStep {
+    /// Code of the error.
+    pub code: String,
+    /// What went wrong.
+    pub message: Template,
+}
+
+impl FailStep {
+    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+        at("fail.message", self.message.references())
+    }
+}
