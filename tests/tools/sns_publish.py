@@ -1,0 +1,73 @@
+"""Plays the AWS user of the LocalStack test, with the AWS SDK (boto3). Reads one JSON command a line from standard
+input, answers each with one JSON line.
+
+  {"do": "topic", "name": ..., "signature_version": "1"|"2"}           -> {"arn": ...}
+  {"do": "subscribe", "topic": ARN, "endpoint": URL, "raw": bool}      -> {"arn": ...}
+  {"do": "subscriptions", "topic": ARN}                                -> {"arns": [...]}
+  {"do": "publish", "topic": ARN, "messages": [{"message", "subject"?, "attributes"?}]} -> {"ids": [...]}
+"""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+from botocore.config import Config
+
+sns = boto3.client(
+    "sns",
+    endpoint_url=sys.argv[1],
+    region_name="us-east-1",
+    aws_access_key_id="test",
+    aws_secret_access_key="test",
+    config=Config(max_pool_connections=8, read_timeout=60),
+)
+
+
+def topic(name, signature_version):
+    arn = sns.create_topic(Name=name)["TopicArn"]
+    sns.set_topic_attributes(TopicArn=arn, AttributeName="SignatureVersion", AttributeValue=signature_version)
+    return {"arn": arn}
+
+
+def subscribe(topic, endpoint, raw=False):
+    attributes = {"RawMessageDelivery": "true"} if raw else {}
+    answer = sns.subscribe(
+        TopicArn=topic,
+        Protocol="http",
+        Endpoint=endpoint,
+        Attributes=attributes,
+        ReturnSubscriptionArn=True,
+    )
+    return {"arn": answer["SubscriptionArn"]}
+
+
+def subscriptions(topic):
+    listed = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    arns = [each["SubscriptionArn"] for each in listed]
+    pending = {
+        arn: sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]["PendingConfirmation"]
+        for arn in arns
+        if arn.startswith("arn:")
+    }
+    return {"arns": [arn for arn in arns if pending.get(arn) == "false"]}
+
+
+def publish(topic, messages):
+    def one(message):
+        options = {"TopicArn": topic, "Message": message["message"]}
+        if message.get("subject"):
+            options["Subject"] = message["subject"]
+        if message.get("attributes"):
+            options["MessageAttributes"] = message["attributes"]
+        return sns.publish(**options)["MessageId"]
+
+    with ThreadPoolExecutor(8) as pool:
+        return {"ids": list(pool.map(one, messages))}
+
+
+actions = {"topic": topic, "subscribe": subscribe, "subscriptions": subscriptions, "publish": publish}
+
+for line in sys.stdin:
+    command = json.loads(line)
+    print(json.dumps(actions[command.pop("do")](**command)), flush=True)
