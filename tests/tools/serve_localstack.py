@@ -1,4 +1,4 @@
-"""Serves LocalStack's SNS and SQS on the loopback: localstack.py PORT STATE_DIR. Stays in the foreground.
+"""Serves LocalStack's SNS and SQS on the loopback: serve_localstack.py PORT STATE_DIR. Stays in the foreground.
 
 LocalStack is configured by its environment, which must stand before it is imported
 (https://docs.localstack.cloud/references/configuration/).
