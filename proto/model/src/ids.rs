@@ -44,7 +44,9 @@ fn is_step_id(text: &str) -> bool {
     matches!(bytes.len(), 1..=63)
         && bytes[0].is_ascii_lowercase()
         && bytes[bytes.len() - 1] != b'_'
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
 macro_rules! id {
@@ -196,7 +198,11 @@ fn digest_id(prefix: char, context: &str, parts: &[&str]) -> String {
     let digest = hasher.finalize();
     let mut id = String::with_capacity(33);
     id.push(prefix);
-    id.push_str(&data_encoding::BASE32_NOPAD.encode(&digest.as_bytes()[..20]).to_ascii_lowercase());
+    id.push_str(
+        &data_encoding::BASE32_NOPAD
+            .encode(&digest.as_bytes()[..20])
+            .to_ascii_lowercase(),
+    );
     id
 }
 

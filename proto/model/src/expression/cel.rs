@@ -17,6 +17,8 @@ use crate::limits;
 /// Variables that an expression may read.
 const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
 
+const PARSER_STACK_BYTES: usize = 16 * 1024 * 1024;
+
 /// The functions of every expression: CEL's standard library, and its strings, lists, math and encoders extensions.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
@@ -107,9 +109,11 @@ impl Expression {
         if source.len() > limits::EXPRESSION_MAX_BYTES {
             return Err(ExpressionError::TooLong(source.len()));
         }
-        let program = ENV
-            .compile(source)
-            .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
+        // The parser stops at a nesting of 96, for which its frames need more than a thread's usual stack.
+        let program = stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
+            ENV.compile(source)
+        })
+        .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
         let mut walk = Walk::default();
         walk.expr(program.expression(), 0, 0)?;
         Ok(Self {
@@ -275,8 +279,12 @@ impl Walk {
                 }
                 Ok(())
             }
-            Expr::Map(map) => self.entries(map.entries.iter().map(|e| &e.expr), depth, comprehensions),
-            Expr::Struct(of) => self.entries(of.entries.iter().map(|e| &e.expr), depth, comprehensions),
+            Expr::Map(map) => {
+                self.entries(map.entries.iter().map(|e| &e.expr), depth, comprehensions)
+            }
+            Expr::Struct(of) => {
+                self.entries(of.entries.iter().map(|e| &e.expr), depth, comprehensions)
+            }
             Expr::Comprehension(inner) => {
                 if comprehensions >= limits::COMPREHENSION_DEPTH_MAX {
                     return Err(ExpressionError::TooDeep(

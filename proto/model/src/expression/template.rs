@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{EvaluationError, Expression, ExpressionError, Reference, Scope, cel::json_size_exceeds};
+use super::{
+    EvaluationError, Expression, ExpressionError, Reference, Scope, cel::json_size_exceeds,
+};
 use crate::limits;
 
 const OPEN: &str = "${{";

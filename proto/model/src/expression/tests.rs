@@ -6,7 +6,8 @@ use super::*;
 use crate::execution::StepState;
 
 fn scope() -> Scope {
-    let event = json!({"message": "hi", "json": {"n": 3, "big": 9007199254740993_i64, "list": [1, 2, 3]}});
+    let event =
+        json!({"message": "hi", "json": {"n": 3, "big": 9007199254740993_i64, "list": [1, 2, 3]}});
     let mut scope = Scope::new(&event, &json!({"limit": 2}), &json!({"id": "x1"}));
     scope.set_step(
         &"first".parse().unwrap(),
@@ -57,10 +58,7 @@ fn what_an_expression_reads_is_known() {
 
 #[test]
 fn wrong_expressions_are_refused() {
-    assert_eq!(
-        Expression::parse(" ").unwrap_err(),
-        ExpressionError::Empty
-    );
+    assert_eq!(Expression::parse(" ").unwrap_err(), ExpressionError::Empty);
     assert!(matches!(
         Expression::parse("1 +").unwrap_err(),
         ExpressionError::Syntax(_)
@@ -88,7 +86,10 @@ fn failed_evaluations_say_which_expression() {
         .unwrap()
         .evaluate(&scope())
         .unwrap_err();
-    assert!(error.to_string().starts_with("event.json.none.more: "), "{error}");
+    assert!(
+        error.to_string().starts_with("event.json.none.more: "),
+        "{error}"
+    );
     let error = Expression::parse("event.json.n")
         .unwrap()
         .evaluate_bool(&scope())
@@ -100,7 +101,10 @@ fn failed_evaluations_say_which_expression() {
 fn templates_keep_types_and_join_text() {
     let render = |text: &str| Template::parse(text).unwrap().render(&scope()).unwrap();
     assert_eq!(render("${{ event.json.n }}"), json!(3));
-    assert_eq!(render("n=${{ event.json.n }}, ${{event.message}}"), json!("n=3, hi"));
+    assert_eq!(
+        render("n=${{ event.json.n }}, ${{event.message}}"),
+        json!("n=3, hi")
+    );
     assert_eq!(render("${{ {'a': {'b': 1}} }}"), json!({"a": {"b": 1}}));
     assert_eq!(render("cost $${{ 5 }}"), json!("cost ${{ 5 }}"));
     assert_eq!(render(""), json!(""));
@@ -109,7 +113,10 @@ fn templates_keep_types_and_join_text() {
         TemplateError::Unclosed
     ));
     let error = Template::parse("${{ evnt }}").unwrap_err().to_string();
-    assert_eq!(error, "${{ evnt }} reads \"evnt\"; expected event, steps, vars or execution");
+    assert_eq!(
+        error,
+        "${{ evnt }} reads \"evnt\"; expected event, steps, vars or execution"
+    );
 }
 
 #[test]

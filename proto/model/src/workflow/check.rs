@@ -3,12 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Action, Step, Trigger, Workflow};
-use crate::{
-    expression::Reference,
-    ids::StepId,
-    limits,
-    violation::Collector,
-};
+use crate::{expression::Reference, ids::StepId, limits, violation::Collector};
 
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
     trigger(&workflow.trigger, problems);
@@ -31,7 +26,10 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
         let count = walk.count;
         problems.add(
             "steps",
-            format!("has {count} steps; at most {} are allowed", limits::STEPS_MAX),
+            format!(
+                "has {count} steps; at most {} are allowed",
+                limits::STEPS_MAX
+            ),
         );
     }
 }
@@ -114,7 +112,10 @@ impl Walk<'_> {
             if let Some(end) = ended_by {
                 self.problems.add(
                     path.clone(),
-                    format!("step {:?} can never run: step {end:?} before it ends the execution", step.id),
+                    format!(
+                        "step {:?} can never run: step {end:?} before it ends the execution",
+                        step.id
+                    ),
                 );
             }
             self.step(&path, step, depth);
@@ -129,7 +130,10 @@ impl Walk<'_> {
         if self.ids.contains(&step.id) {
             self.problems.add(
                 format!("{path}.id"),
-                format!("{:?} names another step already; ids are unique in a workflow", step.id),
+                format!(
+                    "{:?} names another step already; ids are unique in a workflow",
+                    step.id
+                ),
             );
         }
         for reference in step.condition.iter().flat_map(|c| c.references()) {
@@ -178,8 +182,10 @@ impl Walk<'_> {
             Reference::Var(name) => {
                 if !self.workflow.vars.contains_key(name) {
                     let hint = suggestion(name, self.workflow.vars.keys().map(String::as_str));
-                    self.problems
-                        .add(field, format!("vars.{name}: there is no such constant{hint}"));
+                    self.problems.add(
+                        field,
+                        format!("vars.{name}: there is no such constant{hint}"),
+                    );
                 }
             }
         }

@@ -68,7 +68,9 @@ pub struct TopicArn(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicArnError {
     /// Not of the form.
-    #[error("{0:?} is not a topic ARN, arn:{{partition}}:sns:{{region}}:{{12-digit account}}:{{topic}}")]
+    #[error(
+        "{0:?} is not a topic ARN, arn:{{partition}}:sns:{{region}}:{{12-digit account}}:{{topic}}"
+    )]
     Malformed(String),
     /// A FIFO topic.
     #[error("{0:?} is a FIFO topic, and those cannot deliver to HTTP endpoints")]

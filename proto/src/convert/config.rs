@@ -1,0 +1,146 @@
+//! Configuration for the nodes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use signalbox_model::{
+    config::{KeyConfig, KeyDigest, PublishedVersion, Resource, WorkflowConfig},
+    ids::{ApiKeyName, WorkflowName},
+};
+
+use super::{WireError, definition, non_empty, parse, time};
+use crate::{dataplane::v1 as wire, v1};
+
+/// A key for the wire.
+#[must_use]
+pub fn key_to_wire(key: &KeyConfig) -> wire::Resource {
+    let KeyConfig {
+        name,
+        digest,
+        revoked,
+        expires_at,
+    } = key;
+    wire::Resource {
+        kind: Some(wire::resource::Kind::Key(wire::KeyConfig {
+            name: name.to_string(),
+            digest: Bytes::copy_from_slice(&digest.0),
+            revoked: *revoked,
+            expire_time: expires_at.map(time::to_wire),
+        })),
+    }
+}
+
+/// A workflow for the wire; `published` is the number and the encoded spec of the published version.
+///
+/// # Errors
+/// When the spec does not decode.
+pub fn workflow_to_wire(
+    name: &WorkflowName,
+    enabled: bool,
+    published: Option<(u64, &[u8])>,
+    bound_topic: Option<&str>,
+) -> Result<wire::Resource, WireError> {
+    let (version, spec) = match published {
+        Some((number, source)) => {
+            let spec: v1::WorkflowSpec = prost::Message::decode(source)
+                .map_err(|error| WireError::invalid("spec", error))?;
+            (number, Some(spec))
+        }
+        None => (0, None),
+    };
+    Ok(wire::Resource {
+        kind: Some(wire::resource::Kind::Workflow(wire::WorkflowConfig {
+            name: name.to_string(),
+            state: if enabled {
+                v1::WorkflowState::Enabled
+            } else {
+                v1::WorkflowState::Disabled
+            }
+            .into(),
+            version: i64::try_from(version).unwrap_or(i64::MAX),
+            spec,
+            bound_topic_arn: bound_topic.unwrap_or_default().to_owned(),
+        })),
+    })
+}
+
+/// The name of a resource as it came, for refusing it.
+#[must_use]
+pub fn name_of(resource: &wire::Resource) -> &str {
+    match &resource.kind {
+        Some(wire::resource::Kind::Key(key)) => &key.name,
+        Some(wire::resource::Kind::Workflow(workflow)) => &workflow.name,
+        None => "",
+    }
+}
+
+/// A resource from the wire.
+///
+/// # Errors
+/// Why the node cannot take it: it keeps the state that it has.
+pub fn resource(resource: wire::Resource) -> Result<Resource, WireError> {
+    match resource.kind {
+        Some(wire::resource::Kind::Key(key)) => key_config(key).map(Resource::Key),
+        Some(wire::resource::Kind::Workflow(workflow)) => {
+            workflow_config(workflow).map(Resource::Workflow)
+        }
+        None => Err(WireError::Missing(
+            "a kind of resource that this node knows",
+        )),
+    }
+}
+
+fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
+    let wire::KeyConfig {
+        name,
+        digest,
+        revoked,
+        expire_time,
+    } = key;
+    let digest = digest
+        .as_ref()
+        .try_into()
+        .map_err(|_| WireError::invalid("digest", "is no SHA-256"))?;
+    Ok(KeyConfig {
+        name: parse::<ApiKeyName>("name", &name)?,
+        digest: KeyDigest(digest),
+        revoked,
+        expires_at: expire_time
+            .map(|at| time::from_wire("expire_time", at))
+            .transpose()?,
+    })
+}
+
+fn workflow_config(workflow: wire::WorkflowConfig) -> Result<WorkflowConfig, WireError> {
+    let wire::WorkflowConfig {
+        name,
+        state,
+        version,
+        spec,
+        bound_topic_arn,
+    } = workflow;
+    let name: WorkflowName = parse("name", &name)?;
+    let enabled = match v1::WorkflowState::try_from(state) {
+        Ok(v1::WorkflowState::Enabled) => true,
+        Ok(v1::WorkflowState::Disabled) => false,
+        Ok(v1::WorkflowState::Unspecified) | Err(_) => return Err(WireError::Missing("state")),
+    };
+    let published = match (version, spec) {
+        (0, _) => None,
+        (version, Some(spec)) => Some(PublishedVersion {
+            number: u64::try_from(version).map_err(|e| WireError::invalid("version", e))?,
+            workflow: Arc::new(
+                definition::workflow(&spec, &name.project)
+                    .map_err(|violations| WireError::invalid("spec", violations))?,
+            ),
+            source: definition::encode(&spec),
+        }),
+        (_, None) => return Err(WireError::Missing("spec")),
+    };
+    Ok(WorkflowConfig {
+        name,
+        enabled,
+        published,
+        bound_topic: non_empty(bound_topic_arn),
+    })
+}

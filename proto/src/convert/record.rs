@@ -1,0 +1,424 @@
+//! Records of the nodes.
+
+use signalbox_model::{
+    event::{Event, EventScope, SignatureProof},
+    execution::{Fact, Failure, JsonText},
+    record::{
+        Accepted, Certificate, Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange,
+    },
+};
+
+use super::{WireError, enums, non_empty, parse, parse_optional, time};
+use crate::{dataplane::v1 as wire, v1};
+
+/// A record for the wire.
+#[must_use]
+pub fn to_wire(sequenced: SequencedRecord) -> wire::Record {
+    let SequencedRecord { sequence, record } = sequenced;
+    let Record {
+        time: at,
+        traceparent,
+        body,
+    } = record;
+    wire::Record {
+        sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
+        time: Some(time::to_wire(at)),
+        traceparent: traceparent.unwrap_or_default(),
+        body: Some(match body {
+            RecordBody::Accepted(accepted) => {
+                wire::record::Body::Accepted(accepted_to_wire(*accepted))
+            }
+            RecordBody::Execution { execution, fact } => {
+                wire::record::Body::Execution(wire::ExecutionFact {
+                    execution: execution.to_string(),
+                    fact: Some(fact_to_wire(fact)),
+                })
+            }
+            RecordBody::Delivery(delivery) => {
+                wire::record::Body::Delivery(delivery_to_wire(*delivery))
+            }
+            RecordBody::Subscription(change) => {
+                wire::record::Body::Subscription(subscription_to_wire(*change))
+            }
+            RecordBody::Certificate(Certificate { sha256, pem }) => {
+                wire::record::Body::Certificate(wire::CertificateRecord { sha256, pem })
+            }
+        }),
+    }
+}
+
+fn accepted_to_wire(accepted: Accepted) -> wire::Accepted {
+    let Accepted {
+        execution,
+        workflow,
+        version,
+        event,
+    } = accepted;
+    let Event {
+        trigger,
+        api_key,
+        scope,
+        body,
+        content_type,
+        source_address,
+        signature,
+        received_at,
+    } = event;
+    wire::Accepted {
+        execution: execution.to_string(),
+        workflow: workflow.to_string(),
+        workflow_version: i64::try_from(version).unwrap_or(i64::MAX),
+        trigger: enums::trigger_to_wire(trigger).into(),
+        message_id: scope.message_id.clone(),
+        topic_arn: scope.topic_arn.clone().unwrap_or_default(),
+        api_key: api_key.map(|key| key.to_string()).unwrap_or_default(),
+        body,
+        content_type: content_type.unwrap_or_default(),
+        source_address: source_address.unwrap_or_default(),
+        scope_json: serde_json::to_string(&scope).unwrap_or_default(),
+        signature: signature.map(
+            |SignatureProof {
+                 version,
+                 signing_cert_url,
+                 certificate_sha256,
+             }| v1::SignatureProof {
+                version: i32::from(version),
+                signing_cert_url,
+                certificate_sha256,
+                certificate_pem: String::new(),
+            },
+        ),
+        receive_time: Some(time::to_wire(received_at)),
+    }
+}
+
+fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
+    use wire::execution_fact::Fact as Wire;
+    let text = |value: Option<JsonText>| value.map(String::from).unwrap_or_default();
+    match fact {
+        Fact::Started => Wire::Started(wire::ExecutionStarted {}),
+        Fact::StepStarted { step, kind, input } => Wire::StepStarted(wire::StepStarted {
+            step_id: step.to_string(),
+            kind,
+            input_json: input.into(),
+        }),
+        Fact::AttemptStarted {
+            step,
+            number,
+            repeated,
+        } => Wire::AttemptStarted(wire::AttemptStarted {
+            step_id: step.to_string(),
+            number: i32::try_from(number).unwrap_or(i32::MAX),
+            repeated,
+        }),
+        Fact::AttemptFailed {
+            step,
+            number,
+            error,
+            retry_at,
+        } => Wire::AttemptFailed(wire::AttemptFailed {
+            step_id: step.to_string(),
+            number: i32::try_from(number).unwrap_or(i32::MAX),
+            error: Some(failure_to_wire(error)),
+            retry_time: Some(time::to_wire(retry_at)),
+        }),
+        Fact::StepFinished {
+            step,
+            state,
+            output,
+            error,
+        } => Wire::StepFinished(wire::StepFinished {
+            step_id: step.to_string(),
+            state: enums::step_state_to_wire(state).into(),
+            output_json: text(output),
+            error: error.map(failure_to_wire),
+        }),
+        Fact::Finished {
+            state,
+            output,
+            error,
+        } => Wire::Finished(wire::ExecutionFinished {
+            state: enums::execution_state_to_wire(state).into(),
+            output_json: text(output),
+            error: error.map(failure_to_wire),
+        }),
+    }
+}
+
+/// A failure for the wire.
+#[must_use]
+pub fn failure_to_wire(failure: Failure) -> v1::ExecutionError {
+    let Failure { code, message } = failure;
+    v1::ExecutionError { code, message }
+}
+
+fn delivery_to_wire(delivery: Delivery) -> wire::DeliveryRecord {
+    let Delivery {
+        id,
+        workflow,
+        verdict,
+        reason,
+        detail,
+        http_status,
+        message_type,
+        message_id,
+        topic_arn,
+        source_address,
+        execution,
+    } = delivery;
+    wire::DeliveryRecord {
+        delivery_id: id.to_string(),
+        workflow: workflow.to_string(),
+        verdict: enums::verdict_to_wire(verdict).into(),
+        reason,
+        detail,
+        http_status: i32::from(http_status),
+        message_type,
+        message_id,
+        topic_arn,
+        source_address,
+        execution: execution.map(|name| name.to_string()).unwrap_or_default(),
+    }
+}
+
+fn subscription_to_wire(change: SubscriptionChange) -> wire::SubscriptionRecord {
+    let SubscriptionChange {
+        workflow,
+        topic_arn,
+        subscription_arn,
+        state,
+        confirm_attempts,
+        last_error,
+    } = change;
+    wire::SubscriptionRecord {
+        workflow: workflow.to_string(),
+        topic_arn,
+        subscription_arn: subscription_arn.unwrap_or_default(),
+        state: enums::subscription_state_to_wire(state).into(),
+        confirm_attempts: i32::try_from(confirm_attempts).unwrap_or(i32::MAX),
+        last_error: last_error.unwrap_or_default(),
+    }
+}
+
+/// A record from the wire.
+///
+/// # Errors
+/// When it means nothing.
+pub fn from_wire(record: wire::Record) -> Result<SequencedRecord, WireError> {
+    let wire::Record {
+        sequence,
+        time: at,
+        traceparent,
+        body,
+    } = record;
+    Ok(SequencedRecord {
+        sequence: u64::try_from(sequence).map_err(|e| WireError::invalid("sequence", e))?,
+        record: Record {
+            time: time::required("time", at)?,
+            traceparent: non_empty(traceparent),
+            body: body_from_wire(body.ok_or(WireError::Missing("body"))?)?,
+        },
+    })
+}
+
+fn body_from_wire(body: wire::record::Body) -> Result<RecordBody, WireError> {
+    Ok(match body {
+        wire::record::Body::Accepted(accepted) => {
+            RecordBody::Accepted(Box::new(accepted_from_wire(accepted)?))
+        }
+        wire::record::Body::Execution(wire::ExecutionFact { execution, fact }) => {
+            RecordBody::Execution {
+                execution: parse("execution", &execution)?,
+                fact: fact_from_wire(fact.ok_or(WireError::Missing("fact"))?)?,
+            }
+        }
+        wire::record::Body::Delivery(delivery) => {
+            RecordBody::Delivery(Box::new(delivery_from_wire(delivery)?))
+        }
+        wire::record::Body::Subscription(change) => {
+            RecordBody::Subscription(Box::new(subscription_from_wire(change)?))
+        }
+        wire::record::Body::Certificate(wire::CertificateRecord { sha256, pem }) => {
+            RecordBody::Certificate(Certificate { sha256, pem })
+        }
+    })
+}
+
+fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireError> {
+    let wire::Accepted {
+        execution,
+        workflow,
+        workflow_version,
+        trigger,
+        message_id: _, // is in the scope
+        topic_arn: _,  // is in the scope
+        api_key,
+        body,
+        content_type,
+        source_address,
+        scope_json,
+        signature,
+        receive_time,
+    } = accepted;
+    let scope: EventScope = serde_json::from_str(&scope_json)
+        .map_err(|error| WireError::invalid("scope_json", error))?;
+    let signature = signature
+        .map(|proof| {
+            let v1::SignatureProof {
+                version,
+                signing_cert_url,
+                certificate_sha256,
+                certificate_pem: _, // comes once, in a CertificateRecord
+            } = proof;
+            Ok(SignatureProof {
+                version: u8::try_from(version)
+                    .map_err(|error| WireError::invalid("signature.version", error))?,
+                signing_cert_url,
+                certificate_sha256,
+            })
+        })
+        .transpose()?;
+    Ok(Accepted {
+        execution: parse("execution", &execution)?,
+        workflow: parse("workflow", &workflow)?,
+        version: u64::try_from(workflow_version)
+            .map_err(|error| WireError::invalid("workflow_version", error))?,
+        event: Event {
+            trigger: enums::trigger(trigger)?,
+            api_key: parse_optional("api_key", &api_key)?,
+            scope,
+            body,
+            content_type: non_empty(content_type),
+            source_address: non_empty(source_address),
+            signature,
+            received_at: time::required("receive_time", receive_time)?,
+        },
+    })
+}
+
+fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
+    use wire::execution_fact::Fact as Wire;
+    Ok(match fact {
+        Wire::Started(wire::ExecutionStarted {}) => Fact::Started,
+        Wire::StepStarted(wire::StepStarted {
+            step_id,
+            kind,
+            input_json,
+        }) => Fact::StepStarted {
+            step: parse("step_id", &step_id)?,
+            kind,
+            input: json_text("input_json", input_json)?,
+        },
+        Wire::AttemptStarted(wire::AttemptStarted {
+            step_id,
+            number,
+            repeated,
+        }) => Fact::AttemptStarted {
+            step: parse("step_id", &step_id)?,
+            number: attempt_number(number)?,
+            repeated,
+        },
+        Wire::AttemptFailed(wire::AttemptFailed {
+            step_id,
+            number,
+            error,
+            retry_time,
+        }) => Fact::AttemptFailed {
+            step: parse("step_id", &step_id)?,
+            number: attempt_number(number)?,
+            error: failure(error.ok_or(WireError::Missing("error"))?),
+            retry_at: time::required("retry_time", retry_time)?,
+        },
+        Wire::StepFinished(wire::StepFinished {
+            step_id,
+            state,
+            output_json,
+            error,
+        }) => Fact::StepFinished {
+            step: parse("step_id", &step_id)?,
+            state: enums::step_state(state)?,
+            output: optional_json_text("output_json", output_json)?,
+            error: error.map(failure),
+        },
+        Wire::Finished(wire::ExecutionFinished {
+            state,
+            output_json,
+            error,
+        }) => Fact::Finished {
+            state: enums::execution_state(state)?,
+            output: optional_json_text("output_json", output_json)?,
+            error: error.map(failure),
+        },
+    })
+}
+
+fn attempt_number(number: i32) -> Result<u32, WireError> {
+    u32::try_from(number).map_err(|error| WireError::invalid("number", error))
+}
+
+fn failure(error: v1::ExecutionError) -> Failure {
+    let v1::ExecutionError { code, message } = error;
+    Failure { code, message }
+}
+
+fn json_text(field: &'static str, text: String) -> Result<JsonText, WireError> {
+    JsonText::try_from(text).map_err(|error| WireError::invalid(field, error))
+}
+
+fn optional_json_text(field: &'static str, text: String) -> Result<Option<JsonText>, WireError> {
+    non_empty(text)
+        .map(|text| json_text(field, text))
+        .transpose()
+}
+
+fn delivery_from_wire(delivery: wire::DeliveryRecord) -> Result<Delivery, WireError> {
+    let wire::DeliveryRecord {
+        delivery_id,
+        workflow,
+        verdict,
+        reason,
+        detail,
+        http_status,
+        message_type,
+        message_id,
+        topic_arn,
+        source_address,
+        execution,
+    } = delivery;
+    Ok(Delivery {
+        id: parse("delivery_id", &delivery_id)?,
+        workflow: parse("workflow", &workflow)?,
+        verdict: enums::verdict(verdict)?,
+        reason,
+        detail,
+        http_status: u16::try_from(http_status)
+            .map_err(|error| WireError::invalid("http_status", error))?,
+        message_type,
+        message_id,
+        topic_arn,
+        source_address,
+        execution: parse_optional("execution", &execution)?,
+    })
+}
+
+fn subscription_from_wire(
+    change: wire::SubscriptionRecord,
+) -> Result<SubscriptionChange, WireError> {
+    let wire::SubscriptionRecord {
+        workflow,
+        topic_arn,
+        subscription_arn,
+        state,
+        confirm_attempts,
+        last_error,
+    } = change;
+    Ok(SubscriptionChange {
+        workflow: parse("workflow", &workflow)?,
+        topic_arn,
+        subscription_arn: non_empty(subscription_arn),
+        state: enums::subscription_state(state)?,
+        confirm_attempts: u32::try_from(confirm_attempts)
+            .map_err(|error| WireError::invalid("confirm_attempts", error))?,
+        last_error: non_empty(last_error),
+    })
+}

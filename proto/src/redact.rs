@@ -1,0 +1,45 @@
+//! `Debug` of messages that hold a secret value, without it (invariant I6).
+
+use std::fmt;
+
+use crate::v1::{CreateApiKeyResponse, RevealApiKeyResponse, Secret};
+
+const HIDDEN: &str = "***";
+
+impl fmt::Debug for CreateApiKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { api_key, value: _ } = self;
+        f.debug_struct("CreateApiKeyResponse")
+            .field("api_key", api_key)
+            .field("value", &HIDDEN)
+            .finish()
+    }
+}
+
+impl fmt::Debug for RevealApiKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value: _ } = self;
+        f.debug_struct("RevealApiKeyResponse")
+            .field("value", &HIDDEN)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            value: _,
+            create_time,
+            update_time,
+            etag,
+        } = self;
+        f.debug_struct("Secret")
+            .field("name", name)
+            .field("value", &HIDDEN)
+            .field("create_time", create_time)
+            .field("update_time", update_time)
+            .field("etag", etag)
+            .finish()
+    }
+}
