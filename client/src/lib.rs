@@ -1,1 +1,200 @@
-//! signalbox-client
+//! Typed client of the Signalbox control plane.
+//!
+//! [`Client`] holds one lazily connected, self-mending HTTP/2 channel and adds a token, a deadline and the caller's trace
+//! context to each call. Its accessors give the generated clients of `signalbox.v1` and `signalbox.dataplane.v1`.
+//! [`Client::idempotent`] repeats calls that may be repeated.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use signalbox_client::{Client, ClientConfig, TokenSource};
+//! use signalbox_proto::v1::ListWorkflowsRequest;
+//!
+//! let mut config = ClientConfig::new("http://127.0.0.1:50051");
+//! config.token = Some(TokenSource::file("admin.token"));
+//! let client = Client::new(config)?;
+//! let request = ListWorkflowsRequest { parent: "projects/default".into(), ..Default::default() };
+//! let page = client
+//!     .idempotent(|| {
+//!         let (mut workflows, request) = (client.workflows(), request.clone());
+//!         async move { workflows.list_workflows(request).await }
+//!     })
+//!     .await?;
+//! # Ok(()) }
+//! ```
+
+mod auth;
+mod error;
+
+use std::{future::Future, path::PathBuf, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use signalbox_proto::{
+    dataplane::v1::{
+        report_service_client::ReportServiceClient, sync_service_client::SyncServiceClient,
+    },
+    v1::{
+        api_key_service_client::ApiKeyServiceClient,
+        delivery_service_client::DeliveryServiceClient,
+        execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
+        secret_service_client::SecretServiceClient,
+        subscription_service_client::SubscriptionServiceClient,
+        workflow_service_client::WorkflowServiceClient,
+    },
+};
+use tonic::{
+    Code, Response, Status,
+    service::interceptor::InterceptedService,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+pub use auth::{CallContext, TokenSource};
+pub use error::{ClientError, ConfigError};
+pub use signalbox_proto::convert::status::ApiError;
+
+/// Largest message that is taken from the control plane.
+const MESSAGE_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// How to reach a control plane.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// `http://` or `https://` and authority.
+    pub endpoint: String,
+    /// Where the token comes from; none: calls carry none.
+    pub token: Option<TokenSource>,
+    /// PEM file of the authorities to trust, instead of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// How long a unary call may take in all (`grpc-timeout`). Streams have none.
+    pub deadline: Duration,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// Attempts of [`Client::idempotent`], the first included.
+    pub attempts_max: usize,
+    /// Gives the W3C traceparent of the caller's current span.
+    pub traceparent: Option<fn() -> Option<String>>,
+}
+
+impl ClientConfig {
+    /// The defaults: 30 s deadline, 5 s to connect, 4 attempts.
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            token: None,
+            ca_file: None,
+            deadline: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            attempts_max: 4,
+            traceparent: None,
+        }
+    }
+}
+
+/// What every generated client here is built on.
+pub type Authed = InterceptedService<Channel, CallContext>;
+
+/// A client of one control plane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    unary: CallContext,
+    stream: CallContext,
+    attempts_max: usize,
+}
+
+macro_rules! services {
+    ($($(#[$doc:meta])* $name:ident: $client:ident, $context:ident;)+) => {
+        impl Client {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $name(&self) -> $client<Authed> {
+                    $client::new(InterceptedService::new(self.channel.clone(), self.$context.clone()))
+                        .max_decoding_message_size(MESSAGE_MAX_BYTES)
+                }
+            )+
+        }
+    };
+}
+
+services! {
+    /// `signalbox.v1.ApiKeyService`.
+    keys: ApiKeyServiceClient, unary;
+    /// `signalbox.v1.WorkflowService`.
+    workflows: WorkflowServiceClient, unary;
+    /// `signalbox.v1.ExecutionService`.
+    executions: ExecutionServiceClient, unary;
+    /// `signalbox.v1.ExecutionService` for its streams: without a deadline.
+    watch_executions: ExecutionServiceClient, stream;
+    /// `signalbox.v1.DeliveryService`.
+    deliveries: DeliveryServiceClient, unary;
+    /// `signalbox.v1.SubscriptionService`.
+    subscriptions: SubscriptionServiceClient, unary;
+    /// `signalbox.v1.SecretService`.
+    secrets: SecretServiceClient, unary;
+    /// `signalbox.v1.NodeService`.
+    nodes: NodeServiceClient, unary;
+    /// `signalbox.dataplane.v1.SyncService`: a stream without a deadline.
+    sync: SyncServiceClient, stream;
+    /// `signalbox.dataplane.v1.ReportService`: a stream without a deadline.
+    report: ReportServiceClient, stream;
+}
+
+impl Client {
+    /// A client; it connects when first used, and again whenever the connection is gone.
+    ///
+    /// # Errors
+    /// When the endpoint is no URL or the CA file cannot be read.
+    pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
+        let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
+            .map_err(|_| ConfigError::Endpoint(config.endpoint.clone()))?
+            .connect_timeout(config.connect_timeout)
+            .tcp_nodelay(true)
+            // A peer that vanished without a word is noticed within 15 s.
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true);
+        if endpoint.uri().host().is_none() {
+            return Err(ConfigError::Endpoint(config.endpoint));
+        }
+        if endpoint.uri().scheme_str() == Some("https") {
+            let mut tls = ClientTlsConfig::new();
+            tls = match &config.ca_file {
+                Some(path) => {
+                    let pem = std::fs::read(path)
+                        .map_err(|error| ConfigError::CaFile(path.clone(), error))?;
+                    tls.ca_certificate(Certificate::from_pem(pem))
+                }
+                None => tls.with_enabled_roots(),
+            };
+            endpoint = endpoint.tls_config(tls).map_err(ConfigError::Tls)?;
+        }
+        let stream = CallContext::new(config.token, None, config.traceparent);
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
+            unary: stream.clone().with_deadline(config.deadline),
+            stream,
+            attempts_max: config.attempts_max.max(1),
+        })
+    }
+
+    /// Calls, and calls again (with jittered exponential pauses) while the control plane is UNAVAILABLE. Only for calls
+    /// that may be repeated: reads, and writes that carry a `request_id` or an etag.
+    ///
+    /// # Errors
+    /// What the last attempt gave.
+    pub async fn idempotent<T, F, Fut>(&self, call: F) -> Result<T, ClientError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let policy = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(2))
+            .with_max_times(self.attempts_max - 1)
+            .with_jitter();
+        call.retry(policy)
+            .when(|status| status.code() == Code::Unavailable)
+            .await
+            .map(Response::into_inner)
+            .map_err(ClientError::from)
+    }
+}

@@ -1,0 +1,57 @@
+//! Errors of calls.
+
+use std::path::PathBuf;
+
+use signalbox_proto::convert::status::ApiError;
+use tonic::{Code, Status};
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No URL.
+    #[error("{0:?} is no endpoint: expected http://host:port or https://host:port")]
+    Endpoint(String),
+    /// The CA file cannot be read.
+    #[error("the CA file {} cannot be read", .0.display())]
+    CaFile(PathBuf, #[source] std::io::Error),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] tonic::transport::Error),
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The control plane cannot be reached.
+    #[error("the control plane cannot be reached: {0}")]
+    Unreachable(String),
+    /// It did not answer in time.
+    #[error("the control plane did not answer in time")]
+    Deadline,
+    /// It answered with an error.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::Unavailable => Self::Unreachable(causes(&status)),
+            Code::DeadlineExceeded => Self::Deadline,
+            // tonic's name for its own client-side timeout.
+            Code::Cancelled if status.message().contains("Timeout") => Self::Deadline,
+            _ => Self::Api(status.into()),
+        }
+    }
+}
+
+/// The innermost cause says what the matter is ("Connection refused"); the status alone says "transport error".
+fn causes(status: &Status) -> String {
+    let mut innermost = None;
+    let mut error = std::error::Error::source(status);
+    while let Some(source) = error {
+        innermost = Some(source.to_string());
+        error = source.source();
+    }
+    innermost.unwrap_or_else(|| status.message().to_owned())
+}
