@@ -1,1 +1,14 @@
-//! signalbox-tests
+//! Drives the real Signalbox binaries from outside.
+//!
+//! Everything runs on loopback ports that the kernel chose, in a temporary folder of its own, and is stopped by the
+//! handle that started it. Tests wait on conditions ([`wait::until`]), never for a time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+pub mod api;
+pub mod localstack;
+pub mod otlp;
+pub mod planes;
+pub mod process;
+pub mod proxy;
+pub mod target;
+pub mod wait;

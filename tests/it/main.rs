@@ -1,0 +1,17 @@
+//! Signalbox from outside: the real binaries, as processes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod bad_input;
+mod buf_curl;
+mod crash;
+mod dev;
+mod local_stack;
+mod manual;
+mod partition;
+mod revocation;
+mod trace;

@@ -1,0 +1,274 @@
+//! Both planes as processes.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    api::Api,
+    process::{Process, binary, free_port},
+    wait,
+};
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A control plane and its ports, running or not.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// Where its state is.
+    pub data_dir: PathBuf,
+    /// `http://127.0.0.1:…` of its API.
+    pub endpoint: String,
+    port: u16,
+    admin_port: u16,
+    webhook_url: String,
+    extra: Vec<String>,
+    process: Option<Process>,
+}
+
+impl ControlPlane {
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary("signalbox-control-plane"));
+        command
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{}", self.port))
+            .arg("--admin-listen")
+            .arg(format!("127.0.0.1:{}", self.admin_port))
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .arg("--public-webhook-url")
+            .arg(&self.webhook_url)
+            .args(&self.extra);
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(&mut self) {
+        self.spawn();
+        ready("the control plane", self.admin_port).await;
+    }
+
+    /// Starts it.
+    pub fn spawn(&mut self) {
+        assert!(self.process.is_none());
+        let log = self.data_dir.with_extension("log");
+        self.process = Some(Process::start("control plane", &log, &mut self.command()));
+    }
+
+    /// The running process.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// A token for `role` in every project, as an operator makes one.
+    #[must_use]
+    pub fn token(&self, role: &str) -> String {
+        let output = Command::new(binary("signalbox"))
+            .args(["token", "create", "--role", role, "--project", "*"])
+            .args(["--ttl", "1h", "--signing-key"])
+            .arg(self.data_dir.join("jwt-signing-key.pem"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// A data plane and its ports, running or not.
+#[derive(Debug)]
+pub struct DataPlane {
+    /// Where its state is.
+    pub data_dir: PathBuf,
+    /// `http://127.0.0.1:…` of its webhooks.
+    pub webhook_url: String,
+    port: u16,
+    admin_port: u16,
+    control_plane: String,
+    token_file: PathBuf,
+    extra: Vec<String>,
+    process: Option<Process>,
+}
+
+impl DataPlane {
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary("signalbox-data-plane"));
+        command
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{}", self.port))
+            .arg("--admin-listen")
+            .arg(format!("127.0.0.1:{}", self.admin_port))
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .arg("--control-plane")
+            .arg(&self.control_plane)
+            .arg("--token-file")
+            .arg(&self.token_file)
+            .args(["--egress-allow", "127.0.0.0/8"])
+            .args(&self.extra);
+        command
+    }
+
+    /// Starts it and waits until it is ready (synced, spool writable).
+    pub async fn start(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        ready("the data plane", self.admin_port).await;
+    }
+
+    /// Starts it.
+    pub fn spawn(&mut self) {
+        assert!(self.process.is_none());
+        let log = self.data_dir.with_extension("log");
+        self.process = Some(Process::start("data plane", &log, &mut self.command()));
+    }
+
+    /// The running process.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Its metrics as Prometheus text.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+}
+
+async fn ready(what: &str, admin_port: u16) {
+    let url = format!("http://127.0.0.1:{admin_port}/readyz");
+    wait::until(&format!("{what} to be ready"), START_LIMIT, || {
+        let url = url.clone();
+        async move {
+            let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+            if answer.status().is_success() {
+                Ok(())
+            } else {
+                Err(answer.text().await.unwrap_or_default())
+            }
+        }
+    })
+    .await;
+}
+
+/// What differs between tests.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// More arguments of the control plane.
+    pub control_plane: Vec<String>,
+    /// More arguments of the data plane.
+    pub data_plane: Vec<String>,
+    /// What the data plane takes for the control plane's address, when something stands between.
+    pub control_plane_seen_as: Option<String>,
+    /// Port of the control plane, when it must be known before.
+    pub control_plane_port: Option<u16>,
+}
+
+/// Both planes in a temporary folder.
+#[derive(Debug)]
+pub struct Planes {
+    /// The control plane.
+    pub control: ControlPlane,
+    /// The data plane.
+    pub data: DataPlane,
+    dir: TempDir,
+}
+
+impl Planes {
+    /// Neither is started.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        let port = options.control_plane_port.unwrap_or_else(free_port);
+        let webhook_port = free_port();
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let webhook_url = format!("http://127.0.0.1:{webhook_port}");
+        let control = ControlPlane {
+            data_dir: dir.path().join("control-plane"),
+            endpoint: endpoint.clone(),
+            port,
+            admin_port: free_port(),
+            webhook_url: webhook_url.clone(),
+            extra: options.control_plane,
+            process: None,
+        };
+        let data = DataPlane {
+            data_dir: dir.path().join("data-plane"),
+            webhook_url,
+            port: webhook_port,
+            admin_port: free_port(),
+            control_plane: options.control_plane_seen_as.unwrap_or(endpoint),
+            token_file: dir.path().join("data-plane.token"),
+            extra: options.data_plane,
+            process: None,
+        };
+        Self { control, data, dir }
+    }
+
+    /// Both running and ready, with an admin's API.
+    pub async fn start(options: Options) -> (Self, Api) {
+        let mut planes = Self::new(options);
+        planes.control.start().await;
+        planes.write_node_token();
+        planes.data.start().await;
+        let api = planes.api("admin");
+        (planes, api)
+    }
+
+    /// Writes the data plane's token file.
+    pub fn write_node_token(&self) {
+        std::fs::write(&self.data.token_file, self.control.token("data-plane")).unwrap();
+    }
+
+    /// The API with a token for `role`.
+    #[must_use]
+    pub fn api(&self, role: &str) -> Api {
+        Api::new(&self.control.endpoint, &self.control.token(role))
+    }
+
+    /// The endpoint that a sender posts to.
+    #[must_use]
+    pub fn endpoint(&self, workflow: &str, kind: &str, key: &str) -> String {
+        format!(
+            "{}/v1/projects/default/workflows/{workflow}/{kind}?x-api-key={key}",
+            self.data.webhook_url
+        )
+    }
+
+    /// The temporary folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Every test process that speaks TLS or makes an HTTP client needs the provider.
+pub fn install_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
