@@ -4,3 +4,8 @@
 //! `ingest` and meet it in `spool` and `config` only.
 
 pub mod spool;
+pub mod egress;
+pub mod execution;
+pub mod config;
+pub mod report;
+pub mod sync;

@@ -4,6 +4,8 @@
 //! (invariant I1). Every record, whether it makes an execution, journals one or tells of a delivery, has a number of one
 //! ascending sequence: the journal and the outbox of reports are one log.
 
+mod sqlite;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +16,8 @@ use signalbox_model::{
     record::{Accepted, Certificate, Delivery, Record, SequencedRecord, SubscriptionChange},
 };
 use tokio::sync::{Notify, watch};
+
+pub use sqlite::{OpenError, SqliteSpool, SqliteSpoolConfig};
 
 /// A node's durable store.
 pub trait Spool: Send + Sync + 'static {
@@ -118,6 +122,9 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Sizes, for readiness and metrics.
     fn stats(&self) -> SpoolStats;
+
+    /// Why the spool failed, if it did: it stays so until a restart.
+    fn failure(&self) -> Option<String>;
 }
 
 /// An event to accept.

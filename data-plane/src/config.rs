@@ -1,0 +1,201 @@
+//! The configuration that a node uses: an immutable snapshot that readers take without a lock, and its copy on disk, the
+//! last known good.
+
+mod disk;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use imbl::HashMap;
+use signalbox_model::{
+    config::{KeyConfig, KeyDigest, Resource, Revision, WorkflowConfig},
+    ids::WorkflowName,
+};
+
+use self::disk::Disk;
+
+pub use disk::ConfigError;
+
+/// A state of the configuration. Cheap to clone: its maps share what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Incarnation of the control plane's database that it came from; empty until the first sync.
+    pub incarnation: String,
+    /// Its number.
+    pub revision: Revision,
+    keys: HashMap<[u8; 32], Arc<KeyConfig>>,
+    digests: HashMap<String, [u8; 32]>,
+    workflows: HashMap<WorkflowName, Arc<WorkflowConfig>>,
+}
+
+impl Snapshot {
+    /// Whether the node has ever synced: until then it knows nothing, and says so (invariant I4).
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        !self.incarnation.is_empty()
+    }
+
+    /// The key whose value has this digest. A look-up by a digest of 256 random bits takes no time that tells of a value.
+    #[must_use]
+    pub fn key(&self, digest: &KeyDigest) -> Option<&Arc<KeyConfig>> {
+        self.keys.get(&digest.0)
+    }
+
+    /// A workflow.
+    #[must_use]
+    pub fn workflow(&self, name: &WorkflowName) -> Option<&Arc<WorkflowConfig>> {
+        self.workflows.get(name)
+    }
+
+    /// How many workflows and keys it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.workflows.len() + self.keys.len()
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn set(&mut self, resource: Resource) {
+        match resource {
+            Resource::Key(key) => {
+                let name = key.name.to_string();
+                self.remove(&name);
+                self.digests.insert(name, key.digest.0);
+                self.keys.insert(key.digest.0, Arc::new(key));
+            }
+            Resource::Workflow(workflow) => {
+                self.workflows
+                    .insert(workflow.name.clone(), Arc::new(workflow));
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(digest) = self.digests.remove(name) {
+            self.keys.remove(&digest);
+        }
+        if let Ok(name) = name.parse::<WorkflowName>() {
+            self.workflows.remove(&name);
+        }
+    }
+}
+
+/// A resource, and its encoded form for the disk.
+#[derive(Clone, Debug)]
+pub struct Upsert {
+    /// Its name.
+    pub name: String,
+    /// What it means.
+    pub resource: Resource,
+    /// How it came.
+    pub encoded: Bytes,
+}
+
+/// A change of the configuration.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Incarnation of the control plane's database.
+    pub incarnation: String,
+    /// The revision that it leads to.
+    pub revision: Revision,
+    /// Drop every resource that is neither set here nor in `keep`.
+    pub replaces_all: bool,
+    /// Resources to set.
+    pub upserts: Vec<Upsert>,
+    /// Names of resources to drop.
+    pub deletes: Vec<String>,
+    /// Names of resources whose new state was refused: the one they have stays.
+    pub keep: Vec<String>,
+}
+
+/// The configuration in use, and on disk.
+#[derive(Debug)]
+pub struct ConfigStore {
+    current: ArcSwap<Snapshot>,
+    disk: Mutex<Disk>,
+}
+
+impl ConfigStore {
+    /// Opens (or makes) the store in `dir` and takes up the last known good. `decode` reads what [`Upsert::encoded`]
+    /// wrote; what it cannot read is left out, with a warning.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn open(
+        dir: &Path,
+        decode: impl Fn(&[u8]) -> Result<Resource, String>,
+    ) -> Result<Self, ConfigError> {
+        let disk = Disk::open(&dir.join("config.sqlite"))?;
+        let stored = disk.load()?;
+        let mut snapshot = Snapshot {
+            incarnation: stored.incarnation,
+            revision: Revision(stored.revision),
+            ..Snapshot::default()
+        };
+        for (name, encoded) in stored.resources {
+            match decode(&encoded) {
+                Ok(resource) => snapshot.set(resource),
+                Err(reason) => tracing::warn!(name, reason, "a stored resource is left out"),
+            }
+        }
+        Ok(Self {
+            current: ArcSwap::from_pointee(snapshot),
+            disk: Mutex::new(disk),
+        })
+    }
+
+    /// The configuration in use.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Makes `change` durable, then uses it. Blocks on the disk. Costs what the change costs, not what there is.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing changed then.
+    pub fn apply(&self, change: Change) -> Result<(), ConfigError> {
+        let mut disk = self.disk.lock().map_err(|_| ConfigError::Poisoned)?;
+        disk.apply(&change)?;
+        let current = self.current.load_full();
+        let mut next = if change.replaces_all {
+            let mut kept = Snapshot::default();
+            for name in &change.keep {
+                if let Some(digest) = current.digests.get(name)
+                    && let Some(key) = current.keys.get(digest)
+                {
+                    kept.set(Resource::Key(KeyConfig::clone(key)));
+                }
+                if let Ok(name) = name.parse::<WorkflowName>()
+                    && let Some(workflow) = current.workflows.get(&name)
+                {
+                    kept.set(Resource::Workflow(WorkflowConfig::clone(workflow)));
+                }
+            }
+            kept
+        } else {
+            Snapshot::clone(&current)
+        };
+        for name in &change.deletes {
+            next.remove(name);
+        }
+        for upsert in change.upserts {
+            next.set(upsert.resource);
+        }
+        next.incarnation = change.incarnation;
+        next.revision = change.revision;
+        self.current.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+
+fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
+    let name = format!("projects/default/apiKeys/{id}");
+    Upsert {
+        resource: Resource::Key(KeyConfig {
+            name: name.parse().unwrap(),
+            digest: KeyDigest([digest; 32]),
+            revoked,
+            expires_at: None,
+        }),
+        encoded: Bytes::from(format!("{id} {digest} {revoked}")),
+        name,
+    }
+}
+
+fn decode(encoded: &[u8]) -> Result<Resource, String> {
+    let text = String::from_utf8(encoded.to_vec()).unwrap();
+    match text.split(' ').collect::<Vec<_>>()[..] {
+        [id, digest, revoked] => Ok(key(id, digest.parse().unwrap(), revoked.parse().unwrap()).resource),
+        _ => Err("no".to_owned()),
+    }
+}
+
+fn change(revision: u64, replaces_all: bool, upserts: Vec<Upsert>, deletes: &[&str], keep: &[&str]) -> Change {
+    let names = |ids: &[&str]| ids.iter().map(|id| format!("projects/default/apiKeys/{id}")).collect();
+    Change {
+        incarnation: "i".into(),
+        revision: Revision(revision),
+        replaces_all,
+        upserts,
+        deletes: names(deletes),
+        keep: names(keep),
+    }
+}
+
+fn live(snapshot: &Snapshot, digest: u8) -> Option<bool> {
+    snapshot.key(&KeyDigest([digest; 32])).map(|key| !key.revoked)
+}
+
+#[test]
+fn changes_apply_and_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    assert!(!store.current().is_synced());
+    store.apply(change(1, true, vec![key("a", 1, false), key("b", 2, false)], &[], &[])).unwrap();
+    store.apply(change(2, false, vec![key("a", 1, true)], &["b"], &[])).unwrap();
+    for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
+        let now = store.current();
+        assert!(now.is_synced());
+        assert_eq!(now.revision, Revision(2));
+        assert_eq!(live(&now, 1), Some(false));
+        assert_eq!(live(&now, 2), None);
+    }
+}
+
+#[test]
+fn a_key_with_a_new_value_leaves_the_old_one_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    store.apply(change(1, true, vec![key("a", 1, false)], &[], &[])).unwrap();
+    store.apply(change(2, false, vec![key("a", 9, false)], &[], &[])).unwrap();
+    assert_eq!(live(&store.current(), 1), None);
+    assert_eq!(live(&store.current(), 9), Some(true));
+}
+
+#[test]
+fn a_snapshot_drops_what_it_does_not_hold_but_keeps_what_was_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let all = vec![key("a", 1, false), key("b", 2, false), key("c", 3, false)];
+    store.apply(change(1, true, all, &[], &[])).unwrap();
+    store.apply(change(5, true, vec![key("a", 1, false)], &[], &["b"])).unwrap();
+    for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
+        let now = store.current();
+        assert_eq!([live(&now, 1), live(&now, 2), live(&now, 3)], [Some(true), Some(true), None]);
+    }
+}

@@ -1,0 +1,263 @@
+//! The embedded spool: one SQLite file (WAL, `synchronous=FULL`), one writer thread.
+//!
+//! The writer takes whatever is queued, runs it in one transaction, commits, and only then answers: group commit without
+//! a fixed delay. A commit that failed is never tried again (what the kernel dropped after a failed fsync is gone): the
+//! spool is failed from then on, and says so to everyone.
+
+mod read;
+mod schema;
+mod writer;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use rusqlite::Connection;
+use signalbox_model::{
+    ids::ExecutionName,
+    record::{Delivery, Record, SequencedRecord, SubscriptionChange},
+};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use self::writer::{Job, Shared};
+use super::{Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats};
+
+pub use schema::OpenError;
+
+/// Limits of a [`SqliteSpool`].
+#[derive(Clone, Debug)]
+pub struct SqliteSpoolConfig {
+    /// Size on disk beyond which events are refused ([`SpoolError::Full`]). Journals and reports still go on.
+    pub max_bytes: u64,
+    /// Requests that may wait for the writer; more are refused ([`SpoolError::Overloaded`]).
+    pub queue_max: usize,
+    /// Requests that one commit may hold.
+    pub batch_max: usize,
+    /// How often forgotten deduplication entries are purged.
+    pub purge_interval: Duration,
+}
+
+impl Default for SqliteSpoolConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 8 * 1024 * 1024 * 1024,
+            queue_max: 4096,
+            batch_max: 512,
+            purge_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The embedded spool.
+pub struct SqliteSpool {
+    incarnation: String,
+    jobs: mpsc::Sender<Job>,
+    reader: Arc<Mutex<Connection>>,
+    shared: Arc<Shared>,
+    head: watch::Receiver<u64>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl SqliteSpool {
+    /// Opens (or makes) the spool in `dir`.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: &Path, config: SqliteSpoolConfig) -> Result<Self, OpenError> {
+        let path = dir.join("spool.sqlite");
+        let mut connection = schema::connect(&path)?;
+        let opened = schema::prepare(&mut connection)?;
+        let reader = Arc::new(Mutex::new(schema::connect(&path)?));
+        let (head_sender, head) = watch::channel(opened.head);
+        let shared = Arc::new(Shared::new(&opened, config.max_bytes));
+        let (jobs, queue) = mpsc::channel(config.queue_max);
+        let writer = writer::Writer::new(connection, shared.clone(), head_sender, &config);
+        let writer = std::thread::Builder::new()
+            .name("spool-writer".to_owned())
+            .spawn(move || writer.run(queue))
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            incarnation: opened.incarnation,
+            jobs,
+            reader,
+            shared,
+            head,
+            writer: Some(writer),
+        })
+    }
+
+    /// Queues a job and waits for its answer.
+    fn submit<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Job,
+    ) -> BoxFuture<'static, Result<T, SpoolError>> {
+        let (answer, answered) = oneshot::channel();
+        let queued = self.jobs.try_send(job(answer));
+        let shared = self.shared.clone();
+        async move {
+            queued.map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => SpoolError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => shared.why_closed(),
+            })?;
+            answered.await.unwrap_or_else(|_| Err(shared.why_closed()))
+        }
+        .boxed()
+    }
+
+    /// Like [`SqliteSpool::submit`], waiting for a place in the queue: for work that must not be refused by load, since
+    /// it is what takes the load off.
+    fn submit_waiting<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Job,
+    ) -> BoxFuture<'static, Result<T, SpoolError>> {
+        let (answer, answered) = oneshot::channel();
+        let job = job(answer);
+        let (jobs, shared) = (self.jobs.clone(), self.shared.clone());
+        async move {
+            jobs.send(job).await.map_err(|_| shared.why_closed())?;
+            answered.await.unwrap_or_else(|_| Err(shared.why_closed()))
+        }
+        .boxed()
+    }
+
+    /// Runs a query on the reading connection, off the runtime's threads.
+    fn query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, SpoolError>> {
+        let reader = self.reader.clone();
+        async move {
+            let run = move || {
+                let connection = reader
+                    .lock()
+                    .map_err(|_| SpoolError::Failed("a reader panicked".to_owned()))?;
+                query(&connection).map_err(|error| SpoolError::Failed(error.to_string()))
+            };
+            tokio::task::spawn_blocking(run)
+                .await
+                .unwrap_or(Err(SpoolError::Closed))
+        }
+        .boxed()
+    }
+}
+
+impl Drop for SqliteSpool {
+    fn drop(&mut self) {
+        // Closing the queue ends the writer after what is queued; the file is closed when it has ended.
+        let (closed, _) = mpsc::channel(1);
+        self.jobs = closed;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Spool for SqliteSpool {
+    fn incarnation(&self) -> &str {
+        &self.incarnation
+    }
+
+    fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
+        if self.shared.is_full() {
+            return futures::future::ready(Err(SpoolError::Full)).boxed();
+        }
+        self.submit(|answer| Job::Accept(Box::new(accept), answer))
+    }
+
+    fn accept_handshake(
+        &self,
+        handshake: Handshake,
+        delivery: Delivery,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        if self.shared.is_full() {
+            return futures::future::ready(Err(SpoolError::Full)).boxed();
+        }
+        self.submit(|answer| Job::Handshake(Box::new((handshake, delivery, traceparent)), answer))
+    }
+
+    fn due_handshakes(
+        &self,
+        now: Timestamp,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Handshake>, SpoolError>> {
+        self.query(move |connection| read::due_handshakes(connection, now, max))
+    }
+
+    fn update_handshake(
+        &self,
+        handshake: Handshake,
+        next_attempt_at: Option<Timestamp>,
+        change: SubscriptionChange,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.submit_waiting(move |answer| {
+            Job::UpdateHandshake(Box::new((handshake, next_attempt_at, change)), answer)
+        })
+    }
+
+    fn handshake_accepted(&self) -> Arc<Notify> {
+        self.shared.handshake_accepted.clone()
+    }
+
+    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.submit(|answer| Job::Append(records, answer))
+    }
+
+    fn offer(&self, record: Record) -> bool {
+        self.jobs.try_send(Job::Offer(Box::new(record))).is_ok()
+    }
+
+    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.submit_waiting(move |answer| Job::Claim(max, answer))
+    }
+
+    fn claimable(&self) -> Arc<Notify> {
+        self.shared.claimable.clone()
+    }
+
+    fn journal(
+        &self,
+        execution: ExecutionName,
+        records: Vec<Record>,
+        ended: bool,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.submit_waiting(move |answer| Job::Journal {
+            execution,
+            records,
+            ended,
+            answer,
+        })
+    }
+
+    fn unreported(
+        &self,
+        after: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
+        self.query(move |connection| read::unreported(connection, after, max_records, max_bytes))
+    }
+
+    fn head(&self) -> watch::Receiver<u64> {
+        self.head.clone()
+    }
+
+    fn trim(&self, sequence: u64) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.submit_waiting(move |answer| Job::Trim(sequence, answer))
+    }
+
+    fn stats(&self) -> SpoolStats {
+        self.shared.stats(*self.head.borrow())
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.shared.failure()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! The file: its tables, its version, what opening it finds.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Version of the tables below (`PRAGMA user_version`).
+const VERSION: i64 = 1;
+
+/// `kind` of a row of `log`: a fact of an execution, needed until the execution has ended.
+pub(super) const KIND_FACT: i64 = 0;
+/// An accepted event; its content stands in `executions`.
+pub(super) const KIND_ACCEPTED: i64 = 1;
+/// Anything else; needed until it is reported.
+pub(super) const KIND_OTHER: i64 = 2;
+
+const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Journal and outbox in one: every record, in the order of its sequence.
+CREATE TABLE log (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind INTEGER NOT NULL,
+    execution TEXT,
+    body BLOB
+) STRICT;
+CREATE INDEX log_of_execution ON log (execution, seq) WHERE kind = 0;
+
+-- Executions that have not ended, and the deduplication entries of all within the window.
+CREATE TABLE executions (
+    name TEXT PRIMARY KEY,
+    content_digest BLOB NOT NULL,
+    deduplicate_until_us INTEGER NOT NULL,
+    accepted_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    ended INTEGER NOT NULL DEFAULT 0,
+    claimed INTEGER NOT NULL DEFAULT 0,
+    workflow TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    -- The accepted event's record; null once it is reported and the execution has ended.
+    record BLOB
+) STRICT, WITHOUT ROWID;
+CREATE INDEX executions_to_claim ON executions (accepted_seq) WHERE ended = 0 AND claimed = 0;
+CREATE INDEX executions_to_strip ON executions (last_seq) WHERE ended = 1 AND record IS NOT NULL;
+CREATE INDEX executions_to_purge ON executions (deduplicate_until_us) WHERE ended = 1 AND record IS NULL;
+
+CREATE TABLE definitions (
+    workflow TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    source BLOB NOT NULL,
+    PRIMARY KEY (workflow, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE certificates (sha256 TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+
+CREATE TABLE handshakes (
+    workflow TEXT NOT NULL,
+    topic_arn TEXT NOT NULL,
+    token TEXT NOT NULL,
+    signing_cert_url TEXT NOT NULL,
+    received_at_us INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    -- Null once it is over.
+    next_attempt_at_us INTEGER,
+    PRIMARY KEY (workflow, topic_arn, token)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX handshakes_due ON handshakes (next_attempt_at_us) WHERE next_attempt_at_us IS NOT NULL;
+";
+
+/// Why a spool cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be opened or is no database.
+    #[error("the spool {} cannot be opened", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// It was written by a later version of Signalbox.
+    #[error("the spool was written by a newer Signalbox (schema {found}; this one knows {VERSION})")]
+    NewerSchema {
+        /// Version found.
+        found: i64,
+    },
+    /// The writer's thread did not start.
+    #[error("the spool's writer thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) incarnation: String,
+    pub(super) head: u64,
+    pub(super) reported: u64,
+    pub(super) unfinished: u64,
+}
+
+pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let open = || {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // FULL: the commit's fsync is what a 200 stands on.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "busy_timeout", 10_000)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", -32_768)?;
+        Ok(connection)
+    };
+    open().map_err(|source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(super) fn prepare(connection: &mut Connection) -> Result<Opened, OpenError> {
+    let path = connection.path().map(PathBuf::from).unwrap_or_default();
+    let found = connection
+        .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+        .map_err(|source| OpenError::Sqlite {
+            path: path.clone(),
+            source,
+        })?;
+    if found > VERSION {
+        return Err(OpenError::NewerSchema { found });
+    }
+    migrate_and_read(connection, found).map_err(|source| OpenError::Sqlite { path, source })
+}
+
+fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    if found == 0 {
+        transaction.execute_batch(TABLES)?;
+        transaction.execute(
+            "INSERT INTO meta VALUES ('incarnation', ?1), ('reported', '0')",
+            params![uuid::Uuid::new_v4().simple().to_string()],
+        )?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    // Nobody has claimed anything yet in this process.
+    transaction.execute("UPDATE executions SET claimed = 0 WHERE ended = 0 AND claimed = 1", [])?;
+    let meta = |key: &str| -> Result<String, rusqlite::Error> {
+        transaction.query_row("SELECT value FROM meta WHERE key = ?1", params![key], |row| row.get(0))
+    };
+    let head = transaction
+        .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'log'", [], |row| row.get::<_, i64>(0))
+        .optional()?
+        .unwrap_or(0);
+    let unfinished: i64 =
+        transaction.query_row("SELECT count(*) FROM executions WHERE ended = 0", [], |row| row.get(0))?;
+    let opened = Opened {
+        incarnation: meta("incarnation")?,
+        reported: meta("reported")?.parse().unwrap_or(0),
+        head: u64::try_from(head).unwrap_or(0),
+        unfinished: u64::try_from(unfinished).unwrap_or(0),
+    };
+    transaction.commit()?;
+    Ok(opened)
+}

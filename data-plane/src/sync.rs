@@ -1,0 +1,207 @@
+//! The node's end of the Sync stream: says what the node has, takes snapshots and changes, keeps the last good state of
+//! what it refuses, takes commands.
+
+mod assemble;
+mod command;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use signalbox_client::Client;
+use signalbox_model::{config::Resource, ids::NodeId};
+use signalbox_proto::{convert, dataplane::v1 as wire};
+use signalbox_runtime::{backoff::Backoff, shutdown::Shutdown};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use self::assemble::{Applicable, Assembler};
+use crate::{
+    config::{ConfigError, ConfigStore},
+    spool::Spool,
+};
+
+/// How often the node says that it is alive.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// After this long without a word the hub is taken for gone (it sends heartbeats too).
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long opening the stream may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers that may wait to be sent.
+const ANSWERS_MAX: usize = 64;
+
+/// Reads a resource as the stream brought it and the disk keeps it.
+///
+/// # Errors
+/// Why this node cannot take it.
+pub fn decode_resource(encoded: &[u8]) -> Result<Resource, String> {
+    let resource: wire::Resource =
+        prost::Message::decode(encoded).map_err(|error| error.to_string())?;
+    convert::config::resource(resource).map_err(|error| error.to_string())
+}
+
+/// Keeps a node in sync.
+pub struct SyncClient {
+    /// Which node.
+    pub node: NodeId,
+    /// The control plane.
+    pub client: Client,
+    /// What is kept in sync.
+    pub config: Arc<ConfigStore>,
+    /// Where commands go.
+    pub spool: Arc<dyn Spool>,
+    /// How long copies of a manual run's command are recognised.
+    pub deduplication_window: Duration,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum SyncError {
+    #[error("{}", .0.message())]
+    Status(Status),
+    #[error("the control plane closed the stream")]
+    Closed,
+    #[error("no word from the control plane for {SILENCE_MAX:?}")]
+    Silence,
+    #[error("the configuration cannot be kept")]
+    Config(#[source] ConfigError),
+}
+
+impl From<Status> for SyncError {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl SyncClient {
+    /// Until the shutdown; reconnects with jittered pauses.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut backoff = Backoff::reconnect();
+        let mut told = String::new();
+        loop {
+            let ended = tokio::select! {
+                () = shutdown.stopping() => return,
+                ended = self.follow(&mut backoff, &mut told) => ended,
+            };
+            metrics::gauge!("signalbox_sync_connected").set(0.0);
+            if let Err(error) = ended {
+                let reason = signalbox_runtime::exit::chain(&error);
+                // Once for each reason, not once for each attempt.
+                if told == reason {
+                    tracing::debug!(reason, "still not in sync");
+                } else {
+                    tracing::warn!(reason, "not in sync with the control plane; what is known stays in use");
+                    told = reason;
+                }
+            }
+            tokio::select! {
+                () = shutdown.stopping() => return,
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+
+    /// One stream, to its end.
+    async fn follow(&self, backoff: &mut Backoff, told: &mut String) -> Result<(), SyncError> {
+        let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
+        let current = self.config.current();
+        let hello = wire::Hello {
+            node_id: self.node.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: current.incarnation.clone(),
+            revision: i64::try_from(current.revision.0).unwrap_or(i64::MAX),
+        };
+        drop(current);
+        send(&answers, wire::sync_request::Message::Hello(hello)).await?;
+        let mut client = self.client.sync();
+        let opening = client.sync(ReceiverStream::new(outgoing));
+        let mut incoming = tokio::time::timeout(OPEN_TIMEOUT, opening)
+            .await
+            .map_err(|_| SyncError::Silence)??
+            .into_inner();
+        metrics::gauge!("signalbox_sync_connected").set(1.0);
+        let mut assembler = Assembler::default();
+        let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
+        let mut heard = tokio::time::Instant::now();
+        loop {
+            let message = tokio::select! {
+                message = incoming.message() => message?,
+                _ = heartbeat.tick() => {
+                    let time = Some(convert::time::to_wire(jiff::Timestamp::now()));
+                    send(&answers, wire::sync_request::Message::Heartbeat(wire::Heartbeat { time })).await?;
+                    continue;
+                }
+                () = tokio::time::sleep_until(heard + SILENCE_MAX) => return Err(SyncError::Silence),
+            };
+            let message = message.ok_or(SyncError::Closed)?;
+            heard = tokio::time::Instant::now();
+            backoff.reset();
+            match message.message {
+                Some(wire::sync_response::Message::Config(update)) => {
+                    if let Some(applicable) = assembler.take(update) {
+                        let answer = self.apply(applicable).await?;
+                        send(&answers, answer).await?;
+                        if !told.is_empty() {
+                            tracing::info!("in sync with the control plane again");
+                            told.clear();
+                        }
+                    }
+                }
+                Some(wire::sync_response::Message::Command(command)) => {
+                    let result = command::run(self, command).await;
+                    send(&answers, wire::sync_request::Message::CommandResult(result)).await?;
+                }
+                // An unknown message comes from a newer hub, which does without our understanding it.
+                Some(wire::sync_response::Message::Heartbeat(_)) | None => {}
+            }
+        }
+    }
+
+    async fn apply(
+        &self,
+        applicable: Applicable,
+    ) -> Result<wire::sync_request::Message, SyncError> {
+        let Applicable {
+            nonce,
+            change,
+            refused,
+        } = applicable;
+        let revision = i64::try_from(change.revision.0).unwrap_or(i64::MAX);
+        let store = self.config.clone();
+        tokio::task::spawn_blocking(move || store.apply(change))
+            .await
+            .map_err(|_| SyncError::Config(ConfigError::Poisoned))?
+            .map_err(SyncError::Config)?;
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+        metrics::gauge!("signalbox_sync_revision").set(revision as f64);
+        if refused.is_empty() {
+            return Ok(wire::sync_request::Message::Ack(wire::Ack { nonce, revision }));
+        }
+        for wire::RefusedResource { resource, reason } in &refused {
+            tracing::warn!(resource, reason, "refused; its last good state stays in use");
+        }
+        Ok(wire::sync_request::Message::Nack(wire::Nack {
+            nonce,
+            revision,
+            refused,
+        }))
+    }
+}
+
+async fn send(
+    to: &mpsc::Sender<wire::SyncRequest>,
+    message: wire::sync_request::Message,
+) -> Result<(), SyncError> {
+    let request = wire::SyncRequest {
+        message: Some(message),
+    };
+    tokio::time::timeout(SILENCE_MAX, to.send(request))
+        .await
+        .map_err(|_| SyncError::Silence)?
+        .map_err(|_| SyncError::Closed)
+}
+
+/// The bytes of a resource for the disk.
+fn encode_resource(resource: &wire::Resource) -> Bytes {
+    prost::Message::encode_to_vec(resource).into()
+}
