@@ -30,6 +30,17 @@ pub struct EgressPolicy {
 }
 
 impl EgressPolicy {
+    /// Every address: for origins that the operator named.
+    #[must_use]
+    pub fn anywhere() -> Self {
+        Self {
+            allow: vec![
+                IpNet::V4(ipnet::Ipv4Net::default()),
+                IpNet::V6(ipnet::Ipv6Net::default()),
+            ],
+        }
+    }
+
     /// Whether `address` may be connected to.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {

@@ -9,3 +9,4 @@ pub mod execution;
 pub mod config;
 pub mod report;
 pub mod sync;
+pub mod ingest;

@@ -168,8 +168,8 @@ pub struct Handshake {
     pub topic_arn: String,
     /// Token, signed. A capability: never logged, never reported.
     pub token: String,
-    /// URL of the signing certificate, which says whether the topic is served by a trusted origin.
-    pub signing_cert_url: String,
+    /// Whose word its certificate is, `aws` or a trusted origin: where the confirmation goes.
+    pub certificate_origin: String,
     /// When the message was received.
     pub received_at: Timestamp,
     /// Attempts so far.

@@ -41,7 +41,7 @@ pub(super) fn due_handshakes(
     max: usize,
 ) -> Result<Vec<Handshake>, rusqlite::Error> {
     let mut statement = connection.prepare_cached(
-        "SELECT workflow, topic_arn, token, signing_cert_url, received_at_us, attempts FROM handshakes
+        "SELECT workflow, topic_arn, token, certificate_origin, received_at_us, attempts FROM handshakes
          WHERE next_attempt_at_us <= ?1 ORDER BY next_attempt_at_us LIMIT ?2",
     )?;
     let rows = statement.query_map(
@@ -54,7 +54,7 @@ pub(super) fn due_handshakes(
                     .map_err(|error| conversion(Box::new(error)))?,
                 topic_arn: row.get(1)?,
                 token: row.get(2)?,
-                signing_cert_url: row.get(3)?,
+                certificate_origin: row.get(3)?,
                 received_at: Timestamp::from_microsecond(row.get(4)?)
                     .map_err(|error| conversion(Box::new(error)))?,
                 attempts: row.get(5)?,

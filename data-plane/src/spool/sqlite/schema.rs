@@ -57,7 +57,7 @@ CREATE TABLE handshakes (
     workflow TEXT NOT NULL,
     topic_arn TEXT NOT NULL,
     token TEXT NOT NULL,
-    signing_cert_url TEXT NOT NULL,
+    certificate_origin TEXT NOT NULL,
     received_at_us INTEGER NOT NULL,
     attempts INTEGER NOT NULL,
     -- Null once it is over.

@@ -410,7 +410,7 @@ impl Batch<'_> {
             workflow,
             topic_arn,
             token,
-            signing_cert_url,
+            certificate_origin,
             received_at,
             attempts,
         } = handshake;
@@ -421,7 +421,7 @@ impl Batch<'_> {
                 workflow.to_string(),
                 topic_arn,
                 token,
-                signing_cert_url,
+                certificate_origin,
                 received_at.as_microsecond(),
                 attempts
             ])?;

@@ -1,0 +1,259 @@
+//! What a webhook goes through: key, workflow, envelope, certificate, signature, policy, spool; and what is answered.
+//!
+//! The order is the promise (DESIGN.md §4.1): the key is checked before anything is revealed, no request is made to the
+//! outside before key and topic are known to be right, and 200 leaves only after the spool has made the message durable.
+
+mod authorize;
+mod certificates;
+pub mod confirm;
+mod problem;
+mod sns;
+mod webhook;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use signalbox_model::{
+    config::{PublishedVersion, WorkflowConfig},
+    ids::{ApiKeyName, DeliveryId, ExecutionName, WorkflowName},
+    record::{Delivery, Record, RecordBody, Verdict},
+};
+use signalbox_sns::TrustPolicy;
+
+use crate::{
+    config::ConfigStore,
+    spool::{Acceptance, Spool, SpoolError},
+};
+
+pub use self::certificates::Certificates;
+pub use problem::Problem;
+
+/// Which webhook was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `…/sns`.
+    Sns,
+    /// `…/webhook`.
+    Webhook,
+}
+
+impl Kind {
+    /// The last segment of the route.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sns => "sns",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// A request, its body still to come.
+#[derive(Debug)]
+pub struct Head {
+    /// Which webhook.
+    pub kind: Kind,
+    /// Which workflow.
+    pub workflow: WorkflowName,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its query string. Holds the key: never logged.
+    pub query: Option<String>,
+    /// Address of the sender.
+    pub source: IpAddr,
+    /// When it came.
+    pub received_at: Timestamp,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// 200: durable.
+    Accepted {
+        /// Its execution; none for handshake messages.
+        execution: Option<ExecutionName>,
+        /// Whether an earlier copy was durable already.
+        duplicate: bool,
+    },
+    /// Anything else.
+    Problem(Problem),
+}
+
+/// A caller with a live key of the workflow's project, and the workflow.
+#[derive(Debug)]
+pub struct Authorized {
+    head: Head,
+    key: ApiKeyName,
+    workflow: Arc<WorkflowConfig>,
+    published: PublishedVersion,
+}
+
+/// What a message says of itself, as far as it could be read: for its delivery's record.
+#[derive(Debug, Default)]
+struct Seen {
+    message_type: String,
+    message_id: String,
+    topic_arn: String,
+    execution: Option<ExecutionName>,
+}
+
+/// An authorised request whose body was read as far as the trace context needs it.
+#[derive(Debug)]
+pub struct Prepared {
+    authorized: Authorized,
+    body: Bytes,
+    /// W3C traceparent that the message itself carries (an attribute; unsigned, but so is every trace context).
+    pub traceparent: Option<String>,
+}
+
+/// Takes webhooks.
+pub struct Ingest {
+    /// Keys and workflows.
+    pub config: Arc<ConfigStore>,
+    /// Where what is accepted goes.
+    pub spool: Arc<dyn Spool>,
+    /// Signing certificates.
+    pub certificates: Certificates,
+    /// Whose certificates count, beside AWS's.
+    pub trust: TrustPolicy,
+    /// How long copies are recognised, and the age beyond which a signed message is refused.
+    pub deduplication_window: Duration,
+}
+
+impl Ingest {
+    /// Checks the key and finds the workflow: before the body is read, so that strangers cannot make us read one.
+    ///
+    /// # Errors
+    /// The answer, when there is nothing more to be done.
+    pub fn authorize(&self, head: Head) -> Result<Authorized, (Head, Problem)> {
+        authorize::authorize(&self.config.current(), head)
+    }
+
+    /// Takes the body of an authorised request.
+    #[must_use]
+    pub fn prepare(&self, authorized: Authorized, body: Bytes) -> Prepared {
+        let traceparent = match authorized.head.kind {
+            Kind::Sns => sns::traceparent(&body),
+            Kind::Webhook => None,
+        };
+        Prepared {
+            authorized,
+            body,
+            traceparent,
+        }
+    }
+
+    /// Goes the whole way.
+    pub async fn handle(&self, prepared: Prepared, traceparent: Option<String>) -> Answer {
+        let Prepared {
+            authorized, body, ..
+        } = prepared;
+        let mut seen = Seen::default();
+        let result = match authorized.head.kind {
+            Kind::Sns => {
+                sns::handle(self, &authorized, &body, &mut seen, traceparent.clone()).await
+            }
+            Kind::Webhook => {
+                webhook::handle(self, &authorized, &body, &mut seen, traceparent.clone()).await
+            }
+        };
+        match result {
+            Ok(answer) => answer,
+            Err(problem) => {
+                self.reject(&authorized.head, seen, &problem, traceparent);
+                Answer::Problem(problem)
+            }
+        }
+    }
+
+    /// Notes a refusal of a request that never got to [`Ingest::handle`].
+    pub fn refuse(&self, head: &Head, problem: &Problem, traceparent: Option<String>) {
+        self.reject(head, Seen::default(), problem, traceparent);
+    }
+
+    /// The record of a refusal, for workflows that exist. It may be lost under load: the sender still has the message.
+    fn reject(&self, head: &Head, seen: Seen, problem: &Problem, traceparent: Option<String>) {
+        if self.config.current().workflow(&head.workflow).is_none() {
+            return;
+        }
+        let delivery = delivery(head, seen, Verdict::Rejected, problem.reason, &problem.detail, problem.status);
+        let record = Record {
+            time: head.received_at,
+            traceparent,
+            body: RecordBody::Delivery(Box::new(delivery)),
+        };
+        if !self.spool.offer(record) {
+            metrics::counter!("signalbox_ingest_rejections_unrecorded_total").increment(1);
+        }
+    }
+}
+
+fn delivery(
+    head: &Head,
+    seen: Seen,
+    verdict: Verdict,
+    reason: &str,
+    detail: &str,
+    status: StatusCode,
+) -> Delivery {
+    Delivery {
+        id: delivery_id(),
+        workflow: head.workflow.clone(),
+        verdict,
+        reason: reason.to_owned(),
+        detail: detail.to_owned(),
+        http_status: status.as_u16(),
+        message_type: seen.message_type,
+        message_id: seen.message_id,
+        topic_arn: seen.topic_arn,
+        source_address: head.source.to_string(),
+        execution: seen.execution,
+    }
+}
+
+/// `d` and a UUIDv7, so that ids sort by time.
+fn delivery_id() -> DeliveryId {
+    let text = format!("d{}", uuid::Uuid::now_v7().simple());
+    match text.parse() {
+        Ok(id) => id,
+        Err(_) => unreachable!("a letter and 32 hex digits are an id"),
+    }
+}
+
+/// The answer to what the spool said.
+fn answered(acceptance: Acceptance, execution: ExecutionName) -> Result<Answer, Problem> {
+    match acceptance {
+        Acceptance::New => Ok(Answer::Accepted {
+            execution: Some(execution),
+            duplicate: false,
+        }),
+        Acceptance::Duplicate => Ok(Answer::Accepted {
+            execution: Some(execution),
+            duplicate: true,
+        }),
+        Acceptance::Conflict => Err(Problem::forbidden(
+            "message-id-reused",
+            "an earlier message with this id has other content",
+        )),
+    }
+}
+
+/// Whatever the spool cannot do is for the sender to try again (invariant I4).
+fn spool_problem(error: &SpoolError) -> Problem {
+    match error {
+        SpoolError::Full => Problem::unavailable("spool-full", "the node has no room; try again later"),
+        SpoolError::Overloaded => Problem::unavailable("overloaded", "the node is overloaded; try again"),
+        SpoolError::Closed => Problem::unavailable("draining", "the node is shutting down; try again"),
+        SpoolError::Failed(_) => Problem::unavailable("spool-failed", "the node cannot write; try again elsewhere"),
+    }
+}
+
+/// `time` and `duration`, or the end of time.
+fn later(time: Timestamp, duration: Duration) -> Timestamp {
+    time.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;
