@@ -44,8 +44,8 @@ pub enum CertificateError {
     /// It is issued for another name.
     #[error("certificate is not issued for the SNS of the topic's region")]
     Name,
-    /// It vouches for itself, which AWS's never do.
-    #[error("certificate is self-issued")]
+    /// It vouches for itself, or is an authority's: AWS signs messages with leaves that others issued.
+    #[error("certificate is self-issued or an authority's")]
     SelfIssued,
     /// Its validity has not begun.
     #[error("certificate is not yet valid")]

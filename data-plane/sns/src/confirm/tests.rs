@@ -158,3 +158,33 @@ fn neither_token_nor_url_is_printed() {
         assert_eq!(ConfirmToken::parse(bad), Err(ConfirmTokenError));
     }
 }
+
+#[test]
+fn what_localstack_answered_is_understood() {
+    let topic = TopicArn::parse("arn:aws:sns:us-east-1:000000000000:t").unwrap();
+    let subscription = "arn:aws:sns:us-east-1:000000000000:t:7139e247-a708-4dba-8398-1d15a5de2dbb";
+    for body in [
+        include_bytes!("../../tests/data/localstack-answers/confirmed.xml").as_slice(),
+        include_bytes!("../../tests/data/localstack-answers/confirmed.json"),
+    ] {
+        assert_eq!(
+            parse_confirm_response(body, &topic).unwrap().as_str(),
+            subscription
+        );
+        // The token alone decides at SNS: asked with another topic, it confirms all the same.
+        let asked = TopicArn::parse("arn:aws:sns:us-east-1:000000000000:t2").unwrap();
+        assert_eq!(
+            parse_confirm_response(body, &asked),
+            Err(ConfirmError::OtherTopic)
+        );
+    }
+    let refused = include_bytes!("../../tests/data/localstack-answers/refused.xml");
+    let error = parse_confirm_response(refused, &topic).unwrap_err();
+    assert_eq!(
+        error,
+        ConfirmError::Refused {
+            code: "InvalidParameter".into()
+        }
+    );
+    assert!(error.is_permanent());
+}

@@ -135,12 +135,21 @@ fn the_common_name_counts_only_without_alternative_names() {
 }
 
 #[test]
-fn nothing_that_vouches_for_itself_is_awss() {
+fn nothing_that_vouches_for_itself_or_for_others_is_awss() {
     let key = KeyPair::try_from(SIGNER.pkcs8()).unwrap();
     assert_eq!(
         read(self_signed("sns.amazonaws.com", &key)).err(),
         Some("certificate-self-issued")
     );
+    let mut authority = CertificateParams::default();
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "authority");
+    let issuer = rcgen::Issuer::new(authority, KeyPair::generate().unwrap());
+    let mut params = CertificateParams::new(["sns.amazonaws.com".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let intermediate = params.signed_by(&key, &issuer).unwrap().pem();
+    assert_eq!(read(intermediate).err(), Some("certificate-self-issued"));
 }
 
 #[test]
