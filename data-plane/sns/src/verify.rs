@@ -1,0 +1,258 @@
+//! The verdict: a signature checked against a certificate, a clock and a policy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CertOrigin, CertificateError, ConfirmToken, ConfirmUrl, Envelope, ExpectedName, Fingerprint,
+    MessageAttributes, MessageType, Refusal, RefusalKind, SigningCertificate, TopicArn,
+};
+
+/// How a message is signed: the topic's attribute `SignatureVersion`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SignatureVersion {
+    /// RSA PKCS#1 v1.5 with SHA-1: AWS's default.
+    #[serde(rename = "1")]
+    V1,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    #[serde(rename = "2")]
+    V2,
+}
+
+/// Neither "1" nor "2".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("signature version is neither 1 nor 2")]
+pub struct UnsupportedSignatureVersion;
+
+impl SignatureVersion {
+    /// The value as it stands in the body.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "1",
+            Self::V2 => "2",
+        }
+    }
+}
+
+impl FromStr for SignatureVersion {
+    type Err = UnsupportedSignatureVersion;
+
+    fn from_str(text: &str) -> Result<Self, UnsupportedSignatureVersion> {
+        match text {
+            "1" => Ok(Self::V1),
+            "2" => Ok(Self::V2),
+            _ => Err(UnsupportedSignatureVersion),
+        }
+    }
+}
+
+impl fmt::Display for SignatureVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a workflow demands of signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignaturePolicy {
+    /// The lowest version accepted.
+    pub minimum_version: SignatureVersion,
+}
+
+impl Default for SignaturePolicy {
+    /// Both versions: what AWS sends unless the topic says otherwise is version 1.
+    fn default() -> Self {
+        Self {
+            minimum_version: SignatureVersion::V1,
+        }
+    }
+}
+
+/// Why a signature proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// SignatureVersion is neither "1" nor "2".
+    #[error(transparent)]
+    Version(#[from] UnsupportedSignatureVersion),
+    /// SignatureVersion is lower than the policy's.
+    #[error("signature version {found} is below the {minimum} that is demanded")]
+    VersionTooLow {
+        /// The version of the message.
+        found: SignatureVersion,
+        /// The version that the policy demands.
+        minimum: SignatureVersion,
+    },
+    /// Signature is not base64.
+    #[error("Signature is not base64")]
+    Encoding,
+    /// The certificate is not valid at this time.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The certificate is of another region's SNS than the topic's.
+    #[error("certificate is of another region than the topic")]
+    CertificateRegion,
+    /// The signature is not the certificate's over these fields.
+    #[error("signature does not match the signed fields")]
+    Invalid,
+}
+
+impl Refusal for VerifyError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Version(_) => "signature-version-unsupported",
+            Self::VersionTooLow { .. } => "signature-version-too-low",
+            Self::Encoding => "signature-not-base64",
+            Self::Certificate(error) => error.reason(),
+            Self::CertificateRegion => "certificate-region",
+            Self::Invalid => "signature-invalid",
+        }
+    }
+
+    fn kind(&self) -> RefusalKind {
+        RefusalKind::Forbidden
+    }
+}
+
+/// What an envelope says, proven to be its topic's word. Only [`verify`] makes one.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    message_type: MessageType,
+    message_id: String,
+    topic_arn: TopicArn,
+    subject: Option<String>,
+    message: String,
+    timestamp: Timestamp,
+    token: Option<ConfirmToken>,
+    signature_version: SignatureVersion,
+    certificate_fingerprint: Fingerprint,
+    certificate_origin: CertOrigin,
+    unsigned_attributes: MessageAttributes,
+}
+
+/// Verifies an envelope's signature with the certificate fetched for it, at the time `now`.
+///
+/// # Errors
+/// The first rule that signature or certificate breaks.
+pub fn verify(
+    envelope: &Envelope<'_>,
+    certificate: &SigningCertificate,
+    now: Timestamp,
+    policy: &SignaturePolicy,
+) -> Result<Verified, VerifyError> {
+    let version: SignatureVersion = envelope.signature_version().parse()?;
+    if version < policy.minimum_version {
+        return Err(VerifyError::VersionTooLow {
+            found: version,
+            minimum: policy.minimum_version,
+        });
+    }
+    // A cache that mixed two regions up must not turn one region's key into proof for another's topics.
+    if let ExpectedName::OneOf { region, .. } = certificate.expected_name()
+        && region != envelope.topic_arn().region()
+    {
+        return Err(VerifyError::CertificateRegion);
+    }
+    certificate.check_validity(now)?;
+    let signature = STANDARD
+        .decode(envelope.signature())
+        .map_err(|_| VerifyError::Encoding)?;
+    if !certificate.has_signed(version, &envelope.string_to_sign(), &signature) {
+        return Err(VerifyError::Invalid);
+    }
+    Ok(Verified {
+        message_type: envelope.message_type(),
+        message_id: envelope.message_id().to_owned(),
+        topic_arn: envelope.topic_arn().clone(),
+        subject: envelope.subject().map(str::to_owned),
+        message: envelope.message().to_owned(),
+        timestamp: envelope.timestamp(),
+        token: envelope
+            .token()
+            .and_then(|token| ConfirmToken::parse(token).ok()),
+        signature_version: version,
+        certificate_fingerprint: certificate.fingerprint(),
+        certificate_origin: certificate.expected_name().origin(),
+        unsigned_attributes: envelope.unsigned_attributes().clone(),
+    })
+}
+
+impl Verified {
+    /// Type.
+    pub fn message_type(&self) -> MessageType {
+        self.message_type
+    }
+
+    /// MessageId: what to deduplicate by, with the topic.
+    pub fn message_id(&self) -> &str {
+        &self.message_id
+    }
+
+    /// TopicArn. Any AWS account gets valid signatures: whether this topic is allowed is the workflow's to say.
+    pub fn topic_arn(&self) -> &TopicArn {
+        &self.topic_arn
+    }
+
+    /// Subject.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// Message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Message, without copying it.
+    pub fn into_message(self) -> String {
+        self.message
+    }
+
+    /// Timestamp: when it was published.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Token of a confirmation. A capability: kept until the subscription is confirmed, shown nowhere.
+    pub fn token(&self) -> Option<&ConfirmToken> {
+        self.token.as_ref()
+    }
+
+    /// The version that it was verified with.
+    pub fn signature_version(&self) -> SignatureVersion {
+        self.signature_version
+    }
+
+    /// The SHA-256 of the certificate that verified it.
+    pub fn certificate_fingerprint(&self) -> Fingerprint {
+        self.certificate_fingerprint
+    }
+
+    /// Whose word the certificate is: AWS's, or a trusted origin's.
+    pub fn certificate_origin(&self) -> &CertOrigin {
+        &self.certificate_origin
+    }
+
+    /// MessageAttributes: not part of what was proven.
+    pub fn unsigned_attributes(&self) -> &MessageAttributes {
+        &self.unsigned_attributes
+    }
+
+    /// Where to confirm the subscription: `None` for anything but a SubscriptionConfirmation. The URL of an
+    /// UnsubscribeConfirmation would subscribe anew, so none is ever built.
+    pub fn confirm_url(&self) -> Option<ConfirmUrl> {
+        let token = self
+            .token
+            .as_ref()
+            .filter(|_| self.message_type == MessageType::SubscriptionConfirmation)?;
+        Some(ConfirmUrl::new(
+            &self.topic_arn,
+            token,
+            &self.certificate_origin,
+        ))
+    }
+}
