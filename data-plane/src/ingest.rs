@@ -90,6 +90,14 @@ pub struct Authorized {
     published: PublishedVersion,
 }
 
+impl Authorized {
+    /// The request that was authorised.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
 /// What a message says of itself, as far as it could be read: for its delivery's record.
 #[derive(Debug, Default)]
 struct Seen {

@@ -10,3 +10,7 @@ pub mod config;
 pub mod report;
 pub mod sync;
 pub mod ingest;
+pub mod layer;
+pub mod node;
+pub mod options;
+pub mod server;

@@ -1,0 +1,308 @@
+//! A whole data plane: opens what it keeps, binds its listeners, starts its parts.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, TokenSource};
+use signalbox_model::ids::NodeId;
+use signalbox_runtime::{
+    admin::{self, Check},
+    data_dir::{DataDir, DataDirError},
+    net::{self, BindError},
+    shutdown::Shutdown,
+    telemetry::context,
+    tls::{self, TlsError},
+};
+use signalbox_sns::{TrustPolicy, TrustedOrigin};
+
+use crate::{
+    config::{ConfigError, ConfigStore},
+    egress::{Egress, EgressError, EgressPolicy},
+    execution::{ExecutionConfig, ExecutionRuntime, HttpPerformer},
+    ingest::{Certificates, Ingest, confirm::Confirmer},
+    layer,
+    report::ReportClient,
+    server::{self, Handler, ServerConfigLimits},
+    spool::{OpenError, Spool, SqliteSpool, SqliteSpoolConfig},
+    sync::{self, SyncClient},
+};
+
+/// Amazon SNS waits 15 s for an answer; ours, also of "try again", comes before that.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(14);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+const NODE_ID_FILE: &str = "node-id";
+
+/// How to reach the control plane.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneAddress {
+    /// gRPC endpoint.
+    pub endpoint: String,
+    /// Token of role data-plane.
+    pub token: Option<TokenSource>,
+    /// Authorities to trust.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Certificate and key of the webhook listener.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Limits of a node.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Size of a request's body.
+    pub body_max_bytes: usize,
+    /// Connections at once.
+    pub connections_max: NonZeroUsize,
+    /// Requests under way at once.
+    pub in_flight_max: NonZeroUsize,
+    /// Executions under way at once.
+    pub executions_max: NonZeroUsize,
+    /// Size of the spool on disk.
+    pub spool_max_bytes: u64,
+}
+
+/// A node's configuration.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Webhook listener.
+    pub listen: SocketAddr,
+    /// Admin listener; none: not served.
+    pub admin_listen: Option<SocketAddr>,
+    /// Folder of what it keeps.
+    pub data_dir: PathBuf,
+    /// The control plane.
+    pub control_plane: ControlPlaneAddress,
+    /// TLS of the webhook listener.
+    pub tls: Option<TlsFiles>,
+    /// Origins accepted as SNS beside AWS.
+    pub sns_trusted_origins: Vec<TrustedOrigin>,
+    /// Networks that http steps may reach although they are not public.
+    pub egress_allow: Vec<IpNet>,
+    /// How long copies of a message are recognised.
+    pub deduplication_window: Duration,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Why a node does not start. Each is one line for an operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The node's id in it.
+    #[error("the file {} holds no node id", .0.display())]
+    NodeId(PathBuf),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] OpenError),
+    /// The configuration store.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The listener's address.
+    #[error("the listener has no address")]
+    Address(#[source] std::io::Error),
+    /// TLS files.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The control plane's address.
+    #[error(transparent)]
+    Client(#[from] ClientConfigError),
+    /// Outbound HTTP.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct RunningNode {
+    /// Where webhooks are taken.
+    pub webhook_addr: SocketAddr,
+    /// Where the admin endpoints are.
+    pub admin_addr: Option<SocketAddr>,
+    /// Its id.
+    pub node: NodeId,
+    // Held for its lock.
+    _data_dir: DataDir,
+}
+
+/// Starts a node; its parts are tasks of `shutdown`, which drains them.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNode, StartError> {
+    tls::install_crypto_provider();
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let node = node_id(&data_dir)?;
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|files| tls::server_config(&files.cert, &files.key))
+        .transpose()?;
+    let listener = net::bind(config.listen, "--listen").await?;
+    let admin_listener = match config.admin_listen {
+        Some(address) => Some(net::bind(address, "--admin-listen").await?),
+        None => None,
+    };
+    let store = Arc::new(ConfigStore::open(data_dir.path(), sync::decode_resource)?);
+    let spool: Arc<dyn Spool> = Arc::new(SqliteSpool::open(
+        data_dir.path(),
+        SqliteSpoolConfig {
+            max_bytes: config.limits.spool_max_bytes,
+            ..SqliteSpoolConfig::default()
+        },
+    )?);
+    let trust = TrustPolicy {
+        trusted_origins: config.sns_trusted_origins.clone(),
+    };
+    for origin in &trust.trusted_origins {
+        tracing::warn!(%origin, "messages signed by this origin are accepted as Amazon SNS's");
+    }
+    let certificates = Certificates::new()?;
+    let client = control_plane_client(&config.control_plane)?;
+
+    let handler = Arc::new(Handler {
+        ingest: Ingest {
+            config: store.clone(),
+            spool: spool.clone(),
+            certificates: certificates.clone(),
+            trust: trust.clone(),
+            deduplication_window: config.deduplication_window,
+        },
+        body_max_bytes: config.limits.body_max_bytes,
+        body_timeout: BODY_TIMEOUT,
+        shutdown: shutdown.clone(),
+    });
+    let webhook_addr = listener.local_addr().map_err(StartError::Address)?;
+    let stack = layer::stack(handler, config.limits.in_flight_max.get(), REQUEST_TIMEOUT);
+    let limits = ServerConfigLimits {
+        connections_max: config.limits.connections_max.get(),
+        header_timeout: HEADER_TIMEOUT,
+    };
+    shutdown.spawn(server::run(listener, tls, limits, stack, shutdown.clone()));
+
+    let performer = HttpPerformer::new(Egress::new(EgressPolicy {
+        allow: config.egress_allow.clone(),
+    })?);
+    let executions = ExecutionRuntime::new(
+        spool.clone(),
+        Arc::new(performer),
+        &ExecutionConfig {
+            concurrency_max: config.limits.executions_max,
+        },
+    );
+    shutdown.spawn(Arc::new(executions).run(shutdown.clone()));
+    let confirmer = Confirmer {
+        spool: spool.clone(),
+        certificates,
+        trust,
+    };
+    shutdown.spawn(confirmer.run(shutdown.clone()));
+    let sync = SyncClient {
+        node: node.clone(),
+        client: client.clone(),
+        config: store.clone(),
+        spool: spool.clone(),
+        deduplication_window: config.deduplication_window,
+    };
+    shutdown.spawn(sync.run(shutdown.clone()));
+    let report = ReportClient {
+        node: node.clone(),
+        client,
+        spool: spool.clone(),
+    };
+    shutdown.spawn(report.run(shutdown.clone()));
+    shutdown.spawn(gauge(spool.clone(), shutdown.clone()));
+
+    let admin_addr = match admin_listener {
+        Some(listener) => {
+            let address = listener.local_addr().map_err(StartError::Address)?;
+            let readiness = move || checks(&store, spool.as_ref());
+            tokio::spawn(admin::serve(listener, Arc::new(readiness), shutdown.clone()));
+            Some(address)
+        }
+        None => None,
+    };
+    tracing::info!(%node, webhooks = %webhook_addr, "the data plane is up");
+    Ok(RunningNode {
+        webhook_addr,
+        admin_addr,
+        node,
+        _data_dir: data_dir,
+    })
+}
+
+fn control_plane_client(address: &ControlPlaneAddress) -> Result<Client, ClientConfigError> {
+    let mut config = ClientConfig::new(address.endpoint.clone());
+    config.token = address.token.clone();
+    config.ca_file = address.ca_file.clone();
+    config.traceparent = Some(context::current_traceparent);
+    Client::new(config)
+}
+
+/// The node's id: made once, with its folder.
+fn node_id(data_dir: &DataDir) -> Result<NodeId, StartError> {
+    if let Some(bytes) = data_dir.read(NODE_ID_FILE)? {
+        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+        return text
+            .parse()
+            .map_err(|_| StartError::NodeId(data_dir.join(NODE_ID_FILE)));
+    }
+    let text = format!("n{}", uuid::Uuid::now_v7().simple());
+    data_dir.write_secret_file(NODE_ID_FILE, text.as_bytes())?;
+    text.parse()
+        .map_err(|_| StartError::NodeId(data_dir.join(NODE_ID_FILE)))
+}
+
+fn checks(store: &ConfigStore, spool: &dyn Spool) -> Vec<Check> {
+    let current = store.current();
+    let synced = if current.is_synced() {
+        Check::ok("synced", format!("revision {}", current.revision))
+    } else {
+        Check::failing("synced", "the control plane was not heard yet")
+    };
+    let stats = spool.stats();
+    let writable = match spool.failure() {
+        Some(failure) => Check::failing("spool", failure),
+        None if stats.used_bytes >= stats.max_bytes => Check::failing("spool", "full"),
+        None => Check::ok("spool", format!("{} bytes", stats.used_bytes)),
+    };
+    vec![synced, writable]
+}
+
+/// Keeps the spool's gauges current.
+async fn gauge(spool: Arc<dyn Spool>, shutdown: Shutdown) {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            _ = every.tick() => {}
+        }
+        let stats = spool.stats();
+        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+        for (name, value) in [
+            ("signalbox_spool_unfinished_executions", stats.unfinished_executions as f64),
+            ("signalbox_spool_unreported_records", stats.unreported_records as f64),
+            ("signalbox_spool_used_bytes", stats.used_bytes as f64),
+            ("signalbox_spool_max_bytes", stats.max_bytes as f64),
+        ] {
+            metrics::gauge!(name).set(value);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line of `signalbox-data-plane`. Every flag has an environment variable.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use ipnet::IpNet;
+use secrecy::SecretString;
+use signalbox_client::TokenSource;
+use signalbox_runtime::telemetry::TelemetryArgs;
+use signalbox_sns::TrustedOrigin;
+
+use crate::node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles};
+
+/// The Signalbox data plane: takes Amazon SNS webhooks, makes them durable, runs their workflows.
+#[derive(Debug, Parser)]
+#[command(version, name = "signalbox-data-plane", after_help = AFTER_HELP)]
+pub struct Options {
+    /// Where webhooks are taken.
+    #[arg(long, env = "SIGNALBOX_DP_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "SIGNALBOX_DP_ADMIN_LISTEN", default_value = "127.0.0.1:9091")]
+    pub admin_listen: SocketAddr,
+    /// Folder of the spool and the last known good configuration. It holds what is accepted and not yet reported.
+    #[arg(long, env = "SIGNALBOX_DP_DATA_DIR", default_value = "./signalbox-data-plane")]
+    pub data_dir: PathBuf,
+    /// The control plane's gRPC endpoint.
+    #[arg(long, env = "SIGNALBOX_DP_CONTROL_PLANE", default_value = "http://127.0.0.1:50051")]
+    pub control_plane: String,
+    /// Token of role data-plane.
+    #[arg(long, env = "SIGNALBOX_DP_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    pub token: Option<SecretString>,
+    /// File with a token of role data-plane; read anew at each connection.
+    #[arg(long, env = "SIGNALBOX_DP_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the authorities that the control plane's certificate may come from.
+    #[arg(long, env = "SIGNALBOX_DP_CONTROL_PLANE_CA")]
+    pub control_plane_ca: Option<PathBuf>,
+    /// PEM file of the webhook listener's certificate chain. Amazon SNS demands a publicly trusted one.
+    #[arg(long, env = "SIGNALBOX_DP_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(long, env = "SIGNALBOX_DP_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Also accept an SNS served at this origin (http://127.0.0.1:4566). Whoever controls it can sign anything.
+    #[arg(long, env = "SIGNALBOX_DP_SNS_TRUSTED_ORIGIN", value_delimiter = ',')]
+    pub sns_trusted_origin: Vec<TrustedOrigin>,
+    /// Network that http steps may reach although it is not public (127.0.0.0/8).
+    #[arg(long, env = "SIGNALBOX_DP_EGRESS_ALLOW", value_delimiter = ',')]
+    pub egress_allow: Vec<IpNet>,
+    /// Copies of a message are recognised this long, in seconds; older messages are refused.
+    #[arg(long, env = "SIGNALBOX_DP_DEDUPLICATION_WINDOW_S", default_value_t = 7 * 24 * 3600)]
+    pub deduplication_window_s: u64,
+    /// Size of a request's body.
+    #[arg(long, env = "SIGNALBOX_DP_BODY_MAX_BYTES", default_value_t = 2 * 1024 * 1024)]
+    pub body_max_bytes: usize,
+    /// Connections at once.
+    #[arg(long, env = "SIGNALBOX_DP_CONNECTIONS_MAX", default_value = "10000")]
+    pub connections_max: NonZeroUsize,
+    /// Requests under way at once; more are answered 503.
+    #[arg(long, env = "SIGNALBOX_DP_IN_FLIGHT_MAX", default_value = "1024")]
+    pub in_flight_max: NonZeroUsize,
+    /// Executions under way at once; more wait in the spool.
+    #[arg(long, env = "SIGNALBOX_DP_EXECUTIONS_MAX", default_value = "256")]
+    pub executions_max: NonZeroUsize,
+    /// Size of the spool on disk beyond which webhooks are answered 503.
+    #[arg(long, env = "SIGNALBOX_DP_SPOOL_MAX_BYTES", default_value_t = 8 * 1024 * 1024 * 1024)]
+    pub spool_max_bytes: u64,
+    /// How long requests and steps under way may take after SIGTERM, in seconds.
+    #[arg(long, env = "SIGNALBOX_DP_DRAIN_TIMEOUT_S", default_value_t = 20)]
+    pub drain_timeout_s: u64,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port), \
+70 failed while running.";
+
+impl Options {
+    /// What a node needs of it.
+    #[must_use]
+    pub fn node_config(&self) -> NodeConfig {
+        let token = self
+            .token
+            .clone()
+            .map(TokenSource::Value)
+            .or_else(|| self.token_file.clone().map(TokenSource::File));
+        NodeConfig {
+            listen: self.listen,
+            admin_listen: Some(self.admin_listen),
+            data_dir: self.data_dir.clone(),
+            control_plane: ControlPlaneAddress {
+                endpoint: self.control_plane.clone(),
+                token,
+                ca_file: self.control_plane_ca.clone(),
+            },
+            tls: self
+                .tls_cert
+                .clone()
+                .zip(self.tls_key.clone())
+                .map(|(cert, key)| TlsFiles { cert, key }),
+            sns_trusted_origins: self.sns_trusted_origin.clone(),
+            egress_allow: self.egress_allow.clone(),
+            deduplication_window: Duration::from_secs(self.deduplication_window_s),
+            limits: Limits {
+                body_max_bytes: self.body_max_bytes,
+                connections_max: self.connections_max,
+                in_flight_max: self.in_flight_max,
+                executions_max: self.executions_max,
+                spool_max_bytes: self.spool_max_bytes,
+            },
+        }
+    }
+}
