@@ -1,1 +1,46 @@
-fn main() {}
+//! `signalbox-control-plane`.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+use signalbox_control_plane::{options::Options, server};
+use signalbox_runtime::{
+    exit::{Code, fail},
+    metrics,
+    shutdown::{DrainOutcome, Shutdown},
+    telemetry,
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let telemetry = match telemetry::init("signalbox-control-plane", &options.telemetry) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(Code::Config, &error),
+    };
+    let code = run(&options).await;
+    telemetry.shutdown().await;
+    code
+}
+
+async fn run(options: &Options) -> ExitCode {
+    if let Err(error) = metrics::install() {
+        return fail(Code::Software, &error);
+    }
+    let shutdown = match Shutdown::from_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => return fail(Code::Software, &error),
+    };
+    let running = match server::start(options.config(), &shutdown).await {
+        Ok(running) => running,
+        Err(error) => return fail(Code::Config, &error),
+    };
+    shutdown.spawn(metrics::upkeep(shutdown.clone()));
+    shutdown.stopping().await;
+    let outcome = shutdown.drain(Duration::from_secs(options.drain_timeout_s)).await;
+    drop(running);
+    if let DrainOutcome::Forced { remaining } = outcome {
+        tracing::warn!(remaining, "the drain was cut off");
+    }
+    ExitCode::SUCCESS
+}

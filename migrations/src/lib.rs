@@ -1,1 +1,58 @@
-//! signalbox-migrations
+//! The control plane's schema: one set of migrations for SQLite and PostgreSQL.
+//!
+//! Files are `mYYYYMMDD_NNNNNN_verb_noun.rs`. They import no entity, so that an old one keeps meaning what it meant. A
+//! change that removes something comes in two releases: expand first, contract later.
+
+use sea_orm_migration::prelude::*;
+
+mod m20261124_000001_create_configuration;
+mod m20261124_000002_create_history;
+mod m20261124_000003_create_nodes;
+
+/// All migrations, in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261124_000001_create_configuration::Migration),
+            Box::new(m20261124_000002_create_history::Migration),
+            Box::new(m20261124_000003_create_nodes::Migration),
+        ]
+    }
+}
+
+/// A table of `columns` whose primary key is `key`.
+pub(crate) fn table<const N: usize>(
+    name: &'static str,
+    columns: impl IntoIterator<Item = ColumnDef>,
+    key: [&'static str; N],
+) -> TableCreateStatement {
+    let mut primary = Index::create();
+    for column in key {
+        primary.col(column);
+    }
+    let mut table = Table::create();
+    table.table(name);
+    for mut column in columns {
+        table.col(&mut column);
+    }
+    table.primary_key(&mut primary);
+    table
+}
+
+/// An index of `table` on `columns`.
+pub(crate) fn index<const N: usize>(
+    name: &'static str,
+    table: &'static str,
+    columns: [&'static str; N],
+) -> IndexCreateStatement {
+    let mut index = Index::create();
+    index.name(name).table(table);
+    for column in columns {
+        index.col(column);
+    }
+    index
+}

@@ -1,0 +1,108 @@
+//! The services of `signalbox.v1`: convert, authorise, call the use case, map.
+
+mod api_keys;
+mod deliveries;
+mod executions;
+mod filter;
+mod map;
+mod nodes;
+mod secrets;
+mod subscribe_kit;
+mod subscriptions;
+mod workflows;
+
+use signalbox_model::{
+    error::Error,
+    ids::{ProjectId, ProjectName, WorkflowId},
+};
+use signalbox_proto::v1::{
+    api_key_service_server::ApiKeyServiceServer, delivery_service_server::DeliveryServiceServer,
+    execution_service_server::ExecutionServiceServer, node_service_server::NodeServiceServer,
+    secret_service_server::SecretServiceServer,
+    subscription_service_server::SubscriptionServiceServer,
+    workflow_service_server::WorkflowServiceServer,
+};
+use tonic::service::{Routes, RoutesBuilder};
+
+use crate::app::App;
+
+/// Size of a request.
+const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Size of an answer: a page of large executions.
+const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// The services over the use cases.
+#[derive(Clone, Debug)]
+pub struct Api {
+    app: App,
+}
+
+impl Api {
+    /// Over `app`.
+    #[must_use]
+    pub fn new(app: App) -> Self {
+        Self { app }
+    }
+
+    /// Adds every service to `routes`.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+        macro_rules! add {
+            ($($server:ident),+) => {
+                $(
+                    routes.add_service(
+                        $server::new(self.clone())
+                            .max_decoding_message_size(REQUEST_MAX_BYTES)
+                            .max_encoding_message_size(ANSWER_MAX_BYTES),
+                    );
+                )+
+            };
+        }
+        add!(
+            ApiKeyServiceServer,
+            WorkflowServiceServer,
+            ExecutionServiceServer,
+            DeliveryServiceServer,
+            SubscriptionServiceServer,
+            SecretServiceServer,
+            NodeServiceServer
+        );
+    }
+
+    /// All services, for those who serve them alone.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let mut routes = Routes::builder();
+        self.add_to(&mut routes);
+        routes.routes()
+    }
+}
+
+/// A name of the request, or what is wrong with `field`.
+fn name<T: std::str::FromStr<Err: ToString>>(field: &str, text: &str) -> Result<T, Error> {
+    if text.is_empty() {
+        return Err(Error::invalid(field, "is missing"));
+    }
+    text.parse().map_err(|error: T::Err| Error::invalid(field, error.to_string()))
+}
+
+/// `projects/{project}` in `parent`.
+fn parent_project(text: &str) -> Result<ProjectId, Error> {
+    name::<ProjectName>("parent", text).map(|name| name.project)
+}
+
+/// `projects/{project}/workflows/{workflow}` in `parent`; `-` is every workflow (AIP-159).
+fn parent_workflow(text: &str) -> Result<(ProjectId, Option<WorkflowId>), Error> {
+    if let Some(project) = text.strip_suffix("/workflows/-") {
+        return Ok((parent_project(project)?, None));
+    }
+    let name: signalbox_model::ids::WorkflowName = name("parent", text)?;
+    Ok((name.project, Some(name.workflow)))
+}
+
+/// What a request must hold.
+fn required<T>(field: &str, value: Option<T>) -> Result<T, Error> {
+    value.ok_or_else(|| Error::invalid(field, "is missing"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! `DeliveryService`.
+
+use signalbox_proto::{
+    convert::status::to_status,
+    v1::{self, delivery_service_server::DeliveryService},
+};
+use tonic::{Request, Response, Status};
+
+use super::{Api, filter, map, parent_workflow};
+use crate::{auth::Caller, store::Page};
+
+#[tonic::async_trait]
+impl DeliveryService for Api {
+    async fn list_deliveries(
+        &self,
+        request: Request<v1::ListDeliveriesRequest>,
+    ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
+        let list = async || {
+            let asked = request.get_ref();
+            let (project, workflow) = parent_workflow(&asked.parent)?;
+            Caller::of(&request, &project)?;
+            let filter = filter::deliveries(&asked.filter)?;
+            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            self.app.deliveries(&project, workflow.as_ref(), &filter, &page).await
+        };
+        let page = list().await.map_err(to_status)?;
+        Ok(Response::new(v1::ListDeliveriesResponse {
+            deliveries: page.rows.into_iter().map(map::delivery).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+}

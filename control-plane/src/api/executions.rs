@@ -1,0 +1,214 @@
+//! `ExecutionService`.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, stream};
+use signalbox_model::{
+    error::Error,
+    ids::{ExecutionName, ProjectId},
+};
+use signalbox_proto::{
+    convert::status::to_status,
+    v1::{self, execution_service_server::ExecutionService},
+};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use super::{Api, filter, map, name, parent_project};
+use crate::{
+    app::App,
+    auth::Caller,
+    store::{ExecutionFilter, Page},
+};
+
+/// How often a watcher looks although nobody said that something changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Executions sent together to a watcher.
+const WATCH_MAX: u64 = 200;
+
+type Watched = std::pin::Pin<Box<dyn Stream<Item = Result<v1::Execution, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ExecutionService for Api {
+    async fn get_execution(
+        &self,
+        request: Request<v1::GetExecutionRequest>,
+    ) -> Result<Response<v1::Execution>, Status> {
+        let get = async || {
+            let execution: ExecutionName = name("name", &request.get_ref().name)?;
+            Caller::of(&request, &execution.project)?;
+            self.app.execution(&execution).await
+        };
+        get().await
+            .map(|detail| Response::new(map::execution_detail(detail)))
+            .map_err(to_status)
+    }
+
+    async fn list_executions(
+        &self,
+        request: Request<v1::ListExecutionsRequest>,
+    ) -> Result<Response<v1::ListExecutionsResponse>, Status> {
+        let list = async || {
+            let asked = request.get_ref();
+            let project = parent_project(&asked.parent)?;
+            Caller::of(&request, &project)?;
+            let filter = filter::executions(&asked.filter)?;
+            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            self.app.executions(&project, &filter, &page).await
+        };
+        let page = list().await.map_err(to_status)?;
+        Ok(Response::new(v1::ListExecutionsResponse {
+            executions: page.rows.into_iter().map(map::execution).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    type WatchExecutionStream = Watched;
+
+    async fn watch_execution(
+        &self,
+        request: Request<v1::WatchExecutionRequest>,
+    ) -> Result<Response<Watched>, Status> {
+        let begin = async || {
+            let execution: ExecutionName = name("name", &request.get_ref().name)?;
+            Caller::of(&request, &execution.project)?;
+            self.app.execution(&execution).await?;
+            Ok::<_, Error>(execution)
+        };
+        let execution = begin().await.map_err(to_status)?;
+        let state = WatchOne {
+            history: self.app.store().history(),
+            app: self.app.clone(),
+            execution,
+            sent: None,
+            ended: false,
+        };
+        Ok(Response::new(stream::unfold(state, WatchOne::next).boxed()))
+    }
+
+    type WatchExecutionsStream = Watched;
+
+    async fn watch_executions(
+        &self,
+        request: Request<v1::WatchExecutionsRequest>,
+    ) -> Result<Response<Watched>, Status> {
+        let begin = || {
+            let asked = request.get_ref();
+            let project = parent_project(&asked.parent)?;
+            Caller::of(&request, &project)?;
+            let filter = filter::executions(&asked.filter)?;
+            Ok::<_, Error>((project, filter))
+        };
+        let (project, filter) = begin().map_err(to_status)?;
+        let history = self.app.store().history();
+        let seen = *history.borrow();
+        let state = WatchMany {
+            seen,
+            history,
+            app: self.app.clone(),
+            project,
+            filter,
+        };
+        let batches = stream::unfold(state, WatchMany::next);
+        Ok(Response::new(batches.flat_map(stream::iter).boxed()))
+    }
+
+    async fn get_execution_event(
+        &self,
+        request: Request<v1::GetExecutionEventRequest>,
+    ) -> Result<Response<v1::Event>, Status> {
+        let get = async || {
+            let asked = &request.get_ref().name;
+            let execution: ExecutionName = asked
+                .strip_suffix("/event")
+                .ok_or_else(|| Error::invalid("name", "is not projects/{project}/executions/{execution}/event"))
+                .and_then(|text| name("name", text))?;
+            Caller::of(&request, &execution.project)?;
+            self.app.event(&execution).await
+        };
+        let (execution, event, certificate) = get().await.map_err(to_status)?;
+        Ok(Response::new(map::event(&execution, event, certificate)))
+    }
+}
+
+async fn changed(history: &mut watch::Receiver<i64>) {
+    // What counts is the database; the hint only saves waiting.
+    let _ = tokio::time::timeout(LOOK_INTERVAL, history.changed()).await;
+}
+
+/// One execution until it ends.
+struct WatchOne {
+    app: App,
+    history: watch::Receiver<i64>,
+    execution: ExecutionName,
+    sent: Option<v1::Execution>,
+    ended: bool,
+}
+
+impl WatchOne {
+    async fn next(mut self) -> Option<(Result<v1::Execution, Status>, Self)> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            self.history.mark_unchanged();
+            match self.app.execution(&self.execution).await {
+                Ok(detail) => {
+                    let found = map::execution_detail(detail);
+                    if self.sent.as_ref() != Some(&found) {
+                        self.ended = found.end_time.is_some();
+                        self.sent = Some(found.clone());
+                        return Some((Ok(found), self));
+                    }
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Some((Err(to_status(error)), self));
+                }
+            }
+            changed(&mut self.history).await;
+        }
+    }
+}
+
+/// The executions of a project as they change.
+struct WatchMany {
+    app: App,
+    history: watch::Receiver<i64>,
+    project: ProjectId,
+    filter: ExecutionFilter,
+    seen: i64,
+}
+
+impl WatchMany {
+    async fn next(mut self) -> Option<(Vec<Result<v1::Execution, Status>>, Self)> {
+        loop {
+            self.history.mark_unchanged();
+            let store = self.app.store();
+            match store
+                .executions_changed_since(&self.project, &self.filter, self.seen, WATCH_MAX)
+                .await
+            {
+                Ok(rows) if rows.is_empty() => {}
+                Ok(rows) => {
+                    // Rows of one transaction share their number: a full batch may have been cut within one, so the last
+                    // number is looked at again, unless it is all there is.
+                    let full = rows.len() as u64 >= WATCH_MAX;
+                    let last = rows.last().map_or(self.seen, |row| row.history);
+                    let first = rows.first().map_or(self.seen, |row| row.history);
+                    self.seen = if full && last > first { last - 1 } else { last };
+                    let batch = rows.into_iter().map(|row| Ok(map::execution(row))).collect();
+                    return Some((batch, self));
+                }
+                Err(error) => {
+                    self.seen = i64::MAX;
+                    return Some((vec![Err(to_status(error))], self));
+                }
+            }
+            if self.seen == i64::MAX {
+                return None;
+            }
+            changed(&mut self.history).await;
+        }
+    }
+}

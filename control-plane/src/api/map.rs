@@ -1,0 +1,275 @@
+//! Rows → messages.
+
+use jiff::Timestamp;
+use prost_types::Timestamp as WireTime;
+use signalbox_model::error::Error;
+use signalbox_proto::{convert::time, v1};
+
+use crate::{
+    app::{Refusal, etag},
+    store::{
+        ExecutionDetail,
+        rows::{
+            ApiKey, Attempt, Delivery, Event, Execution, Node, Secret, StepRun, Subscription,
+            Workflow, WorkflowVersion,
+        },
+    },
+};
+
+fn at(us: i64) -> Option<WireTime> {
+    Timestamp::from_microsecond(us).ok().map(time::to_wire)
+}
+
+fn maybe_at(us: Option<i64>) -> Option<WireTime> {
+    us.and_then(at)
+}
+
+pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
+    let expired = row
+        .expire_time_us
+        .is_some_and(|at| at <= Timestamp::now().as_microsecond());
+    let state = if row.revoke_time_us.is_some() {
+        v1::ApiKeyState::Revoked
+    } else if expired {
+        v1::ApiKeyState::Expired
+    } else {
+        v1::ApiKeyState::Active
+    };
+    v1::ApiKey {
+        name: format!("projects/{}/apiKeys/{}", row.project, row.id),
+        display_name: row.display_name,
+        prefix: row.prefix,
+        state: state.into(),
+        expire_time: maybe_at(row.expire_time_us),
+        create_time: at(row.create_time_us),
+        revoke_time: maybe_at(row.revoke_time_us),
+        etag: etag(row.revision),
+    }
+}
+
+pub(super) fn spec(source: &[u8]) -> Result<v1::WorkflowSpec, Error> {
+    prost::Message::decode(source).map_err(|error| {
+        tracing::error!(%error, "a stored definition does not decode");
+        Error::Internal {
+            message: "a stored definition does not decode".to_owned(),
+        }
+    })
+}
+
+pub(super) fn workflow(row: Workflow, source: Option<&[u8]>) -> Result<v1::Workflow, Error> {
+    let state = if row.enabled {
+        v1::WorkflowState::Enabled
+    } else {
+        v1::WorkflowState::Disabled
+    };
+    Ok(v1::Workflow {
+        name: format!("projects/{}/workflows/{}", row.project, row.id),
+        display_name: row.display_name,
+        description: row.description,
+        spec: source.map(spec).transpose()?,
+        state: state.into(),
+        latest_version: row.latest_version,
+        published_version: row.published_version,
+        bound_topic_arn: row.bound_topic.unwrap_or_default(),
+        create_time: at(row.create_time_us),
+        update_time: at(row.update_time_us),
+        etag: etag(row.revision),
+    })
+}
+
+pub(super) fn workflow_version(row: WorkflowVersion) -> Result<v1::WorkflowVersion, Error> {
+    Ok(v1::WorkflowVersion {
+        name: format!(
+            "projects/{}/workflows/{}/versions/{}",
+            row.project, row.workflow, row.version
+        ),
+        version: row.version,
+        spec: Some(spec(&row.source)?),
+        create_time: at(row.create_time_us),
+        creator: row.creator,
+    })
+}
+
+fn execution_state(text: &str) -> v1::ExecutionState {
+    v1::ExecutionState::from_str_name(&format!("EXECUTION_STATE_{text}")).unwrap_or_default()
+}
+
+fn trigger(text: &str) -> v1::TriggerKind {
+    v1::TriggerKind::from_str_name(&format!("TRIGGER_KIND_{text}")).unwrap_or_default()
+}
+
+fn error(code: Option<String>, message: Option<String>) -> Option<v1::ExecutionError> {
+    code.map(|code| v1::ExecutionError {
+        code,
+        message: message.unwrap_or_default(),
+    })
+}
+
+pub(super) fn execution(row: Execution) -> v1::Execution {
+    let project = row.project;
+    v1::Execution {
+        name: format!("projects/{project}/executions/{}", row.id),
+        workflow: format!("projects/{project}/workflows/{}", row.workflow),
+        workflow_version: row.version,
+        state: execution_state(&row.state).into(),
+        trigger: trigger(&row.trigger_kind).into(),
+        message_id: row.message_id,
+        topic_arn: row.topic_arn.unwrap_or_default(),
+        unsigned: row.is_unsigned,
+        api_key: row
+            .api_key
+            .map(|key| format!("projects/{project}/apiKeys/{key}"))
+            .unwrap_or_default(),
+        node: row.node.map(|node| format!("nodes/{node}")).unwrap_or_default(),
+        create_time: at(row.create_time_us),
+        start_time: maybe_at(row.start_time_us),
+        end_time: maybe_at(row.end_time_us),
+        output_json: row.output_json.unwrap_or_default(),
+        error: error(row.error_code, row.error_message),
+        steps: Vec::new(),
+        trace_id: row.trace_id.unwrap_or_default(),
+    }
+}
+
+pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
+    let ExecutionDetail { execution: row, steps } = detail;
+    v1::Execution {
+        steps: steps.into_iter().map(|(row, attempts)| step_run(row, attempts)).collect(),
+        ..execution(row)
+    }
+}
+
+fn step_run(row: StepRun, attempts: Vec<Attempt>) -> v1::StepRun {
+    v1::StepRun {
+        step_id: row.step,
+        kind: row.kind,
+        state: v1::StepState::from_str_name(&format!("STEP_STATE_{}", row.state))
+            .unwrap_or_default()
+            .into(),
+        input_json: row.input_json,
+        output_json: row.output_json.unwrap_or_default(),
+        error: error(row.error_code, row.error_message),
+        attempts: attempts.into_iter().map(attempt).collect(),
+        start_time: at(row.start_time_us),
+        end_time: maybe_at(row.end_time_us),
+    }
+}
+
+fn attempt(row: Attempt) -> v1::Attempt {
+    v1::Attempt {
+        number: i32::try_from(row.number).unwrap_or(i32::MAX),
+        start_time: at(row.start_time_us),
+        end_time: maybe_at(row.end_time_us),
+        error: error(row.error_code, row.error_message),
+        repeated: row.repeated,
+        retry_time: maybe_at(row.retry_time_us),
+    }
+}
+
+pub(super) fn event(execution: &Execution, row: Event, certificate: Option<String>) -> v1::Event {
+    let project = &execution.project;
+    let signature = row.signature_version.map(|version| v1::SignatureProof {
+        version: i32::try_from(version).unwrap_or_default(),
+        signing_cert_url: row.signing_cert_url.unwrap_or_default(),
+        certificate_sha256: row.certificate_sha256.unwrap_or_default(),
+        certificate_pem: certificate.unwrap_or_default(),
+    });
+    v1::Event {
+        name: format!("projects/{project}/executions/{}/event", execution.id),
+        trigger: trigger(&execution.trigger_kind).into(),
+        message_id: execution.message_id.clone(),
+        topic_arn: execution.topic_arn.clone().unwrap_or_default(),
+        body: row.body.into(),
+        content_type: row.content_type.unwrap_or_default(),
+        source_address: row.source_address.unwrap_or_default(),
+        receive_time: at(row.receive_time_us),
+        api_key: execution
+            .api_key
+            .as_ref()
+            .map(|key| format!("projects/{project}/apiKeys/{key}"))
+            .unwrap_or_default(),
+        signature,
+        scope_json: row.scope_json,
+    }
+}
+
+pub(super) fn delivery(row: Delivery) -> v1::Delivery {
+    let project = row.project;
+    v1::Delivery {
+        name: format!("projects/{project}/workflows/{}/deliveries/{}", row.workflow, row.id),
+        verdict: v1::DeliveryVerdict::from_str_name(&format!("DELIVERY_VERDICT_{}", row.verdict))
+            .unwrap_or_default()
+            .into(),
+        reason: row.reason,
+        detail: row.detail,
+        http_status: i32::try_from(row.http_status).unwrap_or_default(),
+        message_type: row.message_type,
+        message_id: row.message_id,
+        topic_arn: row.topic_arn,
+        receive_time: at(row.receive_time_us),
+        source_address: row.source_address,
+        execution: row
+            .execution
+            .map(|id| format!("projects/{project}/executions/{id}"))
+            .unwrap_or_default(),
+        node: format!("nodes/{}", row.node),
+        trace_id: row.trace_id.unwrap_or_default(),
+    }
+}
+
+pub(super) fn subscription(row: Subscription) -> v1::Subscription {
+    v1::Subscription {
+        name: format!(
+            "projects/{}/workflows/{}/subscriptions/{}",
+            row.project, row.workflow, row.id
+        ),
+        topic_arn: row.topic_arn,
+        subscription_arn: row.subscription_arn.unwrap_or_default(),
+        state: v1::SubscriptionState::from_str_name(&format!("SUBSCRIPTION_STATE_{}", row.state))
+            .unwrap_or_default()
+            .into(),
+        confirm_attempts: i32::try_from(row.confirm_attempts).unwrap_or(i32::MAX),
+        last_error: row.last_error.unwrap_or_default(),
+        create_time: at(row.create_time_us),
+        update_time: at(row.update_time_us),
+        node: format!("nodes/{}", row.node),
+    }
+}
+
+pub(super) fn secret(row: Secret) -> v1::Secret {
+    v1::Secret {
+        name: format!("projects/{}/secrets/{}", row.project, row.id),
+        value: Default::default(),
+        create_time: at(row.create_time_us),
+        update_time: at(row.update_time_us),
+        etag: etag(row.revision),
+    }
+}
+
+pub(super) fn node(row: Node, head: i64) -> v1::Node {
+    let refusals: Vec<Refusal> = serde_json::from_str(&row.refusals_json).unwrap_or_default();
+    let state = if row.connected {
+        v1::NodeState::Connected
+    } else {
+        v1::NodeState::Disconnected
+    };
+    v1::Node {
+        name: format!("nodes/{}", row.id),
+        state: state.into(),
+        version: row.version,
+        applied_revision: row.applied_revision,
+        head_revision: head,
+        refusals: refusals
+            .into_iter()
+            .map(|refusal| v1::Refusal {
+                resource: refusal.resource,
+                revision: refusal.revision,
+                reason: refusal.reason,
+            })
+            .collect(),
+        connect_time: at(row.connect_time_us),
+        last_seen_time: at(row.last_seen_time_us),
+        last_report_time: maybe_at(row.last_report_time_us),
+        reported_sequence: row.reported_sequence,
+    }
+}

@@ -1,0 +1,277 @@
+//! `WorkflowService`.
+
+use std::sync::Arc;
+
+use signalbox_model::{
+    error::Error,
+    execution::JsonText,
+    ids::{ProjectId, WorkflowName},
+    limits,
+    violation::{Violation, Violations},
+    workflow::{Trigger, Workflow as Valid},
+};
+use signalbox_proto::{
+    convert::{definition, status::to_status},
+    v1::{self, workflow_service_server::WorkflowService},
+};
+use signalbox_runtime::telemetry::context;
+use tonic::{Request, Response, Status};
+
+use super::{Api, map, name, parent_project, required, subscribe_kit};
+use crate::{
+    app::{Definition, NewWorkflow},
+    auth::Caller,
+    store::{Page, rows::Workflow},
+};
+
+/// What a workflow is written with; problems are told at their place in the request.
+fn new_workflow(given: &v1::Workflow, project: &ProjectId) -> Result<NewWorkflow, Error> {
+    let spec = required("workflow.spec", given.spec.as_ref())?;
+    let workflow = definition::workflow(spec, project).map_err(|violations| under("workflow.spec", violations))?;
+    Ok(NewWorkflow {
+        display_name: given.display_name.clone(),
+        description: given.description.clone(),
+        definition: Definition {
+            workflow: Arc::new(workflow),
+            source: definition::encode(spec).to_vec(),
+        },
+    })
+}
+
+fn under(field: &str, violations: Violations) -> Violations {
+    let moved = violations.0.into_iter().map(|Violation { field: inner, description }| {
+        let separator = if inner.is_empty() { "" } else { "." };
+        Violation::new(format!("{field}{separator}{inner}"), description)
+    });
+    Violations(moved.collect())
+}
+
+fn decoder(project: ProjectId) -> impl Fn(&[u8]) -> Result<Valid, Violations> {
+    move |source| definition::decode(source, &project)
+}
+
+impl Api {
+    async fn with_spec(&self, row: Workflow) -> Result<Response<v1::Workflow>, Error> {
+        let workflow = WorkflowName {
+            project: name("project", &row.project)?,
+            workflow: name("workflow", &row.id)?,
+        };
+        let version = self.app.store().workflow_version(&workflow, row.latest_version).await?;
+        map::workflow(row, Some(&version.source)).map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl WorkflowService for Api {
+    async fn create_workflow(
+        &self,
+        request: Request<v1::CreateWorkflowRequest>,
+    ) -> Result<Response<v1::Workflow>, Status> {
+        let create = async || {
+            let asked = request.get_ref();
+            let project = parent_project(&asked.parent)?;
+            let caller = Caller::of(&request, &project)?;
+            let id = name("workflow_id", &asked.workflow_id)?;
+            let new = new_workflow(required("workflow", asked.workflow.as_ref())?, &project)?;
+            let actor = caller.actor(&asked.request_id);
+            let row = self
+                .app
+                .create_workflow(&actor, &project, &id, new, asked.publish, &asked.request_id)
+                .await?;
+            self.with_spec(row).await
+        };
+        create().await.map_err(to_status)
+    }
+
+    async fn get_workflow(&self, request: Request<v1::GetWorkflowRequest>) -> Result<Response<v1::Workflow>, Status> {
+        let get = async || {
+            let workflow: WorkflowName = name("name", &request.get_ref().name)?;
+            Caller::of(&request, &workflow.project)?;
+            let (row, source) = self.app.workflow(&workflow).await?;
+            map::workflow(row, Some(&source)).map(Response::new)
+        };
+        get().await.map_err(to_status)
+    }
+
+    async fn list_workflows(
+        &self,
+        request: Request<v1::ListWorkflowsRequest>,
+    ) -> Result<Response<v1::ListWorkflowsResponse>, Status> {
+        let list = async || {
+            let asked = request.get_ref();
+            let project = parent_project(&asked.parent)?;
+            Caller::of(&request, &project)?;
+            let page = self
+                .app
+                .workflows(&project, &Page::parse(asked.page_size, &asked.page_token)?)
+                .await?;
+            let workflows = page.rows.into_iter().map(|row| map::workflow(row, None));
+            Ok::<_, Error>(v1::ListWorkflowsResponse {
+                workflows: workflows.collect::<Result<_, _>>()?,
+                next_page_token: page.next_page_token,
+            })
+        };
+        list().await.map(Response::new).map_err(to_status)
+    }
+
+    async fn update_workflow(
+        &self,
+        request: Request<v1::UpdateWorkflowRequest>,
+    ) -> Result<Response<v1::Workflow>, Status> {
+        let update = async || {
+            let asked = request.get_ref();
+            let given = required("workflow", asked.workflow.as_ref())?;
+            let workflow: WorkflowName = name("workflow.name", &given.name)?;
+            let caller = Caller::of(&request, &workflow.project)?;
+            let new = new_workflow(given, &workflow.project)?;
+            let row = self
+                .app
+                .update_workflow(&caller.actor(""), &workflow, new, asked.publish, &given.etag)
+                .await?;
+            self.with_spec(row).await
+        };
+        update().await.map_err(to_status)
+    }
+
+    async fn publish_workflow(
+        &self,
+        request: Request<v1::PublishWorkflowRequest>,
+    ) -> Result<Response<v1::Workflow>, Status> {
+        let publish = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &workflow.project)?;
+            if asked.version < 0 {
+                return Err(Error::invalid("version", "must not be negative"));
+            }
+            let decode = decoder(workflow.project.clone());
+            let row = self
+                .app
+                .publish_workflow(&caller.actor(""), &workflow, asked.version, &asked.etag, decode)
+                .await?;
+            self.with_spec(row).await
+        };
+        publish().await.map_err(to_status)
+    }
+
+    async fn disable_workflow(
+        &self,
+        request: Request<v1::DisableWorkflowRequest>,
+    ) -> Result<Response<v1::Workflow>, Status> {
+        let disable = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &workflow.project)?;
+            let row = self
+                .app
+                .set_workflow_enabled(&caller.actor(""), &workflow, false, &asked.etag)
+                .await?;
+            self.with_spec(row).await
+        };
+        disable().await.map_err(to_status)
+    }
+
+    async fn enable_workflow(
+        &self,
+        request: Request<v1::EnableWorkflowRequest>,
+    ) -> Result<Response<v1::Workflow>, Status> {
+        let enable = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &workflow.project)?;
+            let row = self
+                .app
+                .set_workflow_enabled(&caller.actor(""), &workflow, true, &asked.etag)
+                .await?;
+            self.with_spec(row).await
+        };
+        enable().await.map_err(to_status)
+    }
+
+    async fn delete_workflow(&self, request: Request<v1::DeleteWorkflowRequest>) -> Result<Response<()>, Status> {
+        let delete = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &workflow.project)?;
+            self.app.delete_workflow(&caller.actor(""), &workflow, &asked.etag).await
+        };
+        delete().await.map(Response::new).map_err(to_status)
+    }
+
+    async fn list_workflow_versions(
+        &self,
+        request: Request<v1::ListWorkflowVersionsRequest>,
+    ) -> Result<Response<v1::ListWorkflowVersionsResponse>, Status> {
+        let list = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("parent", &asked.parent)?;
+            Caller::of(&request, &workflow.project)?;
+            let page = self
+                .app
+                .versions(&workflow, &Page::parse(asked.page_size, &asked.page_token)?)
+                .await?;
+            let versions = page.rows.into_iter().map(map::workflow_version);
+            Ok::<_, Error>(v1::ListWorkflowVersionsResponse {
+                versions: versions.collect::<Result<_, _>>()?,
+                next_page_token: page.next_page_token,
+            })
+        };
+        list().await.map(Response::new).map_err(to_status)
+    }
+
+    async fn validate_workflow(
+        &self,
+        request: Request<v1::ValidateWorkflowRequest>,
+    ) -> Result<Response<v1::ValidateWorkflowResponse>, Status> {
+        let validate = async || {
+            let asked = request.get_ref();
+            let project = parent_project(&asked.parent)?;
+            Caller::of(&request, &project)?;
+            let spec = required("spec", asked.spec.as_ref())?;
+            match definition::workflow(spec, &project) {
+                Ok(workflow) => self.app.validate(&workflow).await,
+                Err(violations) => Ok(violations.0),
+            }
+        };
+        let violations = validate().await.map_err(to_status)?;
+        let violations = violations
+            .into_iter()
+            .map(|Violation { field, description }| v1::Violation { field, description })
+            .collect();
+        Ok(Response::new(v1::ValidateWorkflowResponse { violations }))
+    }
+
+    async fn run_workflow(&self, request: Request<v1::RunWorkflowRequest>) -> Result<Response<v1::Execution>, Status> {
+        let run = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &workflow.project)?;
+            let input = asked.input.clone().unwrap_or_default();
+            let input = definition::to_json(&input, limits::JSON_DEPTH_MAX)
+                .map_err(|problem| Error::invalid("input", problem))?;
+            let actor = caller.actor(&asked.request_id);
+            self.app
+                .run_workflow(
+                    &actor,
+                    &workflow,
+                    JsonText::from_value(&input),
+                    &asked.request_id,
+                    context::current_traceparent(),
+                )
+                .await
+        };
+        run().await.map(|row| Response::new(map::execution(row))).map_err(to_status)
+    }
+
+    async fn get_webhook(&self, request: Request<v1::GetWebhookRequest>) -> Result<Response<v1::Webhook>, Status> {
+        let get = async || {
+            let workflow: WorkflowName = name("name", &request.get_ref().name)?;
+            Caller::of(&request, &workflow.project)?;
+            self.app.webhook(&workflow, decoder(workflow.project.clone())).await
+        };
+        let access = get().await.map_err(to_status)?;
+        let is_sns = matches!(access.trigger, Trigger::AmazonSns(_));
+        let keys = access.trigger.api_keys().iter().map(ToString::to_string).collect();
+        Ok(Response::new(subscribe_kit::webhook(access.url, keys, is_sns)))
+    }
+}

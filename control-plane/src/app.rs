@@ -1,0 +1,111 @@
+//! Use cases: what operators, nodes and the hub ask for. No transport here.
+
+mod executions;
+mod keys;
+mod nodes;
+mod reports;
+mod secrets;
+mod workflows;
+
+use std::sync::Arc;
+
+use signalbox_model::error::Error;
+use tokio::sync::watch;
+
+use crate::{
+    crypto::{CryptoError, MasterKey},
+    store::Store,
+};
+
+pub use keys::NewKey;
+pub use nodes::Refusal;
+pub use workflows::{Definition, NewWorkflow, WebhookAccess};
+
+/// The use cases. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    store: Store,
+    master_key: Arc<MasterKey>,
+    settings: Arc<Settings>,
+    /// Counts commands, to wake whoever hands them out.
+    commands: watch::Sender<u64>,
+}
+
+/// What an installation decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where senders reach the data plane, without a path: `https://hooks.example.com`.
+    pub public_webhook_url: String,
+    /// Whether key values may be shown again.
+    pub reveal_enabled: bool,
+}
+
+impl App {
+    /// The use cases over a database.
+    #[must_use]
+    pub fn new(store: Store, master_key: MasterKey, settings: Settings) -> Self {
+        Self {
+            store,
+            master_key: Arc::new(master_key),
+            settings: Arc::new(settings),
+            commands: watch::Sender::new(0),
+        }
+    }
+
+    /// Changes when there is a new command.
+    #[must_use]
+    pub fn commands_hint(&self) -> watch::Receiver<u64> {
+        self.commands.subscribe()
+    }
+
+    /// The database, for reading: the hub follows its change log.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// The current etag of a row, from its revision.
+#[must_use]
+pub fn etag(revision: i64) -> String {
+    format!("\"{revision:x}\"")
+}
+
+/// The etag that a caller gave must be the current one, if it gave one (AIP-154).
+fn check_etag(given: &str, revision: i64, resource: &str) -> Result<(), Error> {
+    if given.is_empty() || given == etag(revision) {
+        Ok(())
+    } else {
+        Err(Error::Stale {
+            resource: resource.to_owned(),
+        })
+    }
+}
+
+fn check_length(field: &str, text: &str, max_chars: usize) -> Result<(), Error> {
+    if text.chars().count() > max_chars {
+        return Err(Error::invalid(field, format!("has more than {max_chars} characters")));
+    }
+    Ok(())
+}
+
+/// A request id is a UUID, or absent (AIP-155).
+fn check_request_id(request_id: &str) -> Result<Option<&str>, Error> {
+    if request_id.is_empty() {
+        return Ok(None);
+    }
+    if uuid::Uuid::try_parse(request_id).is_err() {
+        return Err(Error::invalid("request_id", "is not a UUID"));
+    }
+    Ok(Some(request_id))
+}
+
+fn crypto(error: CryptoError) -> Error {
+    tracing::error!(%error, "a stored value cannot be used");
+    Error::Internal {
+        message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! API keys.
+
+use jiff::Timestamp;
+use signalbox_model::{
+    error::Error,
+    ids::{ApiKeyId, ApiKeyName, ProjectId},
+    limits,
+};
+
+use super::{App, check_etag, check_length, check_request_id, crypto};
+use crate::{
+    crypto::KeyValue,
+    store::{Actor, Page, PageOf, rows::ApiKey},
+};
+
+const CREATE: &str = "CreateApiKey";
+
+/// What a new key is given.
+#[derive(Clone, Debug, Default)]
+pub struct NewKey {
+    /// Name for people.
+    pub display_name: String,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl App {
+    /// Creates a key; its value leaves here and at [`App::reveal_key`] only.
+    ///
+    /// # Errors
+    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    pub async fn create_key(
+        &self,
+        actor: &Actor,
+        project: &ProjectId,
+        id: &ApiKeyId,
+        new: NewKey,
+        request_id: &str,
+    ) -> Result<(ApiKey, KeyValue), Error> {
+        check_length("api_key.display_name", &new.display_name, limits::DISPLAY_NAME_MAX_CHARS)?;
+        if new.expires_at.is_some_and(|at| at <= Timestamp::now()) {
+            return Err(Error::invalid("api_key.expire_time", "is in the past"));
+        }
+        let request_id = check_request_id(request_id)?;
+        let name = ApiKeyName {
+            project: project.clone(),
+            api_key: id.clone(),
+        };
+        let text = name.to_string();
+        let value = KeyValue::generate().map_err(crypto)?;
+        let ciphertext = self.master_key.seal(&text, value.expose().as_bytes()).map_err(crypto)?;
+        let (row, made) = self
+            .store
+            .write(async |tx| {
+                tx.require_project(project).await?;
+                if let Some(request_id) = request_id
+                    && let Some(before) = tx.request(project, CREATE, request_id).await?
+                {
+                    if before != text {
+                        return Err(Error::invalid("request_id", "was used for another key"));
+                    }
+                    return Ok((tx.key(&name).await?, false));
+                }
+                let row = tx
+                    .insert_key(ApiKey {
+                        project: project.to_string(),
+                        id: id.to_string(),
+                        display_name: new.display_name.clone(),
+                        prefix: value.shown(),
+                        digest: value.digest(),
+                        ciphertext: ciphertext.clone(),
+                        expire_time_us: new.expires_at.map(Timestamp::as_microsecond),
+                        create_time_us: tx.now_us(),
+                        revoke_time_us: None,
+                        revision: 0,
+                    })
+                    .await?;
+                if let Some(request_id) = request_id {
+                    tx.note_request(project, CREATE, request_id, &text).await?;
+                }
+                tx.audit(actor, CREATE, &text).await?;
+                Ok((row, true))
+            })
+            .await?;
+        let value = if made { value } else { self.open_key(&row, &text)? };
+        Ok((row, value))
+    }
+
+    fn open_key(&self, row: &ApiKey, name: &str) -> Result<KeyValue, Error> {
+        let opened = self.master_key.open(name, &row.ciphertext).map_err(crypto)?;
+        KeyValue::from_stored(&opened).map_err(crypto)
+    }
+
+    /// A key.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn key(&self, name: &ApiKeyName) -> Result<ApiKey, Error> {
+        self.store.key(name).await
+    }
+
+    /// The keys of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keys(&self, project: &ProjectId, page: &Page) -> Result<PageOf<ApiKey>, Error> {
+        self.store.keys(project, page).await
+    }
+
+    /// The value of a live key, once more. Audited before it is shown.
+    ///
+    /// # Errors
+    /// `NotFound`; `Precondition` for a revoked key, or where revealing is switched off.
+    pub async fn reveal_key(&self, actor: &Actor, name: &ApiKeyName) -> Result<KeyValue, Error> {
+        let text = name.to_string();
+        let refuse = |reason, message: &str| Error::Precondition {
+            subject: text.clone(),
+            reason,
+            message: message.to_owned(),
+        };
+        if !self.settings.reveal_enabled {
+            return Err(refuse("REVEAL_DISABLED", "revealing keys is switched off in this installation"));
+        }
+        let row = self
+            .store
+            .write(async |tx| {
+                let row = tx.key(name).await?;
+                if row.revoke_time_us.is_some() {
+                    return Err(refuse("KEY_REVOKED", "the key was revoked"));
+                }
+                tx.audit(actor, "RevealApiKey", &text).await?;
+                Ok(row)
+            })
+            .await?;
+        self.open_key(&row, &text)
+    }
+
+    /// Revokes a key for good. Revoking a revoked one changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`.
+    pub async fn revoke_key(&self, actor: &Actor, name: &ApiKeyName, etag: &str) -> Result<ApiKey, Error> {
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                let row = tx.key(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                if row.revoke_time_us.is_some() {
+                    return Ok(row);
+                }
+                let revoked = ApiKey {
+                    revoke_time_us: Some(tx.now_us()),
+                    ..row
+                };
+                let row = tx.update_key(revoked).await?;
+                tx.audit(actor, "RevokeApiKey", &text).await?;
+                Ok(row)
+            })
+            .await
+    }
+
+    /// Deletes a key that no published version names.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`, `Precondition`.
+    pub async fn delete_key(&self, actor: &Actor, name: &ApiKeyName, etag: &str) -> Result<(), Error> {
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                let row = tx.key(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                tx.delete_key(row).await?;
+                tx.audit(actor, "DeleteApiKey", &text).await
+            })
+            .await
+    }
+}

@@ -1,0 +1,81 @@
+//! What nodes report.
+
+use signalbox_model::{
+    error::Error,
+    ids::NodeId,
+    record::SequencedRecord,
+    violation::Violations,
+    workflow::{Trigger, Workflow as Valid},
+};
+
+use super::App;
+use crate::store::Applied;
+
+impl App {
+    /// How far a node's records are durable.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn report_cursor(&self, node: &NodeId, incarnation: &str) -> Result<u64, Error> {
+        let cursor = self
+            .store
+            .write(async |tx| tx.cursor(node, incarnation).await)
+            .await?;
+        Ok(u64::try_from(cursor).unwrap_or(0))
+    }
+
+    /// Makes records durable, each once: those at or below the cursor are skipped, and the cursor moves in the same
+    /// transaction. Gives the new cursor. `decode` reads a definition, to know whether its trigger lets a topic bind.
+    ///
+    /// # Errors
+    /// When the database fails: nothing was written, and the node sends the batch again.
+    pub async fn apply_records(
+        &self,
+        node: &NodeId,
+        incarnation: &str,
+        records: &[SequencedRecord],
+        last: u64,
+        decode: impl Fn(&signalbox_model::ids::WorkflowName, &[u8]) -> Result<Valid, Violations>,
+    ) -> Result<u64, Error> {
+        let last = i64::try_from(last).unwrap_or(i64::MAX);
+        let reached = self
+            .store
+            .write(async |tx| {
+                let cursor = tx.cursor(node, incarnation).await?;
+                for record in records {
+                    if i64::try_from(record.sequence).unwrap_or(i64::MAX) <= cursor {
+                        continue;
+                    }
+                    let Applied::ConfirmedTopic(name, topic) = tx.apply_record(node, record).await? else {
+                        continue;
+                    };
+                    let row = match tx.workflow(&name).await {
+                        Ok(row) if row.bound_topic.is_none() && row.published_version > 0 => row,
+                        Ok(_) | Err(Error::NotFound { .. }) => continue,
+                        Err(error) => return Err(error),
+                    };
+                    let source = tx.workflow_version(&name, row.published_version).await?.source;
+                    let binds = matches!(
+                        decode(&name, &source).map(|workflow| workflow.trigger().clone()),
+                        Ok(Trigger::AmazonSns(sns)) if sns.topic_arns.is_empty()
+                    );
+                    if binds {
+                        tracing::info!(workflow = %name, topic, "the first confirmed topic binds");
+                        tx.bind_topic(row, &topic).await?;
+                    }
+                }
+                let reached = cursor.max(last);
+                if reached > cursor {
+                    tx.set_cursor(node, incarnation, reached).await?;
+                }
+                if let Some(mut row) = tx.node(node).await? {
+                    row.last_report_time_us = Some(tx.now_us());
+                    row.reported_sequence = reached;
+                    tx.put_node(row).await?;
+                }
+                Ok(reached)
+            })
+            .await?;
+        Ok(u64::try_from(reached).unwrap_or(0))
+    }
+}

@@ -1,0 +1,119 @@
+//! Secrets: their values go in and never come out.
+
+use signalbox_model::{
+    error::Error,
+    ids::{ProjectId, SecretId, SecretName},
+    limits,
+};
+
+use super::{App, check_etag, crypto};
+use crate::store::{Actor, Page, PageOf, rows::Secret};
+
+fn check_value(value: &[u8]) -> Result<(), Error> {
+    match value.len() {
+        0 => Err(Error::invalid("secret.value", "is missing")),
+        n if n > limits::SECRET_MAX_BYTES => Err(Error::invalid(
+            "secret.value",
+            format!("has {n} bytes; at most {} are allowed", limits::SECRET_MAX_BYTES),
+        )),
+        _ => Ok(()),
+    }
+}
+
+impl App {
+    /// Creates a secret.
+    ///
+    /// # Errors
+    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    pub async fn create_secret(
+        &self,
+        actor: &Actor,
+        project: &ProjectId,
+        id: &SecretId,
+        value: &[u8],
+    ) -> Result<Secret, Error> {
+        check_value(value)?;
+        let name = format!("projects/{project}/secrets/{id}");
+        let ciphertext = self.master_key.seal(&name, value).map_err(crypto)?;
+        self.store
+            .write(async |tx| {
+                tx.require_project(project).await?;
+                let row = tx
+                    .insert_secret(Secret {
+                        project: project.to_string(),
+                        id: id.to_string(),
+                        ciphertext: ciphertext.clone(),
+                        create_time_us: tx.now_us(),
+                        update_time_us: tx.now_us(),
+                        revision: 0,
+                    })
+                    .await?;
+                tx.audit(actor, "CreateSecret", &name).await?;
+                Ok(row)
+            })
+            .await
+    }
+
+    /// A secret.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn secret(&self, name: &SecretName) -> Result<Secret, Error> {
+        self.store.secret(name).await
+    }
+
+    /// The secrets of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn secrets(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Secret>, Error> {
+        self.store.secrets(project, page).await
+    }
+
+    /// Writes a new value.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`, `Invalid`.
+    pub async fn update_secret(
+        &self,
+        actor: &Actor,
+        name: &SecretName,
+        value: &[u8],
+        etag: &str,
+    ) -> Result<Secret, Error> {
+        check_value(value)?;
+        let text = name.to_string();
+        let ciphertext = self.master_key.seal(&text, value).map_err(crypto)?;
+        self.store
+            .write(async |tx| {
+                let row = tx.secret(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                let row = tx
+                    .update_secret(Secret {
+                        ciphertext: ciphertext.clone(),
+                        update_time_us: tx.now_us(),
+                        ..row
+                    })
+                    .await?;
+                tx.audit(actor, "UpdateSecret", &text).await?;
+                Ok(row)
+            })
+            .await
+    }
+
+    /// Deletes a secret.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`.
+    pub async fn delete_secret(&self, actor: &Actor, name: &SecretName, etag: &str) -> Result<(), Error> {
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                let row = tx.secret(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                tx.delete_secret(row).await?;
+                tx.audit(actor, "DeleteSecret", &text).await
+            })
+            .await
+    }
+}

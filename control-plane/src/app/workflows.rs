@@ -1,0 +1,457 @@
+//! Workflows.
+
+use std::sync::Arc;
+
+use signalbox_model::{
+    error::Error,
+    execution::JsonText,
+    ids::{ApiKeyName, ExecutionId, ExecutionName, ProjectId, WorkflowId, WorkflowName},
+    limits,
+    violation::{Violation, Violations},
+    workflow::{Trigger, Workflow as Valid},
+};
+
+use super::{App, check_etag, check_length, check_request_id};
+use crate::store::{
+    Actor, OpenCommand, Page, PageOf, Tx,
+    rows::{Execution, Workflow, WorkflowVersion},
+};
+
+const CREATE: &str = "CreateWorkflow";
+const RUN: &str = "RunWorkflow";
+
+/// A valid definition and how it was written.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// What it means.
+    pub workflow: Arc<Valid>,
+    /// The encoded spec.
+    pub source: Vec<u8>,
+}
+
+/// What a workflow is written with.
+#[derive(Clone, Debug)]
+pub struct NewWorkflow {
+    /// Name for people.
+    pub display_name: String,
+    /// What it is for.
+    pub description: String,
+    /// Its definition.
+    pub definition: Definition,
+}
+
+/// How to reach a workflow.
+#[derive(Clone, Debug)]
+pub struct WebhookAccess {
+    /// URL to post to.
+    pub url: String,
+    /// What its version takes.
+    pub trigger: Trigger,
+}
+
+impl App {
+    /// Creates a workflow with version 1.
+    ///
+    /// # Errors
+    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    pub async fn create_workflow(
+        &self,
+        actor: &Actor,
+        project: &ProjectId,
+        id: &WorkflowId,
+        new: NewWorkflow,
+        publish: bool,
+        request_id: &str,
+    ) -> Result<Workflow, Error> {
+        check_texts(&new)?;
+        let request_id = check_request_id(request_id)?;
+        let name = WorkflowName {
+            project: project.clone(),
+            workflow: id.clone(),
+        };
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                tx.require_project(project).await?;
+                if let Some(request_id) = request_id
+                    && let Some(before) = tx.request(project, CREATE, request_id).await?
+                {
+                    if before != text {
+                        return Err(Error::invalid("request_id", "was used for another workflow"));
+                    }
+                    return tx.workflow(&name).await;
+                }
+                check_keys(tx, &new.definition.workflow).await?;
+                let row = tx
+                    .insert_workflow(Workflow {
+                        project: project.to_string(),
+                        id: id.to_string(),
+                        display_name: new.display_name.clone(),
+                        description: new.description.clone(),
+                        enabled: true,
+                        latest_version: 1,
+                        published_version: i64::from(publish),
+                        bound_topic: None,
+                        create_time_us: tx.now_us(),
+                        update_time_us: tx.now_us(),
+                        revision: 0,
+                    })
+                    .await?;
+                tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source)).await?;
+                if publish {
+                    let keys = new.definition.workflow.trigger().api_keys();
+                    tx.set_workflow_keys(&name, keys).await?;
+                }
+                if let Some(request_id) = request_id {
+                    tx.note_request(project, CREATE, request_id, &text).await?;
+                }
+                tx.audit(actor, CREATE, &text).await?;
+                Ok(row)
+            })
+            .await
+    }
+
+    /// Writes the display fields and, when the definition differs from the latest version's, a new version.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`, `Invalid`.
+    pub async fn update_workflow(
+        &self,
+        actor: &Actor,
+        name: &WorkflowName,
+        new: NewWorkflow,
+        publish: bool,
+        etag: &str,
+    ) -> Result<Workflow, Error> {
+        check_texts(&new)?;
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                let row = tx.workflow(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                check_keys(tx, &new.definition.workflow).await?;
+                let latest = tx.workflow_version(name, row.latest_version).await?;
+                let mut next = Workflow {
+                    display_name: new.display_name.clone(),
+                    description: new.description.clone(),
+                    update_time_us: tx.now_us(),
+                    ..row.clone()
+                };
+                if latest.source != new.definition.source {
+                    next.latest_version += 1;
+                    let version = version_row(tx, actor, name, next.latest_version, &new.definition.source);
+                    tx.insert_version(version).await?;
+                }
+                if publish && next.published_version != next.latest_version {
+                    next.published_version = next.latest_version;
+                    tx.set_workflow_keys(name, new.definition.workflow.trigger().api_keys()).await?;
+                }
+                let unchanged = Workflow {
+                    update_time_us: row.update_time_us,
+                    ..next.clone()
+                } == row;
+                if unchanged {
+                    return Ok(row);
+                }
+                let row = tx.update_workflow(next).await?;
+                tx.audit(actor, "UpdateWorkflow", &text).await?;
+                Ok(row)
+            })
+            .await
+    }
+
+    /// Makes `version` (0: the latest) the one that new executions run. `decode` reads its source.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`, `Invalid` when a key that it names is gone.
+    pub async fn publish_workflow(
+        &self,
+        actor: &Actor,
+        name: &WorkflowName,
+        version: i64,
+        etag: &str,
+        decode: impl Fn(&[u8]) -> Result<Valid, Violations>,
+    ) -> Result<Workflow, Error> {
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                let row = tx.workflow(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                let number = if version == 0 { row.latest_version } else { version };
+                let source = tx.workflow_version(name, number).await?.source;
+                let workflow = decode(&source)?;
+                check_keys(tx, &workflow).await?;
+                tx.set_workflow_keys(name, workflow.trigger().api_keys()).await?;
+                let published = Workflow {
+                    published_version: number,
+                    update_time_us: tx.now_us(),
+                    ..row
+                };
+                let row = tx.update_workflow(published).await?;
+                tx.audit(actor, "PublishWorkflow", &text).await?;
+                Ok(row)
+            })
+            .await
+    }
+
+    /// Lets a workflow accept events, or not.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`.
+    pub async fn set_workflow_enabled(
+        &self,
+        actor: &Actor,
+        name: &WorkflowName,
+        enabled: bool,
+        etag: &str,
+    ) -> Result<Workflow, Error> {
+        let text = name.to_string();
+        let action = if enabled { "EnableWorkflow" } else { "DisableWorkflow" };
+        self.store
+            .write(async |tx| {
+                let row = tx.workflow(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                if row.enabled == enabled {
+                    return Ok(row);
+                }
+                let changed = Workflow {
+                    enabled,
+                    update_time_us: tx.now_us(),
+                    ..row
+                };
+                let row = tx.update_workflow(changed).await?;
+                tx.audit(actor, action, &text).await?;
+                Ok(row)
+            })
+            .await
+    }
+
+    /// Deletes a workflow and its versions; its executions stay.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`.
+    pub async fn delete_workflow(&self, actor: &Actor, name: &WorkflowName, etag: &str) -> Result<(), Error> {
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                let row = tx.workflow(name).await?;
+                check_etag(etag, row.revision, &text)?;
+                tx.delete_workflow(name).await?;
+                tx.audit(actor, "DeleteWorkflow", &text).await
+            })
+            .await
+    }
+
+    /// A workflow and its latest version's source.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn workflow(&self, name: &WorkflowName) -> Result<(Workflow, Vec<u8>), Error> {
+        let row = self.store.workflow(name).await?;
+        let version = self.store.workflow_version(name, row.latest_version).await?;
+        Ok((row, version.source))
+    }
+
+    /// The workflows of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn workflows(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Workflow>, Error> {
+        self.store.workflows(project, page).await
+    }
+
+    /// The versions of a workflow, newest first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn versions(&self, name: &WorkflowName, page: &Page) -> Result<PageOf<WorkflowVersion>, Error> {
+        self.store.versions(name, page).await
+    }
+
+    /// The keys that a definition names and that do not exist.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn validate(&self, workflow: &Valid) -> Result<Vec<Violation>, Error> {
+        let checked = self.store.write(async |tx| check_keys(tx, workflow).await).await;
+        match checked {
+            Ok(()) => Ok(Vec::new()),
+            Err(Error::Invalid(violations)) => Ok(violations.0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How to reach a workflow by its published version, or its latest. `decode` reads its source.
+    ///
+    /// # Errors
+    /// `NotFound`; `Precondition` when its trigger takes no requests.
+    pub async fn webhook(
+        &self,
+        name: &WorkflowName,
+        decode: impl Fn(&[u8]) -> Result<Valid, Violations>,
+    ) -> Result<WebhookAccess, Error> {
+        let row = self.store.workflow(name).await?;
+        let number = match row.published_version {
+            0 => row.latest_version,
+            published => published,
+        };
+        let source = self.store.workflow_version(name, number).await?.source;
+        let trigger = decode(&source)?.trigger().clone();
+        let kind = match &trigger {
+            Trigger::AmazonSns(_) => "sns",
+            Trigger::Webhook(_) => "webhook",
+            Trigger::Manual => {
+                return Err(Error::Precondition {
+                    subject: name.to_string(),
+                    reason: "NO_WEBHOOK",
+                    message: "the workflow's trigger is manual: it has no webhook".to_owned(),
+                });
+            }
+        };
+        let base = self.settings.public_webhook_url.trim_end_matches('/');
+        Ok(WebhookAccess {
+            url: format!("{base}/v1/{name}/{kind}"),
+            trigger,
+        })
+    }
+
+    /// Starts an execution of the published version: its row, and a command for a node.
+    ///
+    /// # Errors
+    /// `NotFound`; `Precondition` when nothing is published or the workflow is disabled; `Invalid`.
+    pub async fn run_workflow(
+        &self,
+        actor: &Actor,
+        name: &WorkflowName,
+        input: JsonText,
+        request_id: &str,
+        traceparent: Option<String>,
+    ) -> Result<Execution, Error> {
+        if input.as_str().len() > limits::RUN_INPUT_MAX_BYTES {
+            return Err(Error::invalid(
+                "input",
+                format!("has more than {} bytes", limits::RUN_INPUT_MAX_BYTES),
+            ));
+        }
+        let request_id = check_request_id(request_id)?;
+        let nonce = request_id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+        let execution = ExecutionName {
+            project: name.project.clone(),
+            execution: ExecutionId::derive(name, "", "", Some(&nonce)),
+        };
+        let text = execution.to_string();
+        let made = self
+            .store
+            .write(async |tx| {
+                let row = tx.workflow(name).await?;
+                if let Some(request_id) = request_id
+                    && tx.request(&name.project, RUN, request_id).await?.is_some()
+                {
+                    return Ok(None);
+                }
+                check_runnable(&row, name)?;
+                let inserted = tx.insert_execution(queued(tx, &row, &execution, traceparent.as_deref())).await?;
+                tx.insert_command(OpenCommand {
+                    id: format!("run-{}", execution.execution),
+                    project: row.project.clone(),
+                    execution: execution.execution.to_string(),
+                    workflow: row.id.clone(),
+                    version: row.published_version,
+                    input_json: input.as_str().to_owned(),
+                    traceparent: traceparent.clone(),
+                    request_time_us: tx.now_us(),
+                    node: None,
+                    done: false,
+                })
+                .await?;
+                if let Some(request_id) = request_id {
+                    tx.note_request(&name.project, RUN, request_id, &text).await?;
+                }
+                tx.audit(actor, RUN, &text).await?;
+                Ok(Some(inserted))
+            })
+            .await?;
+        match made {
+            Some(row) => {
+                self.commands.send_modify(|count| *count += 1);
+                Ok(row)
+            }
+            None => Ok(self.store.execution(&execution).await?.execution),
+        }
+    }
+}
+
+fn check_runnable(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
+    let refuse = |reason, message: &str| {
+        Err(Error::Precondition {
+            subject: name.to_string(),
+            reason,
+            message: message.to_owned(),
+        })
+    };
+    if row.published_version == 0 {
+        return refuse("NOT_PUBLISHED", "the workflow has no published version");
+    }
+    if !row.enabled {
+        return refuse("DISABLED", "the workflow is disabled");
+    }
+    Ok(())
+}
+
+fn queued(tx: &Tx, row: &Workflow, execution: &ExecutionName, traceparent: Option<&str>) -> Execution {
+    Execution {
+        project: row.project.clone(),
+        id: execution.execution.to_string(),
+        workflow: row.id.clone(),
+        version: row.published_version,
+        state: "QUEUED".to_owned(),
+        trigger_kind: "MANUAL".to_owned(),
+        message_id: execution.execution.to_string(),
+        topic_arn: None,
+        is_unsigned: false,
+        api_key: None,
+        node: None,
+        create_time_us: tx.now_us(),
+        start_time_us: None,
+        end_time_us: None,
+        output_json: None,
+        error_code: None,
+        error_message: None,
+        trace_id: traceparent.and_then(|parent| parent.split('-').nth(1)).map(str::to_owned),
+        history: 0,
+    }
+}
+
+fn check_texts(new: &NewWorkflow) -> Result<(), Error> {
+    check_length("workflow.display_name", &new.display_name, limits::DISPLAY_NAME_MAX_CHARS)?;
+    check_length("workflow.description", &new.description, limits::DESCRIPTION_MAX_CHARS)
+}
+
+/// A definition that names a key that does not exist would refuse every message: it is refused itself, when written.
+async fn check_keys(tx: &mut Tx, workflow: &Valid) -> Result<(), Error> {
+    let keys: &[ApiKeyName] = workflow.trigger().api_keys();
+    let field = match workflow.trigger() {
+        Trigger::AmazonSns(_) => "spec.trigger.amazonSns.apiKeys",
+        Trigger::Webhook(_) => "spec.trigger.webhook.apiKeys",
+        Trigger::Manual => return Ok(()),
+    };
+    let missing = tx.missing_keys(keys).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let violations = missing
+        .into_iter()
+        .map(|place| Violation::new(format!("{field}[{place}]"), format!("{} does not exist", keys[place])));
+    Err(Error::Invalid(Violations(violations.collect())))
+}
+
+fn version_row(tx: &Tx, actor: &Actor, name: &WorkflowName, version: i64, source: &[u8]) -> WorkflowVersion {
+    WorkflowVersion {
+        project: name.project.to_string(),
+        workflow: name.workflow.to_string(),
+        version,
+        source: source.to_vec(),
+        create_time_us: tx.now_us(),
+        creator: actor.subject.clone(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037), and one table of roles.
+
+mod layer;
+mod roles;
+mod token;
+
+use std::collections::BTreeMap;
+
+use signalbox_model::{error::Error, ids::ProjectId};
+use tonic::Request;
+
+pub use layer::{AuthLayer, AuthService};
+pub use roles::{METHODS, Requirement, Role};
+pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey};
+
+use crate::store::Actor;
+
+/// Who calls: what a valid token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its subject.
+    pub subject: String,
+    /// Roles by project name (`projects/{project}`), or `*`.
+    pub roles: BTreeMap<String, Role>,
+}
+
+impl Identity {
+    fn role_in(&self, project: &ProjectId) -> Option<Role> {
+        let name = format!("projects/{project}");
+        let everywhere = self.roles.get(ALL_PROJECTS).copied();
+        everywhere.max(self.roles.get(&name).copied())
+    }
+
+    fn highest(&self) -> Option<Role> {
+        self.roles.values().copied().max()
+    }
+}
+
+/// Where a call goes.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    path: &'static str,
+    requirement: Requirement,
+}
+
+/// An authorised caller.
+#[derive(Clone, Debug)]
+pub struct Caller(Identity);
+
+impl Caller {
+    /// The caller of a request about `project`, when its role there is enough for the method. The method is the one that
+    /// the layer found: a handler cannot name another.
+    ///
+    /// # Errors
+    /// `Denied` with what is needed.
+    pub fn of<T>(request: &Request<T>, project: &ProjectId) -> Result<Self, Error> {
+        let (identity, target) = parts(request)?;
+        let role = identity.role_in(project);
+        check(identity, target, role, &format!("projects/{project}"))
+    }
+
+    /// The caller of a request about no project.
+    ///
+    /// # Errors
+    /// `Denied` with what is needed.
+    pub fn anywhere<T>(request: &Request<T>) -> Result<Self, Error> {
+        let (identity, target) = parts(request)?;
+        let role = identity.highest();
+        check(identity, target, role, "some project")
+    }
+
+    /// Who it is, for the audit log.
+    #[must_use]
+    pub fn actor(&self, request_id: &str) -> Actor {
+        Actor {
+            subject: self.0.subject.clone(),
+            request_id: (!request_id.is_empty()).then(|| request_id.to_owned()),
+        }
+    }
+}
+
+fn parts<T>(request: &Request<T>) -> Result<(&Identity, Target), Error> {
+    let extensions = request.extensions();
+    match (extensions.get::<Identity>(), extensions.get::<Target>()) {
+        (Some(identity), Some(target)) => Ok((identity, *target)),
+        // Only a server composed without the layer gets here: deny.
+        _ => Err(Error::Unauthenticated {
+            reason: "TOKEN_MISSING",
+            message: "the call carries no identity".to_owned(),
+        }),
+    }
+}
+
+fn check(identity: &Identity, target: Target, role: Option<Role>, place: &str) -> Result<Caller, Error> {
+    if target.requirement.is_met_by(role) {
+        return Ok(Caller(identity.clone()));
+    }
+    Err(Error::Denied {
+        reason: "ROLE_TOO_LOW",
+        message: format!(
+            "{} needs role {} in {place}; the token of {:?} has {}",
+            target.path,
+            target.requirement,
+            identity.subject,
+            role.map_or("none".to_owned(), |role| role.to_string()),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Tokens: EdDSA JWTs (RFC 7519, RFC 8037) that the control plane's own key signs.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind,
+};
+use serde::{Deserialize, Serialize};
+use signalbox_model::error::Error;
+use signalbox_runtime::data_dir::{DataDir, DataDirError};
+
+use super::{Identity, Role};
+
+/// Name of the signing key's file in the data folder: PKCS#8, PEM.
+pub const SIGNING_KEY_FILE: &str = "jwt-signing-key.pem";
+/// The place of a role that holds everywhere.
+pub const ALL_PROJECTS: &str = "*";
+const ISSUER: &str = "signalbox";
+const AUDIENCE: &str = "signalbox";
+/// Clocks may differ by so much.
+const LEEWAY_S: u64 = 30;
+/// A longer token is none of ours.
+const TOKEN_MAX_BYTES: usize = 8 * 1024;
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who made it.
+    pub iss: String,
+    /// For whom.
+    pub aud: String,
+    /// Who it stands for.
+    pub sub: String,
+    /// Its id.
+    pub jti: String,
+    /// When it was made, seconds since the epoch.
+    pub iat: i64,
+    /// From when it counts.
+    pub nbf: i64,
+    /// Until when.
+    pub exp: i64,
+    /// Roles by project name, or `*`.
+    pub roles: BTreeMap<String, Role>,
+}
+
+impl Claims {
+    /// Claims that begin now.
+    #[must_use]
+    pub fn new(subject: &str, place: &str, role: Role, ttl: Duration) -> Self {
+        let now = Timestamp::now().as_second();
+        Self {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: subject.to_owned(),
+            jti: uuid::Uuid::new_v4().to_string(),
+            iat: now,
+            nbf: now,
+            exp: now.saturating_add(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)),
+            roles: BTreeMap::from([(place.to_owned(), role)]),
+        }
+    }
+}
+
+/// Why there is no signing key.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The file cannot be read.
+    #[error("the signing key {} cannot be read", .0.display())]
+    Read(std::path::PathBuf, #[source] std::io::Error),
+    /// What is in it is no key.
+    #[error("the signing key is no Ed25519 key in PKCS#8 PEM")]
+    Malformed,
+    /// No randomness.
+    #[error("a signing key cannot be made")]
+    Generate,
+    /// The token cannot be signed.
+    #[error("the token cannot be signed")]
+    Sign(#[source] jsonwebtoken::errors::Error),
+}
+
+/// Signs and verifies tokens.
+pub struct TokenKey {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    key_id: String,
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenKey")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TokenKey {
+    /// The key of a data folder; made when there is none.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn load_or_create(dir: &DataDir) -> Result<Self, TokenError> {
+        if let Some(text) = dir.read(SIGNING_KEY_FILE)? {
+            return Self::from_pem(&text);
+        }
+        let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
+            .map_err(|_| TokenError::Generate)?;
+        let text = pem::encode(&pem::Pem::new("PRIVATE KEY", document.as_ref()));
+        dir.write_secret_file(SIGNING_KEY_FILE, text.as_bytes())?;
+        Self::from_pem(text.as_bytes())
+    }
+
+    /// The key in a file.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        let text = std::fs::read(path).map_err(|error| TokenError::Read(path.to_owned(), error))?;
+        Self::from_pem(&text)
+    }
+
+    fn from_pem(text: &[u8]) -> Result<Self, TokenError> {
+        let parsed = pem::parse(text).map_err(|_| TokenError::Malformed)?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(parsed.contents())
+            .map_err(|_| TokenError::Malformed)?;
+        let public = pair.public_key().as_ref().to_vec();
+        let x = URL_SAFE_NO_PAD.encode(&public);
+        Ok(Self {
+            encoding: EncodingKey::from_ed_pem(text).map_err(|_| TokenError::Malformed)?,
+            decoding: DecodingKey::from_ed_components(&x).map_err(|_| TokenError::Malformed)?,
+            key_id: x.chars().take(16).collect(),
+        })
+    }
+
+    /// The token that says `claims`.
+    ///
+    /// # Errors
+    /// [`TokenError::Sign`].
+    pub fn mint(&self, claims: &Claims) -> Result<String, TokenError> {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(self.key_id.clone());
+        encode(&header, claims, &self.encoding).map_err(TokenError::Sign)
+    }
+
+    /// Who a token stands for.
+    ///
+    /// # Errors
+    /// `Unauthenticated` with the reason; never with a part of the token.
+    pub fn verify(&self, token: &str) -> Result<Identity, Error> {
+        if token.len() > TOKEN_MAX_BYTES {
+            return Err(refused("TOKEN_MALFORMED", "the token is too long"));
+        }
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = LEEWAY_S;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        let data = decode::<Claims>(token, &self.decoding, &validation).map_err(|error| explain(error.kind()))?;
+        Ok(Identity {
+            subject: data.claims.sub,
+            roles: data.claims.roles,
+        })
+    }
+}
+
+fn explain(kind: &ErrorKind) -> Error {
+    match kind {
+        ErrorKind::ExpiredSignature => refused("TOKEN_EXPIRED", "the token has expired"),
+        ErrorKind::ImmatureSignature => refused("TOKEN_NOT_YET_VALID", "the token does not count yet"),
+        ErrorKind::InvalidSignature => refused(
+            "TOKEN_SIGNATURE_INVALID",
+            "the token's signature is not this control plane's",
+        ),
+        ErrorKind::InvalidIssuer => refused("TOKEN_ISSUER", "the token's issuer is another"),
+        ErrorKind::InvalidAudience => refused("TOKEN_AUDIENCE", "the token is for another audience"),
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
+            refused("TOKEN_ALGORITHM", "the token's algorithm is not EdDSA")
+        }
+        _ => refused("TOKEN_MALFORMED", "the token is no JWT of Signalbox"),
+    }
+}
+
+pub(super) fn refused(reason: &'static str, message: &str) -> Error {
+    Error::Unauthenticated {
+        reason,
+        message: message.to_owned(),
+    }
+}

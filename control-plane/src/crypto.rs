@@ -1,0 +1,210 @@
+//! Values at rest: AES-256-GCM under one master key, with the resource's name as additional data, so that a ciphertext
+//! moved to another row does not open.
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    digest::{SHA256, digest},
+    error::Unspecified,
+    rand::{SecureRandom as _, SystemRandom},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
+
+/// First byte of every ciphertext: the form below.
+const VERSION: u8 = 1;
+/// Length of a master key.
+pub const MASTER_KEY_BYTES: usize = 32;
+/// What every API key's value begins with.
+const KEY_PREFIX: &str = "sbk_";
+/// Random characters of a key's value: 62^43 is more than 2^256.
+const KEY_RANDOM_CHARS: usize = 43;
+/// Characters of its checksum (CRC-32 in base 62).
+const KEY_CHECKSUM_CHARS: usize = 6;
+/// Characters that may be shown.
+const KEY_SHOWN_CHARS: usize = 8;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Why a value cannot be sealed or opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CryptoError {
+    /// No randomness, or no cipher.
+    #[error("the value cannot be encrypted")]
+    Seal,
+    /// Another master key, or a damaged row.
+    #[error("the value cannot be decrypted: the master key is another one, or the row is damaged")]
+    Open,
+    /// The master key is no 32 bytes.
+    #[error("a master key has 32 bytes")]
+    MasterKey,
+}
+
+/// Seals and opens values.
+pub struct MasterKey(RandomizedNonceKey);
+
+impl MasterKey {
+    /// From its bytes.
+    ///
+    /// # Errors
+    /// [`CryptoError::MasterKey`].
+    pub fn new(bytes: &[u8]) -> Result<Self, CryptoError> {
+        if bytes.len() != MASTER_KEY_BYTES {
+            return Err(CryptoError::MasterKey);
+        }
+        RandomizedNonceKey::new(&AES_256_GCM, bytes)
+            .map(Self)
+            .map_err(|_: Unspecified| CryptoError::MasterKey)
+    }
+
+    /// Bytes for a new one.
+    ///
+    /// # Errors
+    /// [`CryptoError::Seal`] without randomness.
+    pub fn generate() -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let mut bytes = Zeroizing::new(vec![0; MASTER_KEY_BYTES]);
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| CryptoError::Seal)?;
+        Ok(bytes)
+    }
+
+    /// Version, nonce, ciphertext and tag of `value`, bound to `name`.
+    ///
+    /// # Errors
+    /// [`CryptoError::Seal`].
+    pub fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let mut text = value.to_vec();
+        let nonce = self
+            .0
+            .seal_in_place_append_tag(Aad::from(name.as_bytes()), &mut text)
+            .map_err(|_| CryptoError::Seal)?;
+        let mut sealed = Vec::with_capacity(1 + NONCE_LEN + text.len());
+        sealed.push(VERSION);
+        sealed.extend_from_slice(nonce.as_ref());
+        sealed.extend_from_slice(&text);
+        Ok(sealed)
+    }
+
+    /// What was sealed for `name`.
+    ///
+    /// # Errors
+    /// [`CryptoError::Open`].
+    pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let Some((&VERSION, rest)) = sealed.split_first() else {
+            return Err(CryptoError::Open);
+        };
+        let (nonce, text) = rest.split_at_checked(NONCE_LEN).ok_or(CryptoError::Open)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| CryptoError::Open)?;
+        let mut text = Zeroizing::new(text.to_vec());
+        let opened = self
+            .0
+            .open_in_place(nonce, Aad::from(name.as_bytes()), &mut text)
+            .map_err(|_| CryptoError::Open)?
+            .len();
+        text.truncate(opened);
+        Ok(text)
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(***)")
+    }
+}
+
+/// An API key's value: `sbk_`, 43 random characters, 6 of checksum, so that secret scanners find it without doubt.
+#[derive(Clone, Debug)]
+pub struct KeyValue(SecretString);
+
+impl KeyValue {
+    /// A new one: 256 random bits and more.
+    ///
+    /// # Errors
+    /// [`CryptoError::Seal`] without randomness.
+    pub fn generate() -> Result<Self, CryptoError> {
+        let random = SystemRandom::new();
+        let mut value = String::with_capacity(KEY_PREFIX.len() + KEY_RANDOM_CHARS + KEY_CHECKSUM_CHARS);
+        value.push_str(KEY_PREFIX);
+        let mut byte = [0_u8; 1];
+        while value.len() < KEY_PREFIX.len() + KEY_RANDOM_CHARS {
+            random.fill(&mut byte).map_err(|_| CryptoError::Seal)?;
+            // 248 is the largest multiple of 62 in a byte: above it, the remainder would favour some characters.
+            if byte[0] < 248 {
+                value.push(char::from(BASE62[usize::from(byte[0] % 62)]));
+            }
+        }
+        let checksum = checksum(&value);
+        value.push_str(&checksum);
+        Ok(Self(value.into()))
+    }
+
+    /// One that was stored.
+    ///
+    /// # Errors
+    /// [`CryptoError::Open`] when it is no text.
+    pub fn from_stored(bytes: &[u8]) -> Result<Self, CryptoError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| CryptoError::Open)?;
+        Ok(Self(text.to_owned().into()))
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Its first characters.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.expose().chars().take(KEY_SHOWN_CHARS).collect()
+    }
+
+    /// SHA-256 of it: what the nodes get.
+    #[must_use]
+    pub fn digest(&self) -> Vec<u8> {
+        digest(&SHA256, self.expose().as_bytes()).as_ref().to_vec()
+    }
+}
+
+fn checksum(value: &str) -> String {
+    let mut rest = crc32fast::hash(value.as_bytes());
+    let mut chars = [b'0'; KEY_CHECKSUM_CHARS];
+    for place in chars.iter_mut().rev() {
+        *place = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    String::from_utf8_lossy(&chars).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_for_its_own_name_only() {
+        let key = MasterKey::new(&MasterKey::generate().unwrap()).unwrap();
+        let sealed = key.seal("a", b"value").unwrap();
+        assert!(!sealed.windows(5).any(|part| part == b"value"));
+        assert_eq!(key.open("a", &sealed).unwrap().as_slice(), b"value");
+        assert_eq!(key.open("b", &sealed), Err(CryptoError::Open));
+        let mut damaged = sealed.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert_eq!(key.open("a", &damaged), Err(CryptoError::Open));
+        let other = MasterKey::new(&MasterKey::generate().unwrap()).unwrap();
+        assert_eq!(other.open("a", &sealed), Err(CryptoError::Open));
+        assert_eq!(key.open("a", b""), Err(CryptoError::Open));
+    }
+
+    #[test]
+    fn keys_have_a_form_that_scanners_know() {
+        let (one, two) = (KeyValue::generate().unwrap(), KeyValue::generate().unwrap());
+        assert_ne!(one.expose(), two.expose());
+        let value = one.expose();
+        assert_eq!(value.len(), 4 + 43 + 6);
+        let (random, sum) = value.split_at(value.len() - 6);
+        assert_eq!(checksum(random), sum);
+        assert!(!format!("{one:?}").contains(&value[8..]));
+        assert!(one.shown().len() == 8 && value.starts_with(&one.shown()));
+    }
+}

@@ -1,0 +1,260 @@
+//! A whole control plane: opens what it keeps, binds its listeners, serves.
+
+mod trace;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use signalbox_proto::DESCRIPTORS;
+use signalbox_runtime::{
+    admin::{self, Check},
+    data_dir::{DataDir, DataDirError},
+    net::{self, BindError},
+    shutdown::Shutdown,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    service::Routes,
+    transport::{Identity, Server, ServerTlsConfig},
+};
+use tonic_web::GrpcWebLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use self::trace::TraceLayer;
+use crate::{
+    api::Api,
+    app::{App, Settings},
+    auth::{AuthLayer, TokenError, TokenKey},
+    crypto::{CryptoError, MasterKey},
+    report::Reports,
+    store::{OpenError, Store},
+    sync::Hub,
+};
+
+const DATABASE_FILE: &str = "control-plane.sqlite";
+const MASTER_KEY_FILE: &str = "master.key";
+/// Streams of one connection.
+const STREAMS_MAX: u32 = 256;
+/// How often counters are read that another replica may have moved.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A control plane's configuration.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneConfig {
+    /// gRPC listener.
+    pub listen: SocketAddr,
+    /// Admin listener; none: not served.
+    pub admin_listen: Option<SocketAddr>,
+    /// Folder of what it keeps.
+    pub data_dir: PathBuf,
+    /// Database; none: SQLite in the folder.
+    pub database_url: Option<SecretString>,
+    /// Where senders reach the data plane.
+    pub public_webhook_url: String,
+    /// Whether key values may be shown again.
+    pub reveal_enabled: bool,
+    /// Certificate chain and key of the gRPC listener.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Origins of browsers that may call by gRPC-web.
+    pub cors_origins: Vec<http::HeaderValue>,
+}
+
+/// Why a control plane does not start. Each is one line for an operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The master key.
+    #[error("the master key in {} cannot be used", path.display())]
+    MasterKey {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: CryptoError,
+    },
+    /// The signing key of tokens.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A listener's address.
+    #[error("the listener has no address")]
+    Address(#[source] std::io::Error),
+    /// A TLS file.
+    #[error("the TLS file {} cannot be read", path.display())]
+    TlsFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// TLS or the services.
+    #[error("the gRPC server cannot be set up")]
+    Server(#[from] tonic::transport::Error),
+    /// The descriptors of reflection.
+    #[error("reflection cannot be set up")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The database, when first used.
+    #[error(transparent)]
+    First(#[from] signalbox_model::error::Error),
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct RunningControlPlane {
+    /// Where gRPC is served.
+    pub grpc_addr: SocketAddr,
+    /// Where the admin endpoints are.
+    pub admin_addr: Option<SocketAddr>,
+    /// Mints tokens.
+    pub token_key: Arc<TokenKey>,
+    // Held for its lock.
+    _data_dir: DataDir,
+}
+
+/// Starts a control plane; its parts are tasks of `shutdown`, which drains them.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: ControlPlaneConfig, shutdown: &Shutdown) -> Result<RunningControlPlane, StartError> {
+    signalbox_runtime::tls::install_crypto_provider();
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let master_key = master_key(&data_dir)?;
+    let token_key = Arc::new(TokenKey::load_or_create(&data_dir)?);
+    let listener = net::bind(config.listen, "--listen").await?;
+    let admin_listener = match config.admin_listen {
+        Some(address) => Some(net::bind(address, "--admin-listen").await?),
+        None => None,
+    };
+    let store = match &config.database_url {
+        Some(url) => Store::open_url(url.expose_secret()).await?,
+        None => Store::open_sqlite(&data_dir.join(DATABASE_FILE)).await?,
+    };
+    let settings = Settings {
+        public_webhook_url: config.public_webhook_url.clone(),
+        reveal_enabled: config.reveal_enabled,
+    };
+    let app = App::new(store.clone(), master_key, settings);
+    app.no_node_connected().await?;
+    if config.database_url.is_some() {
+        shutdown.spawn(refresh(store.clone(), shutdown.clone()));
+    }
+
+    let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
+    let routes = routes(&app, shutdown)?;
+    let mut server = Server::builder();
+    if let Some((chain, key)) = &config.tls {
+        let identity = Identity::from_pem(read(chain)?, read(key)?);
+        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+    }
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(config.cors_origins.clone()))
+        .allow_headers(tower_http::cors::Any)
+        .expose_headers(["grpc-status", "grpc-message", "grpc-status-details-bin"].map(http::HeaderName::from_static));
+    let serving = server
+        .accept_http1(true)
+        .tcp_nodelay(true)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        // Outermost first: browsers ask by CORS before anything else; gRPC-web becomes gRPC; then the span, then the
+        // token, so that refusals have a trace too.
+        .layer(cors)
+        .layer(GrpcWebLayer::new())
+        .layer(TraceLayer)
+        .layer(AuthLayer::new(token_key.clone()))
+        .add_routes(routes);
+    let stopping = shutdown.clone();
+    shutdown.spawn(async move {
+        let ended = serving
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { stopping.stopping().await })
+            .await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "the gRPC server failed");
+        }
+    });
+
+    let admin_addr = match admin_listener {
+        Some(listener) => {
+            let address = listener.local_addr().map_err(StartError::Address)?;
+            let readiness = move || {
+                let revision = *store.revision().borrow();
+                vec![Check::ok("database", format!("revision {revision}"))]
+            };
+            tokio::spawn(admin::serve(listener, Arc::new(readiness), shutdown.clone()));
+            Some(address)
+        }
+        None => None,
+    };
+    tracing::info!(grpc = %grpc_addr, "the control plane is up");
+    Ok(RunningControlPlane {
+        grpc_addr,
+        admin_addr,
+        token_key,
+        _data_dir: data_dir,
+    })
+}
+
+fn routes(app: &App, shutdown: &Shutdown) -> Result<Routes, StartError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let mut routes = Routes::builder();
+    Api::new(app.clone()).add_to(&mut routes);
+    routes
+        .add_service(Hub::new(app.clone(), shutdown.clone()).service())
+        .add_service(Reports::new(app.clone(), shutdown.clone()).service())
+        .add_service(health_service);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    routes.add_service(reflection().build_v1()?);
+    routes.add_service(reflection().build_v1alpha()?);
+    let stopping = shutdown.clone();
+    shutdown.spawn(async move {
+        health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+        stopping.stopping().await;
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    });
+    Ok(routes.routes())
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(|source| StartError::TlsFile {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The master key: made once, with its folder.
+fn master_key(data_dir: &DataDir) -> Result<MasterKey, StartError> {
+    let failed = |source| StartError::MasterKey {
+        path: data_dir.join(MASTER_KEY_FILE),
+        source,
+    };
+    if let Some(bytes) = data_dir.read(MASTER_KEY_FILE)? {
+        return MasterKey::new(&bytes).map_err(failed);
+    }
+    let bytes = MasterKey::generate().map_err(failed)?;
+    data_dir.write_secret_file(MASTER_KEY_FILE, &bytes)?;
+    MasterKey::new(&bytes).map_err(failed)
+}
+
+/// Other replicas write too: what they wrote is seen by looking.
+async fn refresh(store: Store, shutdown: Shutdown) {
+    let mut every = tokio::time::interval(REFRESH_INTERVAL);
+    loop {
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            _ = every.tick() => {}
+        }
+        if let Err(error) = store.refresh().await {
+            tracing::debug!(%error, "the counters cannot be read");
+        }
+    }
+}

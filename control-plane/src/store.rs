@@ -1,0 +1,262 @@
+//! The database: SQLite (WAL, embedded) or PostgreSQL, by SeaORM.
+//!
+//! Everything that changes something runs in [`Store::write`]: one transaction that holds the row, the audit entry and
+//! the change-log entry. The revision comes from a row that the transaction locks, so that revisions become visible in
+//! their order on PostgreSQL too.
+
+mod commands;
+mod config;
+mod entity;
+mod history;
+mod open;
+mod page;
+mod records;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseConnection,
+    DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, SqlErr, TransactionTrait as _,
+    sea_query::{Expr, ExprTrait as _},
+};
+use signalbox_model::error::Error;
+use tokio::sync::{Mutex, watch};
+
+pub use commands::OpenCommand;
+pub use config::{ConfigChange, ConfigEntry};
+pub use history::{DeliveryFilter, ExecutionDetail, ExecutionFilter};
+pub use open::OpenError;
+pub use page::{Page, PageOf};
+pub use records::Applied;
+
+/// Rows as they are.
+pub mod rows {
+    pub use super::entity::{
+        api_key::Model as ApiKey, attempt::Model as Attempt, delivery::Model as Delivery,
+        event::Model as Event, execution::Model as Execution, node::Model as Node,
+        secret::Model as Secret, step_run::Model as StepRun, subscription::Model as Subscription,
+        workflow::Model as Workflow, workflow_version::Model as WorkflowVersion,
+    };
+}
+
+const REVISION: &str = "revision";
+const HISTORY: &str = "history";
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: DatabaseConnection,
+    /// SQLite has one writer; waiting here is fair, and never ends in SQLITE_BUSY.
+    writer: Option<Arc<Mutex<()>>>,
+    incarnation: Arc<str>,
+    revision: watch::Sender<i64>,
+    history: watch::Sender<i64>,
+}
+
+/// Who does something.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// Subject of the token.
+    pub subject: String,
+    /// The request's id, when it has one.
+    pub request_id: Option<String>,
+}
+
+/// A transaction that writes.
+pub struct Tx {
+    inner: DatabaseTransaction,
+    now: Timestamp,
+    revision: Option<i64>,
+    history: Option<i64>,
+}
+
+impl Store {
+    /// Names the database for its lifetime: nodes that come from another one start anew.
+    #[must_use]
+    pub fn incarnation(&self) -> &str {
+        &self.incarnation
+    }
+
+    /// The newest revision of the configuration that this process knows; changes wake whoever follows.
+    #[must_use]
+    pub fn revision(&self) -> watch::Receiver<i64> {
+        self.revision.subscribe()
+    }
+
+    /// The newest state of the history that this process knows; changes wake whoever watches executions.
+    #[must_use]
+    pub fn history(&self) -> watch::Receiver<i64> {
+        self.history.subscribe()
+    }
+
+    /// Reads both counters: other processes may have written. (What this process wrote is known at once.)
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        for (name, known) in [(REVISION, &self.revision), (HISTORY, &self.history)] {
+            let value = counter(&self.db, name).await.map_err(|e| internal(&e))?;
+            known.send_if_modified(|known| {
+                let newer = value > *known;
+                *known = Ord::max(value, *known);
+                newer
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs `work` in one transaction.
+    ///
+    /// # Errors
+    /// What `work` gave; nothing was written then. Or that the database failed.
+    pub async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let _writer = match &self.writer {
+            Some(writer) => Some(writer.lock().await),
+            None => None,
+        };
+        let mut tx = Tx {
+            inner: self.db.begin().await.map_err(|e| internal(&e))?,
+            now: Timestamp::now(),
+            revision: None,
+            history: None,
+        };
+        let result = match work(&mut tx).await {
+            Ok(result) => result,
+            Err(error) => {
+                if let Err(failed) = tx.inner.rollback().await {
+                    tracing::warn!(error = %failed, "a rollback failed");
+                }
+                return Err(error);
+            }
+        };
+        tx.inner.commit().await.map_err(|e| internal(&e))?;
+        for (written, known) in [(tx.revision, &self.revision), (tx.history, &self.history)] {
+            if let Some(value) = written {
+                known.send_if_modified(|known| {
+                    *known = Ord::max(value, *known);
+                    true
+                });
+            }
+        }
+        Ok(result)
+    }
+}
+
+impl Tx {
+    /// The time of the transaction in microseconds.
+    #[must_use]
+    pub fn now_us(&self) -> i64 {
+        self.now.as_microsecond()
+    }
+
+    /// The revision of this transaction: one more than the newest. Locks the counter until the commit.
+    async fn next_revision(&mut self) -> Result<i64, Error> {
+        if let Some(revision) = self.revision {
+            return Ok(revision);
+        }
+        let revision = self.increment(REVISION).await?;
+        self.revision = Some(revision);
+        Ok(revision)
+    }
+
+    /// The same for the history of executions.
+    async fn next_history(&mut self) -> Result<i64, Error> {
+        if let Some(history) = self.history {
+            return Ok(history);
+        }
+        let history = self.increment(HISTORY).await?;
+        self.history = Some(history);
+        Ok(history)
+    }
+
+    async fn increment(&mut self, name: &str) -> Result<i64, Error> {
+        use entity::counter::{Column, Entity};
+        Entity::update_many()
+            .col_expr(Column::Value, Expr::col(Column::Value).add(1_i64))
+            .filter(Column::Name.eq(name))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        counter(&self.inner, name).await.map_err(|e| internal(&e))
+    }
+
+    /// Notes a change of the configuration in the change log; gives its revision.
+    async fn changed(&mut self, kind: &str, resource: &str, deleted: bool) -> Result<i64, Error> {
+        use entity::change::{ActiveModel, Column, Entity};
+        let revision = self.next_revision().await?;
+        // One entry for each resource: what counts is its newest state.
+        Entity::delete_many()
+            .filter(Column::Resource.eq(resource))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        ActiveModel {
+            revision: Set(revision),
+            kind: Set(kind.to_owned()),
+            resource: Set(resource.to_owned()),
+            deleted: Set(deleted),
+            time_us: Set(self.now_us()),
+        }
+        .insert(&self.inner)
+        .await
+        .map_err(|e| internal(&e))?;
+        Ok(revision)
+    }
+
+    /// Notes in the audit log who did what.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn audit(&mut self, actor: &Actor, action: &str, resource: &str) -> Result<(), Error> {
+        use entity::audit::ActiveModel;
+        ActiveModel {
+            time_us: Set(self.now_us()),
+            actor: Set(actor.subject.clone()),
+            action: Set(action.to_owned()),
+            resource: Set(resource.to_owned()),
+            request_id: Set(actor.request_id.clone()),
+            ..Default::default()
+        }
+        .insert(&self.inner)
+        .await
+        .map_err(|e| internal(&e))?;
+        Ok(())
+    }
+}
+
+async fn counter(db: &impl ConnectionTrait, name: &str) -> Result<i64, DbErr> {
+    let row = entity::counter::Entity::find_by_id(name.to_owned()).one(db).await?;
+    row.map(|row| row.value)
+        .ok_or_else(|| DbErr::RecordNotFound(format!("counter {name}")))
+}
+
+/// The error of a caller who cannot help it: logged once, here, with its cause.
+fn internal(error: &DbErr) -> Error {
+    if let DbErr::ConnectionAcquire(_) | DbErr::Conn(_) = error {
+        tracing::warn!(%error, "the database cannot be reached");
+        return Error::Unavailable {
+            message: "the database cannot be reached now".to_owned(),
+        };
+    }
+    tracing::error!(%error, "a database operation failed");
+    Error::Internal {
+        message: "the database operation failed; the log says why".to_owned(),
+    }
+}
+
+/// Like [`internal`], but a violated primary key means that `resource` exists.
+fn inserting(error: &DbErr, resource: &str) -> Error {
+    match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(_)) => Error::AlreadyExists {
+            resource: resource.to_owned(),
+        },
+        _ => internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,538 @@
+//! Keys, workflows, secrets and the change log.
+
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+use signalbox_model::{
+    error::Error,
+    ids::{ApiKeyName, ProjectId, SecretName, WorkflowName},
+};
+
+use super::{
+    Page, PageOf, Store, Tx, entity, inserting, internal,
+    page::keyset,
+    rows::{ApiKey, Secret, Workflow, WorkflowVersion},
+};
+
+const KIND_KEY: &str = "key";
+const KIND_WORKFLOW: &str = "workflow";
+
+/// A resource of the configuration as the nodes need it.
+#[derive(Clone, Debug)]
+pub enum ConfigEntry {
+    /// A key.
+    Key(ApiKey),
+    /// A workflow and the source of its published version.
+    Workflow(Workflow, Option<Vec<u8>>),
+}
+
+/// A change of the configuration: the newest state of one resource.
+#[derive(Clone, Debug)]
+pub enum ConfigChange {
+    /// It is this now.
+    Upsert(ConfigEntry),
+    /// It is gone.
+    Delete(String),
+}
+
+fn key_name(row: &ApiKey) -> String {
+    format!("projects/{}/apiKeys/{}", row.project, row.id)
+}
+
+fn workflow_name(row: &Workflow) -> String {
+    format!("projects/{}/workflows/{}", row.project, row.id)
+}
+
+impl Tx {
+    /// The project must exist.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn require_project(&self, project: &ProjectId) -> Result<(), Error> {
+        let found = entity::project::Entity::find_by_id(project.to_string())
+            .one(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        match found {
+            Some(_) => Ok(()),
+            None => Err(Error::not_found(format!("projects/{project}"))),
+        }
+    }
+
+    /// What the request with this id made before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn request(&self, project: &ProjectId, method: &str, request_id: &str) -> Result<Option<String>, Error> {
+        let key = (project.to_string(), method.to_owned(), request_id.to_owned());
+        let found = entity::request::Entity::find_by_id(key)
+            .one(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(found.map(|row| row.resource))
+    }
+
+    /// Notes what the request with this id made; forgets those of more than a day ago.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_request(
+        &self,
+        project: &ProjectId,
+        method: &str,
+        request_id: &str,
+        resource: &str,
+    ) -> Result<(), Error> {
+        const KEPT_US: i64 = 24 * 3600 * 1_000_000;
+        use entity::request::{ActiveModel, Column, Entity};
+        Entity::delete_many()
+            .filter(Column::CreateTimeUs.lt(self.now_us() - KEPT_US))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        ActiveModel {
+            project: Set(project.to_string()),
+            method: Set(method.to_owned()),
+            request_id: Set(request_id.to_owned()),
+            resource: Set(resource.to_owned()),
+            create_time_us: Set(self.now_us()),
+        }
+        .insert(&self.inner)
+        .await
+        .map_err(|e| internal(&e))?;
+        Ok(())
+    }
+
+    /// Writes a new key.
+    ///
+    /// # Errors
+    /// `AlreadyExists`.
+    pub async fn insert_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
+        let name = key_name(&row);
+        row.revision = self.changed(KIND_KEY, &name, false).await?;
+        let active = row.into_active_model().reset_all();
+        active.insert(&self.inner).await.map_err(|e| inserting(&e, &name))
+    }
+
+    /// A key.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn key(&self, name: &ApiKeyName) -> Result<ApiKey, Error> {
+        find_key(&self.inner, name).await
+    }
+
+    /// Writes a key that exists.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn update_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
+        row.revision = self.changed(KIND_KEY, &key_name(&row), false).await?;
+        row.into_active_model()
+            .reset_all()
+            .update(&self.inner)
+            .await
+            .map_err(|e| internal(&e))
+    }
+
+    /// Deletes a key.
+    ///
+    /// # Errors
+    /// `Precondition` while a published version names it.
+    pub async fn delete_key(&mut self, row: ApiKey) -> Result<(), Error> {
+        use entity::workflow_key::{Column, Entity};
+        let name = key_name(&row);
+        let user = Entity::find()
+            .filter(Column::Project.eq(&row.project))
+            .filter(Column::ApiKey.eq(&row.id))
+            .one(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        if let Some(user) = user {
+            return Err(Error::Precondition {
+                subject: name.clone(),
+                reason: "REFERENCED",
+                message: format!(
+                    "{name} is named by the published version of projects/{}/workflows/{}; revoke it, or publish a \
+                     version without it",
+                    user.project, user.workflow
+                ),
+            });
+        }
+        self.changed(KIND_KEY, &name, true).await?;
+        let key = (row.project, row.id);
+        entity::api_key::Entity::delete_by_id(key)
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(())
+    }
+
+    /// Which of `keys` do not exist, by their places.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn missing_keys(&self, keys: &[ApiKeyName]) -> Result<Vec<usize>, Error> {
+        let mut missing = Vec::new();
+        for (place, name) in keys.iter().enumerate() {
+            match self.key(name).await {
+                Ok(_) => {}
+                Err(Error::NotFound { .. }) => missing.push(place),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// A workflow.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn workflow(&self, name: &WorkflowName) -> Result<Workflow, Error> {
+        find_workflow(&self.inner, name).await
+    }
+
+    /// A version of a workflow.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn workflow_version(&self, name: &WorkflowName, version: i64) -> Result<WorkflowVersion, Error> {
+        find_version(&self.inner, name, version).await
+    }
+
+    /// Writes a new workflow.
+    ///
+    /// # Errors
+    /// `AlreadyExists`.
+    pub async fn insert_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
+        let name = workflow_name(&row);
+        row.revision = self.changed(KIND_WORKFLOW, &name, false).await?;
+        let active = row.into_active_model().reset_all();
+        active.insert(&self.inner).await.map_err(|e| inserting(&e, &name))
+    }
+
+    /// Writes a workflow that exists.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn update_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
+        row.revision = self.changed(KIND_WORKFLOW, &workflow_name(&row), false).await?;
+        row.into_active_model()
+            .reset_all()
+            .update(&self.inner)
+            .await
+            .map_err(|e| internal(&e))
+    }
+
+    /// Writes a version.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn insert_version(&self, row: WorkflowVersion) -> Result<(), Error> {
+        let active = row.into_active_model().reset_all();
+        active.insert(&self.inner).await.map_err(|e| internal(&e))?;
+        Ok(())
+    }
+
+    /// Says which keys the published version names.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_workflow_keys(&self, name: &WorkflowName, keys: &[ApiKeyName]) -> Result<(), Error> {
+        use entity::workflow_key::{ActiveModel, Column, Entity};
+        Entity::delete_many()
+            .filter(Column::Project.eq(name.project.as_str()))
+            .filter(Column::Workflow.eq(name.workflow.as_str()))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        for key in keys {
+            ActiveModel {
+                project: Set(name.project.to_string()),
+                workflow: Set(name.workflow.to_string()),
+                api_key: Set(key.api_key.to_string()),
+            }
+            .insert(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a workflow and its versions.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_workflow(&mut self, name: &WorkflowName) -> Result<(), Error> {
+        use entity::workflow_version::{Column, Entity};
+        self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
+        self.set_workflow_keys(name, &[]).await?;
+        Entity::delete_many()
+            .filter(Column::Project.eq(name.project.as_str()))
+            .filter(Column::Workflow.eq(name.workflow.as_str()))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        let key = (name.project.to_string(), name.workflow.to_string());
+        entity::workflow::Entity::delete_by_id(key)
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(())
+    }
+
+    /// Writes a new secret.
+    ///
+    /// # Errors
+    /// `AlreadyExists`.
+    pub async fn insert_secret(&mut self, mut row: Secret) -> Result<Secret, Error> {
+        row.revision = self.next_revision().await?;
+        let name = format!("projects/{}/secrets/{}", row.project, row.id);
+        let active = row.into_active_model().reset_all();
+        active.insert(&self.inner).await.map_err(|e| inserting(&e, &name))
+    }
+
+    /// A secret.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn secret(&self, name: &SecretName) -> Result<Secret, Error> {
+        find_secret(&self.inner, name).await
+    }
+
+    /// Writes a secret that exists.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn update_secret(&mut self, mut row: Secret) -> Result<Secret, Error> {
+        row.revision = self.next_revision().await?;
+        row.into_active_model()
+            .reset_all()
+            .update(&self.inner)
+            .await
+            .map_err(|e| internal(&e))
+    }
+
+    /// Deletes a secret.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_secret(&mut self, row: Secret) -> Result<(), Error> {
+        self.next_revision().await?;
+        entity::secret::Entity::delete_by_id((row.project, row.id))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(())
+    }
+}
+
+async fn find_key(db: &impl sea_orm::ConnectionTrait, name: &ApiKeyName) -> Result<ApiKey, Error> {
+    entity::api_key::Entity::find_by_id((name.project.to_string(), name.api_key.to_string()))
+        .one(db)
+        .await
+        .map_err(|e| internal(&e))?
+        .ok_or_else(|| Error::not_found(name))
+}
+
+async fn find_workflow(db: &impl sea_orm::ConnectionTrait, name: &WorkflowName) -> Result<Workflow, Error> {
+    entity::workflow::Entity::find_by_id((name.project.to_string(), name.workflow.to_string()))
+        .one(db)
+        .await
+        .map_err(|e| internal(&e))?
+        .ok_or_else(|| Error::not_found(name))
+}
+
+async fn find_version(
+    db: &impl sea_orm::ConnectionTrait,
+    name: &WorkflowName,
+    version: i64,
+) -> Result<WorkflowVersion, Error> {
+    let key = (name.project.to_string(), name.workflow.to_string(), version);
+    entity::workflow_version::Entity::find_by_id(key)
+        .one(db)
+        .await
+        .map_err(|e| internal(&e))?
+        .ok_or_else(|| Error::not_found(format!("{name}/versions/{version}")))
+}
+
+async fn find_secret(db: &impl sea_orm::ConnectionTrait, name: &SecretName) -> Result<Secret, Error> {
+    entity::secret::Entity::find_by_id((name.project.to_string(), name.secret.to_string()))
+        .one(db)
+        .await
+        .map_err(|e| internal(&e))?
+        .ok_or_else(|| Error::not_found(name))
+}
+
+impl Store {
+    /// A key.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn key(&self, name: &ApiKeyName) -> Result<ApiKey, Error> {
+        find_key(&self.db, name).await
+    }
+
+    /// The keys of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keys(&self, project: &ProjectId, page: &Page) -> Result<PageOf<ApiKey>, Error> {
+        use entity::api_key::{Column, Entity};
+        let query = Entity::find().filter(Column::Project.eq(project.as_str()));
+        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+    }
+
+    /// A workflow.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn workflow(&self, name: &WorkflowName) -> Result<Workflow, Error> {
+        find_workflow(&self.db, name).await
+    }
+
+    /// A version of a workflow.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn workflow_version(&self, name: &WorkflowName, version: i64) -> Result<WorkflowVersion, Error> {
+        find_version(&self.db, name, version).await
+    }
+
+    /// The workflows of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn workflows(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Workflow>, Error> {
+        use entity::workflow::{Column, Entity};
+        let query = Entity::find().filter(Column::Project.eq(project.as_str()));
+        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+    }
+
+    /// The versions of a workflow, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn versions(&self, name: &WorkflowName, page: &Page) -> Result<PageOf<WorkflowVersion>, Error> {
+        use entity::workflow_version::{Column, Entity};
+        self.workflow(name).await?;
+        let mut query = Entity::find()
+            .filter(Column::Project.eq(name.project.as_str()))
+            .filter(Column::Workflow.eq(name.workflow.as_str()));
+        if let Some((version, _)) = &page.after {
+            query = query.filter(Column::Version.lt(*version));
+        }
+        let rows = query
+            .order_by_desc(Column::Version)
+            .limit(page.size + 1)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(page.of(rows, |row| (row.version, "v".to_owned())))
+    }
+
+    /// A secret.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn secret(&self, name: &SecretName) -> Result<Secret, Error> {
+        find_secret(&self.db, name).await
+    }
+
+    /// The secrets of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn secrets(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Secret>, Error> {
+        use entity::secret::{Column, Entity};
+        let query = Entity::find().filter(Column::Project.eq(project.as_str()));
+        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+    }
+
+    /// What a change-log entry's resource is now.
+    async fn entry(&self, kind: &str, resource: &str) -> Result<Option<ConfigEntry>, Error> {
+        let found = match kind {
+            KIND_KEY => match resource.parse::<ApiKeyName>() {
+                Ok(name) => self.key(&name).await.map(ConfigEntry::Key),
+                Err(_) => return Ok(None),
+            },
+            _ => match resource.parse::<WorkflowName>() {
+                Ok(name) => self.workflow_entry(&name).await,
+                Err(_) => return Ok(None),
+            },
+        };
+        match found {
+            Ok(entry) => Ok(Some(entry)),
+            // Deleted since the entry was read: its own entry comes later.
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn workflow_entry(&self, name: &WorkflowName) -> Result<ConfigEntry, Error> {
+        let row = self.workflow(name).await?;
+        let source = match row.published_version {
+            0 => None,
+            version => Some(self.workflow_version(name, version).await?.source),
+        };
+        Ok(ConfigEntry::Workflow(row, source))
+    }
+
+    /// The changes after `revision`, oldest first, at most `max`, and the revision that they lead to.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn changes_since(&self, revision: i64, max: u64) -> Result<(Vec<ConfigChange>, i64), Error> {
+        use entity::change::{Column, Entity};
+        let head = *self.revision().borrow();
+        let rows = Entity::find()
+            .filter(Column::Revision.gt(revision))
+            .filter(Column::Revision.lte(head))
+            .order_by_asc(Column::Revision)
+            .limit(max)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        let reached = if (rows.len() as u64) < max {
+            head
+        } else {
+            rows.last().map_or(head, |row| row.revision)
+        };
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in rows {
+            if row.deleted {
+                changes.push(ConfigChange::Delete(row.resource));
+            } else if let Some(entry) = self.entry(&row.kind, &row.resource).await? {
+                changes.push(ConfigChange::Upsert(entry));
+            }
+        }
+        Ok((changes, reached))
+    }
+
+    /// How many changes come after `revision`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_changes_since(&self, revision: i64) -> Result<u64, Error> {
+        use entity::change::{Column, Entity};
+        Entity::find()
+            .filter(Column::Revision.gt(revision))
+            .count(&self.db)
+            .await
+            .map_err(|e| internal(&e))
+    }
+}

@@ -1,0 +1,260 @@
+//! Reading executions, events, deliveries and subscriptions.
+
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+use signalbox_model::{
+    error::Error,
+    ids::{ExecutionName, ProjectId, SubscriptionName, WorkflowId},
+};
+
+use super::{
+    Page, PageOf, Store, entity, internal,
+    page::keyset,
+    rows::{Attempt, Delivery, Event, Execution, StepRun, Subscription},
+};
+
+/// Which executions of a project. Every field that is set must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecutionFilter {
+    /// Workflow.
+    pub workflow: Option<String>,
+    /// State, as it is stored.
+    pub state: Option<String>,
+    /// Topic.
+    pub topic_arn: Option<String>,
+    /// Message.
+    pub message_id: Option<String>,
+    /// Trigger, as it is stored.
+    pub trigger: Option<String>,
+}
+
+impl ExecutionFilter {
+    fn condition(&self) -> Condition {
+        use entity::execution::Column;
+        let Self {
+            workflow,
+            state,
+            topic_arn,
+            message_id,
+            trigger,
+        } = self;
+        [
+            (Column::Workflow, workflow),
+            (Column::State, state),
+            (Column::TopicArn, topic_arn),
+            (Column::MessageId, message_id),
+            (Column::TriggerKind, trigger),
+        ]
+        .into_iter()
+        .fold(Condition::all(), |all, (column, value)| {
+            all.add_option(value.as_ref().map(|value| column.eq(value.as_str())))
+        })
+    }
+}
+
+/// Which deliveries. Every field that is set must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Verdict, as it is stored.
+    pub verdict: Option<String>,
+    /// Reason.
+    pub reason: Option<String>,
+    /// Message.
+    pub message_id: Option<String>,
+    /// Topic.
+    pub topic_arn: Option<String>,
+}
+
+/// An execution with its steps in the order in which they started, and their attempts.
+#[derive(Clone, Debug)]
+pub struct ExecutionDetail {
+    /// The execution.
+    pub execution: Execution,
+    /// Its steps.
+    pub steps: Vec<(StepRun, Vec<Attempt>)>,
+}
+
+impl Store {
+    /// An execution with its steps.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn execution(&self, name: &ExecutionName) -> Result<ExecutionDetail, Error> {
+        use entity::{attempt, step_run};
+        let (project, id) = (name.project.as_str(), name.execution.as_str());
+        let execution = entity::execution::Entity::find_by_id((project.to_owned(), id.to_owned()))
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))?
+            .ok_or_else(|| Error::not_found(name))?;
+        let steps = step_run::Entity::find()
+            .filter(step_run::Column::Project.eq(project))
+            .filter(step_run::Column::Execution.eq(id))
+            .order_by_asc(step_run::Column::Position)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        let attempts = attempt::Entity::find()
+            .filter(attempt::Column::Project.eq(project))
+            .filter(attempt::Column::Execution.eq(id))
+            .order_by_asc(attempt::Column::Number)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        let steps = steps
+            .into_iter()
+            .map(|step| {
+                let of_step = attempts.iter().filter(|attempt| attempt.step == step.step);
+                let of_step = of_step.cloned().collect();
+                (step, of_step)
+            })
+            .collect();
+        Ok(ExecutionDetail { execution, steps })
+    }
+
+    /// The executions of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn executions(
+        &self,
+        project: &ProjectId,
+        filter: &ExecutionFilter,
+        page: &Page,
+    ) -> Result<PageOf<Execution>, Error> {
+        use entity::execution::{Column, Entity};
+        let query = Entity::find()
+            .filter(Column::Project.eq(project.as_str()))
+            .filter(filter.condition());
+        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+    }
+
+    /// The executions of a project that changed after `history`, in the order of their changes, at most `max`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn executions_changed_since(
+        &self,
+        project: &ProjectId,
+        filter: &ExecutionFilter,
+        history: i64,
+        max: u64,
+    ) -> Result<Vec<Execution>, Error> {
+        use entity::execution::{Column, Entity};
+        Entity::find()
+            .filter(Column::Project.eq(project.as_str()))
+            .filter(Column::History.gt(history))
+            .filter(filter.condition())
+            .order_by_asc(Column::History)
+            .order_by_asc(Column::Id)
+            .limit(max)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))
+    }
+
+    /// The event of an execution, and the certificate that verified it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn event(&self, name: &ExecutionName) -> Result<(Execution, Event, Option<String>), Error> {
+        let execution = self.execution(name).await?.execution;
+        let key = (name.project.to_string(), name.execution.to_string());
+        let event = entity::event::Entity::find_by_id(key)
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))?
+            .ok_or_else(|| Error::not_found(format!("{name}/event")))?;
+        let certificate = match &event.certificate_sha256 {
+            Some(sha256) => entity::certificate::Entity::find_by_id(sha256.clone())
+                .one(&self.db)
+                .await
+                .map_err(|e| internal(&e))?
+                .map(|row| row.pem),
+            None => None,
+        };
+        Ok((execution, event, certificate))
+    }
+
+    /// The deliveries of a workflow, or of all of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliveries(
+        &self,
+        project: &ProjectId,
+        workflow: Option<&WorkflowId>,
+        filter: &DeliveryFilter,
+        page: &Page,
+    ) -> Result<PageOf<Delivery>, Error> {
+        use entity::delivery::{Column, Entity};
+        let DeliveryFilter {
+            verdict,
+            reason,
+            message_id,
+            topic_arn,
+        } = filter;
+        let mut condition = Condition::all()
+            .add(Column::Project.eq(project.as_str()))
+            .add_option(workflow.map(|workflow| Column::Workflow.eq(workflow.as_str())));
+        for (column, value) in [
+            (Column::Verdict, verdict),
+            (Column::Reason, reason),
+            (Column::MessageId, message_id),
+            (Column::TopicArn, topic_arn),
+        ] {
+            condition = condition.add_option(value.as_ref().map(|value| column.eq(value.as_str())));
+        }
+        let query = Entity::find().filter(condition);
+        let rows = keyset!(query, page, Column::ReceiveTimeUs, Column::Id)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(page.of(rows, |row| (row.receive_time_us, row.id.clone())))
+    }
+
+    /// A subscription.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn subscription(&self, name: &SubscriptionName) -> Result<Subscription, Error> {
+        let key = (
+            name.project.to_string(),
+            name.workflow.to_string(),
+            name.subscription.to_string(),
+        );
+        entity::subscription::Entity::find_by_id(key)
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))?
+            .ok_or_else(|| Error::not_found(name))
+    }
+
+    /// The subscriptions of a workflow, or of all of a project.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn subscriptions(
+        &self,
+        project: &ProjectId,
+        workflow: Option<&WorkflowId>,
+        page: &Page,
+    ) -> Result<PageOf<Subscription>, Error> {
+        use entity::subscription::{Column, Entity};
+        let condition = Condition::all()
+            .add(Column::Project.eq(project.as_str()))
+            .add_option(workflow.map(|workflow| Column::Workflow.eq(workflow.as_str())));
+        let query = Entity::find().filter(condition);
+        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+    }
+}

@@ -1,0 +1,266 @@
+//! One node's stream.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use prost::Message as _;
+use signalbox_model::ids::NodeId;
+use signalbox_proto::{
+    convert::{status::to_status, time},
+    dataplane::v1::{self as wire, SyncRequest, SyncResponse, sync_request, sync_response},
+};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::delta::Deltas;
+use crate::{
+    app::{App, Refusal},
+    store::OpenCommand,
+};
+
+/// How often the hub says that it is alive.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// After this long without a word the node is taken for gone (it sends heartbeats too).
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long a node may take to make room for a message.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often commands are looked for although nobody said that there is one (another replica may have it).
+const COMMANDS_INTERVAL: Duration = Duration::from_secs(2);
+/// What a node is told that it may take to answer a command.
+const COMMAND_LEASE: Duration = Duration::from_secs(30);
+/// Size of one part of a snapshot.
+const PART_MAX_BYTES: usize = 512 * 1024;
+/// A node further behind than this gets a snapshot.
+const CHANGES_BEHIND_MAX: u64 = 10_000;
+
+pub(super) struct Session<'a> {
+    app: &'a App,
+    deltas: &'a Deltas,
+    node: NodeId,
+    outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
+    /// Revision that the node has, or was sent.
+    sent: i64,
+    nonce: u64,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        app: &'a App,
+        deltas: &'a Deltas,
+        node: NodeId,
+        outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
+    ) -> Self {
+        Self {
+            app,
+            deltas,
+            node,
+            outgoing,
+            sent: 0,
+            nonce: 0,
+        }
+    }
+
+    /// Until the node goes.
+    pub(super) async fn run(mut self, hello: wire::Hello, mut incoming: Streaming<SyncRequest>) -> Result<(), Status> {
+        let mut revision = self.app.store().revision();
+        let mut commands = self.app.commands_hint();
+        let head = *revision.borrow_and_update();
+        let known = hello.incarnation == self.app.store().incarnation() && (1..=head).contains(&hello.revision);
+        self.app
+            .node_connected(&self.node, &hello.version, if known { hello.revision } else { 0 })
+            .await
+            .map_err(to_status)?;
+        let follows = known && self.behind(hello.revision).await? <= CHANGES_BEHIND_MAX;
+        if follows {
+            self.sent = hello.revision;
+            // Says at once that the node is up to date, so that it knows.
+            self.send_changes().await?;
+        } else {
+            self.snapshot().await?;
+        }
+        self.send_commands(true).await?;
+        let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
+        let mut look = tokio::time::interval(COMMANDS_INTERVAL);
+        let mut heard = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                message = incoming.next() => {
+                    let message = match message {
+                        None => return Ok(()),
+                        Some(message) => message?,
+                    };
+                    heard = tokio::time::Instant::now();
+                    self.take(message).await?;
+                }
+                changed = revision.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    self.send_changes().await?;
+                }
+                _ = commands.changed() => {
+                    // A command may name a version that the node is only now told of.
+                    self.send_changes().await?;
+                    self.send_commands(false).await?;
+                }
+                _ = look.tick() => self.send_commands(false).await?,
+                _ = heartbeat.tick() => {
+                    let time = Some(time::to_wire(Timestamp::now()));
+                    self.send(sync_response::Message::Heartbeat(wire::Heartbeat { time })).await?;
+                }
+                () = tokio::time::sleep_until(heard + SILENCE_MAX) => {
+                    return Err(Status::deadline_exceeded("no word from the node"));
+                }
+            }
+        }
+    }
+
+    async fn behind(&self, revision: i64) -> Result<u64, Status> {
+        let store = self.app.store();
+        store.count_changes_since(revision).await.map_err(to_status)
+    }
+
+    fn nonce(&mut self) -> String {
+        self.nonce += 1;
+        self.nonce.to_string()
+    }
+
+    async fn send(&self, message: sync_response::Message) -> Result<(), Status> {
+        let response = SyncResponse {
+            message: Some(message),
+        };
+        match tokio::time::timeout(SEND_TIMEOUT, self.outgoing.send(Ok(response))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::cancelled("the node has gone")),
+            Err(_) => Err(Status::resource_exhausted("the node does not take what it is sent")),
+        }
+    }
+
+    /// Everything that there is, in parts. The change log holds each resource once, so reading it from its beginning is
+    /// reading the newest state of all.
+    async fn snapshot(&mut self) -> Result<(), Status> {
+        let nonce = self.nonce();
+        let mut revision = 0;
+        let mut part: Vec<wire::Resource> = Vec::new();
+        let mut part_bytes = 0;
+        loop {
+            let head = *self.app.store().revision().borrow();
+            let delta = self.deltas.after(revision, head).await.map_err(to_status)?;
+            for resource in &delta.upserts {
+                let size = resource.encoded_len();
+                if part_bytes + size > PART_MAX_BYTES && !part.is_empty() {
+                    let full = std::mem::take(&mut part);
+                    self.send(self.part(&nonce, delta.to, false, full)).await?;
+                    part_bytes = 0;
+                }
+                part_bytes += size;
+                part.push(resource.clone());
+            }
+            let done = delta.to >= head || delta.to == revision;
+            revision = delta.to;
+            if done {
+                break;
+            }
+        }
+        self.send(self.part(&nonce, revision, true, part)).await?;
+        self.sent = revision;
+        Ok(())
+    }
+
+    fn part(&self, nonce: &str, revision: i64, last: bool, upserts: Vec<wire::Resource>) -> sync_response::Message {
+        sync_response::Message::Config(wire::ConfigUpdate {
+            nonce: nonce.to_owned(),
+            incarnation: self.app.store().incarnation().to_owned(),
+            revision,
+            snapshot: true,
+            last,
+            upserts,
+            deletes: Vec::new(),
+        })
+    }
+
+    async fn send_changes(&mut self) -> Result<(), Status> {
+        loop {
+            let head = *self.app.store().revision().borrow();
+            if self.sent >= head && self.nonce > 0 {
+                return Ok(());
+            }
+            let delta = self.deltas.after(self.sent, head).await.map_err(to_status)?;
+            let update = wire::ConfigUpdate {
+                nonce: self.nonce(),
+                incarnation: self.app.store().incarnation().to_owned(),
+                revision: delta.to,
+                snapshot: false,
+                last: true,
+                upserts: delta.upserts.clone(),
+                deletes: delta.deletes.clone(),
+            };
+            self.send(sync_response::Message::Config(update)).await?;
+            let before = self.sent;
+            self.sent = delta.to;
+            if self.sent == before {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn send_commands(&self, again: bool) -> Result<(), Status> {
+        let commands = self.app.commands_for(&self.node, again).await.map_err(to_status)?;
+        for command in commands {
+            self.send(sync_response::Message::Command(to_wire(command))).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&self, request: SyncRequest) -> Result<(), Status> {
+        match request.message {
+            Some(sync_request::Message::Ack(wire::Ack { nonce: _, revision })) => {
+                self.app.node_applied(&self.node, revision, Vec::new()).await
+            }
+            Some(sync_request::Message::Nack(wire::Nack {
+                nonce: _,
+                revision,
+                refused,
+            })) => {
+                let refusals = refused
+                    .into_iter()
+                    .map(|wire::RefusedResource { resource, reason }| {
+                        tracing::warn!(node = %self.node, resource, reason, "a node refuses a resource");
+                        Refusal {
+                            resource,
+                            revision,
+                            reason,
+                        }
+                    })
+                    .collect();
+                self.app.node_applied(&self.node, revision, refusals).await
+            }
+            Some(sync_request::Message::CommandResult(wire::CommandResult { command_id, refusal })) => {
+                if !refusal.is_empty() {
+                    tracing::warn!(node = %self.node, command_id, refusal, "a node refuses a command");
+                }
+                self.app.command_answered(&self.node, &command_id, refusal.is_empty()).await
+            }
+            Some(sync_request::Message::Heartbeat(_)) => self.app.node_seen(&self.node).await,
+            Some(sync_request::Message::Hello(_)) | None => Ok(()),
+        }
+        .map_err(to_status)
+    }
+}
+
+fn to_wire(command: OpenCommand) -> wire::Command {
+    let project = &command.project;
+    wire::Command {
+        lease: Some(time::duration_to_wire(COMMAND_LEASE)),
+        kind: Some(wire::command::Kind::Run(wire::RunCommand {
+            execution: format!("projects/{project}/executions/{}", command.execution),
+            workflow: format!("projects/{project}/workflows/{}", command.workflow),
+            workflow_version: command.version,
+            input_json: command.input_json,
+            request_time: Timestamp::from_microsecond(command.request_time_us).ok().map(time::to_wire),
+            traceparent: command.traceparent.unwrap_or_default(),
+        })),
+        command_id: command.id,
+    }
+}
