@@ -33,10 +33,7 @@ steps:
     api.create_workflow("pay", &spec).await;
     let request = RunWorkflowRequest {
         name: "projects/default/workflows/pay".into(),
-        input: Some(
-            signalbox_proto::convert::json::from_json_str::<prost_value::Value>(r#"{"order": 7}"#)
-                .unwrap(),
-        ),
+        input: Some(signalbox_proto::convert::definition::from_json(&serde_json::json!({"order": 7}))),
         request_id: uuid::Uuid::new_v4().to_string(),
     };
     let first = api
@@ -81,8 +78,4 @@ steps:
     assert!(!key.is_empty());
     assert_eq!(key, &calls[1].headers["idempotency-key"]);
     assert_eq!(api.all_executions("").await.unwrap().len(), 1);
-}
-
-mod prost_value {
-    pub use signalbox_proto::Value;
 }

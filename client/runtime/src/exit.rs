@@ -8,6 +8,8 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
+    /// It was understood and did not succeed.
+    Failure = 1,
     /// The command line is wrong (what `clap` exits with).
     Usage = 2,
     /// The configuration is wrong: a flag's value, a file, a folder, a port.

@@ -583,6 +583,28 @@ pub fn to_json(value: &prost_types::Value, depth_left: usize) -> Result<Value, &
     })
 }
 
+/// The `google.protobuf.Value` of JSON. Numbers become doubles, as that message has no others.
+#[must_use]
+pub fn from_json(value: &Value) -> prost_types::Value {
+    use prost_types::value::Kind;
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(values) => Kind::ListValue(prost_types::ListValue {
+            values: values.iter().map(from_json).collect(),
+        }),
+        Value::Object(fields) => Kind::StructValue(prost_types::Struct {
+            fields: fields
+                .iter()
+                .map(|(name, value)| (name.clone(), from_json(value)))
+                .collect(),
+        }),
+    };
+    prost_types::Value { kind: Some(kind) }
+}
+
 fn number_to_json(number: f64) -> Result<Value, &'static str> {
     /// Up to here every integer is a double.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;

@@ -1,0 +1,79 @@
+//! The commands that ask a control plane, and those that need none.
+
+pub(crate) mod executions;
+pub(crate) mod keys;
+pub(crate) mod lists;
+pub(crate) mod secrets;
+pub(crate) mod sns;
+pub(crate) mod token;
+pub(crate) mod workflows;
+
+use std::{
+    io::Read as _,
+    path::Path,
+};
+
+use crate::CliError;
+
+/// Rows asked for at once.
+pub(crate) const PAGE_SIZE: i32 = 500;
+
+/// The text of a file, or of standard input for `-`.
+pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
+    let bytes = read_bytes(path)?;
+    String::from_utf8(bytes).map_err(|_| CliError::Data {
+        what: path.display().to_string(),
+        problems: vec!["is not UTF-8".to_owned()],
+    })
+}
+
+/// The bytes of a file, or of standard input for `-`.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed = |error| CliError::Read(path.to_owned(), error);
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map_err(failed)?;
+        return Ok(bytes);
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+/// All pages of a list, up to `limit` rows.
+macro_rules! pages {
+    ($client:expr, $limit:expr, $service:ident . $method:ident ( $request:expr ) . $rows:ident) => {{
+        let mut all = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let mut request = $request;
+            request.page_size = $crate::commands::PAGE_SIZE;
+            request.page_token = page_token;
+            let page = $client
+                .idempotent(|| {
+                    let (mut service, request) = ($client.$service(), request.clone());
+                    async move { service.$method(request).await }
+                })
+                .await?;
+            all.extend(page.$rows);
+            page_token = page.next_page_token;
+            if page_token.is_empty() || all.len() >= $limit {
+                all.truncate($limit);
+                break all;
+            }
+        }
+    }};
+}
+
+/// A call that may be repeated.
+macro_rules! call {
+    ($client:expr, $service:ident . $method:ident ( $request:expr )) => {{
+        let request = $request;
+        $client
+            .idempotent(|| {
+                let (mut service, request) = ($client.$service(), request.clone());
+                async move { service.$method(request).await }
+            })
+            .await?
+    }};
+}
+
+pub(crate) use {call, pages};

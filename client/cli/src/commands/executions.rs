@@ -1,0 +1,202 @@
+//! `signalbox executions`.
+
+use std::fmt::Write as _;
+
+use signalbox_client::{Client, ClientError};
+use signalbox_proto::v1;
+
+use super::{call, pages};
+use crate::{
+    CliError, Output,
+    args::{ExecutionsCommand, Global},
+    output::{short, time, value},
+};
+
+const COLLECTION: &str = "executions";
+/// Characters of an input or output that are shown.
+const SHOWN_CHARS: usize = 400;
+
+pub(crate) async fn run(global: &Global, command: ExecutionsCommand, output: &Output) -> Result<(), CliError> {
+    let client = global.client()?;
+    match command {
+        ExecutionsCommand::List { filter, limit } => {
+            let request = || v1::ListExecutionsRequest {
+                parent: global.parent(),
+                filter: filter.clone(),
+                ..Default::default()
+            };
+            let all = pages!(client, limit, executions.list_executions(request()).executions);
+            let header = ["EXECUTION", "WORKFLOW", "STATE", "TRIGGER", "CREATED", "ENDED"];
+            output.list(&all, header, |execution| {
+                [
+                    short(&execution.name),
+                    format!("{}@{}", short(&execution.workflow), execution.workflow_version),
+                    state(execution),
+                    value(execution.trigger().as_str_name(), "TRIGGER_KIND_"),
+                    time(execution.create_time.as_ref()),
+                    time(execution.end_time.as_ref()),
+                ]
+            })
+        }
+        ExecutionsCommand::Get { id } => {
+            let name = global.name(COLLECTION, &id);
+            let execution = call!(client, executions.get_execution(v1::GetExecutionRequest { name }));
+            output.message(&execution, shown)
+        }
+        ExecutionsCommand::Event { id } => {
+            let name = format!("{}/event", global.name(COLLECTION, &id));
+            let event = call!(client, executions.get_execution_event(v1::GetExecutionEventRequest { name }));
+            output.message(&event, shown_event)
+        }
+        ExecutionsCommand::Watch { id: Some(id), .. } => watch(&client, &global.name(COLLECTION, &id), output).await,
+        ExecutionsCommand::Watch { id: None, filter } => {
+            let request = v1::WatchExecutionsRequest {
+                parent: global.parent(),
+                filter,
+            };
+            let mut stream = client
+                .watch_executions()
+                .watch_executions(request)
+                .await
+                .map_err(ClientError::from)?
+                .into_inner();
+            while let Some(execution) = stream.message().await.map_err(ClientError::from)? {
+                output.message(&execution, summary)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Follows one execution to its end.
+pub(crate) async fn watch(client: &Client, name: &str, output: &Output) -> Result<(), CliError> {
+    let request = v1::WatchExecutionRequest { name: name.to_owned() };
+    let mut stream = client
+        .watch_executions()
+        .watch_execution(request)
+        .await
+        .map_err(ClientError::from)?
+        .into_inner();
+    let mut last = None;
+    while let Some(execution) = stream.message().await.map_err(ClientError::from)? {
+        output.message(&execution, summary)?;
+        last = Some(execution);
+    }
+    match last {
+        Some(last) if last.state() == v1::ExecutionState::Succeeded => Ok(()),
+        Some(last) => Err(CliError::Failed(format!("{} is {}", last.name, state(&last)))),
+        None => Err(CliError::Failed("the control plane closed the stream".to_owned())),
+    }
+}
+
+fn state(execution: &v1::Execution) -> String {
+    value(execution.state().as_str_name(), "EXECUTION_STATE_")
+}
+
+fn summary(execution: &v1::Execution) -> String {
+    let steps: Vec<String> = execution
+        .steps
+        .iter()
+        .map(|step| format!("{}={}", step.step_id, value(step.state().as_str_name(), "STEP_STATE_")))
+        .collect();
+    format!("{}  {}  {}", short(&execution.name), state(execution), steps.join(" "))
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= SHOWN_CHARS {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(SHOWN_CHARS).collect();
+    format!("{head}… ({} bytes; all of it with -o json)", text.len())
+}
+
+fn failure(error: Option<&v1::ExecutionError>) -> Option<String> {
+    error.map(|error| format!("{}: {}", error.code, error.message))
+}
+
+/// An execution for people.
+pub(crate) fn shown(execution: &v1::Execution) -> String {
+    let mut text = String::new();
+    let mut field = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "{name:<10} {value}");
+        }
+    };
+    field("execution", &execution.name);
+    field(
+        "workflow",
+        &format!("{} version {}", execution.workflow, execution.workflow_version),
+    );
+    field("state", &state(execution));
+    field("message", &execution.message_id);
+    field("topic", &execution.topic_arn);
+    if execution.unsigned {
+        field("unsigned", "yes: raw delivery, by the workflow's setting");
+    }
+    field("key", &execution.api_key);
+    field("node", &execution.node);
+    field("trace", &execution.trace_id);
+    field("accepted", &time(execution.create_time.as_ref()));
+    field("ended", &time(execution.end_time.as_ref()));
+    field("output", &cut(&execution.output_json));
+    field("error", &failure(execution.error.as_ref()).unwrap_or_default());
+    for step in &execution.steps {
+        let _ = writeln!(
+            text,
+            "\nstep {}  {}  {}",
+            step.step_id,
+            step.kind,
+            value(step.state().as_str_name(), "STEP_STATE_")
+        );
+        for (name, json) in [("input", &step.input_json), ("output", &step.output_json)] {
+            if !json.is_empty() && json != "null" {
+                let _ = writeln!(text, "  {name:<8} {}", cut(json));
+            }
+        }
+        if let Some(error) = failure(step.error.as_ref()) {
+            let _ = writeln!(text, "  error    {error}");
+        }
+        for attempt in &step.attempts {
+            let _ = writeln!(text, "  attempt  {}", attempt_line(attempt));
+        }
+    }
+    text
+}
+
+fn attempt_line(attempt: &v1::Attempt) -> String {
+    let mut line = format!("{}  {}", attempt.number, time(attempt.start_time.as_ref()));
+    if attempt.repeated {
+        line.push_str("  repeated after a crash");
+    }
+    match (failure(attempt.error.as_ref()), &attempt.end_time) {
+        (Some(error), _) => line.push_str(&format!("  {error}")),
+        (None, Some(_)) => line.push_str("  done"),
+        (None, None) => line.push_str("  running"),
+    }
+    if attempt.retry_time.is_some() {
+        line.push_str(&format!("; next at {}", time(attempt.retry_time.as_ref())));
+    }
+    line
+}
+
+fn shown_event(event: &v1::Event) -> String {
+    let mut text = format!(
+        "message    {}\ntopic      {}\nreceived   {}\nfrom       {}\n",
+        event.message_id,
+        event.topic_arn,
+        time(event.receive_time.as_ref()),
+        event.source_address
+    );
+    match &event.signature {
+        Some(proof) => {
+            let _ = writeln!(
+                text,
+                "signature  version {}, certificate {} from {}",
+                proof.version, proof.certificate_sha256, proof.signing_cert_url
+            );
+        }
+        None => text.push_str("signature  none\n"),
+    }
+    let _ = write!(text, "\n{}", String::from_utf8_lossy(&event.body));
+    text
+}

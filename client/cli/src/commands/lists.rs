@@ -1,0 +1,88 @@
+//! `signalbox deliveries`, `subscriptions`, `nodes`.
+
+use signalbox_proto::v1;
+
+use super::pages;
+use crate::{
+    CliError, Output,
+    args::{DeliveriesCommand, Global, NodesCommand, SubscriptionsCommand},
+    output::{short, time, value},
+};
+
+fn of_workflow(global: &Global, workflow: Option<String>) -> String {
+    global.name("workflows", workflow.as_deref().unwrap_or("-"))
+}
+
+pub(crate) async fn deliveries(global: &Global, command: DeliveriesCommand, output: &Output) -> Result<(), CliError> {
+    let DeliveriesCommand::List {
+        workflow,
+        filter,
+        limit,
+    } = command;
+    let client = global.client()?;
+    let parent = of_workflow(global, workflow);
+    let request = || v1::ListDeliveriesRequest {
+        parent: parent.clone(),
+        filter: filter.clone(),
+        ..Default::default()
+    };
+    let all = pages!(client, limit, deliveries.list_deliveries(request()).deliveries);
+    let header = ["RECEIVED", "VERDICT", "STATUS", "REASON", "TYPE", "MESSAGE", "FROM", "EXECUTION"];
+    output.list(&all, header, |delivery| {
+        [
+            time(delivery.receive_time.as_ref()),
+            value(delivery.verdict().as_str_name(), "DELIVERY_VERDICT_"),
+            delivery.http_status.to_string(),
+            delivery.reason.clone(),
+            delivery.message_type.clone(),
+            delivery.message_id.clone(),
+            delivery.source_address.clone(),
+            short(&delivery.execution),
+        ]
+    })
+}
+
+pub(crate) async fn subscriptions(
+    global: &Global,
+    command: SubscriptionsCommand,
+    output: &Output,
+) -> Result<(), CliError> {
+    let SubscriptionsCommand::List { workflow } = command;
+    let client = global.client()?;
+    let parent = of_workflow(global, workflow);
+    let request = || v1::ListSubscriptionsRequest {
+        parent: parent.clone(),
+        ..Default::default()
+    };
+    let all = pages!(client, usize::MAX, subscriptions.list_subscriptions(request()).subscriptions);
+    let header = ["WORKFLOW", "TOPIC", "STATE", "ATTEMPTS", "UPDATED", "LAST ERROR"];
+    output.list(&all, header, |subscription| {
+        let workflow = subscription.name.split('/').nth(3).unwrap_or_default();
+        [
+            workflow.to_owned(),
+            subscription.topic_arn.clone(),
+            value(subscription.state().as_str_name(), "SUBSCRIPTION_STATE_"),
+            subscription.confirm_attempts.to_string(),
+            time(subscription.update_time.as_ref()),
+            subscription.last_error.clone(),
+        ]
+    })
+}
+
+pub(crate) async fn nodes(global: &Global, command: NodesCommand, output: &Output) -> Result<(), CliError> {
+    let NodesCommand::List = command;
+    let client = global.client()?;
+    let all = pages!(client, usize::MAX, nodes.list_nodes(v1::ListNodesRequest::default()).nodes);
+    let header = ["NODE", "STATE", "VERSION", "REVISION", "REFUSALS", "LAST SEEN", "LAST REPORT"];
+    output.list(&all, header, |node| {
+        [
+            short(&node.name),
+            value(node.state().as_str_name(), "NODE_STATE_"),
+            node.version.clone(),
+            format!("{}/{}", node.applied_revision, node.head_revision),
+            node.refusals.len().to_string(),
+            time(node.last_seen_time.as_ref()),
+            time(node.last_report_time.as_ref()),
+        ]
+    })
+}

@@ -1,0 +1,22 @@
+//! `signalbox token`.
+
+use signalbox_control_plane::auth::{ALL_PROJECTS, Claims, TokenKey};
+
+use crate::{CliError, Output, args::{Global, TokenCommand}};
+
+pub(crate) fn run(global: &Global, command: TokenCommand, output: &Output) -> Result<(), CliError> {
+    let TokenCommand::Create {
+        signing_key,
+        role,
+        subject,
+        ttl,
+    } = command;
+    let place = match global.project.as_str() {
+        ALL_PROJECTS => ALL_PROJECTS.to_owned(),
+        _ => global.parent(),
+    };
+    let key = TokenKey::read(&signing_key)?;
+    let token = key.mint(&Claims::new(&subject, &place, role, ttl))?;
+    // The token alone, so that it can be put into a variable or a file.
+    output.raw(&format!("{token}\n"))
+}

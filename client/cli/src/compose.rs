@@ -1,0 +1,168 @@
+//! Both planes in one process, on embedded storage.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use signalbox_client::TokenSource;
+use signalbox_control_plane::{
+    auth::{ALL_PROJECTS, Claims, Role, TokenKey},
+    server::{self, ControlPlaneConfig, RunningControlPlane},
+};
+use signalbox_data_plane::node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode};
+use signalbox_runtime::shutdown::Shutdown;
+use signalbox_sns::TrustedOrigin;
+
+use crate::CliError;
+
+/// The node's token outlives any development session.
+const NODE_TOKEN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How to compose.
+#[derive(Clone, Debug)]
+pub struct ComposeConfig {
+    /// Folder of everything that is kept.
+    pub data_dir: PathBuf,
+    /// gRPC listener.
+    pub grpc_listen: SocketAddr,
+    /// Webhook listener.
+    pub webhook_listen: SocketAddr,
+    /// Where senders reach the webhooks; the listener's own address when not given.
+    pub public_webhook_url: Option<String>,
+    /// Origins accepted as SNS beside AWS.
+    pub sns_trusted_origins: Vec<TrustedOrigin>,
+}
+
+/// Both planes, running.
+#[derive(Debug)]
+pub struct Composition {
+    /// The control plane.
+    pub control_plane: RunningControlPlane,
+    /// The data plane.
+    pub node: RunningNode,
+    /// Where the API is: `http://…`.
+    pub endpoint: String,
+    /// Where webhooks are: `http://…`.
+    pub webhook_url: String,
+}
+
+impl Composition {
+    /// Starts both; their parts are tasks of `shutdown`.
+    ///
+    /// # Errors
+    /// What keeps one of them from starting.
+    pub async fn start(config: ComposeConfig, shutdown: &Shutdown) -> Result<Self, CliError> {
+        // The data plane's port is known before the control plane starts, which answers with it.
+        let webhook_listen = resolve_port(config.webhook_listen).await?;
+        let webhook_url = config
+            .public_webhook_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{webhook_listen}"));
+        std::fs::create_dir_all(&config.data_dir)
+            .map_err(|error| CliError::Read(config.data_dir.clone(), error))?;
+        let control_plane = server::start(
+            ControlPlaneConfig {
+                listen: config.grpc_listen,
+                admin_listen: None,
+                data_dir: config.data_dir.join("control-plane"),
+                database_url: None,
+                public_webhook_url: webhook_url.clone(),
+                reveal_enabled: true,
+                tls: None,
+                cors_origins: Vec::new(),
+            },
+            shutdown,
+        )
+        .await
+        .map_err(|error| CliError::Start(Box::new(error)))?;
+        let endpoint = format!("http://{}", control_plane.grpc_addr);
+        let token = mint(&control_plane.token_key, "node", Role::DataPlane, NODE_TOKEN_TTL)?;
+        let node = node::start(
+            NodeConfig {
+                listen: webhook_listen,
+                admin_listen: None,
+                data_dir: config.data_dir.join("data-plane"),
+                control_plane: ControlPlaneAddress {
+                    endpoint: endpoint.clone(),
+                    token: Some(TokenSource::value(token)),
+                    ca_file: None,
+                },
+                tls: None,
+                sns_trusted_origins: config.sns_trusted_origins,
+                // What a developer's steps call runs on the developer's machine.
+                egress_allow: loopback(),
+                deduplication_window: DEDUPLICATION_WINDOW,
+                limits: limits(),
+            },
+            shutdown,
+        )
+        .await
+        .map_err(|error| CliError::Start(Box::new(error)))?;
+        Ok(Self {
+            control_plane,
+            node,
+            endpoint,
+            webhook_url,
+        })
+    }
+
+    /// A token for an operator of everything.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn admin_token(&self, ttl: Duration) -> Result<String, CliError> {
+        mint(&self.control_plane.token_key, "admin", Role::Admin, ttl)
+    }
+}
+
+fn mint(key: &Arc<TokenKey>, subject: &str, role: Role, ttl: Duration) -> Result<String, CliError> {
+    Ok(key.mint(&Claims::new(subject, ALL_PROJECTS, role, ttl))?)
+}
+
+async fn resolve_port(address: SocketAddr) -> Result<SocketAddr, CliError> {
+    if address.port() != 0 {
+        return Ok(address);
+    }
+    let listener = signalbox_runtime::net::bind(address, "--webhook-listen")
+        .await
+        .map_err(|error| CliError::Start(Box::new(error)))?;
+    Ok(listener.local_addr()?)
+}
+
+fn loopback() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"]
+        .iter()
+        .filter_map(|net| net.parse().ok())
+        .collect()
+}
+
+fn limits() -> Limits {
+    let count = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+    Limits {
+        body_max_bytes: 2 * 1024 * 1024,
+        connections_max: count(1000),
+        in_flight_max: count(256),
+        executions_max: count(256),
+        spool_max_bytes: 1024 * 1024 * 1024,
+    }
+}
+
+/// Writes a file that only its owner reads.
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), CliError> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let failed = |error| CliError::Read(path.to_owned(), error);
+    let mut file = std::fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
+}

@@ -1,0 +1,97 @@
+//! Errors and exit codes.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use signalbox_client::{ClientError, ConfigError};
+use signalbox_control_plane::auth::TokenError;
+use signalbox_runtime::exit::{Code, fail};
+use tonic::Code as Grpc;
+
+/// Why a command failed. Each is one line, and a line for each problem of a definition.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A file cannot be read.
+    #[error("{} cannot be read", .0.display())]
+    Read(PathBuf, #[source] std::io::Error),
+    /// The input is wrong.
+    #[error("{what}: {}", .problems.join("\n  "))]
+    Data {
+        /// What is.
+        what: String,
+        /// Its problems.
+        problems: Vec<String>,
+    },
+    /// An argument is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The client cannot be set up.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A call failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A token cannot be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A plane does not start.
+    #[error("{0}")]
+    Start(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something that was to happen did not.
+    #[error("{0}")]
+    Failed(String),
+    /// Nobody reads what we write.
+    #[error("the output cannot be written")]
+    Output(#[from] std::io::Error),
+}
+
+impl CliError {
+    /// Says what failed on standard error; gives the exit code.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        if let Self::Output(error) = self
+            && error.kind() == std::io::ErrorKind::BrokenPipe
+        {
+            // `signalbox … | head` is no failure.
+            return ExitCode::SUCCESS;
+        }
+        if let Self::Data { what, problems } = self {
+            // A line for each problem, so that all are readable at once.
+            use std::io::Write as _;
+            let mut text = format!("error: {what}\n");
+            for problem in problems {
+                text.push_str("  ");
+                text.push_str(problem);
+                text.push('\n');
+            }
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            return ExitCode::from(Code::Data);
+        }
+        if let Self::Client(ClientError::Api(api)) = self
+            && !api.violations.is_empty()
+        {
+            let problems = api.violations.iter().map(ToString::to_string).collect();
+            let data = Self::Data {
+                what: "the control plane refuses the request".to_owned(),
+                problems,
+            };
+            return data.report();
+        }
+        fail(self.code(), self)
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::Usage(_) => Code::Usage,
+            Self::Read(..) | Self::Data { .. } => Code::Data,
+            Self::Config(_) | Self::Start(_) | Self::Token(_) => Code::Config,
+            Self::Client(ClientError::Unreachable(_) | ClientError::Deadline) => Code::Unavailable,
+            Self::Client(ClientError::Api(api)) => match api.code {
+                Grpc::Unauthenticated | Grpc::PermissionDenied => Code::NoPermission,
+                Grpc::InvalidArgument => Code::Data,
+                _ => Code::Failure,
+            },
+            Self::Failed(_) => Code::Failure,
+            Self::Output(_) => Code::Software,
+        }
+    }
+}
