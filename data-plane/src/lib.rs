@@ -3,4 +3,5 @@
 //! Imports point downwards only: `server` → `layer` → `ingest` → `spool`; `execution`, `sync` and `report` stand beside
 //! `ingest` and meet it in `spool` and `config` only.
 
+pub mod egress;
 pub mod spool;
