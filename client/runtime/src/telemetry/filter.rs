@@ -6,7 +6,7 @@ use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
 /// Log levels of libraries that speak too much at `info` and below. A directive of the operator
 /// for the same target wins.
 const LIBRARY_LOGS: &str = "h2=warn,hyper=warn,hyper_util=warn,opentelemetry=warn,reqwest=warn,\
-    rustls=warn,sea_orm=warn,sea_orm_migration=info,sqlx=warn,tonic=warn,tower=warn";
+    rustls=warn,sea_orm=warn,sea_orm_migration=warn,sqlx=warn,tonic=warn,tower=warn";
 
 /// Libraries that the exporter itself runs on, or that trace their internals: their spans would
 /// feed the exporter with its own work, or bury ours.
@@ -30,9 +30,11 @@ pub(super) fn logs(asked: Option<&str>) -> Result<EnvFilter, ParseError> {
         .map(str::trim)
         .filter(|filter| !filter.is_empty())
         .unwrap_or("info");
+    // A directive for a target would outdo the one for all.
+    let defaults = if asked == "off" { "" } else { LIBRARY_LOGS };
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
-        .parse(format!("{LIBRARY_LOGS},{asked}"))
+        .parse(format!("{defaults},{asked}"))
 }
 
 /// Span filter: `info` and above. It does not follow `--log`: quieter logs must not cut traces.
