@@ -1,6 +1,6 @@
 //! One execution: where it stands, and what comes next.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,7 +30,6 @@ const BATCH_MAX_FACTS: usize = 64;
 const BATCH_MAX_BYTES: usize = 256 * 1024;
 
 /// One execution of a plan: the fold of its facts.
-#[derive(Debug)]
 pub struct Machine {
     plan: Arc<Plan>,
     execution: ExecutionName,
@@ -39,7 +38,6 @@ pub struct Machine {
     state: State,
 }
 
-#[derive(Debug)]
 enum State {
     Queued { event: Box<EventScope> },
     Running(Box<Run>),
@@ -47,7 +45,6 @@ enum State {
 }
 
 /// An execution between its first fact and its last.
-#[derive(Debug)]
 struct Run {
     started_at: Timestamp,
     scope: Scope,
@@ -178,6 +175,16 @@ impl Machine {
             "startTime": started_at.to_string(),
         });
         Scope::new(&event.to_value(), self.plan.vars(), &execution)
+    }
+}
+
+impl fmt::Debug for Machine {
+    /// Without what it holds: messages and answers are not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("execution", &self.execution)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 

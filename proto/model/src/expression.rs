@@ -1,13 +1,16 @@
 //! Expressions (CEL, <https://github.com/google/cel-spec>) and the templates that hold them.
 //!
 //! Both are parsed once, when a definition is; what parsed can be evaluated against a [`Scope`]. Evaluation is pure and
-//! bounded: the length and depth of the text, the nesting of comprehensions and the size of results have limits
-//! ([`crate::limits`]).
+//! bounded: the length and depth of the text, the nesting of comprehensions, the work of one evaluation and the size of
+//! its result have limits ([`crate::limits`]).
 
+mod budget;
 mod cel;
+mod check;
 mod scope;
 mod template;
 
+pub use self::budget::sharing_one_budget;
 pub use self::cel::{EvaluationError, Expression, ExpressionError};
 pub use scope::{Scope, StepResult};
 pub use template::{JsonTemplate, Template, TemplateError};

@@ -12,9 +12,11 @@ pub const CONDITION_RULES_MAX: usize = 50;
 pub const VARS_MAX: usize = 100;
 /// Length of one CEL expression or template, in bytes.
 pub const EXPRESSION_MAX_BYTES: usize = 16 * 1024;
-/// Depth to which CEL comprehensions (`map`, `filter`, `all`, …) may nest: the cost of an evaluation is bounded by the
-/// size of its input to this power.
+/// Depth to which CEL comprehensions (`map`, `filter`, `all`, …) may nest.
 pub const COMPREHENSION_DEPTH_MAX: usize = 2;
+/// Work of one CEL evaluation, and of all of one template or one step together: a unit is a value that is looked at, copied or made, or 64 bytes of a text. The whole
+/// takes about a second at most.
+pub const EVALUATION_MAX_UNITS: u64 = 2_000_000;
 /// Depth of a CEL expression's syntax tree.
 pub const EXPRESSION_DEPTH_MAX: usize = 64;
 /// Size of the JSON text of one evaluated value, in bytes.

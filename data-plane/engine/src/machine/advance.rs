@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use signalbox_model::{
     execution::StepState,
+    expression::sharing_one_budget,
     workflow::{RetryPolicy, Step},
 };
 
@@ -40,7 +41,7 @@ impl Machine {
             return Move::Facts(run.expire(step, plan.timeout()));
         }
         let Some(open) = &mut run.step else {
-            return Move::Facts(start(step, &run.scope));
+            return Move::Facts(sharing_one_budget(|| start(step, &run.scope)));
         };
         let (id, number, repeated) = match open.stage {
             Stage::Waiting { until, .. } if now < until => {
@@ -50,7 +51,7 @@ impl Machine {
             Stage::Interrupted { number } => return Move::Facts(attempt(step, number, true)),
             // A journal that ends in the middle of what is journalled together.
             Stage::Begun => {
-                let mut facts = start(step, &run.scope);
+                let mut facts = sharing_one_budget(|| start(step, &run.scope));
                 facts.remove(0);
                 return Move::Facts(facts);
             }
@@ -175,7 +176,7 @@ fn effect(open: &mut OpenStep, step: &Step, scope: &Scope) -> Result<EffectKind,
     if let Some(effect) = &open.effect {
         return Ok(effect.clone());
     }
-    match steps::of(&step.action).begin(scope)? {
+    match sharing_one_budget(|| steps::of(&step.action).begin(scope))? {
         Begin::Attempt { effect, .. } => Ok(open.effect.insert(effect).clone()),
         Begin::Finished { .. } => Err(Failure::new(
             codes::INTERNAL,

@@ -1,172 +1,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use bytes::Bytes;
+mod support;
+
 use signalbox_model::{
-    event::{Event, TriggerKind},
     execution::StepState,
-    expression::{Expression, JsonTemplate, Template},
+    expression::{JsonTemplate, Template},
     limits,
-    workflow::{
-        Action, ConditionRule, ConditionStep, FailStep, HttpBody, HttpStep, RetryPolicy, Step,
-        SucceedStep, TransformStep, Trigger, Workflow,
-    },
+    workflow::{Action, FailStep, Step, SucceedStep},
 };
 
 use super::*;
-use crate::{AttemptFailure, HttpResponse, codes, idempotency_key};
-
-fn cel(text: &str) -> Expression {
-    Expression::parse(text).unwrap()
-}
-
-fn step(id: &str, action: Action) -> Step {
-    Step {
-        id: id.parse().unwrap(),
-        condition: None,
-        timeout: limits::STEP_TIMEOUT_DEFAULT,
-        retry: RetryPolicy::default(),
-        action,
-    }
-}
-
-fn transform(id: &str, expression: &str) -> Step {
-    step(
-        id,
-        Action::Transform(TransformStep::Expression(cel(expression))),
-    )
-}
-
-fn http(id: &str, url: &str) -> Step {
-    let http = HttpStep {
-        method: None,
-        url: Template::parse(url).unwrap(),
-        query: [("q".to_owned(), Template::parse("a b").unwrap())].into(),
-        headers: [
-            ("Authorization", "Bearer s3cret"),
-            ("X-Message", "${{ event.messageId }}"),
-        ]
-        .map(|(name, value)| (name.to_owned(), Template::parse(value).unwrap()))
-        .into(),
-        body: Some(HttpBody::Json(
-            JsonTemplate::parse(&json!({"n": "${{ event.json.n }}"})).unwrap(),
-        )),
-    };
-    step(id, Action::Http(Box::new(http)))
-}
-
-fn retried(step: Step, max_attempts: u32) -> Step {
-    Step {
-        retry: RetryPolicy {
-            max_attempts,
-            ..RetryPolicy::WRITTEN_DEFAULT
-        },
-        ..step
-    }
-}
-
-fn choose(id: &str, rules: Vec<(&str, Vec<Step>)>, otherwise: Vec<Step>) -> Step {
-    let rules = rules
-        .into_iter()
-        .map(|(condition, steps)| ConditionRule {
-            condition: cel(condition),
-            steps,
-        })
-        .collect();
-    step(id, Action::Condition(ConditionStep { rules, otherwise }))
-}
-
-fn accepted() -> Accepted {
-    Accepted {
-        execution: "projects/p/executions/x1".parse().unwrap(),
-        workflow: "projects/p/workflows/w".parse().unwrap(),
-        version: 7,
-        event: Event {
-            trigger: TriggerKind::Manual,
-            api_key: None,
-            scope: EventScope {
-                message: r#"{"n": 3}"#.to_owned(),
-                subject: None,
-                attributes: Default::default(),
-                topic_arn: None,
-                message_id: "m1".to_owned(),
-                timestamp: "2026-11-01T00:00:00Z".to_owned(),
-            },
-            body: Bytes::new(),
-            content_type: None,
-            source_address: None,
-            signature: None,
-            received_at: Timestamp::UNIX_EPOCH,
-        },
-    }
-}
-
-fn plan(steps: Vec<Step>) -> Arc<Plan> {
-    plan_within(steps, Duration::from_secs(3600))
-}
-
-fn plan_within(steps: Vec<Step>, timeout: Duration) -> Arc<Plan> {
-    let workflow = Workflow::new(Trigger::Manual, Default::default(), steps, Some(timeout));
-    Arc::new(Plan::new(&workflow.unwrap()))
-}
-
-fn machine(steps: Vec<Step>) -> Machine {
-    Machine::new(plan(steps), &accepted())
-}
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
-}
-
-/// Takes all facts up to the first decision of another kind.
-fn run(machine: &mut Machine, first: Decision, now: Timestamp) -> (Vec<Fact>, Decision) {
-    let mut all = Vec::new();
-    let mut decision = first;
-    while let Decision::Journal(facts) = decision {
-        all.extend(facts);
-        decision = machine.decide(now);
-    }
-    (all, decision)
-}
-
-fn start(machine: &mut Machine) -> (Vec<Fact>, Decision) {
-    let first = machine.decide(at(0));
-    run(machine, first, at(0))
-}
-
-fn finished(facts: &[Fact]) -> (ExecutionState, Option<Value>, Option<Failure>) {
-    match facts.last().unwrap() {
-        Fact::Finished {
-            state,
-            output,
-            error,
-        } => (
-            *state,
-            output.as_ref().map(JsonText::to_value),
-            error.clone(),
-        ),
-        other => panic!("the last fact is {other:?}"),
-    }
-}
-
-fn response(status: u16, body: &str) -> Outcome {
-    Outcome::Http(HttpResponse {
-        status,
-        headers: vec![
-            ("X-A".into(), "1".into()),
-            ("x-a".into(), "2".into()),
-            ("set-cookie".into(), "id=s3cret".into()),
-        ],
-        body: Bytes::copy_from_slice(body.as_bytes()),
-    })
-}
-
-#[track_caller]
-fn effect(decision: Decision) -> Effect {
-    match decision {
-        Decision::Perform(effect) => *effect,
-        other => panic!("{other:?} asks for no attempt"),
-    }
-}
+use crate::{AttemptFailure, codes, idempotency_key};
+use support::*;
 
 #[test]
 fn pure_steps_run_in_one_batch_to_the_end() {

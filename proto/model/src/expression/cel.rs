@@ -5,19 +5,19 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use cel::{
-    Context, Env, Program, Value as CelValue,
-    common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue},
-};
+use cel::{Context, Env, IdedExpr, Value as CelValue};
 use serde_json::Value;
 
-use super::{Reference, Scope};
+use super::{
+    Reference, Scope,
+    budget::{self, Broken},
+    check,
+};
 use crate::limits;
 
-/// Variables that an expression may read.
-const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
-
-const PARSER_STACK_BYTES: usize = 16 * 1024 * 1024;
+/// Stack for the parser, which stops at a nesting of 96, and for evaluations: their frames need more than a thread's
+/// usual stack.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// The functions of every expression: CEL's standard library, and its strings, lists, math and encoders extensions.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -31,6 +31,8 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
         let added = env.add_extension(extension);
         debug_assert!(added.is_ok(), "{added:?}");
     }
+    let added = budget::declare(&mut env);
+    debug_assert!(added.is_ok(), "{added:?}");
     Arc::new(env)
 });
 
@@ -38,7 +40,8 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
 #[derive(Clone)]
 pub struct Expression {
     source: Arc<str>,
-    program: Arc<Program>,
+    /// The syntax tree, with what holds it to its budget.
+    tree: Arc<IdedExpr>,
     references: Arc<[Reference]>,
 }
 
@@ -89,6 +92,14 @@ pub enum EvaluationError {
         /// What it gave instead.
         found: String,
     },
+    /// It takes more than [`limits::EVALUATION_MAX_UNITS`].
+    #[error(
+        "{expression}: takes too much work: values are too many, too large, or compared too often"
+    )]
+    TooExpensive {
+        /// The expression.
+        expression: String,
+    },
     /// The result is larger than [`limits::VALUE_MAX_BYTES`].
     #[error("{expression}: the result has more than {max} bytes", max = limits::VALUE_MAX_BYTES)]
     TooLarge {
@@ -109,17 +120,18 @@ impl Expression {
         if source.len() > limits::EXPRESSION_MAX_BYTES {
             return Err(ExpressionError::TooLong(source.len()));
         }
-        // The parser stops at a nesting of 96, for which its frames need more than a thread's usual stack.
-        let program = stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
-            ENV.compile(source)
-        })
-        .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
-        let mut walk = Walk::default();
-        walk.expr(program.expression(), 0, 0)?;
-        Ok(Self {
-            source: source.into(),
-            program: Arc::new(program),
-            references: walk.references.into(),
+        stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || {
+            let program = ENV
+                .compile(source)
+                .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
+            let references = check::references(program.expression())?;
+            let mut tree = program.expression().clone();
+            budget::instrument(&mut tree);
+            Ok(Self {
+                source: source.into(),
+                tree: Arc::new(tree),
+                references: references.into(),
+            })
         })
     }
 
@@ -167,18 +179,31 @@ impl Expression {
     }
 
     fn run(&self, scope: &Scope) -> Result<CelValue, EvaluationError> {
-        let mut context = Context::with_env(ENV.clone());
-        scope.bind(&mut context);
-        self.program
-            .execute(&context)
-            .map_err(|error| EvaluationError::Failed {
-                expression: self.shown(),
-                message: one_line(&error.to_string()),
-            })
+        let evaluate = || {
+            let mut context = Context::with_env(ENV.clone());
+            context.set_variable_resolver(scope);
+            CelValue::resolve(&self.tree, &context)
+        };
+        let grown = || stacker::maybe_grow(STACK_BYTES / 4, STACK_BYTES, evaluate);
+        let message = match budget::within(grown) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => one_line(&budget::as_written(&error.to_string())),
+            Err(Broken::Panicked) => "the interpreter broke off".to_owned(),
+            Err(Broken::Spent) => {
+                return Err(EvaluationError::TooExpensive {
+                    expression: self.shown(),
+                });
+            }
+        };
+        Err(EvaluationError::Failed {
+            expression: self.shown(),
+            message,
+        })
     }
 
+    /// The expression in errors: one line, cut.
     fn shown(&self) -> String {
-        self.source.chars().take(120).collect()
+        cut(&self.source, 120)
     }
 }
 
@@ -190,9 +215,27 @@ impl fmt::Debug for Expression {
 
 /// CEL's messages span lines and may quote whole values; ours are one bounded line.
 fn one_line(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() > 300 {
-        line = line.chars().take(300).chain(['…']).collect();
+    cut(text, 300)
+}
+
+/// `text` in one line of at most so many characters.
+pub(super) fn cut(text: &str, max_chars: usize) -> String {
+    let mut line = String::new();
+    let mut left = max_chars;
+    for word in text.split_whitespace() {
+        for c in (!line.is_empty())
+            .then_some(' ')
+            .into_iter()
+            .chain(word.chars())
+        {
+            if left == 0 {
+                line.push('…');
+                return line;
+            }
+            left -= 1;
+            // What no terminal should be sent.
+            line.push(if c.is_control() { '\u{fffd}' } else { c });
+        }
     }
     line
 }
@@ -221,128 +264,4 @@ pub(super) fn json_size_exceeds(value: &Value, max_bytes: usize) -> bool {
         value,
     )
     .is_err()
-}
-
-/// Gathers references and checks variables and depth.
-#[derive(Default)]
-struct Walk {
-    references: Vec<Reference>,
-    /// Variables of the comprehensions around.
-    locals: Vec<String>,
-}
-
-impl Walk {
-    fn expr(
-        &mut self,
-        expr: &IdedExpr,
-        depth: usize,
-        comprehensions: usize,
-    ) -> Result<(), ExpressionError> {
-        if depth > limits::EXPRESSION_DEPTH_MAX {
-            return Err(ExpressionError::TooDeep("is nested too deep"));
-        }
-        let depth = depth + 1;
-        match &expr.expr {
-            Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => self.variable(name),
-            Expr::Select(select) => {
-                if let Expr::Ident(root) = &select.operand.expr {
-                    self.member(root, &select.field);
-                }
-                self.expr(&select.operand, depth, comprehensions)
-            }
-            Expr::Call(call) => {
-                if let (
-                    "_[_]",
-                    [
-                        IdedExpr {
-                            expr: Expr::Ident(root),
-                            ..
-                        },
-                        IdedExpr {
-                            expr: Expr::Literal(LiteralValue::String(field)),
-                            ..
-                        },
-                    ],
-                ) = (call.func_name.as_str(), call.args.as_slice())
-                {
-                    self.member(root, field.inner());
-                }
-                for part in call.target.iter().map(AsRef::as_ref).chain(&call.args) {
-                    self.expr(part, depth, comprehensions)?;
-                }
-                Ok(())
-            }
-            Expr::List(list) => {
-                for element in &list.elements {
-                    self.expr(element, depth, comprehensions)?;
-                }
-                Ok(())
-            }
-            Expr::Map(map) => {
-                self.entries(map.entries.iter().map(|e| &e.expr), depth, comprehensions)
-            }
-            Expr::Struct(of) => {
-                self.entries(of.entries.iter().map(|e| &e.expr), depth, comprehensions)
-            }
-            Expr::Comprehension(inner) => {
-                if comprehensions >= limits::COMPREHENSION_DEPTH_MAX {
-                    return Err(ExpressionError::TooDeep(
-                        "nests comprehensions (map, filter, all, exists) more than 2 deep",
-                    ));
-                }
-                self.expr(&inner.iter_range, depth, comprehensions)?;
-                self.expr(&inner.accu_init, depth, comprehensions)?;
-                let before = self.locals.len();
-                self.locals.push(inner.iter_var.clone());
-                self.locals.extend(inner.iter_var2.clone());
-                self.locals.push(inner.accu_var.clone());
-                for part in [&inner.loop_cond, &inner.loop_step, &inner.result] {
-                    self.expr(part, depth, comprehensions + 1)?;
-                }
-                self.locals.truncate(before);
-                Ok(())
-            }
-        }
-    }
-
-    fn entries<'a>(
-        &mut self,
-        entries: impl Iterator<Item = &'a EntryExpr>,
-        depth: usize,
-        comprehensions: usize,
-    ) -> Result<(), ExpressionError> {
-        for entry in entries {
-            match entry {
-                EntryExpr::StructField(field) => self.expr(&field.value, depth, comprehensions)?,
-                EntryExpr::MapEntry(entry) => {
-                    self.expr(&entry.key, depth, comprehensions)?;
-                    self.expr(&entry.value, depth, comprehensions)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn variable(&self, name: &str) -> Result<(), ExpressionError> {
-        if ROOTS.contains(&name) || self.locals.iter().any(|local| local == name) {
-            Ok(())
-        } else {
-            Err(ExpressionError::UnknownVariable(name.to_owned()))
-        }
-    }
-
-    fn member(&mut self, root: &str, field: &str) {
-        if self.locals.iter().any(|local| local == root) {
-            return;
-        }
-        let reference = match root {
-            "steps" => Reference::Step(field.to_owned()),
-            "vars" => Reference::Var(field.to_owned()),
-            _ => return,
-        };
-        if !self.references.contains(&reference) {
-            self.references.push(reference);
-        }
-    }
 }

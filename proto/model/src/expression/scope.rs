@@ -1,22 +1,30 @@
 //! What expressions read.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt};
 
 use cel::{
-    Context, Value as CelValue,
-    objects::{Key, Map},
+    common::{
+        types::{
+            CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
+        },
+        value::{CowVal, Val},
+    },
+    context::VariableResolver,
 };
 use serde_json::Value;
 
 use crate::{execution::StepState, ids::StepId};
 
-/// The variables of expressions: `event`, `vars`, `execution` and `steps`. Built once for an execution; cheap to grow.
-#[derive(Clone, Debug)]
+type Fields = HashMap<CelMapKey<'static>, Box<dyn Val>>;
+
+/// The variables of expressions: `event`, `vars`, `execution` and `steps`. Built once for an execution; cheap to grow,
+/// and an evaluation copies nothing of it that the expression does not ask for.
+#[derive(Clone)]
 pub struct Scope {
-    event: CelValue,
-    vars: CelValue,
-    execution: CelValue,
-    steps: HashMap<Key, CelValue>,
+    event: Box<dyn Val>,
+    vars: Box<dyn Val>,
+    execution: Box<dyn Val>,
+    steps: CelMap<'static>,
 }
 
 /// What a finished step shows to later ones.
@@ -36,7 +44,7 @@ impl Scope {
             event: to_cel(event),
             vars: to_cel(vars),
             execution: to_cel(execution),
-            steps: HashMap::new(),
+            steps: CelMap::default(),
         }
     }
 
@@ -49,46 +57,62 @@ impl Scope {
             StepState::Failed => "FAILED",
             StepState::Skipped => "SKIPPED",
         };
-        let fields = HashMap::from([
-            (key("state"), CelValue::from(state)),
-            (key("output"), to_cel(&result.output)),
+        let fields = Fields::from([
+            (CelMapKey::from("state"), text(state)),
+            (CelMapKey::from("output"), to_cel(&result.output)),
         ]);
-        self.steps.insert(key(id.as_str()), map(fields));
-    }
-
-    pub(super) fn bind(&self, context: &mut Context<'_, '_>) {
-        context.add_variable_from_value("event", self.event.clone());
-        context.add_variable_from_value("vars", self.vars.clone());
-        context.add_variable_from_value("execution", self.execution.clone());
-        context.add_variable_from_value("steps", map(self.steps.clone()));
+        let mut steps = std::mem::take(&mut self.steps).into_inner();
+        let id = CelMapKey::from(id.as_str().to_owned());
+        steps.insert(id, Box::new(CelMap::from(fields)));
+        self.steps = CelMap::from(steps);
     }
 }
 
-fn key(text: &str) -> Key {
-    Key::String(Arc::new(text.to_owned()))
+impl VariableResolver for Scope {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let value: &'b dyn Val = match variable {
+            "event" => self.event.as_ref(),
+            "vars" => self.vars.as_ref(),
+            "execution" => self.execution.as_ref(),
+            "steps" => &self.steps,
+            _ => return None,
+        };
+        Some(CowVal::Borrowed(value))
+    }
 }
 
-fn map(fields: HashMap<Key, CelValue>) -> CelValue {
-    CelValue::Map(Map {
-        map: Arc::new(fields),
-    })
+impl fmt::Debug for Scope {
+    /// Without what it holds: messages and answers are not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}
+
+fn text(value: &str) -> Box<dyn Val> {
+    Box::new(CelString::from(value.to_owned()))
 }
 
 /// Integers of JSON are CEL ints, so that `event.json.count > 3` and indices work as written.
-fn to_cel(value: &Value) -> CelValue {
+fn to_cel(value: &Value) -> Box<dyn Val> {
     match value {
-        Value::Null => CelValue::Null,
-        Value::Bool(value) => CelValue::Bool(*value),
+        Value::Null => Box::new(CelNull),
+        Value::Bool(value) => Box::new(CelBool::from(*value)),
         Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => CelValue::Int(int),
-            (None, Some(uint)) => CelValue::UInt(uint),
-            (None, None) => CelValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+            (Some(int), _) => Box::new(CelInt::from(int)),
+            (None, Some(uint)) => Box::new(CelUInt::from(uint)),
+            (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
         },
-        Value::String(text) => CelValue::from(text.as_str()),
-        Value::Array(values) => CelValue::List(Arc::new(values.iter().map(to_cel).collect())),
-        Value::Object(fields) => map(fields
-            .iter()
-            .map(|(name, value)| (key(name), to_cel(value)))
-            .collect()),
+        Value::String(value) => text(value),
+        Value::Array(values) => {
+            let values: Vec<Box<dyn Val>> = values.iter().map(to_cel).collect();
+            Box::new(CelList::from(values))
+        }
+        Value::Object(fields) => {
+            let fields: Fields = fields
+                .iter()
+                .map(|(name, value)| (CelMapKey::from(name.clone()), to_cel(value)))
+                .collect();
+            Box::new(CelMap::from(fields))
+        }
     }
 }

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    EvaluationError, Expression, ExpressionError, Reference, Scope, cel::json_size_exceeds,
+    EvaluationError, Expression, ExpressionError, Reference, Scope,
+    cel::{cut, json_size_exceeds},
+    sharing_one_budget,
 };
 use crate::limits;
 
@@ -113,6 +115,10 @@ impl Template {
     /// # Errors
     /// [`EvaluationError`].
     pub fn render_text(&self, scope: &Scope) -> Result<String, EvaluationError> {
+        sharing_one_budget(|| self.join(scope))
+    }
+
+    fn join(&self, scope: &Scope) -> Result<String, EvaluationError> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -125,7 +131,7 @@ impl Template {
                     }
                     if text.len() > limits::VALUE_MAX_BYTES {
                         return Err(EvaluationError::TooLarge {
-                            expression: expression.source().to_owned(),
+                            expression: cut(expression.source(), 120),
                         });
                     }
                 }
@@ -144,7 +150,7 @@ fn close(text: &str) -> Result<(Expression, &str), TemplateError> {
             Ok(expression) => return Ok((expression, &text[end + CLOSE.len()..])),
             Err(error) => {
                 first_error.get_or_insert(TemplateError::Expression {
-                    source_text: source.chars().take(120).collect(),
+                    source_text: cut(source, 120),
                     error,
                 });
             }
@@ -195,7 +201,7 @@ impl JsonTemplate {
     /// # Errors
     /// [`EvaluationError`].
     pub fn render(&self, scope: &Scope) -> Result<Value, EvaluationError> {
-        let value = render_node(&self.0, scope)?;
+        let value = sharing_one_budget(|| render_node(&self.0, scope))?;
         if json_size_exceeds(&value, limits::VALUE_MAX_BYTES) {
             return Err(EvaluationError::TooLarge {
                 expression: "template".to_owned(),

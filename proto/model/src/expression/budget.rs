@@ -1,0 +1,405 @@
+//! Holds evaluations to a budget.
+//!
+//! CEL ends always, but not soon: `event.message.replace('a', event.message)` squares the size of a message, and two
+//! nested comprehensions the time. So what an expression copies, compares or goes through is charged before it happens.
+//! The syntax tree calls for that itself: [`instrument`] puts calls of the functions below where work is about to be
+//! done. Their names begin with `@`, which CEL's grammar keeps from definitions.
+
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
+use cel::{
+    DeclarationError, Env, ExecutionError, IdedExpr,
+    common::{
+        ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators},
+        types::{
+            CelBytes, CelInt, CelList, CelMap, CelOptional, CelString, DYN_TYPE, INT_TYPE,
+            LIST_TYPE, STRING_TYPE,
+        },
+        value::{CowVal, Val},
+    },
+};
+
+use super::check::NAMESPACES;
+use crate::limits;
+
+/// Charges a value by its size.
+const CHARGE: &str = "@charge";
+/// Charges going through a value, by its size and by the size of what is done for each element.
+const ITERATE: &str = "@iterate";
+/// Charges comparing each element with each other.
+const CHARGE_PAIRS: &str = "@chargePairs";
+/// Charges a text that is sought in another, where each place of that may cost as much as the whole text.
+const CHARGE_NEEDLE: &str = "@chargeNeedle";
+/// Charges a regular expression, which is compiled each time.
+const CHARGE_PATTERN: &str = "@chargePattern";
+/// Charges as many values as a number says.
+const CHARGE_COUNT: &str = "@chargeCount";
+/// `replace` and `join`, which charge what they will make.
+const REPLACE: &str = "@replace";
+const JOIN: &str = "@join";
+
+/// Bytes of a text for a unit.
+const BYTES_PER_UNIT: usize = 64;
+/// Units of one byte of a sought text.
+const UNITS_PER_NEEDLE_BYTE: usize = 100;
+/// Units of a regular expression, and of one byte of it.
+const UNITS_PER_PATTERN: usize = 1_000;
+const UNITS_PER_PATTERN_BYTE: usize = 20;
+
+thread_local! {
+    /// What is left to the evaluation on this thread; none nests in another.
+    static LEFT_UNITS: Cell<u64> = const { Cell::new(0) };
+    static IS_SHARED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Why an evaluation gave nothing at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The budget is spent.
+    Spent,
+    /// The interpreter panicked: it does so on trees that it holds to be impossible.
+    Panicked,
+}
+
+/// Runs `evaluations` on one budget ([`limits::EVALUATION_MAX_UNITS`]) instead of one each: those of a template, of a
+/// step. Within another such call it changes nothing.
+pub fn sharing_one_budget<T>(evaluations: impl FnOnce() -> T) -> T {
+    struct Ended;
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            IS_SHARED.set(false);
+        }
+    }
+    if IS_SHARED.replace(true) {
+        return evaluations();
+    }
+    let _ended = Ended;
+    LEFT_UNITS.set(limits::EVALUATION_MAX_UNITS);
+    evaluations()
+}
+
+/// What `evaluate` gives, with a fresh budget unless one is shared.
+pub(super) fn within<T>(evaluate: impl FnOnce() -> T) -> Result<T, Broken> {
+    if !IS_SHARED.get() {
+        LEFT_UNITS.set(limits::EVALUATION_MAX_UNITS);
+    }
+    catch_unwind(AssertUnwindSafe(evaluate)).map_err(|payload| {
+        payload
+            .downcast_ref::<Broken>()
+            .copied()
+            .unwrap_or(Broken::Panicked)
+    })
+}
+
+/// Declares the functions that instrumented trees call.
+pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
+    let any = || vec![DYN_TYPE];
+    env.add_overload(CHARGE, CHARGE, any(), |args| {
+        pass(args, |value| size_units(value))
+    })?;
+    env.add_overload(ITERATE, ITERATE, vec![DYN_TYPE, INT_TYPE], iterate)?;
+    env.add_overload(CHARGE_PAIRS, CHARGE_PAIRS, any(), |args| {
+        pass(args, |value| {
+            let units = size_units(value);
+            units.saturating_mul(units)
+        })
+    })?;
+    env.add_overload(CHARGE_NEEDLE, CHARGE_NEEDLE, any(), |args| {
+        pass(args, |value| {
+            text_len(value).saturating_mul(UNITS_PER_NEEDLE_BYTE)
+        })
+    })?;
+    env.add_overload(CHARGE_PATTERN, CHARGE_PATTERN, any(), |args| {
+        pass(args, |value| {
+            UNITS_PER_PATTERN + text_len(value).saturating_mul(UNITS_PER_PATTERN_BYTE)
+        })
+    })?;
+    env.add_overload(CHARGE_COUNT, CHARGE_COUNT, any(), |args| {
+        pass(args, |value| {
+            let count = value.downcast_ref::<CelInt>().map_or(0, |n| *n.inner());
+            usize::try_from(count).unwrap_or(0)
+        })
+    })?;
+    let text = || STRING_TYPE;
+    env.add_member_overload(REPLACE, "@replace2", text(), vec![text(), text()], replace)?;
+    let counted = vec![text(), text(), INT_TYPE];
+    env.add_member_overload(REPLACE, "@replace3", text(), counted, replace)?;
+    env.add_member_overload(JOIN, "@join0", LIST_TYPE, vec![], join)?;
+    env.add_member_overload(JOIN, "@join1", LIST_TYPE, vec![text()], join)
+}
+
+/// Puts charges into `root` wherever it is about to copy, compare or go through values.
+pub(super) fn instrument(root: &mut IdedExpr) {
+    expression(root);
+    // The result becomes JSON.
+    wrap(root, CHARGE);
+}
+
+/// Instruments the parts of `expr`; gives the number of its nodes.
+fn expression(expr: &mut IdedExpr) -> i64 {
+    match &mut expr.expr {
+        // Messages are refused before.
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => 1,
+        Expr::Select(select) => 1 + expression(&mut select.operand),
+        Expr::Call(parts) => 1 + call(parts),
+        Expr::List(list) => {
+            let mut nodes = 1;
+            for element in &mut list.elements {
+                nodes += expression(element);
+                charge(element, CHARGE);
+            }
+            nodes
+        }
+        Expr::Map(map) => {
+            1 + map
+                .entries
+                .iter_mut()
+                .map(|e| entry(&mut e.expr))
+                .sum::<i64>()
+        }
+        Expr::Comprehension(inner) => {
+            let before = expression(&mut inner.iter_range) + expression(&mut inner.accu_init);
+            let each = expression(&mut inner.loop_cond) + expression(&mut inner.loop_step);
+            let after = expression(&mut inner.result);
+            charge(&mut inner.accu_init, CHARGE);
+            let weight = literal(each);
+            let range = std::mem::take(&mut inner.iter_range);
+            inner.iter_range = function(ITERATE, vec![range, weight]);
+            1 + before + each + after
+        }
+    }
+}
+
+fn entry(entry: &mut EntryExpr) -> i64 {
+    match entry {
+        EntryExpr::StructField(field) => {
+            let nodes = expression(&mut field.value);
+            charge(&mut field.value, CHARGE);
+            nodes
+        }
+        EntryExpr::MapEntry(entry) => {
+            let nodes = expression(&mut entry.key) + expression(&mut entry.value);
+            charge(&mut entry.key, CHARGE);
+            charge(&mut entry.value, CHARGE);
+            nodes
+        }
+    }
+}
+
+fn call(call: &mut CallExpr) -> i64 {
+    let mut nodes: i64 = call.args.iter_mut().map(expression).sum();
+    let namespace = match call.target.as_deref() {
+        Some(IdedExpr {
+            expr: Expr::Ident(name),
+            ..
+        }) if NAMESPACES.contains(&name.as_str()) => Some(name.clone()),
+        _ => None,
+    };
+    let mut target = call.target.as_deref_mut().filter(|_| namespace.is_none());
+    if let Some(target) = &mut target {
+        nodes += expression(target);
+    }
+    let mut last = CHARGE;
+    match (namespace.as_deref(), call.func_name.as_str()) {
+        // These look at what they choose, not at all of what they choose from, and copy nothing.
+        (
+            None,
+            operators::INDEX
+            | operators::OPT_INDEX
+            | operators::OPT_SELECT
+            | operators::CONDITIONAL
+            | operators::LOGICAL_AND
+            | operators::LOGICAL_OR
+            | operators::LOGICAL_NOT
+            | operators::NOT_STRICTLY_FALSE
+            | "size",
+        ) => return nodes,
+        (None, "distinct") => {
+            if let Some(target) = target {
+                wrap(target, CHARGE_PAIRS);
+            }
+            return nodes;
+        }
+        (None, "indexOf" | "lastIndexOf") => {
+            if let Some(needle) = call.args.first_mut() {
+                wrap(needle, CHARGE_NEEDLE);
+            }
+        }
+        (None, "matches") => last = CHARGE_PATTERN,
+        (Some("lists"), "range") => last = CHARGE_COUNT,
+        _ => {}
+    }
+    if let Some(target) = target {
+        charge(target, CHARGE);
+        match call.func_name.as_str() {
+            "replace" => REPLACE.clone_into(&mut call.func_name),
+            "join" => JOIN.clone_into(&mut call.func_name),
+            _ => {}
+        }
+    }
+    let count = call.args.len();
+    for (index, arg) in call.args.iter_mut().enumerate() {
+        let is_last = index + 1 == count;
+        match if is_last { last } else { CHARGE } {
+            CHARGE => charge(arg, CHARGE),
+            other => wrap(arg, other),
+        }
+    }
+    nodes
+}
+
+/// Wraps what may be large. Literals are as small as the text that they stand in, the elements of lists and maps were
+/// charged already, and accumulators (`@result`) must stay as they are for the interpreter to append to them in place.
+fn charge(expr: &mut IdedExpr, by: &str) {
+    match &expr.expr {
+        Expr::Literal(_) | Expr::List(_) | Expr::Map(_) => {}
+        Expr::Ident(name) if name.starts_with('@') => {}
+        _ => wrap(expr, by),
+    }
+}
+
+fn wrap(expr: &mut IdedExpr, by: &str) {
+    let inner = std::mem::take(expr);
+    *expr = function(by, vec![inner]);
+}
+
+fn function(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
+    IdedExpr {
+        id: 0,
+        expr: Expr::Call(CallExpr {
+            func_name: name.to_owned(),
+            target: None,
+            args,
+        }),
+    }
+}
+
+fn literal(number: i64) -> IdedExpr {
+    IdedExpr {
+        id: 0,
+        expr: Expr::Literal(LiteralValue::Int(CelInt::from(number))),
+    }
+}
+
+/// An error's text with the names that definitions know.
+pub(super) fn as_written(text: &str) -> String {
+    text.replace("'@replace'", "'replace'")
+        .replace("'@join'", "'join'")
+}
+
+type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
+type Given<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+
+/// Takes off the budget, or ends the evaluation.
+fn spend(units: usize) {
+    let units = u64::try_from(units).unwrap_or(u64::MAX);
+    if let Some(left) = LEFT_UNITS.get().checked_sub(units) {
+        LEFT_UNITS.set(left);
+        return;
+    }
+    // No error of CEL's: `error || true` is true, and `all` goes on after one. This calls no panic hook.
+    resume_unwind(Box::new(Broken::Spent))
+}
+
+/// The first argument, charged.
+fn pass<'b, 'v>(mut args: Args<'b, 'v>, units: impl FnOnce(&dyn Val) -> usize) -> Given<'b, 'v> {
+    if args.is_empty() {
+        return Err(ExecutionError::missing_argument_or_target());
+    }
+    let value = args.swap_remove(0);
+    spend(units(value.as_ref()));
+    Ok(value)
+}
+
+fn iterate<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let nodes = match args
+        .get(1)
+        .and_then(|weight| weight.downcast_ref::<CelInt>())
+    {
+        Some(weight) => usize::try_from(*weight.inner()).unwrap_or(1),
+        None => 1,
+    };
+    pass(args, |range| {
+        let count = range.as_sizer().map_or(0, |sizer| *sizer.size().inner());
+        let count = usize::try_from(count).unwrap_or(0);
+        // A node takes a fraction of what a value takes that is copied.
+        let steps = count.saturating_mul(1 + nodes / 4);
+        steps.saturating_add(size_units(range))
+    })
+}
+
+/// Values in `value`, itself included, and 64 bytes of text as one; counted no further than the budget goes.
+fn size_units(value: &dyn Val) -> usize {
+    let enough = usize::try_from(LEFT_UNITS.get()).unwrap_or(usize::MAX);
+    let mut units = 0_usize;
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop() {
+        units += 1 + text_len(value) / BYTES_PER_UNIT;
+        if let Some(list) = value.downcast_ref::<CelList>() {
+            rest.extend(list.inner().iter().map(AsRef::as_ref));
+        } else if let Some(map) = value.downcast_ref::<CelMap>() {
+            units += map.inner().len();
+            rest.extend(map.inner().values().map(AsRef::as_ref));
+        } else if let Some(optional) = value.downcast_ref::<CelOptional>() {
+            rest.extend(optional.inner());
+        }
+        if units > enough {
+            break;
+        }
+    }
+    units
+}
+
+/// Length of a text, in bytes.
+fn text_len(value: &dyn Val) -> usize {
+    if let Some(text) = value.downcast_ref::<CelString>() {
+        text.inner().len()
+    } else if let Some(bytes) = value.downcast_ref::<CelBytes>() {
+        bytes.inner().len()
+    } else {
+        0
+    }
+}
+
+fn text<'a>(args: &'a [CowVal<'_, '_>], index: usize) -> Result<&'a str, ExecutionError> {
+    args.get(index)
+        .and_then(|arg| arg.downcast_ref::<CelString>())
+        .map(|text| text.inner())
+        .ok_or_else(ExecutionError::missing_argument_or_target)
+}
+
+/// `text.replace(from, to)` and `text.replace(from, to, times)`, as the strings extension has them.
+fn replace<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let (whole, from, to) = (text(&args, 0)?, text(&args, 1)?, text(&args, 2)?);
+    let times = match args.get(3).and_then(|times| times.downcast_ref::<CelInt>()) {
+        Some(times) => usize::try_from(*times.inner()).unwrap_or(usize::MAX),
+        None => usize::MAX,
+    };
+    let found = whole.matches(from).take(times).count();
+    spend(found.saturating_mul(to.len()) / BYTES_PER_UNIT);
+    let replaced = whole.replacen(from, to, times);
+    Ok(CowVal::owned(CelString::from(replaced)))
+}
+
+/// `list.join()` and `list.join(separator)`, as the strings extension has them.
+fn join<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let separator = if args.len() > 1 { text(&args, 1)? } else { "" };
+    let list = args
+        .first()
+        .and_then(|list| list.downcast_ref::<CelList>())
+        .ok_or_else(ExecutionError::missing_argument_or_target)?;
+    let parts = list
+        .inner()
+        .iter()
+        .map(|part| {
+            let part = part.downcast_ref::<CelString>().map(|text| text.inner());
+            part.ok_or_else(|| ExecutionError::function_error("join", "an element is no string"))
+        })
+        .collect::<Result<Vec<&str>, _>>()?;
+    // The parts were charged with the list.
+    spend(parts.len().saturating_mul(separator.len()) / BYTES_PER_UNIT);
+    Ok(CowVal::owned(CelString::from(parts.join(separator))))
+}

@@ -1,0 +1,151 @@
+//! What is checked of an expression's syntax tree, and what it reads.
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
+
+use super::{ExpressionError, Reference};
+use crate::limits;
+
+/// Variables that an expression may read.
+const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
+
+/// What stands before the dot of functions such as `math.greatest`.
+pub(super) const NAMESPACES: [&str; 4] = ["base64", "lists", "math", "strings"];
+
+/// What `expr` reads of steps and constants.
+///
+/// # Errors
+/// It reads other variables, or is nested too deep.
+pub(super) fn references(expr: &IdedExpr) -> Result<Vec<Reference>, ExpressionError> {
+    let mut walk = Walk::default();
+    walk.expr(expr, 0, 0)?;
+    Ok(walk.references)
+}
+
+/// Gathers references and checks variables and depth.
+#[derive(Default)]
+struct Walk {
+    references: Vec<Reference>,
+    /// Variables of the comprehensions around.
+    locals: Vec<String>,
+}
+
+impl Walk {
+    fn expr(
+        &mut self,
+        expr: &IdedExpr,
+        depth: usize,
+        comprehensions: usize,
+    ) -> Result<(), ExpressionError> {
+        if depth > limits::EXPRESSION_DEPTH_MAX {
+            return Err(ExpressionError::TooDeep("is nested too deep"));
+        }
+        let depth = depth + 1;
+        match &expr.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => self.variable(name),
+            Expr::Select(select) => {
+                if let Expr::Ident(root) = &select.operand.expr {
+                    self.member(root, &select.field);
+                }
+                self.expr(&select.operand, depth, comprehensions)
+            }
+            Expr::Call(call) => {
+                if let (
+                    "_[_]",
+                    [
+                        IdedExpr {
+                            expr: Expr::Ident(root),
+                            ..
+                        },
+                        IdedExpr {
+                            expr: Expr::Literal(LiteralValue::String(field)),
+                            ..
+                        },
+                    ],
+                ) = (call.func_name.as_str(), call.args.as_slice())
+                {
+                    self.member(root, field.inner());
+                }
+                let target = call.target.as_deref().filter(|target| {
+                    // The name of a function, not of a variable.
+                    !matches!(&target.expr, Expr::Ident(name) if NAMESPACES.contains(&name.as_str()))
+                });
+                for part in target.into_iter().chain(&call.args) {
+                    self.expr(part, depth, comprehensions)?;
+                }
+                Ok(())
+            }
+            Expr::List(list) => {
+                for element in &list.elements {
+                    self.expr(element, depth, comprehensions)?;
+                }
+                Ok(())
+            }
+            Expr::Map(map) => {
+                self.entries(map.entries.iter().map(|e| &e.expr), depth, comprehensions)
+            }
+            Expr::Struct(of) => Err(ExpressionError::Syntax(format!(
+                "{}{{}} makes a message, and there are none here",
+                of.type_name
+            ))),
+            Expr::Comprehension(inner) => {
+                if comprehensions >= limits::COMPREHENSION_DEPTH_MAX {
+                    return Err(ExpressionError::TooDeep(
+                        "nests comprehensions (map, filter, all, exists) more than 2 deep",
+                    ));
+                }
+                self.expr(&inner.iter_range, depth, comprehensions)?;
+                self.expr(&inner.accu_init, depth, comprehensions)?;
+                let before = self.locals.len();
+                self.locals.push(inner.iter_var.clone());
+                self.locals.extend(inner.iter_var2.clone());
+                self.locals.push(inner.accu_var.clone());
+                for part in [&inner.loop_cond, &inner.loop_step, &inner.result] {
+                    self.expr(part, depth, comprehensions + 1)?;
+                }
+                self.locals.truncate(before);
+                Ok(())
+            }
+        }
+    }
+
+    fn entries<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a EntryExpr>,
+        depth: usize,
+        comprehensions: usize,
+    ) -> Result<(), ExpressionError> {
+        for entry in entries {
+            match entry {
+                EntryExpr::StructField(field) => self.expr(&field.value, depth, comprehensions)?,
+                EntryExpr::MapEntry(entry) => {
+                    self.expr(&entry.key, depth, comprehensions)?;
+                    self.expr(&entry.value, depth, comprehensions)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn variable(&self, name: &str) -> Result<(), ExpressionError> {
+        if ROOTS.contains(&name) || self.locals.iter().any(|local| local == name) {
+            Ok(())
+        } else {
+            Err(ExpressionError::UnknownVariable(name.to_owned()))
+        }
+    }
+
+    fn member(&mut self, root: &str, field: &str) {
+        if self.locals.iter().any(|local| local == root) {
+            return;
+        }
+        let reference = match root {
+            "steps" => Reference::Step(field.to_owned()),
+            "vars" => Reference::Var(field.to_owned()),
+            _ => return,
+        };
+        if !self.references.contains(&reference) {
+            self.references.push(reference);
+        }
+    }
+}
