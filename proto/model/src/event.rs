@@ -108,3 +108,61 @@ mod base64_bytes {
             .map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn event(message: &str, body: &'static [u8]) -> Event {
+        Event {
+            trigger: TriggerKind::AmazonSns,
+            api_key: Some("projects/p/apiKeys/k".parse().unwrap()),
+            scope: EventScope {
+                message: message.to_owned(),
+                subject: Some("s".to_owned()),
+                attributes: [("n".to_owned(), Value::from(1))].into(),
+                topic_arn: Some("arn:aws:sns:eu-central-1:123456789012:t".to_owned()),
+                message_id: "m".to_owned(),
+                timestamp: "2026-11-24T10:00:00Z".to_owned(),
+            },
+            body: Bytes::from_static(body),
+            content_type: Some("text/plain; charset=UTF-8".to_owned()),
+            source_address: None,
+            signature: None,
+            received_at: "2026-11-24T10:00:01.5Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written_whatever_its_bytes() {
+        let event = event("☃", b"\x00\xff not UTF-8");
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+
+    #[test]
+    fn the_message_is_parsed_when_it_is_json() {
+        let json = |message: &str| event(message, b"").scope.to_value()["json"].clone();
+        assert_eq!(json(r#"{"a": [1]}"#), serde_json::json!({"a": [1]}));
+        assert_eq!(json("12"), serde_json::json!(12));
+        assert_eq!(json("hello"), Value::Null);
+        assert_eq!(json(""), Value::Null);
+        // Deeper than a parser's stack should go.
+        assert_eq!(json(&"[".repeat(100_000)), Value::Null);
+        let value = event("x", b"").scope.to_value();
+        let names: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(
+            names,
+            [
+                "attributes",
+                "json",
+                "message",
+                "messageId",
+                "subject",
+                "timestamp",
+                "topicArn"
+            ]
+        );
+    }
+}

@@ -177,3 +177,72 @@ impl fmt::Debug for JsonText {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn json_text_is_one_value_and_keeps_its_digits() {
+        let digits = "123456789012345678901234567890.5";
+        let text: JsonText = digits.to_owned().try_into().unwrap();
+        assert_eq!(text.as_str(), digits);
+        for wrong in ["", "{", "1 2", "nul"] {
+            assert!(JsonText::try_from(wrong.to_owned()).is_err(), "{wrong:?}");
+        }
+        let value = serde_json::json!({"a": [1, null, "\u{7}"]});
+        assert_eq!(JsonText::from_value(&value).to_value(), value);
+    }
+
+    #[test]
+    fn facts_are_read_as_they_were_written() {
+        let step: StepId = "call".parse().unwrap();
+        let failure = Failure::new("HTTP_STATUS", "the server answered 503");
+        let facts = [
+            Fact::Started,
+            Fact::StepStarted {
+                step: step.clone(),
+                kind: "http".to_owned(),
+                input: JsonText::from_value(&Value::Null),
+            },
+            Fact::AttemptStarted {
+                step: step.clone(),
+                number: 2,
+                repeated: true,
+            },
+            Fact::AttemptFailed {
+                step: step.clone(),
+                number: 2,
+                error: failure.clone(),
+                retry_at: "2026-11-24T10:00:00.123456789Z".parse().unwrap(),
+            },
+            Fact::StepFinished {
+                step,
+                state: StepState::Failed,
+                output: None,
+                error: Some(failure.clone()),
+            },
+            Fact::Finished {
+                state: ExecutionState::TimedOut,
+                output: Some(JsonText::from_value(&Value::from("x"))),
+                error: Some(failure),
+            },
+        ];
+        for fact in facts {
+            let text = serde_json::to_string(&fact).unwrap();
+            assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact, "{text}");
+        }
+    }
+
+    #[test]
+    fn states_are_terminal_or_not() {
+        use ExecutionState::{Cancelled, Failed, Queued, Running, Succeeded, TimedOut, Waiting};
+        for state in [Queued, Running, Waiting] {
+            assert!(!state.is_terminal(), "{state:?}");
+        }
+        for state in [Succeeded, Failed, Cancelled, TimedOut] {
+            assert!(state.is_terminal(), "{state:?}");
+        }
+    }
+}

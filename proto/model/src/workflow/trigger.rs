@@ -125,3 +125,52 @@ impl fmt::Debug for TopicArn {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn topics_of_every_partition_are_topics() {
+        for arn in [
+            "arn:aws:sns:eu-central-1:123456789012:orders",
+            "arn:aws-cn:sns:cn-north-1:123456789012:Orders_v2-x",
+            "arn:aws-us-gov:sns:us-gov-west-1:123456789012:a",
+            "arn:aws:sns:us-east-1:000000000000:t",
+        ] {
+            let topic: TopicArn = arn.parse().unwrap();
+            assert_eq!(topic.to_string(), arn);
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_topics() {
+        for arn in [
+            "",
+            "orders",
+            "arn:aws:sqs:eu-central-1:123456789012:orders",
+            "arn:aws:sns:eu-central-1:12345678901:orders",
+            "arn:aws:sns:eu-central-1:12345678901x:orders",
+            "arn:aws:sns::123456789012:orders",
+            "arn:aws:sns:eu-central-1:123456789012:",
+            "arn:aws:sns:eu-central-1:123456789012:a b",
+            "arn:aws:sns:eu-central-1:123456789012:a\nb",
+            "arn:aws:sns:eu-central-1:123456789012:orders:2f5c",
+            "ARN:aws:sns:eu-central-1:123456789012:orders",
+        ] {
+            let error = arn.parse::<TopicArn>().unwrap_err();
+            assert!(matches!(error, TopicArnError::Malformed(_)), "{arn}");
+        }
+        let long = format!("arn:aws:sns:eu-central-1:123456789012:{}", "a".repeat(257));
+        let error = long.parse::<TopicArn>().unwrap_err();
+        assert!(error.to_string().len() < 250, "{error}");
+    }
+
+    #[test]
+    fn fifo_topics_cannot_deliver_here() {
+        let arn = "arn:aws:sns:eu-central-1:123456789012:orders.fifo";
+        let error = arn.parse::<TopicArn>().unwrap_err();
+        assert_eq!(error, TopicArnError::Fifo(arn.to_owned()));
+    }
+}
