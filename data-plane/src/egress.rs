@@ -16,6 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use signalbox_runtime::tls::{self, TlsError};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,15 +45,25 @@ impl EgressPolicy {
     /// Whether `address` may be connected to.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address::is_public(address) || self.allow.iter().any(|net| net.contains(&address))
+        let destination = address::destination(address);
+        address::is_public(destination)
+            || self
+                .allow
+                .iter()
+                .any(|net| net.contains(&address) || net.contains(&destination))
     }
 }
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[error("the outbound HTTP client cannot be made")]
-pub struct EgressError(#[source] reqwest::Error);
+pub enum EgressError {
+    /// TLS cannot be set up.
+    #[error("TLS of outbound requests cannot be set up")]
+    Tls(#[from] TlsError),
+    /// The HTTP client refuses its configuration.
+    #[error("the outbound HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+}
 
 /// The address is not allowed. Found in the sources of a request's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,9 +83,15 @@ impl Egress {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(policy: EgressPolicy) -> Result<Self, EgressError> {
-        signalbox_runtime::tls::install_crypto_provider();
         let policy = Arc::new(policy);
+        // The Mozilla roots, compiled in: a node must not depend on what its image has in /etc/ssl.
+        let mut tls = (*tls::client_config(None)?).clone();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            // Who asks knows what may be asked twice.
+            .retry(reqwest::retry::never())
+            .referer(false)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -83,7 +100,7 @@ impl Egress {
             .user_agent(concat!("signalbox/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(Arc::new(Guarded(policy.clone())))
             .build()
-            .map_err(EgressError)?;
+            .map_err(EgressError::Client)?;
         Ok(Self { client, policy })
     }
 
@@ -115,7 +132,8 @@ impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.0.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let first = found.first().map(SocketAddr::ip);
             let allowed: Vec<SocketAddr> = found
                 .into_iter()
@@ -144,7 +162,10 @@ pub enum BodyError {
 ///
 /// # Errors
 /// [`BodyError`].
-pub async fn read_body(mut response: reqwest::Response, max_bytes: usize) -> Result<Bytes, BodyError> {
+pub async fn read_body(
+    mut response: reqwest::Response,
+    max_bytes: usize,
+) -> Result<Bytes, BodyError> {
     if response
         .content_length()
         .is_some_and(|length| length > max_bytes as u64)

@@ -4,6 +4,7 @@
 //! outside before key and topic are known to be right, and 200 leaves only after the spool has made the message durable.
 
 mod authorize;
+mod budget;
 mod certificates;
 pub mod confirm;
 mod problem;
@@ -27,7 +28,7 @@ use crate::{
     spool::{Acceptance, Spool, SpoolError},
 };
 
-pub use self::certificates::Certificates;
+pub use self::{budget::Budget, certificates::Certificates};
 pub use problem::Problem;
 
 /// Which webhook was called.
@@ -51,7 +52,6 @@ impl Kind {
 }
 
 /// A request, its body still to come.
-#[derive(Debug)]
 pub struct Head {
     /// Which webhook.
     pub kind: Kind,
@@ -82,7 +82,6 @@ pub enum Answer {
 }
 
 /// A caller with a live key of the workflow's project, and the workflow.
-#[derive(Debug)]
 pub struct Authorized {
     head: Head,
     key: ApiKeyName,
@@ -108,7 +107,6 @@ struct Seen {
 }
 
 /// An authorised request whose body was read as far as the trace context needs it.
-#[derive(Debug)]
 pub struct Prepared {
     authorized: Authorized,
     body: Bytes,
@@ -128,6 +126,8 @@ pub struct Ingest {
     pub trust: TrustPolicy,
     /// How long copies are recognised, and the age beyond which a signed message is refused.
     pub deduplication_window: Duration,
+    /// How many refusals are recorded.
+    pub budget: Budget,
 }
 
 impl Ingest {
@@ -135,7 +135,7 @@ impl Ingest {
     ///
     /// # Errors
     /// The answer, when there is nothing more to be done.
-    pub fn authorize(&self, head: Head) -> Result<Authorized, (Head, Problem)> {
+    pub fn authorize(&self, head: Head) -> Result<Authorized, Box<(Head, Problem)>> {
         authorize::authorize(&self.config.current(), head)
     }
 
@@ -170,29 +170,54 @@ impl Ingest {
         match result {
             Ok(answer) => answer,
             Err(problem) => {
-                self.reject(&authorized.head, seen, &problem, traceparent);
+                self.reject(&authorized.head, seen, &problem, traceparent, true);
                 Answer::Problem(problem)
             }
         }
     }
 
-    /// Notes a refusal of a request that never got to [`Ingest::handle`].
-    pub fn refuse(&self, head: &Head, problem: &Problem, traceparent: Option<String>) {
-        self.reject(head, Seen::default(), problem, traceparent);
+    /// Notes a refusal of a request that never got to [`Ingest::handle`]; `has_key` says whether it showed a live key.
+    pub fn refuse(
+        &self,
+        head: &Head,
+        problem: &Problem,
+        traceparent: Option<String>,
+        has_key: bool,
+    ) {
+        let mut seen = Seen::default();
+        match head.kind {
+            Kind::Sns => sns::note_headers(&mut seen, &sns::sns_headers(&head.headers)),
+            Kind::Webhook => "webhook".clone_into(&mut seen.message_type),
+        }
+        self.reject(head, seen, problem, traceparent, has_key);
     }
 
     /// The record of a refusal, for workflows that exist. It may be lost under load: the sender still has the message.
-    fn reject(&self, head: &Head, seen: Seen, problem: &Problem, traceparent: Option<String>) {
+    fn reject(
+        &self,
+        head: &Head,
+        seen: Seen,
+        problem: &Problem,
+        traceparent: Option<String>,
+        has_key: bool,
+    ) {
         if self.config.current().workflow(&head.workflow).is_none() {
             return;
         }
-        let delivery = delivery(head, seen, Verdict::Rejected, problem.reason, &problem.detail, problem.status);
+        let delivery = delivery(
+            head,
+            seen,
+            Verdict::Rejected,
+            problem.reason,
+            &problem.detail,
+            problem.status,
+        );
         let record = Record {
             time: head.received_at,
             traceparent,
             body: RecordBody::Delivery(Box::new(delivery)),
         };
-        if !self.spool.offer(record) {
+        if !self.budget.take(has_key) || !self.spool.offer(record) {
             metrics::counter!("signalbox_ingest_rejections_unrecorded_total").increment(1);
         }
     }
@@ -251,10 +276,18 @@ fn answered(acceptance: Acceptance, execution: ExecutionName) -> Result<Answer, 
 /// Whatever the spool cannot do is for the sender to try again (invariant I4).
 fn spool_problem(error: &SpoolError) -> Problem {
     match error {
-        SpoolError::Full => Problem::unavailable("spool-full", "the node has no room; try again later"),
-        SpoolError::Overloaded => Problem::unavailable("overloaded", "the node is overloaded; try again"),
-        SpoolError::Closed => Problem::unavailable("draining", "the node is shutting down; try again"),
-        SpoolError::Failed(_) => Problem::unavailable("spool-failed", "the node cannot write; try again elsewhere"),
+        SpoolError::Full => {
+            Problem::unavailable("spool-full", "the node has no room; try again later")
+        }
+        SpoolError::Overloaded => {
+            Problem::unavailable("overloaded", "the node is overloaded; try again")
+        }
+        SpoolError::Closed => {
+            Problem::unavailable("draining", "the node is shutting down; try again")
+        }
+        SpoolError::Failed(_) => {
+            Problem::unavailable("spool-failed", "the node cannot write; try again elsewhere")
+        }
     }
 }
 

@@ -1,12 +1,6 @@
 //! A whole data plane: opens what it keeps, binds its listeners, starts its parts.
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, TokenSource};
@@ -25,7 +19,10 @@ use crate::{
     config::{ConfigError, ConfigStore},
     egress::{Egress, EgressError, EgressPolicy},
     execution::{ExecutionConfig, ExecutionRuntime, HttpPerformer},
-    ingest::{Certificates, Ingest, confirm::Confirmer},
+    ingest::{
+        Budget, Certificates, Ingest,
+        confirm::{ConfirmPolicy, Confirmer},
+    },
     layer,
     report::ReportClient,
     server::{self, Handler, ServerConfigLimits},
@@ -37,6 +34,8 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(14);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 const NODE_ID_FILE: &str = "node-id";
 
 /// How to reach the control plane.
@@ -184,6 +183,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             certificates: certificates.clone(),
             trust: trust.clone(),
             deduplication_window: config.deduplication_window,
+            budget: Budget::default(),
         },
         body_max_bytes: config.limits.body_max_bytes,
         body_timeout: BODY_TIMEOUT,
@@ -194,6 +194,8 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     let limits = ServerConfigLimits {
         connections_max: config.limits.connections_max.get(),
         header_timeout: HEADER_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
+        end_timeout: END_TIMEOUT,
     };
     shutdown.spawn(server::run(listener, tls, limits, stack, shutdown.clone()));
 
@@ -212,6 +214,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         spool: spool.clone(),
         certificates,
         trust,
+        policy: ConfirmPolicy::default(),
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
     let sync = SyncClient {
@@ -234,7 +237,11 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Some(listener) => {
             let address = listener.local_addr().map_err(StartError::Address)?;
             let readiness = move || checks(&store, spool.as_ref());
-            tokio::spawn(admin::serve(listener, Arc::new(readiness), shutdown.clone()));
+            tokio::spawn(admin::serve(
+                listener,
+                Arc::new(readiness),
+                shutdown.clone(),
+            ));
             Some(address)
         }
         None => None,
@@ -297,8 +304,14 @@ async fn gauge(spool: Arc<dyn Spool>, shutdown: Shutdown) {
         let stats = spool.stats();
         #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
         for (name, value) in [
-            ("signalbox_spool_unfinished_executions", stats.unfinished_executions as f64),
-            ("signalbox_spool_unreported_records", stats.unreported_records as f64),
+            (
+                "signalbox_spool_unfinished_executions",
+                stats.unfinished_executions as f64,
+            ),
+            (
+                "signalbox_spool_unreported_records",
+                stats.unreported_records as f64,
+            ),
             ("signalbox_spool_used_bytes", stats.used_bytes as f64),
             ("signalbox_spool_max_bytes", stats.max_bytes as f64),
         ] {

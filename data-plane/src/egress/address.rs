@@ -3,15 +3,35 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub(super) fn is_public(address: IpAddr) -> bool {
-    match address {
+/// Where packets to `address` end: an IPv6 address that carries an IPv4 address leads there (RFC 4291 mapped, RFC 6052
+/// NAT64, RFC 3056 6to4).
+pub(super) fn destination(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            embedded(high, low)
+        }
+        [0x2002, high, low, ..] => embedded(high, low),
+        _ => address,
+    }
+}
+
+pub(super) fn is_public(destination: IpAddr) -> bool {
+    match destination {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
     }
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     let special = a == 0
         || address.is_private()
         || address.is_loopback()
@@ -21,35 +41,19 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation()
         || (a == 100 && (64..128).contains(&b)) // RFC 6598, carrier-grade NAT
         || (a == 192 && b == 0 && c == 0) // RFC 6890
+        || (a == 192 && b == 88 && c == 99) // RFC 7526, 6to4 relays
         || (a == 198 && (18..20).contains(&b)) // RFC 2544, benchmarks
+        || [a, b, c, d] == [168, 63, 129, 16] // Azure's metadata service stands on a public address
         || a >= 240; // RFC 1112, reserved
     !special
 }
 
+/// Global unicast is 2000::/3 (RFC 4291 §2.4): everything outside is loopback, unique local, link-local, multicast,
+/// discard or reserved.
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let embedded = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        Ipv4Addr::new(a, b, c, d)
-    };
-    match segments {
-        // RFC 6052: NAT64; RFC 3056: 6to4. What counts is the IPv4 address inside.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(embedded(high, low)),
-        [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
-        // RFC 4291: IPv4-compatible, loopback, unspecified.
-        [0, 0, 0, 0, 0, 0, ..] => false,
-        [0, 0, 0, 0, 0, 0xffff, high, low] => is_public_v4(embedded(high, low)),
-        [0x64, 0xff9b, 1, ..] => false, // RFC 8215
-        [0x100, 0, 0, 0, ..] => false,  // RFC 6666, discard
-        [0x2001, 0xdb8, ..] => false,   // RFC 3849, documentation
-        [0x2001, second, ..] if second < 0x200 => false, // RFC 2928, Teredo and others
-        [first, ..] => {
-            let unique_local = first & 0xfe00 == 0xfc00;
-            let link_local = first & 0xffc0 == 0xfe80;
-            let site_local = first & 0xffc0 == 0xfec0;
-            let multicast = first & 0xff00 == 0xff00;
-            !(unique_local || link_local || site_local || multicast)
-        }
-    }
+    let [first, second, ..] = address.segments();
+    // RFC 2928 (Teredo and others) and RFC 3849 (documentation), then RFC 9637 (documentation).
+    let special = (first == 0x2001 && (second < 0x200 || second == 0xdb8))
+        || (first == 0x3fff && second < 0x1000);
+    (0x2000..0x4000).contains(&first) && !special
 }

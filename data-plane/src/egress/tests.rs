@@ -1,46 +1,221 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use reqwest::Method;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
 use super::*;
+
+fn loopback() -> EgressPolicy {
+    EgressPolicy {
+        allow: vec!["127.0.0.0/8".parse().unwrap()],
+    }
+}
+
+/// Answers every connection with `answer`, verbatim; with `slowly`, a byte each 20 ms.
+async fn serve(answer: impl Into<Vec<u8>>, slowly: bool) -> SocketAddr {
+    let answer = answer.into();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await;
+                if !slowly {
+                    let _ = stream.write_all(&answer).await;
+                    return;
+                }
+                for byte in answer {
+                    if stream.write_all(&[byte]).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+    });
+    address
+}
 
 #[test]
 fn only_public_addresses_pass() {
     let policy = EgressPolicy::default();
-    for public in ["1.1.1.1", "52.95.110.1", "2600:1f18::1", "64:ff9b::1.1.1.1"] {
+    for public in [
+        "1.1.1.1",
+        "52.95.110.1",
+        "100.63.255.255",
+        "100.128.0.1",
+        "172.15.0.1",
+        "172.32.0.1",
+        "2600:1f18::1",
+        "2001:4860:4860::8888",
+        "64:ff9b::1.1.1.1",
+        "::ffff:1.1.1.1",
+    ] {
         assert!(policy.permits(public.parse().unwrap()), "{public}");
     }
     for special in [
-        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
-        "100.64.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "192.0.0.8", "::", "::1",
-        "::ffff:127.0.0.1", "::ffff:169.254.169.254", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1",
-        "64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1", "::7f00:1", "fec0::1", "2001:db8::1",
+        "127.0.0.1",
+        "127.8.8.8",
+        "0.0.0.0",
+        "0.1.2.3",
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::7f00:1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::127.0.0.1",
+        "64:ff9b::169.254.169.254",
+        "64:ff9b:1::1",
+        "100::1",
+        "2001::1",
+        "2001:db8::1",
+        "2002:7f00:1::",
+        "2002:a9fe:a9fe::1",
+        "3fff::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
     ] {
         assert!(!policy.permits(special.parse().unwrap()), "{special}");
     }
 }
 
 #[test]
-fn allowed_networks_pass_and_no_others() {
-    let policy = EgressPolicy {
-        allow: vec!["127.0.0.0/8".parse().unwrap()],
-    };
-    assert!(policy.permits("127.0.0.1".parse().unwrap()));
-    assert!(policy.permits("::ffff:127.0.0.1".parse().unwrap()));
-    assert!(!policy.permits("10.0.0.1".parse().unwrap()));
-    assert!(!policy.permits("::1".parse().unwrap()));
+fn allowed_networks_pass_in_every_spelling_and_no_others() {
+    let policy = loopback();
+    for allowed in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
+        assert!(policy.permits(allowed.parse().unwrap()), "{allowed}");
+    }
+    for blocked in ["10.0.0.1", "::1", "169.254.169.254"] {
+        assert!(!policy.permits(blocked.parse().unwrap()), "{blocked}");
+    }
 }
 
 #[tokio::test]
-async fn names_and_literals_are_both_looked_at() {
+async fn names_and_literals_are_both_looked_at_and_nothing_is_connected() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
     let egress = Egress::new(EgressPolicy::default()).unwrap();
-    for literal in ["http://127.0.0.1:1/", "http://[::1]:1/", "http://0x7f.1:1/", "http://2130706433:1/"] {
-        let refused = egress.request(reqwest::Method::GET, literal.parse().unwrap());
-        assert!(refused.is_err(), "{literal}");
+    for literal in [
+        "127.0.0.1",
+        "0x7f.1",
+        "0177.0.0.1",
+        "2130706433",
+        "127.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+    ] {
+        let url = format!("http://{literal}:{port}/").parse().unwrap();
+        assert!(egress.request(Method::GET, url).is_err(), "{literal}");
     }
-    let error = egress
-        .request(reqwest::Method::GET, "http://localhost:1/".parse().unwrap())
+    for name in ["localhost", "LOCALHOST"] {
+        let url = format!("http://{name}:{port}/").parse().unwrap();
+        let request = egress.request(Method::GET, url).unwrap();
+        let error = request.send().await.unwrap_err();
+        assert!(denied(&error).is_some(), "{name}: {error:?}");
+    }
+    let connected = futures::FutureExt::now_or_never(listener.accept());
+    assert!(connected.is_none(), "a connection was made");
+}
+
+#[tokio::test]
+async fn redirects_are_answers() {
+    let target = serve("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno", false).await;
+    let redirect =
+        format!("HTTP/1.1 302 Found\r\nlocation: http://{target}/\r\ncontent-length: 0\r\n\r\n");
+    let address = serve(redirect, false).await;
+    let egress = Egress::new(loopback()).unwrap();
+    let url = format!("http://{address}/").parse().unwrap();
+    let answer = egress
+        .request(Method::GET, url)
         .unwrap()
         .send()
         .await
-        .unwrap_err();
-    assert!(denied(&error).is_some(), "{error:?}");
+        .unwrap();
+    assert_eq!(answer.status(), 302);
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_announced_or_not() {
+    let egress = Egress::new(loopback()).unwrap();
+    let with_length = |bytes: usize| {
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{}",
+            "x".repeat(bytes)
+        )
+    };
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
+    for (answer, fits) in [
+        (with_length(1024), true),
+        (with_length(1025), false),
+        (chunked, false),
+    ] {
+        let url = format!("http://{}/", serve(answer, false).await)
+            .parse()
+            .unwrap();
+        let response = egress
+            .request(Method::GET, url)
+            .unwrap()
+            .send()
+            .await
+            .unwrap();
+        match read_body(response, 1024).await {
+            Ok(body) => assert!(fits && body.len() == 1024),
+            Err(error) => assert!(
+                !fits && matches!(error, BodyError::TooLarge(1024)),
+                "{error:?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_drip_of_bytes_ends_at_the_timeout() {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{}",
+        "x".repeat(500)
+    );
+    let url = format!("http://{}/", serve(answer, true).await)
+        .parse()
+        .unwrap();
+    let request = Egress::new(loopback())
+        .unwrap()
+        .request(Method::GET, url)
+        .unwrap();
+    let request = request.timeout(Duration::from_millis(400));
+    let dripped = async { read_body(request.send().await.map_err(BodyError::Broken)?, 1024).await };
+    match dripped.await {
+        Err(BodyError::Broken(error)) => assert!(error.is_timeout(), "{error:?}"),
+        other => panic!("{other:?}"),
+    }
 }

@@ -1,8 +1,12 @@
 //! Signing certificates: fetched once, kept while they may be.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use moka::{future::Cache, sync::Cache as SyncCache};
+use jiff::Timestamp;
+use moka::{Expiry, future::Cache, sync::Cache as SyncCache};
 use reqwest::Method;
 use signalbox_sns::{
     CERTIFICATE_PEM_MAX_BYTES, CertLocation, CertOrigin, CertificateError, Refusal as _,
@@ -11,12 +15,14 @@ use signalbox_sns::{
 use tokio::sync::Semaphore;
 
 use super::Problem;
-use crate::egress::{Egress, EgressError, EgressPolicy, read_body};
+use crate::egress::{Egress, EgressError, EgressPolicy, denied, read_body};
 
 /// Certificates kept. AWS has one URL for each region at a time, and a few while it rotates.
 const KEPT_MAX: u64 = 256;
-/// How long one is kept; its own validity is checked at each use.
+/// How long one is kept, at most: never beyond its validity, which is checked at each use, too.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long one is kept, at least: one that has expired must not be fetched for every message.
+const KEPT_FOR_MIN: Duration = Duration::from_secs(5);
 /// How long a failure is remembered: long enough to keep a storm off the origin, short enough to lock nobody out.
 const FAILURE_KEPT_FOR: Duration = Duration::from_secs(2);
 /// Failures remembered.
@@ -24,13 +30,17 @@ const FAILURES_MAX: u64 = 1024;
 /// How long one fetch may take. Amazon SNS waits 15 s for our answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fetches under way at once.
-const FETCHES_MAX: usize = 8;
+const FETCHES_MAX: usize = 16;
+/// How long a fetch may wait for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why there is no certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum CertificateProblem {
     /// Not to be had now.
     Unavailable(String),
+    /// Too many others are being fetched. Says nothing of the URL, so it is not remembered.
+    Busy,
     /// What came is no certificate of Amazon SNS.
     Wrong(CertificateError),
 }
@@ -42,15 +52,34 @@ impl CertificateProblem {
                 "certificate-unavailable",
                 format!("the signing certificate cannot be fetched now: {why}"),
             ),
+            Self::Busy => Problem::unavailable(
+                "certificate-unavailable",
+                "the signing certificate cannot be fetched now: too many others are",
+            ),
             Self::Wrong(error) => Problem::forbidden(error.reason(), error.to_string()),
         }
     }
 }
 
-/// Fetches and keeps signing certificates. One fetch for each URL at a time.
+#[derive(Clone)]
+struct Kept {
+    certificate: SigningCertificate,
+    lifetime: Duration,
+}
+
+struct Lifetime;
+
+impl Expiry<String, Kept> for Lifetime {
+    fn expire_after_create(&self, _: &String, kept: &Kept, _: Instant) -> Option<Duration> {
+        Some(kept.lifetime)
+    }
+}
+
+/// Fetches and keeps signing certificates. Failures are kept apart, so that no number of them can push a certificate out,
+/// and each counts against its own URL only. One fetch for each URL at a time.
 #[derive(Clone)]
 pub struct Certificates {
-    kept: Cache<String, SigningCertificate>,
+    kept: Cache<String, Kept>,
     failed: SyncCache<String, CertificateProblem>,
     fetches: Arc<Semaphore>,
     public: Egress,
@@ -67,7 +96,7 @@ impl Certificates {
         Ok(Self {
             kept: Cache::builder()
                 .max_capacity(KEPT_MAX)
-                .time_to_live(KEPT_FOR)
+                .expire_after(Lifetime)
                 .build(),
             failed: SyncCache::builder()
                 .max_capacity(FAILURES_MAX)
@@ -88,58 +117,98 @@ impl Certificates {
         }
     }
 
-    /// The certificate at `location`.
+    /// The certificate at `location`; callers at the same time share one fetch.
     ///
     /// # Errors
     /// 503 when it cannot be had now, 403 when what is there is none.
-    pub async fn get(&self, location: &CertLocation) -> Result<SigningCertificate, Problem> {
+    pub async fn get(
+        &self,
+        location: &CertLocation,
+        now: Timestamp,
+    ) -> Result<SigningCertificate, Problem> {
         let key = location.cache_key();
-        if let Some(certificate) = self.kept.get(key).await {
-            return Ok(certificate);
+        if let Some(kept) = self.kept.get(key).await {
+            return Ok(kept.certificate);
         }
         if let Some(problem) = self.failed.get(key) {
             return Err(problem.into_problem());
         }
-        self.kept
-            .try_get_with_by_ref(key, self.fetch(location))
-            .await
-            .map_err(|problem: Arc<CertificateProblem>| {
-                self.failed.insert(key.to_owned(), (*problem).clone());
-                (*problem).clone().into_problem()
-            })
+        let fetched = self
+            .kept
+            .try_get_with_by_ref(key, self.fetch(location, now))
+            .await;
+        match fetched {
+            Ok(kept) => Ok(kept.certificate),
+            Err(problem) => {
+                if *problem != CertificateProblem::Busy {
+                    self.failed.insert(key.to_owned(), (*problem).clone());
+                }
+                Err((*problem).clone().into_problem())
+            }
+        }
     }
 
-    async fn fetch(&self, location: &CertLocation) -> Result<SigningCertificate, CertificateProblem> {
-        let unavailable = |why: &str| CertificateProblem::Unavailable(why.to_owned());
-        let fetched = async {
-            let _slot = self
-                .fetches
-                .acquire()
-                .await
-                .map_err(|_| unavailable("shutting down"))?;
-            let url = url::Url::parse(location.url()).map_err(|_| unavailable("its URL is unusable"))?;
-            let egress = self.egress(&location.expected_name().origin());
-            let response = egress
-                .request(Method::GET, url)
-                .map_err(|denied| CertificateProblem::Unavailable(denied.to_string()))?
-                .timeout(FETCH_TIMEOUT)
-                .send()
-                .await
-                .map_err(|_| unavailable("its host does not answer"))?;
-            if response.status() != http::StatusCode::OK {
-                return Err(CertificateProblem::Unavailable(format!(
-                    "its host answered {}",
-                    response.status().as_u16()
-                )));
-            }
-            read_body(response, CERTIFICATE_PEM_MAX_BYTES)
-                .await
-                .map_err(|error| CertificateProblem::Unavailable(error.to_string()))
+    async fn fetch(
+        &self,
+        location: &CertLocation,
+        now: Timestamp,
+    ) -> Result<Kept, CertificateProblem> {
+        let Ok(Ok(_turn)) = tokio::time::timeout(TURN_TIMEOUT, self.fetches.acquire()).await else {
+            return Err(CertificateProblem::Busy);
         };
-        let pem = tokio::time::timeout(FETCH_TIMEOUT, fetched)
-            .await
-            .map_err(|_| unavailable("its host is too slow"))??;
         metrics::counter!("signalbox_ingest_certificate_fetches_total").increment(1);
-        SigningCertificate::from_pem(&pem, location.expected_name()).map_err(CertificateProblem::Wrong)
+        let certificate = self.download(location).await.inspect_err(|problem| {
+            tracing::warn!(url = location.url(), ?problem, "no signing certificate");
+        })?;
+        let valid_for = certificate.not_after().duration_since(now);
+        Ok(Kept {
+            certificate,
+            lifetime: Duration::try_from(valid_for)
+                .unwrap_or_default()
+                .clamp(KEPT_FOR_MIN, KEPT_FOR),
+        })
+    }
+
+    async fn download(
+        &self,
+        location: &CertLocation,
+    ) -> Result<SigningCertificate, CertificateProblem> {
+        let unavailable = |why: String| CertificateProblem::Unavailable(why);
+        let url = url::Url::parse(location.url())
+            .map_err(|_| unavailable("its URL is unusable".to_owned()))?;
+        let egress = self.egress(&location.expected_name().origin());
+        let response = egress
+            .request(Method::GET, url)
+            .map_err(|denied| unavailable(denied.to_string()))?
+            .timeout(FETCH_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| match denied(&error) {
+                Some(denied) => unavailable(denied.to_string()),
+                None if error.is_timeout() => unavailable("its host is too slow".to_owned()),
+                None => unavailable("its host cannot be reached over verified TLS".to_owned()),
+            })?;
+        // A certificate that was only just rotated in may be missing at one edge and there at the next.
+        if response.status() != http::StatusCode::OK {
+            let status = response.status().as_u16();
+            return Err(unavailable(format!("its host answered {status}")));
+        }
+        let pem = read_body(response, CERTIFICATE_PEM_MAX_BYTES)
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        SigningCertificate::from_pem(&pem, location.expected_name())
+            .map_err(CertificateProblem::Wrong)
+    }
+
+    /// Keeps a certificate as if it had been fetched.
+    #[cfg(test)]
+    pub(super) async fn keep(&self, location: &CertLocation, certificate: SigningCertificate) {
+        let kept = Kept {
+            certificate,
+            lifetime: KEPT_FOR,
+        };
+        self.kept
+            .insert(location.cache_key().to_owned(), kept)
+            .await;
     }
 }

@@ -84,12 +84,15 @@ impl Problem {
     /// The body.
     #[must_use]
     pub fn to_json(&self, trace_id: Option<&str>) -> Value {
-        json!({
+        let mut body = json!({
             "type": format!("https://signalbox.dev/problems/{}", self.reason),
             "title": self.status.canonical_reason().unwrap_or_default(),
             "status": self.status.as_u16(),
             "detail": self.detail,
-            "traceId": trace_id,
-        })
+        });
+        if let Some(trace_id) = trace_id {
+            body["trace_id"] = trace_id.into();
+        }
+        body
     }
 }
