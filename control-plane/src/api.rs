@@ -82,7 +82,8 @@ fn name<T: std::str::FromStr<Err: ToString>>(field: &str, text: &str) -> Result<
     if text.is_empty() {
         return Err(Error::invalid(field, "is missing"));
     }
-    text.parse().map_err(|error: T::Err| Error::invalid(field, error.to_string()))
+    text.parse()
+        .map_err(|error: T::Err| Error::invalid(field, error.to_string()))
 }
 
 /// `projects/{project}` in `parent`.

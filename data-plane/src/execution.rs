@@ -122,10 +122,11 @@ impl ExecutionRuntime {
             spans: StepSpans::new(span.clone()),
             shutdown,
         };
-        match run.to_end().instrument(span.clone()).await {
+        match run.drive().instrument(span.clone()).await {
             Ok(Some(state)) => {
                 span::ended(&span, state);
-                metrics::counter!("signalbox_executions_total", "state" => span::name(state)).increment(1);
+                metrics::counter!("signalbox_executions_total", "state" => span::name(state))
+                    .increment(1);
             }
             Ok(None) => {}
             Err(error) => span.in_scope(|| {
@@ -165,7 +166,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Gives the state in which it ended, or [`None`] when it was left for the next start.
-    async fn to_end(mut self) -> Result<Option<ExecutionState>, SpoolError> {
+    async fn drive(mut self) -> Result<Option<ExecutionState>, SpoolError> {
         let workflow = match self.runtime.definition(&self.claimed) {
             Ok(workflow) => workflow,
             Err(violations) => {
@@ -235,7 +236,10 @@ impl Run<'_> {
                 },
             })
             .collect();
-        self.runtime.spool.journal(execution.clone(), records, ended).await
+        self.runtime
+            .spool
+            .journal(execution.clone(), records, ended)
+            .await
     }
 
     async fn wait_until(&self, time: Timestamp) {
@@ -275,8 +279,10 @@ impl Run<'_> {
                 "failure"
             }
         };
-        metrics::counter!("signalbox_step_attempts_total", "kind" => kind, "result" => result).increment(1);
-        metrics::histogram!("signalbox_step_attempt_seconds", "kind" => kind).record(started.elapsed());
+        metrics::counter!("signalbox_step_attempts_total", "kind" => kind, "result" => result)
+            .increment(1);
+        metrics::histogram!("signalbox_step_attempt_seconds", "kind" => kind)
+            .record(started.elapsed());
         Some(outcome)
     }
 }

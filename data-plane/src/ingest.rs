@@ -135,7 +135,7 @@ impl Ingest {
     ///
     /// # Errors
     /// The answer, when there is nothing more to be done.
-    pub fn authorize(&self, head: Head) -> Result<Authorized, (Head, Problem)> {
+    pub fn authorize(&self, head: Head) -> Result<Authorized, Box<(Head, Problem)>> {
         authorize::authorize(&self.config.current(), head)
     }
 
@@ -186,7 +186,14 @@ impl Ingest {
         if self.config.current().workflow(&head.workflow).is_none() {
             return;
         }
-        let delivery = delivery(head, seen, Verdict::Rejected, problem.reason, &problem.detail, problem.status);
+        let delivery = delivery(
+            head,
+            seen,
+            Verdict::Rejected,
+            problem.reason,
+            &problem.detail,
+            problem.status,
+        );
         let record = Record {
             time: head.received_at,
             traceparent,
@@ -251,10 +258,18 @@ fn answered(acceptance: Acceptance, execution: ExecutionName) -> Result<Answer, 
 /// Whatever the spool cannot do is for the sender to try again (invariant I4).
 fn spool_problem(error: &SpoolError) -> Problem {
     match error {
-        SpoolError::Full => Problem::unavailable("spool-full", "the node has no room; try again later"),
-        SpoolError::Overloaded => Problem::unavailable("overloaded", "the node is overloaded; try again"),
-        SpoolError::Closed => Problem::unavailable("draining", "the node is shutting down; try again"),
-        SpoolError::Failed(_) => Problem::unavailable("spool-failed", "the node cannot write; try again elsewhere"),
+        SpoolError::Full => {
+            Problem::unavailable("spool-full", "the node has no room; try again later")
+        }
+        SpoolError::Overloaded => {
+            Problem::unavailable("overloaded", "the node is overloaded; try again")
+        }
+        SpoolError::Closed => {
+            Problem::unavailable("draining", "the node is shutting down; try again")
+        }
+        SpoolError::Failed(_) => {
+            Problem::unavailable("spool-failed", "the node cannot write; try again elsewhere")
+        }
     }
 }
 
@@ -262,6 +277,3 @@ fn spool_problem(error: &SpoolError) -> Problem {
 fn later(time: Timestamp, duration: Duration) -> Timestamp {
     time.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
-
-#[cfg(test)]
-mod tests;

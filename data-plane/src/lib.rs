@@ -3,14 +3,14 @@
 //! Imports point downwards only: `server` → `layer` → `ingest` → `spool`; `execution`, `sync` and `report` stand beside
 //! `ingest` and meet it in `spool` and `config` only.
 
-pub mod spool;
+pub mod config;
 pub mod egress;
 pub mod execution;
-pub mod config;
-pub mod report;
-pub mod sync;
 pub mod ingest;
 pub mod layer;
 pub mod node;
 pub mod options;
+pub mod report;
 pub mod server;
+pub mod spool;
+pub mod sync;

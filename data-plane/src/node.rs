@@ -1,12 +1,6 @@
 //! A whole data plane: opens what it keeps, binds its listeners, starts its parts.
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, TokenSource};
@@ -234,7 +228,11 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Some(listener) => {
             let address = listener.local_addr().map_err(StartError::Address)?;
             let readiness = move || checks(&store, spool.as_ref());
-            tokio::spawn(admin::serve(listener, Arc::new(readiness), shutdown.clone()));
+            tokio::spawn(admin::serve(
+                listener,
+                Arc::new(readiness),
+                shutdown.clone(),
+            ));
             Some(address)
         }
         None => None,
@@ -297,8 +295,14 @@ async fn gauge(spool: Arc<dyn Spool>, shutdown: Shutdown) {
         let stats = spool.stats();
         #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
         for (name, value) in [
-            ("signalbox_spool_unfinished_executions", stats.unfinished_executions as f64),
-            ("signalbox_spool_unreported_records", stats.unreported_records as f64),
+            (
+                "signalbox_spool_unfinished_executions",
+                stats.unfinished_executions as f64,
+            ),
+            (
+                "signalbox_spool_unreported_records",
+                stats.unreported_records as f64,
+            ),
             ("signalbox_spool_used_bytes", stats.used_bytes as f64),
             ("signalbox_spool_max_bytes", stats.max_bytes as f64),
         ] {

@@ -19,16 +19,33 @@ pub struct Options {
     #[arg(long, env = "SIGNALBOX_DP_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Where /healthz, /readyz and /metrics are served.
-    #[arg(long, env = "SIGNALBOX_DP_ADMIN_LISTEN", default_value = "127.0.0.1:9091")]
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_ADMIN_LISTEN",
+        default_value = "127.0.0.1:9091"
+    )]
     pub admin_listen: SocketAddr,
     /// Folder of the spool and the last known good configuration. It holds what is accepted and not yet reported.
-    #[arg(long, env = "SIGNALBOX_DP_DATA_DIR", default_value = "./signalbox-data-plane")]
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_DATA_DIR",
+        default_value = "./signalbox-data-plane"
+    )]
     pub data_dir: PathBuf,
     /// The control plane's gRPC endpoint.
-    #[arg(long, env = "SIGNALBOX_DP_CONTROL_PLANE", default_value = "http://127.0.0.1:50051")]
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_CONTROL_PLANE",
+        default_value = "http://127.0.0.1:50051"
+    )]
     pub control_plane: String,
     /// Token of role data-plane.
-    #[arg(long, env = "SIGNALBOX_DP_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
     pub token: Option<SecretString>,
     /// File with a token of role data-plane; read anew at each connection.
     #[arg(long, env = "SIGNALBOX_DP_TOKEN_FILE")]

@@ -102,11 +102,15 @@ impl Connection {
         }
         match &self.acceptor {
             None => self.http(stream, false).await,
-            Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.http(stream, true).await,
-                Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "TLS handshake failed"),
-                Err(_) => tracing::debug!(peer = %self.peer, "TLS handshake took too long"),
-            },
+            Some(acceptor) => {
+                match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => self.http(stream, true).await,
+                    Ok(Err(error)) => {
+                        tracing::debug!(peer = %self.peer, %error, "TLS handshake failed")
+                    }
+                    Err(_) => tracing::debug!(peer = %self.peer, "TLS handshake took too long"),
+                }
+            }
         }
     }
 

@@ -90,7 +90,10 @@ impl SyncClient {
                 if told == reason {
                     tracing::debug!(reason, "still not in sync");
                 } else {
-                    tracing::warn!(reason, "not in sync with the control plane; what is known stays in use");
+                    tracing::warn!(
+                        reason,
+                        "not in sync with the control plane; what is known stays in use"
+                    );
                     told = reason;
                 }
             }
@@ -175,10 +178,17 @@ impl SyncClient {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
         metrics::gauge!("signalbox_sync_revision").set(revision as f64);
         if refused.is_empty() {
-            return Ok(wire::sync_request::Message::Ack(wire::Ack { nonce, revision }));
+            return Ok(wire::sync_request::Message::Ack(wire::Ack {
+                nonce,
+                revision,
+            }));
         }
         for wire::RefusedResource { resource, reason } in &refused {
-            tracing::warn!(resource, reason, "refused; its last good state stays in use");
+            tracing::warn!(
+                resource,
+                reason,
+                "refused; its last good state stays in use"
+            );
         }
         Ok(wire::sync_request::Message::Nack(wire::Nack {
             nonce,

@@ -11,7 +11,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn send(signal: &str) {
     let kill = format!("kill -{signal} {}", std::process::id());
-    assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
+    assert!(
+        Command::new("sh")
+            .arg("-c")
+            .arg(kill)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]

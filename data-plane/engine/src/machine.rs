@@ -14,7 +14,7 @@ use signalbox_model::{
     workflow::{Action, Step, Workflow},
 };
 
-use self::progress::{Progress, Position};
+use self::progress::{Position, Progress};
 use crate::{
     effect::{AttemptError, Effect, EffectKind, idempotency_key, jitter},
     steps::{Plan, expression_failure, kind_of},
@@ -201,7 +201,9 @@ impl Machine {
             Some(Progress::Attempting { number }) if !self.attempt_is_live => {
                 attempt(step, *number, true)
             }
-            Some(Progress::Attempting { number }) => self.perform(step, *number, scope, now, deadline),
+            Some(Progress::Attempting { number }) => {
+                self.perform(step, *number, scope, now, deadline)
+            }
             Some(Progress::Waiting { number, until }) => {
                 if now >= *until {
                     attempt(step, number + 1, false)
@@ -247,7 +249,11 @@ impl Machine {
         let last = self.workflow.steps().iter().rev();
         let output = last
             .filter_map(|step| match self.steps.get(&step.id) {
-                Some(Progress::Finished { state: StepState::Succeeded, output, .. }) => Some(output),
+                Some(Progress::Finished {
+                    state: StepState::Succeeded,
+                    output,
+                    ..
+                }) => Some(output),
                 _ => None,
             })
             .next();
@@ -261,13 +267,21 @@ impl Machine {
     fn timed_out(&self, position: &Position<'_>) -> Vec<Fact> {
         let failure = Failure::new(
             "TIMEOUT",
-            format!("the execution took more than {} seconds", self.workflow.timeout().as_secs()),
+            format!(
+                "the execution took more than {} seconds",
+                self.workflow.timeout().as_secs()
+            ),
         );
         let mut facts = Vec::with_capacity(2);
         if let Position::At(step) = position
             && self.steps.contains_key(&step.id)
         {
-            facts.push(finished(&step.id, StepState::Failed, None, Some(failure.clone())));
+            facts.push(finished(
+                &step.id,
+                StepState::Failed,
+                None,
+                Some(failure.clone()),
+            ));
         }
         facts.push(Fact::Finished {
             state: ExecutionState::TimedOut,
@@ -280,7 +294,10 @@ impl Machine {
 
 /// The first facts of a step: all of a pure one's, the start and the first attempt of one that acts.
 fn begin(step: &Step, scope: &Scope) -> Vec<Fact> {
-    let runs = step.condition.as_ref().map(|condition| condition.evaluate_bool(scope));
+    let runs = step
+        .condition
+        .as_ref()
+        .map(|condition| condition.evaluate_bool(scope));
     match runs {
         None | Some(Ok(true)) => {}
         Some(Ok(false)) => return vec![finished(&step.id, StepState::Skipped, None, None)],
@@ -311,9 +328,16 @@ fn begin(step: &Step, scope: &Scope) -> Vec<Fact> {
                     },
                 ),
             };
-            vec![started(step, &input), finished(&step.id, state, None, None), end]
+            vec![
+                started(step, &input),
+                finished(&step.id, state, None, None),
+                end,
+            ]
         }
-        Ok(Plan::Effect { input, kind: EffectKind::Http(_) }) => vec![
+        Ok(Plan::Effect {
+            input,
+            kind: EffectKind::Http(_),
+        }) => vec![
             started(step, &input),
             Fact::AttemptStarted {
                 step: step.id.clone(),
@@ -342,7 +366,12 @@ fn started(step: &Step, input: &Value) -> Fact {
     }
 }
 
-fn finished(step: &StepId, state: StepState, output: Option<&Value>, error: Option<Failure>) -> Fact {
+fn finished(
+    step: &StepId,
+    state: StepState,
+    output: Option<&Value>,
+    error: Option<Failure>,
+) -> Fact {
     Fact::StepFinished {
         step: step.clone(),
         state,
@@ -354,7 +383,9 @@ fn finished(step: &StepId, state: StepState, output: Option<&Value>, error: Opti
 /// The end of an execution by the failure of a step.
 fn failed(step: &StepId, error: Option<&Failure>) -> Fact {
     let error = match error {
-        Some(Failure { code, message }) => Failure::new(code.clone(), format!("step {step}: {message}")),
+        Some(Failure { code, message }) => {
+            Failure::new(code.clone(), format!("step {step}: {message}"))
+        }
         None => Failure::new("INTERNAL", format!("step {step} failed")),
     };
     Fact::Finished {
@@ -388,7 +419,9 @@ fn later(time: Timestamp, duration: Duration) -> Timestamp {
 fn branch_of<'a>(action: &'a Action, output: &Value) -> &'a [Step] {
     match action {
         Action::Condition(condition) => {
-            let index = output["branch"].as_i64().and_then(|i| usize::try_from(i).ok());
+            let index = output["branch"]
+                .as_i64()
+                .and_then(|i| usize::try_from(i).ok());
             condition.branch(index)
         }
         _ => &[],

@@ -29,7 +29,9 @@ pub enum ConfigError {
         source: rusqlite::Error,
     },
     /// It was written by a later version of Signalbox.
-    #[error("the configuration store was written by a newer Signalbox (schema {0}; this one knows {VERSION})")]
+    #[error(
+        "the configuration store was written by a newer Signalbox (schema {0}; this one knows {VERSION})"
+    )]
     NewerSchema(i64),
     /// A writer panicked.
     #[error("the configuration store is unusable after a panic")]
@@ -91,12 +93,15 @@ impl Disk {
     pub(super) fn load(&self) -> Result<Stored, ConfigError> {
         let load = || {
             let meta = |key: &str| {
-                self.connection
-                    .query_row("SELECT value FROM meta WHERE key = ?1", params![key], |row| {
-                        row.get::<_, String>(0)
-                    })
+                self.connection.query_row(
+                    "SELECT value FROM meta WHERE key = ?1",
+                    params![key],
+                    |row| row.get::<_, String>(0),
+                )
             };
-            let mut statement = self.connection.prepare("SELECT name, encoded FROM resources")?;
+            let mut statement = self
+                .connection
+                .prepare("SELECT name, encoded FROM resources")?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(Stored {
                 incarnation: meta("incarnation")?,

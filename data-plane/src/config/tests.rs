@@ -19,13 +19,25 @@ fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
 fn decode(encoded: &[u8]) -> Result<Resource, String> {
     let text = String::from_utf8(encoded.to_vec()).unwrap();
     match text.split(' ').collect::<Vec<_>>()[..] {
-        [id, digest, revoked] => Ok(key(id, digest.parse().unwrap(), revoked.parse().unwrap()).resource),
+        [id, digest, revoked] => {
+            Ok(key(id, digest.parse().unwrap(), revoked.parse().unwrap()).resource)
+        }
         _ => Err("no".to_owned()),
     }
 }
 
-fn change(revision: u64, replaces_all: bool, upserts: Vec<Upsert>, deletes: &[&str], keep: &[&str]) -> Change {
-    let names = |ids: &[&str]| ids.iter().map(|id| format!("projects/default/apiKeys/{id}")).collect();
+fn change(
+    revision: u64,
+    replaces_all: bool,
+    upserts: Vec<Upsert>,
+    deletes: &[&str],
+    keep: &[&str],
+) -> Change {
+    let names = |ids: &[&str]| {
+        ids.iter()
+            .map(|id| format!("projects/default/apiKeys/{id}"))
+            .collect()
+    };
     Change {
         incarnation: "i".into(),
         revision: Revision(revision),
@@ -37,7 +49,9 @@ fn change(revision: u64, replaces_all: bool, upserts: Vec<Upsert>, deletes: &[&s
 }
 
 fn live(snapshot: &Snapshot, digest: u8) -> Option<bool> {
-    snapshot.key(&KeyDigest([digest; 32])).map(|key| !key.revoked)
+    snapshot
+        .key(&KeyDigest([digest; 32]))
+        .map(|key| !key.revoked)
 }
 
 #[test]
@@ -45,8 +59,18 @@ fn changes_apply_and_survive() {
     let dir = tempfile::tempdir().unwrap();
     let store = ConfigStore::open(dir.path(), decode).unwrap();
     assert!(!store.current().is_synced());
-    store.apply(change(1, true, vec![key("a", 1, false), key("b", 2, false)], &[], &[])).unwrap();
-    store.apply(change(2, false, vec![key("a", 1, true)], &["b"], &[])).unwrap();
+    store
+        .apply(change(
+            1,
+            true,
+            vec![key("a", 1, false), key("b", 2, false)],
+            &[],
+            &[],
+        ))
+        .unwrap();
+    store
+        .apply(change(2, false, vec![key("a", 1, true)], &["b"], &[]))
+        .unwrap();
     for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
         let now = store.current();
         assert!(now.is_synced());
@@ -60,8 +84,12 @@ fn changes_apply_and_survive() {
 fn a_key_with_a_new_value_leaves_the_old_one_behind() {
     let dir = tempfile::tempdir().unwrap();
     let store = ConfigStore::open(dir.path(), decode).unwrap();
-    store.apply(change(1, true, vec![key("a", 1, false)], &[], &[])).unwrap();
-    store.apply(change(2, false, vec![key("a", 9, false)], &[], &[])).unwrap();
+    store
+        .apply(change(1, true, vec![key("a", 1, false)], &[], &[]))
+        .unwrap();
+    store
+        .apply(change(2, false, vec![key("a", 9, false)], &[], &[]))
+        .unwrap();
     assert_eq!(live(&store.current(), 1), None);
     assert_eq!(live(&store.current(), 9), Some(true));
 }
@@ -72,9 +100,14 @@ fn a_snapshot_drops_what_it_does_not_hold_but_keeps_what_was_refused() {
     let store = ConfigStore::open(dir.path(), decode).unwrap();
     let all = vec![key("a", 1, false), key("b", 2, false), key("c", 3, false)];
     store.apply(change(1, true, all, &[], &[])).unwrap();
-    store.apply(change(5, true, vec![key("a", 1, false)], &[], &["b"])).unwrap();
+    store
+        .apply(change(5, true, vec![key("a", 1, false)], &[], &["b"]))
+        .unwrap();
     for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
         let now = store.current();
-        assert_eq!([live(&now, 1), live(&now, 2), live(&now, 3)], [Some(true), Some(true), None]);
+        assert_eq!(
+            [live(&now, 1), live(&now, 2), live(&now, 3)],
+            [Some(true), Some(true), None]
+        );
     }
 }

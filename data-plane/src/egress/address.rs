@@ -40,9 +40,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // RFC 4291: IPv4-compatible, loopback, unspecified.
         [0, 0, 0, 0, 0, 0, ..] => false,
         [0, 0, 0, 0, 0, 0xffff, high, low] => is_public_v4(embedded(high, low)),
-        [0x64, 0xff9b, 1, ..] => false, // RFC 8215
-        [0x100, 0, 0, 0, ..] => false,  // RFC 6666, discard
-        [0x2001, 0xdb8, ..] => false,   // RFC 3849, documentation
+        [0x64, 0xff9b, 1, ..] => false,                  // RFC 8215
+        [0x100, 0, 0, 0, ..] => false,                   // RFC 6666, discard
+        [0x2001, 0xdb8, ..] => false,                    // RFC 3849, documentation
         [0x2001, second, ..] if second < 0x200 => false, // RFC 2928, Teredo and others
         [first, ..] => {
             let unique_local = first & 0xfe00 == 0xfc00;

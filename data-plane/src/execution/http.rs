@@ -1,7 +1,7 @@
 //! Performs `http` effects.
 
-use futures::{FutureExt as _, future::BoxFuture};
 use ::http::{HeaderMap, HeaderName, HeaderValue};
+use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::{Map, Value, json};
 use signalbox_engine::{AttemptError, Effect, EffectKind, HttpRequest};
 use signalbox_model::{execution::Failure, limits};
@@ -76,7 +76,10 @@ impl HttpPerformer {
             excerpt.insert_str(0, ": ");
         }
         Err(AttemptError {
-            failure: Failure::new("HTTP_STATUS", format!("the service answered {status}{excerpt}")),
+            failure: Failure::new(
+                "HTTP_STATUS",
+                format!("the service answered {status}{excerpt}"),
+            ),
             retriable: matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error(),
         })
     }
@@ -92,7 +95,8 @@ fn header_map(headers: Vec<(String, String)>) -> Result<HeaderMap, AttemptError>
     let mut map = HeaderMap::with_capacity(headers.len() + 3);
     for (name, value) in headers {
         let wrong = |error: String| fatal("REQUEST", format!("header {name}: {error}"));
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let parsed =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(error.to_string()))?;
         let value = HeaderValue::from_str(&value).map_err(|error| wrong(error.to_string()))?;
         map.append(parsed, value);
     }

@@ -12,7 +12,10 @@ use crate::config::Snapshot;
 const KEY_MAX_BYTES: usize = 256;
 const KEY_NAME: &str = "x-api-key";
 
-pub(super) fn authorize(snapshot: &Snapshot, head: Head) -> Result<Authorized, (Head, Problem)> {
+pub(super) fn authorize(
+    snapshot: &Snapshot,
+    head: Head,
+) -> Result<Authorized, Box<(Head, Problem)>> {
     match find(snapshot, &head) {
         Ok((key, workflow, published)) => Ok(Authorized {
             head,
@@ -20,7 +23,7 @@ pub(super) fn authorize(snapshot: &Snapshot, head: Head) -> Result<Authorized, (
             workflow,
             published,
         }),
-        Err(problem) => Err((head, problem)),
+        Err(problem) => Err(Box::new((head, problem))),
     }
 }
 
@@ -42,23 +45,38 @@ fn find(snapshot: &Snapshot, head: &Head) -> Result<Found, Problem> {
         .then(|| snapshot.key(&digest_of(&value)))
         .flatten();
     let Some(key) = known else {
-        return Err(Problem::unauthorized("key-unknown", "the API key is not known"));
+        return Err(Problem::unauthorized(
+            "key-unknown",
+            "the API key is not known",
+        ));
     };
     if key.revoked {
-        return Err(Problem::unauthorized("key-revoked", "the API key was revoked"));
+        return Err(Problem::unauthorized(
+            "key-revoked",
+            "the API key was revoked",
+        ));
     }
     if !key.is_live(head.received_at) {
-        return Err(Problem::unauthorized("key-expired", "the API key has expired"));
+        return Err(Problem::unauthorized(
+            "key-expired",
+            "the API key has expired",
+        ));
     }
     // A key of another project learns nothing of what exists in this one.
-    let not_its_key = || Problem::forbidden("key-not-allowed", "the API key is not one of this workflow's");
+    let not_its_key = || {
+        Problem::forbidden(
+            "key-not-allowed",
+            "the API key is not one of this workflow's",
+        )
+    };
     if key.name.project != head.workflow.project {
         return Err(not_its_key());
     }
     let unknown = || Problem::not_found("workflow-unknown", "there is no such workflow");
     let workflow = snapshot.workflow(&head.workflow).ok_or_else(unknown)?;
     let Some(published) = workflow.published.clone().filter(|_| workflow.enabled) else {
-        let detail = "the workflow takes no messages now: it is disabled, or has no published version";
+        let detail =
+            "the workflow takes no messages now: it is disabled, or has no published version";
         return Err(match head.kind {
             Kind::Sns => Problem::unavailable("workflow-disabled", detail),
             Kind::Webhook => Problem::too_many("workflow-disabled", detail),
@@ -93,7 +111,11 @@ fn presented(headers: &HeaderMap, query: Option<&str>) -> Result<String, Problem
     }
     if let Some(query) = query {
         let pairs = url::form_urlencoded::parse(query.as_bytes());
-        values.extend(pairs.filter(|(name, _)| name == KEY_NAME).map(|(_, value)| value.into_owned()));
+        values.extend(
+            pairs
+                .filter(|(name, _)| name == KEY_NAME)
+                .map(|(_, value)| value.into_owned()),
+        );
     }
     for value in headers.get_all(AUTHORIZATION) {
         if let Some(password) = basic_password(value.as_bytes()) {
@@ -124,5 +146,7 @@ fn basic_password(value: &[u8]) -> Option<String> {
         return None;
     }
     let decoded = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
-    decoded.split_once(':').map(|(_, password)| password.to_owned())
+    decoded
+        .split_once(':')
+        .map(|(_, password)| password.to_owned())
 }

@@ -109,7 +109,10 @@ impl Certificates {
             })
     }
 
-    async fn fetch(&self, location: &CertLocation) -> Result<SigningCertificate, CertificateProblem> {
+    async fn fetch(
+        &self,
+        location: &CertLocation,
+    ) -> Result<SigningCertificate, CertificateProblem> {
         let unavailable = |why: &str| CertificateProblem::Unavailable(why.to_owned());
         let fetched = async {
             let _slot = self
@@ -117,7 +120,8 @@ impl Certificates {
                 .acquire()
                 .await
                 .map_err(|_| unavailable("shutting down"))?;
-            let url = url::Url::parse(location.url()).map_err(|_| unavailable("its URL is unusable"))?;
+            let url =
+                url::Url::parse(location.url()).map_err(|_| unavailable("its URL is unusable"))?;
             let egress = self.egress(&location.expected_name().origin());
             let response = egress
                 .request(Method::GET, url)
@@ -140,6 +144,7 @@ impl Certificates {
             .await
             .map_err(|_| unavailable("its host is too slow"))??;
         metrics::counter!("signalbox_ingest_certificate_fetches_total").increment(1);
-        SigningCertificate::from_pem(&pem, location.expected_name()).map_err(CertificateProblem::Wrong)
+        SigningCertificate::from_pem(&pem, location.expected_name())
+            .map_err(CertificateProblem::Wrong)
     }
 }

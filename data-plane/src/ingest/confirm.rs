@@ -57,7 +57,9 @@ impl Confirmer {
             match self.spool.due_handshakes(Timestamp::now(), BATCH_MAX).await {
                 Ok(due) => {
                     let attempts = stream::iter(due).map(|handshake| self.attempt(handshake));
-                    let all = attempts.buffer_unordered(CONCURRENT_MAX).collect::<Vec<()>>();
+                    let all = attempts
+                        .buffer_unordered(CONCURRENT_MAX)
+                        .collect::<Vec<()>>();
                     tokio::select! {
                         _ = all => {}
                         () = shutdown.forced() => return,
@@ -100,7 +102,11 @@ impl Confirmer {
                     topic = handshake.topic_arn, workflow = %handshake.workflow, attempts, why, over,
                     "subscription not confirmed"
                 );
-                change.state = if over { SubscriptionState::Failed } else { SubscriptionState::Pending };
+                change.state = if over {
+                    SubscriptionState::Failed
+                } else {
+                    SubscriptionState::Pending
+                };
                 change.last_error = Some(why);
                 next_attempt_at = (!over).then_some(next);
             }
@@ -110,7 +116,11 @@ impl Confirmer {
             _ => "failed",
         };
         metrics::counter!("signalbox_ingest_confirmations_total", "result" => result).increment(1);
-        if let Err(error) = self.spool.update_handshake(handshake, next_attempt_at, change).await {
+        if let Err(error) = self
+            .spool
+            .update_handshake(handshake, next_attempt_at, change)
+            .await
+        {
             tracing::error!(%error, "a confirmation's outcome cannot be kept; it will be tried again");
         }
     }
@@ -120,8 +130,10 @@ impl Confirmer {
             why: why.to_owned(),
             permanent: true,
         };
-        let topic = TopicArn::parse(&handshake.topic_arn).map_err(|_| permanent("the topic's ARN is unusable"))?;
-        let token = ConfirmToken::parse(&handshake.token).map_err(|_| permanent("the token is unusable"))?;
+        let topic = TopicArn::parse(&handshake.topic_arn)
+            .map_err(|_| permanent("the topic's ARN is unusable"))?;
+        let token = ConfirmToken::parse(&handshake.token)
+            .map_err(|_| permanent("the token is unusable"))?;
         let origin: CertOrigin = handshake
             .certificate_origin
             .parse()
@@ -132,7 +144,8 @@ impl Confirmer {
             return Err(temporary("its origin is not among --sns-trusted-origin"));
         }
         let url = ConfirmUrl::new(&topic, &token, &origin);
-        let url = url::Url::parse(url.as_str()).map_err(|_| permanent("the confirmation's URL is unusable"))?;
+        let url = url::Url::parse(url.as_str())
+            .map_err(|_| permanent("the confirmation's URL is unusable"))?;
         let response = self
             .certificates
             .egress(&origin)
@@ -142,7 +155,13 @@ impl Confirmer {
             .send()
             .await
             // The error's text would hold the URL, and with it the token.
-            .map_err(|error| temporary(if error.is_timeout() { "no answer in time" } else { "SNS cannot be reached" }))?;
+            .map_err(|error| {
+                temporary(if error.is_timeout() {
+                    "no answer in time"
+                } else {
+                    "SNS cannot be reached"
+                })
+            })?;
         let status = response.status();
         let body = read_body(response, CONFIRM_RESPONSE_MAX_BYTES)
             .await
@@ -163,6 +182,8 @@ fn temporary(why: &str) -> Failed {
 
 /// Exponential, of which up to half is taken off at random.
 fn pause(attempts: u32) -> Duration {
-    let full = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1).min(20))).min(PAUSE_MAX);
+    let full = PAUSE_MIN
+        .saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1).min(20)))
+        .min(PAUSE_MAX);
     full.mul_f64(1.0 - rand::rng().random_range(0.0..0.5))
 }

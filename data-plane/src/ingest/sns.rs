@@ -37,23 +37,49 @@ pub(super) async fn handle(
     traceparent: Option<String>,
 ) -> Refused<Answer> {
     let Trigger::AmazonSns(trigger) = authorized.published.workflow.trigger() else {
-        return Err(Problem::not_found("trigger-other", "the workflow's trigger is of another kind"));
+        return Err(Problem::not_found(
+            "trigger-other",
+            "the workflow's trigger is of another kind",
+        ));
     };
     content_type(&authorized.head.headers)?;
     let headers = sns_headers(&authorized.head.headers);
     note_headers(seen, &headers);
     if headers.raw_delivery && headers.message_type == Some(MessageType::Notification.as_str()) {
-        return raw(ingest, authorized, trigger, &headers, body, seen, traceparent).await;
+        return raw(
+            ingest,
+            authorized,
+            trigger,
+            &headers,
+            body,
+            seen,
+            traceparent,
+        )
+        .await;
     }
     let envelope = Envelope::parse(body).map_err(|error| refusal(&error))?;
     seen.message_type = envelope.message_type().to_string();
     envelope.message_id().clone_into(&mut seen.message_id);
-    envelope.topic_arn().as_str().clone_into(&mut seen.topic_arn);
-    envelope.check_headers(&headers).map_err(|error| refusal(&error))?;
-    topic_allowed(authorized, trigger, envelope.topic_arn().as_str(), envelope.message_type())?;
-
-    let location = SigningCertUrl::parse(envelope.signing_cert_url(), envelope.topic_arn(), &ingest.trust)
+    envelope
+        .topic_arn()
+        .as_str()
+        .clone_into(&mut seen.topic_arn);
+    envelope
+        .check_headers(&headers)
         .map_err(|error| refusal(&error))?;
+    topic_allowed(
+        authorized,
+        trigger,
+        envelope.topic_arn().as_str(),
+        envelope.message_type(),
+    )?;
+
+    let location = SigningCertUrl::parse(
+        envelope.signing_cert_url(),
+        envelope.topic_arn(),
+        &ingest.trust,
+    )
+    .map_err(|error| refusal(&error))?;
     let certificate = ingest.certificates.get(&location).await?;
     let policy = SignaturePolicy {
         minimum_version: if trigger.minimum_signature_version >= 2 {
@@ -63,7 +89,8 @@ pub(super) async fn handle(
         },
     };
     let now = authorized.head.received_at;
-    let verified = verify(&envelope, &certificate, now, &policy).map_err(|error| refusal(&error))?;
+    let verified =
+        verify(&envelope, &certificate, now, &policy).map_err(|error| refusal(&error))?;
     check_age(ingest, trigger, verified.timestamp(), now)?;
     match verified.message_type() {
         MessageType::Notification => {
@@ -126,14 +153,19 @@ fn sns_headers(headers: &HeaderMap) -> Headers<'_> {
         message_id: text("x-amz-sns-message-id"),
         topic_arn: text("x-amz-sns-topic-arn"),
         subscription_arn: text("x-amz-sns-subscription-arn"),
-        raw_delivery: text("x-amz-sns-rawdelivery").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        raw_delivery: text("x-amz-sns-rawdelivery")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true")),
     }
 }
 
 /// The sender's claims, bounded, until the body says better.
 fn note_headers(seen: &mut Seen, headers: &Headers<'_>) {
     let claim = |value: Option<&str>| -> String {
-        value.unwrap_or_default().chars().take(limits::OPAQUE_ID_MAX_BYTES).collect()
+        value
+            .unwrap_or_default()
+            .chars()
+            .take(limits::OPAQUE_ID_MAX_BYTES)
+            .collect()
     };
     seen.message_type = claim(headers.message_type);
     seen.message_id = claim(headers.message_id);
@@ -154,29 +186,49 @@ fn topic_allowed(
     topic: &str,
     message_type: MessageType,
 ) -> Refused<()> {
-    let not_allowed = || Problem::forbidden("topic-not-allowed", "the workflow does not take messages of this topic");
+    let not_allowed = || {
+        Problem::forbidden(
+            "topic-not-allowed",
+            "the workflow does not take messages of this topic",
+        )
+    };
     if !trigger.topic_arns.is_empty() {
-        let listed = trigger.topic_arns.iter().any(|allowed| allowed.as_str() == topic);
+        let listed = trigger
+            .topic_arns
+            .iter()
+            .any(|allowed| allowed.as_str() == topic);
         return if listed { Ok(()) } else { Err(not_allowed()) };
     }
     match (&authorized.workflow.bound_topic, message_type) {
         (Some(bound), _) if bound == topic => Ok(()),
         (Some(_), _) => Err(not_allowed()),
         (None, MessageType::SubscriptionConfirmation) => Ok(()),
-        (None, MessageType::Notification | MessageType::UnsubscribeConfirmation) => Err(Problem::unavailable(
-            "topic-not-bound",
-            "no topic is bound to the workflow yet: its first subscription is being confirmed, or there is none",
-        )),
+        (None, MessageType::Notification | MessageType::UnsubscribeConfirmation) => {
+            Err(Problem::unavailable(
+                "topic-not-bound",
+                "no topic is bound to the workflow yet: its first subscription is being confirmed, or there is none",
+            ))
+        }
     }
 }
 
-fn check_age(ingest: &Ingest, trigger: &AmazonSnsTrigger, timestamp: Timestamp, now: Timestamp) -> Refused<()> {
+fn check_age(
+    ingest: &Ingest,
+    trigger: &AmazonSnsTrigger,
+    timestamp: Timestamp,
+    now: Timestamp,
+) -> Refused<()> {
     let window = ingest.deduplication_window;
-    let limit = trigger.max_message_age.map_or(window, |age| age.min(window));
+    let limit = trigger
+        .max_message_age
+        .map_or(window, |age| age.min(window));
     if later(timestamp, limit) < now {
         return Err(Problem::forbidden(
             "message-too-old",
-            format!("the message was published at {timestamp}, more than {} seconds ago", limit.as_secs()),
+            format!(
+                "the message was published at {timestamp}, more than {} seconds ago",
+                limit.as_secs()
+            ),
         ));
     }
     Ok(())
@@ -185,7 +237,9 @@ fn check_age(ingest: &Ingest, trigger: &AmazonSnsTrigger, timestamp: Timestamp, 
 fn scope_of(verified: Verified) -> EventScope {
     let attributes = verified.unsigned_attributes().iter();
     EventScope {
-        attributes: attributes.map(|(name, attribute)| (name.to_owned(), attribute.to_json())).collect(),
+        attributes: attributes
+            .map(|(name, attribute)| (name.to_owned(), attribute.to_json()))
+            .collect(),
         subject: verified.subject().map(str::to_owned),
         topic_arn: Some(verified.topic_arn().as_str().to_owned()),
         message_id: verified.message_id().to_owned(),
@@ -229,7 +283,14 @@ async fn accept(
         sha256: certificate.fingerprint().to_string(),
         pem: certificate.pem().to_owned(),
     });
-    let record = delivery(head, std::mem::take(seen), Verdict::Accepted, "", "", StatusCode::OK);
+    let record = delivery(
+        head,
+        std::mem::take(seen),
+        Verdict::Accepted,
+        "",
+        "",
+        StatusCode::OK,
+    );
     let acceptance = ingest
         .spool
         .accept(Accept {
@@ -286,9 +347,17 @@ async fn raw(
         ));
     }
     let notification = RawNotification::parse(headers).map_err(|error| refusal(&error))?;
-    topic_allowed(authorized, trigger, notification.topic_arn.as_str(), MessageType::Notification)?;
+    topic_allowed(
+        authorized,
+        trigger,
+        notification.topic_arn.as_str(),
+        MessageType::Notification,
+    )?;
     let Ok(message) = String::from_utf8(body.to_vec()) else {
-        return Err(Problem::malformed("body-not-utf8", "the message is not UTF-8"));
+        return Err(Problem::malformed(
+            "body-not-utf8",
+            "the message is not UTF-8",
+        ));
     };
     let now = authorized.head.received_at;
     let message = Message {
@@ -315,9 +384,9 @@ async fn confirmation(
     seen: &mut Seen,
     traceparent: Option<String>,
 ) -> Refused<Answer> {
-    let token = verified
-        .token()
-        .ok_or_else(|| Problem::malformed("token-malformed", "the confirmation's token is unusable"))?;
+    let token = verified.token().ok_or_else(|| {
+        Problem::malformed("token-malformed", "the confirmation's token is unusable")
+    })?;
     let head = &authorized.head;
     let handshake = Handshake {
         workflow: head.workflow.clone(),

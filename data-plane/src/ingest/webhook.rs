@@ -40,8 +40,9 @@ pub(super) async fn handle(
     seen.message_id.clone_from(&message_id);
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::malformed("body-not-utf8", "the body is not UTF-8"))?;
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map_err(|error| Problem::malformed("body-not-json", format!("the body is not JSON: {error}")))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
+        Problem::malformed("body-not-json", format!("the body is not JSON: {error}"))
+    })?;
     let execution = ExecutionName {
         project: head.workflow.project.clone(),
         execution: ExecutionId::derive(&head.workflow, "", &message_id, None),
@@ -101,8 +102,15 @@ fn json_content_type(headers: &HeaderMap) -> Result<String, Problem> {
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+    let essence = text
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+    {
         return Ok(text.chars().take(256).collect());
     }
     Err(Problem::new(

@@ -51,7 +51,11 @@ impl Window {
             return false;
         }
         self.acknowledged = durable;
-        while self.batches.front().is_some_and(|(last, _)| *last <= durable) {
+        while self
+            .batches
+            .front()
+            .is_some_and(|(last, _)| *last <= durable)
+        {
             self.batches.pop_front();
         }
         true

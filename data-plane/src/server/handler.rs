@@ -44,13 +44,24 @@ pub struct Handler {
 
 impl Handler {
     /// Answers one request.
-    pub async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub async fn handle(
+        self: Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let version = request.version();
         let (response, verdict, reason, route) = self.answer(peer, request).await;
         metrics::counter!("signalbox_ingest_requests_total", "verdict" => verdict, "reason" => reason).increment(1);
-        metrics::histogram!("signalbox_ingest_request_seconds", "route" => route).record(started.elapsed());
-        tracing::trace!(?version, status = response.status().as_u16(), verdict, reason, "answered");
+        metrics::histogram!("signalbox_ingest_request_seconds", "route" => route)
+            .record(started.elapsed());
+        tracing::trace!(
+            ?version,
+            status = response.status().as_u16(),
+            verdict,
+            reason,
+            "answered"
+        );
         response
     }
 
@@ -58,13 +69,23 @@ impl Handler {
         &self,
         peer: Peer,
         request: Request<Incoming>,
-    ) -> (Response<Full<Bytes>>, &'static str, &'static str, &'static str) {
+    ) -> (
+        Response<Full<Bytes>>,
+        &'static str,
+        &'static str,
+        &'static str,
+    ) {
         let refused = |problem: Problem, span: &Span, route| {
             let _entered = span.enter();
             note_problem(span, &problem);
             let trace_id = context::trace_id(span);
             let reason = problem.reason;
-            (problem_response(&problem, trace_id.as_deref()), "rejected", reason, route)
+            (
+                problem_response(&problem, trace_id.as_deref()),
+                "rejected",
+                reason,
+                route,
+            )
         };
         let (kind, workflow) = match route(&request) {
             Ok(found) => found,
@@ -102,9 +123,11 @@ impl Handler {
         }
         let authorized = match self.ingest.authorize(head) {
             Ok(authorized) => authorized,
-            Err((head, problem)) => {
+            Err(refused_head) => {
+                let (head, problem) = *refused_head;
                 let span = span_for(None);
-                self.ingest.refuse(&head, &problem, context::traceparent(&span));
+                self.ingest
+                    .refuse(&head, &problem, context::traceparent(&span));
                 return refused(problem, &span, route);
             }
         };
@@ -112,15 +135,24 @@ impl Handler {
             Ok(body) => body,
             Err(problem) => {
                 let span = span_for(None);
-                self.ingest.refuse(authorized.head(), &problem, context::traceparent(&span));
+                self.ingest
+                    .refuse(authorized.head(), &problem, context::traceparent(&span));
                 return refused(problem, &span, route);
             }
         };
         let prepared = self.ingest.prepare(authorized, body);
         let span = span_for(prepared.traceparent.as_deref());
         let traceparent = context::traceparent(&span);
-        match self.ingest.handle(prepared, traceparent).instrument(span.clone()).await {
-            Answer::Accepted { execution, duplicate } => {
+        match self
+            .ingest
+            .handle(prepared, traceparent)
+            .instrument(span.clone())
+            .await
+        {
+            Answer::Accepted {
+                execution,
+                duplicate,
+            } => {
                 span.record("http.response.status_code", 200);
                 let execution = execution.map(|name| name.to_string());
                 if let Some(execution) = &execution {
@@ -128,7 +160,12 @@ impl Handler {
                 }
                 let body = json!({"execution": execution, "duplicate": duplicate});
                 let verdict = if duplicate { "duplicate" } else { "accepted" };
-                (json_response(StatusCode::OK, "application/json", body.to_string()), verdict, "", route)
+                (
+                    json_response(StatusCode::OK, "application/json", body.to_string()),
+                    verdict,
+                    "",
+                    route,
+                )
             }
             Answer::Problem(problem) => refused(problem, &span, route),
         }
@@ -154,8 +191,14 @@ impl Handler {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             // Broken off or too slow: whether the sender means to try again is its to say (invariant I4).
-            Ok(Err(_)) => Err(Problem::unavailable("body-broken", "the body broke off; try again")),
-            Err(_) => Err(Problem::unavailable("body-timeout", "the body came too slowly; try again")),
+            Ok(Err(_)) => Err(Problem::unavailable(
+                "body-broken",
+                "the body broke off; try again",
+            )),
+            Err(_) => Err(Problem::unavailable(
+                "body-timeout",
+                "the body came too slowly; try again",
+            )),
         }
     }
 }
@@ -217,7 +260,10 @@ pub fn problem_response(problem: &Problem, trace_id: Option<&str>) -> Response<F
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if problem.challenges {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"signalbox\""));
+        headers.insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"signalbox\""),
+        );
     }
     if let Some(allow) = problem.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -225,7 +271,11 @@ pub fn problem_response(problem: &Problem, trace_id: Option<&str>) -> Response<F
     response
 }
 
-fn json_response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+fn json_response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response

@@ -44,7 +44,11 @@ mod tests {
     use super::*;
 
     fn status(method: &str, path: &str) -> u16 {
-        let request = Request::builder().method(method).uri(path).body(()).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(())
+            .unwrap();
         match route(&request) {
             Ok(_) => 200,
             Err(problem) => problem.status.as_u16(),
@@ -54,7 +58,10 @@ mod tests {
     #[test]
     fn only_the_exact_paths_are_routes() {
         assert_eq!(status("POST", "/v1/projects/p/workflows/w/sns"), 200);
-        assert_eq!(status("POST", "/v1/projects/p/workflows/w/webhook?x-api-key=k"), 200);
+        assert_eq!(
+            status("POST", "/v1/projects/p/workflows/w/webhook?x-api-key=k"),
+            200
+        );
         assert_eq!(status("GET", "/v1/projects/p/workflows/w/sns"), 405);
         for path in [
             "/",

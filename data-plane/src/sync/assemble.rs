@@ -60,7 +60,10 @@ impl Assembler {
                 replaces_all: snapshot,
                 upserts: std::mem::take(&mut self.upserts),
                 deletes,
-                keep: refused.iter().map(|refused| refused.resource.clone()).collect(),
+                keep: refused
+                    .iter()
+                    .map(|refused| refused.resource.clone())
+                    .collect(),
             },
             refused,
         })
@@ -114,7 +117,11 @@ mod tests {
             .take(part(true, vec![key("a", 32), key("b", 5), unknown]))
             .unwrap();
         assert_eq!(applicable.change.upserts.len(), 1);
-        let refused: Vec<_> = applicable.refused.iter().map(|r| r.resource.as_str()).collect();
+        let refused: Vec<_> = applicable
+            .refused
+            .iter()
+            .map(|r| r.resource.as_str())
+            .collect();
         assert_eq!(refused, ["projects/default/apiKeys/b", ""]);
         assert!(applicable.refused[0].reason.contains("SHA-256"));
         assert_eq!(applicable.change.keep[0], "projects/default/apiKeys/b");

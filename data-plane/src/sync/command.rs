@@ -89,7 +89,9 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
     match sync.spool.accept(accept).await.map_err(text)? {
         // A copy of the command: the answer to the first was lost.
         Acceptance::New | Acceptance::Duplicate => Ok(()),
-        Acceptance::Conflict => Err("an execution of this name exists with another input".to_owned()),
+        Acceptance::Conflict => {
+            Err("an execution of this name exists with another input".to_owned())
+        }
     }
 }
 

@@ -173,6 +173,15 @@ impl ExecutionId {
     }
 }
 
+impl StepId {
+    /// Stands for the id of a step whose own is wrong, while its definition is checked: one for each path, and none that a
+    /// definition could write.
+    #[must_use]
+    pub fn placeholder(path: &str) -> Self {
+        Self(format!("({path})").into())
+    }
+}
+
 impl SubscriptionId {
     /// The id of a topic's subscription to a workflow: a digest of both.
     #[must_use]

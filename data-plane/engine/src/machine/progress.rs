@@ -62,7 +62,8 @@ pub(super) fn position<'a>(
                 inner => return inner,
             },
             Some(Progress::Finished { .. }) => {}
-            None | Some(Progress::Started | Progress::Attempting { .. } | Progress::Waiting { .. }) => {
+            None
+            | Some(Progress::Started | Progress::Attempting { .. } | Progress::Waiting { .. }) => {
                 return Position::At(step);
             }
         }

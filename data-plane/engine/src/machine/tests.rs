@@ -28,7 +28,9 @@ fn step(id: &str, action: Action) -> Step {
 fn transform(id: &str, expression: &str) -> Step {
     step(
         id,
-        Action::Transform(TransformStep::Expression(Expression::parse(expression).unwrap())),
+        Action::Transform(TransformStep::Expression(
+            Expression::parse(expression).unwrap(),
+        )),
     )
 }
 
@@ -38,7 +40,10 @@ fn http(id: &str, attempts: u32) -> Step {
         url: Template::parse("http://example.com/${{ event.message }}").unwrap(),
         query: BTreeMap::new(),
         headers: [
-            ("Authorization".to_owned(), Template::parse("Bearer hidden").unwrap()),
+            (
+                "Authorization".to_owned(),
+                Template::parse("Bearer hidden").unwrap(),
+            ),
             ("X-Plain".to_owned(), Template::parse("shown").unwrap()),
         ]
         .into(),
@@ -96,7 +101,11 @@ fn retriable() -> Result<Value, AttemptError> {
 
 /// Drives a machine to its end. The world answers attempts by `outcomes` in turn, then succeeds. After `crash_after`
 /// journal writes the process dies; a new machine goes on from the journal. Gives the journal and the effects performed.
-fn drive(fresh: &Machine, outcomes: &Outcomes, crash_after: Option<usize>) -> (Vec<(Fact, Timestamp)>, Vec<Effect>) {
+fn drive(
+    fresh: &Machine,
+    outcomes: &Outcomes,
+    crash_after: Option<usize>,
+) -> (Vec<(Fact, Timestamp)>, Vec<Effect>) {
     let mut now = Timestamp::UNIX_EPOCH;
     let mut machine = fresh.clone();
     let mut journal: Vec<(Fact, Timestamp)> = Vec::new();
@@ -113,7 +122,10 @@ fn drive(fresh: &Machine, outcomes: &Outcomes, crash_after: Option<usize>) -> (V
                 continue;
             }
             Decision::Perform(effect) => {
-                let outcome = outcomes.get(ended_attempts).cloned().unwrap_or(Ok(json!({"ok": true})));
+                let outcome = outcomes
+                    .get(ended_attempts)
+                    .cloned()
+                    .unwrap_or(Ok(json!({"ok": true})));
                 let facts = machine.outcome(&effect.step, effect.number, outcome, now);
                 effects.push(effect);
                 if Some(writes) == crash_after {
@@ -150,9 +162,15 @@ fn replay(fresh: &Machine, journal: &[(Fact, Timestamp)]) -> Machine {
 
 fn end(journal: &[(Fact, Timestamp)]) -> (ExecutionState, Option<Value>, Option<Failure>) {
     match &journal.last().unwrap().0 {
-        Fact::Finished { state, output, error } => {
-            (*state, output.as_ref().map(JsonText::to_value), error.clone())
-        }
+        Fact::Finished {
+            state,
+            output,
+            error,
+        } => (
+            *state,
+            output.as_ref().map(JsonText::to_value),
+            error.clone(),
+        ),
         other => panic!("{other:?}"),
     }
 }
@@ -165,8 +183,14 @@ fn check_journal(journal: &[(Fact, Timestamp)]) {
     for (index, (fact, _)) in journal.iter().enumerate() {
         match fact {
             Fact::Started => assert_eq!(index, 0),
-            Fact::StepStarted { step, .. } => assert_eq!(started.insert(step, false), None, "{step} starts once"),
-            Fact::AttemptStarted { step, number, repeated } => {
+            Fact::StepStarted { step, .. } => {
+                assert_eq!(started.insert(step, false), None, "{step} starts once")
+            }
+            Fact::AttemptStarted {
+                step,
+                number,
+                repeated,
+            } => {
                 assert_eq!(started.get(step), Some(&false));
                 let last = attempt.insert(step, *number).unwrap_or(0);
                 assert_eq!(*number, if *repeated { last } else { last + 1 });
@@ -175,7 +199,11 @@ fn check_journal(journal: &[(Fact, Timestamp)]) {
             Fact::StepFinished { step, state, .. } => {
                 let before = started.insert(step, true);
                 let skipped = *state == StepState::Skipped;
-                assert_eq!(before, if skipped { None } else { Some(false) }, "{step} ends once");
+                assert_eq!(
+                    before,
+                    if skipped { None } else { Some(false) },
+                    "{step} ends once"
+                );
             }
             Fact::Finished { state, .. } => {
                 assert_eq!(index, journal.len() - 1, "nothing follows the end");
@@ -192,7 +220,10 @@ fn pure_steps_run_in_order_and_the_last_output_is_the_result() {
         transform("b", "steps.a.output * 10"),
     ]);
     let (journal, effects) = drive(&fresh, &vec![], None);
-    assert_eq!(end(&journal), (ExecutionState::Succeeded, Some(json!(80)), None));
+    assert_eq!(
+        end(&journal),
+        (ExecutionState::Succeeded, Some(json!(80)), None)
+    );
     assert!(effects.is_empty());
 }
 
@@ -211,7 +242,10 @@ fn conditions_choose_and_skipped_steps_give_null() {
         let fresh = machine(vec![
             skipped,
             step("choose", Action::Condition(condition)),
-            transform("after", "steps.skipped.state + string(steps.choose.output.branch)"),
+            transform(
+                "after",
+                "steps.skipped.state + string(steps.choose.output.branch)",
+            ),
         ]);
         let (journal, _) = drive(&fresh, &vec![], None);
         let ran: Vec<_> = journal
@@ -223,16 +257,36 @@ fn conditions_choose_and_skipped_steps_give_null() {
             .collect();
         (ran, end(&journal).1.unwrap())
     };
-    assert_eq!(choose("5"), (vec!["choose".into(), "inside".into(), "after".into()], json!("SKIPPED0")));
-    assert_eq!(choose("50"), (vec!["choose".into(), "outside".into(), "after".into()], json!("SKIPPED-1")));
+    assert_eq!(
+        choose("5"),
+        (
+            vec!["choose".into(), "inside".into(), "after".into()],
+            json!("SKIPPED0")
+        )
+    );
+    assert_eq!(
+        choose("50"),
+        (
+            vec!["choose".into(), "outside".into(), "after".into()],
+            json!("SKIPPED-1")
+        )
+    );
 }
 
 #[test]
 fn succeed_and_fail_end_the_execution() {
     let output = JsonTemplate::parse(&json!({"n": "${{ event.json }}"})).unwrap();
-    let fresh = machine(vec![step("s", Action::Succeed(SucceedStep { output: Some(output) }))]);
+    let fresh = machine(vec![step(
+        "s",
+        Action::Succeed(SucceedStep {
+            output: Some(output),
+        }),
+    )]);
     let (journal, _) = drive(&fresh, &vec![], None);
-    assert_eq!(end(&journal), (ExecutionState::Succeeded, Some(json!({"n": 7})), None));
+    assert_eq!(
+        end(&journal),
+        (ExecutionState::Succeeded, Some(json!({"n": 7})), None)
+    );
 
     let fail = FailStep {
         code: "NOPE".into(),
@@ -249,12 +303,19 @@ fn retriable_failures_are_retried_with_one_key_until_the_policy_ends() {
     let (journal, effects) = drive(&fresh, &vec![retriable(), retriable()], None);
     assert_eq!(end(&journal).0, ExecutionState::Succeeded);
     assert_eq!(effects.len(), 3);
-    assert!(effects.iter().all(|e| e.idempotency_key == effects[0].idempotency_key));
+    assert!(
+        effects
+            .iter()
+            .all(|e| e.idempotency_key == effects[0].idempotency_key)
+    );
 
     let (journal, effects) = drive(&fresh, &vec![retriable(), retriable(), retriable()], None);
     let (state, _, error) = end(&journal);
     assert_eq!(state, ExecutionState::Failed);
-    assert_eq!(error.unwrap(), Failure::new("HTTP_STATUS", "step call: 503"));
+    assert_eq!(
+        error.unwrap(),
+        Failure::new("HTTP_STATUS", "step call: 503")
+    );
     assert_eq!(effects.len(), 3);
 
     let fatal = Err(AttemptError {
@@ -274,7 +335,11 @@ fn an_interrupted_attempt_is_repeated_and_says_so() {
     assert_eq!(effects[0].number, 1);
     assert!(journal.iter().any(|(fact, _)| matches!(
         fact,
-        Fact::AttemptStarted { number: 1, repeated: true, .. }
+        Fact::AttemptStarted {
+            number: 1,
+            repeated: true,
+            ..
+        }
     )));
 }
 
@@ -285,18 +350,30 @@ fn credentials_are_not_in_the_history() {
     assert!(!shown.contains("hidden"), "{shown}");
     assert!(shown.contains("shown"));
     let EffectKind::Http(request) = &effects[0].kind;
-    assert!(request.headers.iter().any(|(_, value)| value == "Bearer hidden"));
+    assert!(
+        request
+            .headers
+            .iter()
+            .any(|(_, value)| value == "Bearer hidden")
+    );
     assert!(!format!("{effects:?}").contains("hidden"));
 }
 
 #[test]
 fn a_wrong_expression_fails_the_step_by_name() {
-    let (journal, _) = drive(&machine(vec![transform("a", "event.json.none")]), &vec![], None);
+    let (journal, _) = drive(
+        &machine(vec![transform("a", "event.json.none")]),
+        &vec![],
+        None,
+    );
     let (state, _, error) = end(&journal);
     assert_eq!(state, ExecutionState::Failed);
     let error = error.unwrap();
     assert_eq!(error.code, "EXPRESSION");
-    assert!(error.message.starts_with("step a: event.json.none: "), "{error}");
+    assert!(
+        error.message.starts_with("step a: event.json.none: "),
+        "{error}"
+    );
 }
 
 #[test]

@@ -8,7 +8,11 @@ impl StepKind for ConditionStep {
     fn plan(&self, scope: &Scope) -> Result<Plan, Failure> {
         let mut branch = None;
         for (index, rule) in self.rules.iter().enumerate() {
-            if rule.condition.evaluate_bool(scope).map_err(expression_failure)? {
+            if rule
+                .condition
+                .evaluate_bool(scope)
+                .map_err(expression_failure)?
+            {
                 branch = Some(index);
                 break;
             }

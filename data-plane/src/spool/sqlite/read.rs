@@ -18,7 +18,10 @@ pub(super) fn unreported(
          FROM log LEFT JOIN executions ON log.kind = 1 AND executions.name = log.execution
          WHERE log.seq > ?1 ORDER BY log.seq LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![to_sql(after), i64::try_from(max_records).unwrap_or(i64::MAX)])?;
+    let mut rows = statement.query(params![
+        to_sql(after),
+        i64::try_from(max_records).unwrap_or(i64::MAX)
+    ])?;
     let mut records = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {

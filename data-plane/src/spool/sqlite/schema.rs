@@ -79,7 +79,9 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// It was written by a later version of Signalbox.
-    #[error("the spool was written by a newer Signalbox (schema {found}; this one knows {VERSION})")]
+    #[error(
+        "the spool was written by a newer Signalbox (schema {found}; this one knows {VERSION})"
+    )]
     NewerSchema {
         /// Version found.
         found: i64,
@@ -140,16 +142,30 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     // Nobody has claimed anything yet in this process.
-    transaction.execute("UPDATE executions SET claimed = 0 WHERE ended = 0 AND claimed = 1", [])?;
+    transaction.execute(
+        "UPDATE executions SET claimed = 0 WHERE ended = 0 AND claimed = 1",
+        [],
+    )?;
     let meta = |key: &str| -> Result<String, rusqlite::Error> {
-        transaction.query_row("SELECT value FROM meta WHERE key = ?1", params![key], |row| row.get(0))
+        transaction.query_row(
+            "SELECT value FROM meta WHERE key = ?1",
+            params![key],
+            |row| row.get(0),
+        )
     };
     let head = transaction
-        .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'log'", [], |row| row.get::<_, i64>(0))
+        .query_row(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'log'",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
         .optional()?
         .unwrap_or(0);
-    let unfinished: i64 =
-        transaction.query_row("SELECT count(*) FROM executions WHERE ended = 0", [], |row| row.get(0))?;
+    let unfinished: i64 = transaction.query_row(
+        "SELECT count(*) FROM executions WHERE ended = 0",
+        [],
+        |row| row.get(0),
+    )?;
     let opened = Opened {
         incarnation: meta("incarnation")?,
         reported: meta("reported")?.parse().unwrap_or(0),

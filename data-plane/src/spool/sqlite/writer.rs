@@ -13,9 +13,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use signalbox_model::{
     ids::ExecutionName,
-    record::{
-        Delivery, Record, RecordBody, SubscriptionChange, SubscriptionState, Verdict,
-    },
+    record::{Delivery, Record, RecordBody, SubscriptionChange, SubscriptionState, Verdict},
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -35,7 +33,10 @@ type Answer<T> = oneshot::Sender<Result<T, SpoolError>>;
 pub(super) enum Job {
     Accept(Box<Accept>, Answer<Acceptance>),
     Handshake(Box<(Handshake, Delivery, Option<String>)>, Answer<()>),
-    UpdateHandshake(Box<(Handshake, Option<Timestamp>, SubscriptionChange)>, Answer<()>),
+    UpdateHandshake(
+        Box<(Handshake, Option<Timestamp>, SubscriptionChange)>,
+        Answer<()>,
+    ),
     Append(Vec<Record>, Answer<()>),
     Offer(Box<Record>),
     Claim(usize, Answer<Vec<Claimed>>),
@@ -82,7 +83,8 @@ impl Shared {
     }
 
     pub(super) fn why_closed(&self) -> SpoolError {
-        self.failure().map_or(SpoolError::Closed, SpoolError::Failed)
+        self.failure()
+            .map_or(SpoolError::Closed, SpoolError::Failed)
     }
 
     pub(super) fn stats(&self, head: u64) -> SpoolStats {
@@ -148,7 +150,10 @@ impl Writer {
                 return;
             }
         }
-        if let Err(error) = self.connection.pragma_update(None, "wal_checkpoint", "TRUNCATE") {
+        if let Err(error) = self
+            .connection
+            .pragma_update(None, "wal_checkpoint", "TRUNCATE")
+        {
             tracing::debug!(%error, "the last checkpoint did not complete; the next start does it");
         }
     }
@@ -396,7 +401,12 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn delivery(&mut self, delivery: Delivery, time: Timestamp, traceparent: Option<String>) -> Sql<()> {
+    fn delivery(
+        &mut self,
+        delivery: Delivery,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> Sql<()> {
         self.other(RecordBody::Delivery(Box::new(delivery)), time, traceparent)
     }
 
@@ -434,7 +444,11 @@ impl Batch<'_> {
                 confirm_attempts: *attempts,
                 last_error: None,
             };
-            self.other(RecordBody::Subscription(Box::new(change)), *received_at, traceparent.clone())?;
+            self.other(
+                RecordBody::Subscription(Box::new(change)),
+                *received_at,
+                traceparent.clone(),
+            )?;
             self.delivery(delivery, *received_at, traceparent)?;
             self.effects.handshakes += 1;
         } else {
@@ -467,7 +481,11 @@ impl Batch<'_> {
                 change.confirm_attempts,
                 next_attempt_at.map(Timestamp::as_microsecond)
             ])?;
-        self.other(RecordBody::Subscription(Box::new(change)), Timestamp::now(), None)
+        self.other(
+            RecordBody::Subscription(Box::new(change)),
+            Timestamp::now(),
+            None,
+        )
     }
 
     fn claim(&mut self, max: usize) -> Sql<Vec<Claimed>> {
@@ -512,7 +530,9 @@ impl Batch<'_> {
         if ended {
             let changed = self
                 .transaction
-                .prepare_cached("UPDATE executions SET ended = 1, last_seq = ?2 WHERE name = ?1 AND ended = 0")?
+                .prepare_cached(
+                    "UPDATE executions SET ended = 1, last_seq = ?2 WHERE name = ?1 AND ended = 0",
+                )?
                 .execute(params![execution, last])?;
             self.effects.ended += changed as u64;
         }
@@ -548,14 +568,17 @@ impl Batch<'_> {
             .execute(params![now.as_microsecond(), PURGE_MAX])?;
         // A handshake is remembered while a copy of its message may come: twice the 48 h that its token lives.
         self.transaction
-            .prepare_cached("DELETE FROM handshakes WHERE next_attempt_at_us IS NULL AND received_at_us < ?1")?
+            .prepare_cached(
+                "DELETE FROM handshakes WHERE next_attempt_at_us IS NULL AND received_at_us < ?1",
+            )?
             .execute(params![now.as_microsecond() - 96 * 3600 * 1_000_000])?;
         Ok(())
     }
 }
 
 fn encode(record: &Record) -> Sql<Vec<u8>> {
-    serde_json::to_vec(record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+    serde_json::to_vec(record)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 /// Sends `value` when the commit went well.
