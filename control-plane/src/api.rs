@@ -104,6 +104,3 @@ fn parent_workflow(text: &str) -> Result<(ProjectId, Option<WorkflowId>), Error>
 fn required<T>(field: &str, value: Option<T>) -> Result<T, Error> {
     value.ok_or_else(|| Error::invalid(field, "is missing"))
 }
-
-#[cfg(test)]
-mod tests;

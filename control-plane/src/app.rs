@@ -109,6 +109,3 @@ fn crypto(error: CryptoError) -> Error {
         message: error.to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests;

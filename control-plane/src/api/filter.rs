@@ -4,7 +4,7 @@ use cel::{
     common::ast::{Expr, IdedExpr, LiteralValue},
     parser::Parser,
 };
-use signalbox_model::{error::Error, ids::WorkflowName};
+use signalbox_model::{error::Error, expression::with_parser_stack, ids::WorkflowName};
 
 use crate::store::{DeliveryFilter, ExecutionFilter};
 
@@ -23,9 +23,7 @@ fn comparisons(text: &str) -> Result<Vec<(String, String)>, Error> {
     if text.len() > FILTER_MAX_BYTES {
         return Err(wrong(format!("has more than {FILTER_MAX_BYTES} bytes")));
     }
-    let parsed = Parser::new()
-        .max_recursion_depth(16)
-        .parse(text)
+    let parsed = with_parser_stack(|| Parser::new().max_recursion_depth(16).parse(text))
         .map_err(|_| wrong(format!("is not CEL: {EXPECTED}")))?;
     let mut found = Vec::new();
     gather(&parsed, &mut found)?;

@@ -8,7 +8,7 @@ mod cel;
 mod scope;
 mod template;
 
-pub use self::cel::{EvaluationError, Expression, ExpressionError};
+pub use self::cel::{EvaluationError, Expression, ExpressionError, with_parser_stack};
 pub use scope::{Scope, StepResult};
 pub use template::{JsonTemplate, Template, TemplateError};
 

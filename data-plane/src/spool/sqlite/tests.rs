@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -261,7 +261,7 @@ async fn handshakes_are_kept_until_they_are_over() {
     let spool = open(dir.path());
     let later = Timestamp::now() + DAY;
     let due = spool.due_handshakes(later, 10).await.unwrap();
-    assert_eq!(due, [handshake.clone()]);
+    assert_eq!(due, std::slice::from_ref(&handshake));
     let change = |state| SubscriptionChange {
         workflow: handshake.workflow.clone(),
         topic_arn: handshake.topic_arn.clone(),

@@ -34,6 +34,12 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(env)
 });
 
+/// Runs `parse`, a call of CEL's parser, on a stack that fits: it stops at a nesting of 96, for which
+/// its frames need more than a thread's usual stack.
+pub fn with_parser_stack<T>(parse: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, parse)
+}
+
 /// A parsed expression.
 #[derive(Clone)]
 pub struct Expression {
@@ -109,11 +115,8 @@ impl Expression {
         if source.len() > limits::EXPRESSION_MAX_BYTES {
             return Err(ExpressionError::TooLong(source.len()));
         }
-        // The parser stops at a nesting of 96, for which its frames need more than a thread's usual stack.
-        let program = stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
-            ENV.compile(source)
-        })
-        .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
+        let program = with_parser_stack(|| ENV.compile(source))
+            .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
         let mut walk = Walk::default();
         walk.expr(program.expression(), 0, 0)?;
         Ok(Self {
