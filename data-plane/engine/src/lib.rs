@@ -1,23 +1,38 @@
-//! Decides what an execution does next.
+//! Decides how an execution goes on. Pure: no clock, no network, no randomness of its own.
 //!
-//! Pure: no clock, no network, no storage, no randomness of its own. An execution is the fold of its facts
-//! ([`Machine::apply`]); [`Machine::decide`] says what is to be done now. Whoever drives it journals facts before acting
-//! on them, so that a crash at any point leaves a journal from which a new machine goes on:
+//! A [`Machine`] is the fold of an execution's [`Fact`](signalbox_model::execution::Fact)s over its [`Plan`]. Asked for
+//! its [`Decision`], it answers with what its owner must do next: make facts durable, perform an [`Effect`], wait for a
+//! time, or nothing, because the execution has ended. The owner brings the time and the outcomes of effects:
 //!
 //! ```text
-//! loop {
-//!     match machine.decide(now) {
-//!         Journal(facts)  => make them durable, then apply each
-//!         Perform(effect) => act on the world, then journal and apply machine.outcome(…)
-//!         WaitUntil(time) => come back then
-//!         Done(state)     => it has ended
-//!     }
-//! }
+//! replay(facts of the journal) ─► decide(now) ─► Journal(facts)    make them durable, then decide again
+//!                                     ▲       ├► Perform(effect)   do it, then attempt_ended(outcome, now)
+//!                                     │       ├► WaitUntil(time)   wait, then decide again
+//!                                     └───────┴► Done(state)
 //! ```
+//!
+//! An attempt is a fact before it is performed. One that a crash interrupted is therefore known: it is performed again,
+//! as the same attempt with the same idempotency key, and a fact says so (invariant I7).
+//!
+//! What a kind of step does is one file below [`mod@steps`] and one line in its registry.
 
-mod effect;
+mod decision;
+mod identity;
 mod machine;
+mod mask;
+mod plan;
 mod steps;
 
-pub use effect::{AttemptError, Effect, EffectKind, HttpRequest};
-pub use machine::{Decision, Machine};
+pub mod codes;
+
+pub use decision::{
+    AttemptFailure, Decision, Effect, EffectKind, HttpRequest, HttpResponse, Outcome,
+};
+pub use identity::idempotency_key;
+pub use machine::{Contradiction, Machine};
+pub use mask::redact_url;
+pub use plan::Plan;
+
+/// Size of the JSON text of a step's recorded input or output, in bytes. A step whose request or response would need
+/// more fails. It keeps a record, whatever it says, below the 4 MiB that a gRPC message may have.
+pub const RECORD_MAX_BYTES: usize = 3 * 1024 * 1024;

@@ -1,8 +1,4 @@
-//! The kinds of steps: one file each, and one line each in [`kind_of`].
-//!
-//! To add a kind: its message in `workflow_spec.proto`, its type in `signalbox_model::workflow` (with its arm in
-//! `signalbox_proto::convert::definition`), a file here that says what it plans, and its line below. A kind that acts on
-//! the world also gets an [`EffectKind`] and a performer in the data plane.
+//! What each kind of step does: one file each, and one line in [`of`].
 
 mod condition;
 mod fail;
@@ -17,44 +13,65 @@ use signalbox_model::{
     workflow::Action,
 };
 
-use crate::effect::EffectKind;
+use crate::{
+    codes,
+    decision::{AttemptFailure, EffectKind, Outcome},
+};
 
-/// What a step of some kind does.
-pub(crate) trait StepKind {
-    /// What it does in this scope. Must give the same for the same scope: a crash asks again.
+/// What a kind of step does. Both methods are pure: the same scope and the same outcome give the same answer, so that
+/// a replay need not remember it.
+pub(crate) trait Behaviour {
+    /// Evaluates the step against what has happened so far.
     ///
     /// # Errors
-    /// Why it fails for good.
-    fn plan(&self, scope: &Scope) -> Result<Plan, Failure>;
+    /// Why the step fails before it did anything.
+    fn begin(&self, scope: &Scope) -> Result<Begin, Failure>;
+
+    /// Reads how an attempt ended: the step's output, or why the attempt failed.
+    ///
+    /// # Errors
+    /// As said. Kinds without attempts have no other answer.
+    fn conclude(&self, outcome: Outcome) -> Result<Value, AttemptFailure> {
+        match outcome {
+            Outcome::Failed(failure) => Err(failure),
+            Outcome::Http(_) => Err(AttemptFailure::lasting(
+                codes::INTERNAL,
+                "the step got an outcome that is not of its kind",
+            )),
+        }
+    }
+
+    /// Which branch `output` says was taken, for kinds that have branches.
+    fn branch(&self, _output: &Value) -> Option<i64> {
+        None
+    }
+
+    /// Whether the execution ends, as succeeded, when the step has.
+    fn ends_execution(&self) -> bool {
+        false
+    }
 }
 
-/// What a step does.
-pub(crate) enum Plan {
-    /// It is done: a pure step.
-    Output {
-        /// What it was given, for the history.
+/// How a step begins.
+pub(crate) enum Begin {
+    /// It is done at once.
+    Finished {
+        /// What is recorded as its input.
         input: Value,
-        /// What it gives.
-        output: Value,
-    },
-    /// It ends the execution.
-    End {
-        /// What it was given, for the history.
-        input: Value,
-        /// The execution's output, or why it failed.
+        /// What it gave.
         result: Result<Value, Failure>,
     },
-    /// It acts on the world.
-    Effect {
-        /// What it was given, for the history: without credentials.
+    /// It needs the world.
+    Attempt {
+        /// What is recorded as its input.
         input: Value,
-        /// What it does.
-        kind: EffectKind,
+        /// What each attempt does.
+        effect: EffectKind,
     },
 }
 
-/// The registry.
-pub(crate) fn kind_of(action: &Action) -> &dyn StepKind {
+/// The registry of kinds.
+pub(crate) fn of(action: &Action) -> &dyn Behaviour {
     match action {
         Action::Http(step) => step.as_ref(),
         Action::Transform(step) => step,
@@ -64,7 +81,7 @@ pub(crate) fn kind_of(action: &Action) -> &dyn StepKind {
     }
 }
 
-/// The failure of an expression: it would fail again, so it is never retried.
-pub(crate) fn expression_failure(error: EvaluationError) -> Failure {
-    Failure::new("EXPRESSION", error.to_string())
+/// An evaluation that gave nothing fails the step for good.
+pub(crate) fn expression_failure(error: &EvaluationError) -> Failure {
+    Failure::new(codes::EXPRESSION, error.to_string())
 }

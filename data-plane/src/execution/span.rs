@@ -2,16 +2,17 @@
 //!
 //! Attribute names follow OpenTelemetry's semantic conventions for FaaS and HTTP where they have one.
 
-use signalbox_engine::{Effect, EffectKind};
+use signalbox_engine::{Effect, EffectKind, HttpResponse, Outcome, redact_url};
 use signalbox_model::{
     event::TriggerKind,
-    execution::{ExecutionState, Fact, Failure},
+    execution::{ExecutionState, Fact},
 };
 use signalbox_runtime::telemetry::context;
 use tracing::{Span, field::Empty};
 
 use crate::spool::Claimed;
 
+/// The span of an execution, from its claim to its end. The request that made it is its parent.
 pub(super) fn execution(claimed: &Claimed) -> Span {
     let accepted = &claimed.accepted;
     let trigger = match accepted.event.trigger {
@@ -21,7 +22,7 @@ pub(super) fn execution(claimed: &Claimed) -> Span {
     };
     let span = tracing::info_span!(
         parent: None,
-        "execute",
+        "execute workflow",
         otel.name = %format!("execute {}", accepted.workflow.workflow),
         otel.kind = "consumer",
         otel.status_code = Empty,
@@ -38,6 +39,7 @@ pub(super) fn execution(claimed: &Claimed) -> Span {
     span
 }
 
+/// Notes how the execution ended.
 pub(super) fn ended(span: &Span, state: ExecutionState) {
     span.record("signalbox.execution.state", name(state));
     if !matches!(state, ExecutionState::Succeeded) {
@@ -45,11 +47,29 @@ pub(super) fn ended(span: &Span, state: ExecutionState) {
     }
 }
 
-pub(super) fn failed(span: &Span, failure: &Failure) {
-    span.record("otel.status_code", "ERROR");
-    span.record("error.type", failure.code.as_str());
+/// Notes how the attempt ended, and gives that as a metric's label.
+pub(super) fn outcome(span: &Span, outcome: &Outcome) -> &'static str {
+    let error = match outcome {
+        Outcome::Http(HttpResponse {
+            status: 200..=299, ..
+        }) => return "success",
+        // OpenTelemetry: the status code is the error's type.
+        Outcome::Http(HttpResponse { status, .. }) => status.to_string(),
+        Outcome::Failed(failure) => failure.failure.code.clone(),
+    };
+    failed(span, &error);
+    match outcome {
+        Outcome::Http(_) => "refused",
+        Outcome::Failed(_) => "failed",
+    }
 }
 
+fn failed(span: &Span, error: &str) {
+    span.record("otel.status_code", "ERROR");
+    span.record("error.type", error);
+}
+
+/// The state as a label.
 pub(super) fn name(state: ExecutionState) -> &'static str {
     match state {
         ExecutionState::Queued => "queued",
@@ -76,10 +96,11 @@ impl StepSpans {
         }
     }
 
-    pub(super) fn follow(&mut self, fact: &Fact) {
+    /// Opens or closes what `fact` says. Gives the traceparent of the step that the fact is of.
+    pub(super) fn follow(&mut self, fact: &Fact) -> Option<String> {
         match fact {
             Fact::StepStarted { step, kind, .. } => {
-                self.step = Some(tracing::info_span!(
+                let span = tracing::info_span!(
                     parent: &self.execution,
                     "step",
                     otel.name = %format!("step {step}"),
@@ -87,20 +108,24 @@ impl StepSpans {
                     error.type = Empty,
                     signalbox.step.id = %step,
                     signalbox.step.kind = kind,
-                ));
+                );
+                context::traceparent(self.step.insert(span))
+            }
+            Fact::AttemptStarted { .. } | Fact::AttemptFailed { .. } => {
+                self.step.as_ref().and_then(context::traceparent)
             }
             Fact::StepFinished { error, .. } => {
-                if let (Some(span), Some(failure)) = (self.step.take(), error) {
-                    failed(&span, failure);
+                let span = self.step.take()?;
+                if let Some(failure) = error {
+                    failed(&span, &failure.code);
                 }
+                context::traceparent(&span)
             }
-            Fact::Started
-            | Fact::AttemptStarted { .. }
-            | Fact::AttemptFailed { .. }
-            | Fact::Finished { .. } => {}
+            Fact::Started | Fact::Finished { .. } => None,
         }
     }
 
+    /// The span of an attempt. It shows no header, no body and no secret of the query.
     pub(super) fn attempt(&self, effect: &Effect) -> Span {
         let parent = self.step.as_ref().unwrap_or(&self.execution);
         match &effect.kind {
@@ -112,12 +137,12 @@ impl StepSpans {
                 otel.status_code = Empty,
                 error.type = Empty,
                 http.request.method = request.method.as_str(),
-                http.request.resend_count = effect.number - 1,
+                http.request.resend_count = effect.attempt - 1,
                 http.response.status_code = Empty,
                 server.address = request.url.host_str().unwrap_or_default(),
                 server.port = request.url.port_or_known_default(),
-                url.scheme = request.url.scheme(),
-                url.path = request.url.path(),
+                url.full = %redact_url(&request.url),
+                signalbox.attempt.repeated = effect.repeated,
             ),
         }
     }

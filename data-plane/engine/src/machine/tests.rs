@@ -1,19 +1,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
-
-use proptest::prelude::*;
+use bytes::Bytes;
 use signalbox_model::{
-    event::{EventScope, TriggerKind},
+    event::{Event, TriggerKind},
+    execution::StepState,
     expression::{Expression, JsonTemplate, Template},
     limits,
     workflow::{
-        ConditionRule, ConditionStep, FailStep, HttpStep, RetryPolicy, SucceedStep, TransformStep,
-        Trigger,
+        Action, ConditionRule, ConditionStep, FailStep, HttpBody, HttpStep, RetryPolicy, Step,
+        SucceedStep, TransformStep, Trigger, Workflow,
     },
 };
 
 use super::*;
+use crate::{AttemptFailure, HttpResponse, codes, idempotency_key};
+
+fn cel(text: &str) -> Expression {
+    Expression::parse(text).unwrap()
+}
 
 fn step(id: &str, action: Action) -> Step {
     Step {
@@ -28,140 +32,109 @@ fn step(id: &str, action: Action) -> Step {
 fn transform(id: &str, expression: &str) -> Step {
     step(
         id,
-        Action::Transform(TransformStep::Expression(
-            Expression::parse(expression).unwrap(),
-        )),
+        Action::Transform(TransformStep::Expression(cel(expression))),
     )
 }
 
-fn http(id: &str, attempts: u32) -> Step {
-    let action = Action::Http(Box::new(HttpStep {
+fn http(id: &str, url: &str) -> Step {
+    let http = HttpStep {
         method: None,
-        url: Template::parse("http://example.com/${{ event.message }}").unwrap(),
-        query: BTreeMap::new(),
+        url: Template::parse(url).unwrap(),
+        query: [("q".to_owned(), Template::parse("a b").unwrap())].into(),
         headers: [
-            (
-                "Authorization".to_owned(),
-                Template::parse("Bearer hidden").unwrap(),
-            ),
-            ("X-Plain".to_owned(), Template::parse("shown").unwrap()),
+            ("Authorization", "Bearer s3cret"),
+            ("X-Message", "${{ event.messageId }}"),
         ]
+        .map(|(name, value)| (name.to_owned(), Template::parse(value).unwrap()))
         .into(),
-        body: None,
-    }));
+        body: Some(HttpBody::Json(
+            JsonTemplate::parse(&json!({"n": "${{ event.json.n }}"})).unwrap(),
+        )),
+    };
+    step(id, Action::Http(Box::new(http)))
+}
+
+fn retried(step: Step, max_attempts: u32) -> Step {
     Step {
         retry: RetryPolicy {
-            max_attempts: attempts,
+            max_attempts,
             ..RetryPolicy::WRITTEN_DEFAULT
         },
-        ..step(id, action)
+        ..step
     }
+}
+
+fn choose(id: &str, rules: Vec<(&str, Vec<Step>)>, otherwise: Vec<Step>) -> Step {
+    let rules = rules
+        .into_iter()
+        .map(|(condition, steps)| ConditionRule {
+            condition: cel(condition),
+            steps,
+        })
+        .collect();
+    step(id, Action::Condition(ConditionStep { rules, otherwise }))
+}
+
+fn accepted() -> Accepted {
+    Accepted {
+        execution: "projects/p/executions/x1".parse().unwrap(),
+        workflow: "projects/p/workflows/w".parse().unwrap(),
+        version: 7,
+        event: Event {
+            trigger: TriggerKind::Manual,
+            api_key: None,
+            scope: EventScope {
+                message: r#"{"n": 3}"#.to_owned(),
+                subject: None,
+                attributes: Default::default(),
+                topic_arn: None,
+                message_id: "m1".to_owned(),
+                timestamp: "2026-11-01T00:00:00Z".to_owned(),
+            },
+            body: Bytes::new(),
+            content_type: None,
+            source_address: None,
+            signature: None,
+            received_at: Timestamp::UNIX_EPOCH,
+        },
+    }
+}
+
+fn plan(steps: Vec<Step>) -> Arc<Plan> {
+    plan_within(steps, Duration::from_secs(3600))
+}
+
+fn plan_within(steps: Vec<Step>, timeout: Duration) -> Arc<Plan> {
+    let workflow = Workflow::new(Trigger::Manual, Default::default(), steps, Some(timeout));
+    Arc::new(Plan::new(&workflow.unwrap()))
 }
 
 fn machine(steps: Vec<Step>) -> Machine {
-    machine_within(steps, limits::WORKFLOW_TIMEOUT_DEFAULT)
+    Machine::new(plan(steps), &accepted())
 }
 
-fn machine_within(steps: Vec<Step>, timeout: Duration) -> Machine {
-    let workflow = Workflow::new(Trigger::Manual, BTreeMap::new(), steps, Some(timeout)).unwrap();
-    let event = Event {
-        trigger: TriggerKind::Manual,
-        api_key: None,
-        scope: EventScope {
-            message: "7".into(),
-            subject: None,
-            attributes: BTreeMap::new(),
-            topic_arn: None,
-            message_id: "m".into(),
-            timestamp: "2026-11-24T00:00:00Z".into(),
-        },
-        body: bytes::Bytes::new(),
-        content_type: None,
-        source_address: None,
-        signature: None,
-        received_at: Timestamp::UNIX_EPOCH,
-    };
-    Machine::new(
-        Arc::new(workflow),
-        "projects/default/executions/x1".parse().unwrap(),
-        &"projects/default/workflows/w".parse().unwrap(),
-        1,
-        &event,
-    )
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-type Outcomes = Vec<Result<Value, AttemptError>>;
-
-fn retriable() -> Result<Value, AttemptError> {
-    Err(AttemptError {
-        failure: Failure::new("HTTP_STATUS", "503"),
-        retriable: true,
-    })
-}
-
-/// Drives a machine to its end. The world answers attempts by `outcomes` in turn, then succeeds. After `crash_after`
-/// journal writes the process dies; a new machine goes on from the journal. Gives the journal and the effects performed.
-fn drive(
-    fresh: &Machine,
-    outcomes: &Outcomes,
-    crash_after: Option<usize>,
-) -> (Vec<(Fact, Timestamp)>, Vec<Effect>) {
-    let mut now = Timestamp::UNIX_EPOCH;
-    let mut machine = fresh.clone();
-    let mut journal: Vec<(Fact, Timestamp)> = Vec::new();
-    let mut effects: Vec<Effect> = Vec::new();
-    let mut writes = 0;
-    let mut ended_attempts = 0;
-    for _ in 0..10_000 {
-        let facts = match machine.decide(now) {
-            Decision::Done(_) => return (journal, effects),
-            Decision::Journal(facts) => facts,
-            Decision::WaitUntil(time) => {
-                assert!(time > now);
-                now = time;
-                continue;
-            }
-            Decision::Perform(effect) => {
-                let outcome = outcomes
-                    .get(ended_attempts)
-                    .cloned()
-                    .unwrap_or(Ok(json!({"ok": true})));
-                let facts = machine.outcome(&effect.step, effect.number, outcome, now);
-                effects.push(effect);
-                if Some(writes) == crash_after {
-                    // The world was acted on, the outcome not yet written: the process dies here.
-                    writes += 1;
-                    machine = replay(fresh, &journal);
-                    continue;
-                }
-                ended_attempts += 1;
-                facts
-            }
-        };
-        assert!(!facts.is_empty());
-        for fact in facts {
-            machine.apply(&fact, now);
-            journal.push((fact, now));
-        }
-        writes += 1;
-        if Some(writes) == crash_after {
-            machine = replay(fresh, &journal);
-        }
+/// Takes all facts up to the first decision of another kind.
+fn run(machine: &mut Machine, first: Decision, now: Timestamp) -> (Vec<Fact>, Decision) {
+    let mut all = Vec::new();
+    let mut decision = first;
+    while let Decision::Journal(facts) = decision {
+        all.extend(facts);
+        decision = machine.decide(now);
     }
-    panic!("the engine does not end");
+    (all, decision)
 }
 
-fn replay(fresh: &Machine, journal: &[(Fact, Timestamp)]) -> Machine {
-    let mut machine = fresh.clone();
-    for (fact, at) in journal {
-        machine.apply(fact, *at);
-    }
-    machine.resume();
-    machine
+fn start(machine: &mut Machine) -> (Vec<Fact>, Decision) {
+    let first = machine.decide(at(0));
+    run(machine, first, at(0))
 }
 
-fn end(journal: &[(Fact, Timestamp)]) -> (ExecutionState, Option<Value>, Option<Failure>) {
-    match &journal.last().unwrap().0 {
+fn finished(facts: &[Fact]) -> (ExecutionState, Option<Value>, Option<Failure>) {
+    match facts.last().unwrap() {
         Fact::Finished {
             state,
             output,
@@ -171,280 +144,391 @@ fn end(journal: &[(Fact, Timestamp)]) -> (ExecutionState, Option<Value>, Option<
             output.as_ref().map(JsonText::to_value),
             error.clone(),
         ),
-        other => panic!("{other:?}"),
+        other => panic!("the last fact is {other:?}"),
     }
 }
 
-/// What a journal must be, whatever happened.
-fn check_journal(journal: &[(Fact, Timestamp)]) {
-    let mut started: HashMap<&StepId, bool> = HashMap::new();
-    let mut attempt: HashMap<&StepId, u32> = HashMap::new();
-    assert_eq!(journal[0].0, Fact::Started);
-    for (index, (fact, _)) in journal.iter().enumerate() {
-        match fact {
-            Fact::Started => assert_eq!(index, 0),
-            Fact::StepStarted { step, .. } => {
-                assert_eq!(started.insert(step, false), None, "{step} starts once")
-            }
-            Fact::AttemptStarted {
-                step,
-                number,
-                repeated,
-            } => {
-                assert_eq!(started.get(step), Some(&false));
-                let last = attempt.insert(step, *number).unwrap_or(0);
-                assert_eq!(*number, if *repeated { last } else { last + 1 });
-            }
-            Fact::AttemptFailed { step, number, .. } => assert_eq!(attempt.get(step), Some(number)),
-            Fact::StepFinished { step, state, .. } => {
-                let before = started.insert(step, true);
-                let skipped = *state == StepState::Skipped;
-                assert_eq!(
-                    before,
-                    if skipped { None } else { Some(false) },
-                    "{step} ends once"
-                );
-            }
-            Fact::Finished { state, .. } => {
-                assert_eq!(index, journal.len() - 1, "nothing follows the end");
-                assert!(state.is_terminal());
-            }
-        }
+fn response(status: u16, body: &str) -> Outcome {
+    Outcome::Http(HttpResponse {
+        status,
+        headers: vec![
+            ("X-A".into(), "1".into()),
+            ("x-a".into(), "2".into()),
+            ("set-cookie".into(), "id=s3cret".into()),
+        ],
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    })
+}
+
+#[track_caller]
+fn effect(decision: Decision) -> Effect {
+    match decision {
+        Decision::Perform(effect) => *effect,
+        other => panic!("{other:?} asks for no attempt"),
     }
 }
 
 #[test]
-fn pure_steps_run_in_order_and_the_last_output_is_the_result() {
-    let fresh = machine(vec![
-        transform("a", "event.json + 1"),
-        transform("b", "steps.a.output * 10"),
+fn pure_steps_run_in_one_batch_to_the_end() {
+    let mut machine = machine(vec![
+        transform("first", "event.json.n + 1"),
+        transform("second", "steps.first.output * 10"),
+        Step {
+            condition: Some(cel("steps.second.output > 100")),
+            ..transform("skipped", "1")
+        },
     ]);
-    let (journal, effects) = drive(&fresh, &vec![], None);
+    let Decision::Journal(facts) = machine.decide(at(0)) else {
+        panic!("nothing to journal")
+    };
+    assert_eq!(facts.len(), 8, "{facts:#?}");
     assert_eq!(
-        end(&journal),
-        (ExecutionState::Succeeded, Some(json!(80)), None)
+        facts[6],
+        Fact::StepFinished {
+            step: "skipped".parse().unwrap(),
+            state: StepState::Skipped,
+            output: None,
+            error: None,
+        }
     );
-    assert!(effects.is_empty());
+    // The last step that ran gives the output, not the last one.
+    assert_eq!(
+        finished(&facts),
+        (ExecutionState::Succeeded, Some(json!(40)), None)
+    );
+    assert_eq!(
+        machine.decide(at(1)),
+        Decision::Done(ExecutionState::Succeeded)
+    );
 }
 
 #[test]
-fn conditions_choose_and_skipped_steps_give_null() {
-    let choose = |limit: &str| {
-        let mut skipped = transform("skipped", "1");
-        skipped.condition = Some(Expression::parse("false").unwrap());
-        let condition = ConditionStep {
-            rules: vec![ConditionRule {
-                condition: Expression::parse(&format!("event.json > {limit}")).unwrap(),
-                steps: vec![transform("inside", "'big'")],
-            }],
-            otherwise: vec![transform("outside", "'small'")],
-        };
-        let fresh = machine(vec![
-            skipped,
-            step("choose", Action::Condition(condition)),
-            transform(
-                "after",
-                "steps.skipped.state + string(steps.choose.output.branch)",
+fn a_condition_runs_its_branch_and_the_list_goes_on() {
+    let branch = |n: i64| {
+        let mut machine = machine(vec![
+            transform("n", &n.to_string()),
+            choose(
+                "pick",
+                vec![
+                    ("steps.n.output == 0", vec![transform("zero", "'zero'")]),
+                    (
+                        "steps.n.output == 1",
+                        vec![choose("inner", vec![("true", vec![])], vec![])],
+                    ),
+                ],
+                vec![transform("other", "'other'")],
             ),
+            transform("last", "steps.pick.output"),
         ]);
-        let (journal, _) = drive(&fresh, &vec![], None);
-        let ran: Vec<_> = journal
+        let (facts, _) = start(&mut machine);
+        let ran: Vec<String> = facts
             .iter()
-            .filter_map(|(fact, _)| match fact {
+            .filter_map(|fact| match fact {
                 Fact::StepStarted { step, .. } => Some(step.to_string()),
                 _ => None,
             })
             .collect();
-        (ran, end(&journal).1.unwrap())
+        (ran, finished(&facts).1)
     };
-    assert_eq!(
-        choose("5"),
-        (
-            vec!["choose".into(), "inside".into(), "after".into()],
-            json!("SKIPPED0")
-        )
-    );
-    assert_eq!(
-        choose("50"),
-        (
-            vec!["choose".into(), "outside".into(), "after".into()],
-            json!("SKIPPED-1")
-        )
-    );
+    let ran = |steps: &[&str]| steps.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let given = |branch: i64| Some(json!({ "branch": branch }));
+    assert_eq!(branch(0), (ran(&["n", "pick", "zero", "last"]), given(0)));
+    assert_eq!(branch(1), (ran(&["n", "pick", "inner", "last"]), given(1)));
+    assert_eq!(branch(2), (ran(&["n", "pick", "other", "last"]), given(-1)));
 }
 
 #[test]
-fn succeed_and_fail_end_the_execution() {
-    let output = JsonTemplate::parse(&json!({"n": "${{ event.json }}"})).unwrap();
-    let fresh = machine(vec![step(
-        "s",
-        Action::Succeed(SucceedStep {
-            output: Some(output),
-        }),
-    )]);
-    let (journal, _) = drive(&fresh, &vec![], None);
-    assert_eq!(
-        end(&journal),
-        (ExecutionState::Succeeded, Some(json!({"n": 7})), None)
-    );
-
-    let fail = FailStep {
-        code: "NOPE".into(),
-        message: Template::parse("n=${{ event.json }}").unwrap(),
-    };
-    let (journal, _) = drive(&machine(vec![step("f", Action::Fail(fail))]), &vec![], None);
-    let expected = Some(Failure::new("NOPE", "n=7"));
-    assert_eq!(end(&journal), (ExecutionState::Failed, None, expected));
-}
-
-#[test]
-fn retriable_failures_are_retried_with_one_key_until_the_policy_ends() {
-    let fresh = machine(vec![http("call", 3)]);
-    let (journal, effects) = drive(&fresh, &vec![retriable(), retriable()], None);
-    assert_eq!(end(&journal).0, ExecutionState::Succeeded);
-    assert_eq!(effects.len(), 3);
-    assert!(
-        effects
-            .iter()
-            .all(|e| e.idempotency_key == effects[0].idempotency_key)
-    );
-
-    let (journal, effects) = drive(&fresh, &vec![retriable(), retriable(), retriable()], None);
-    let (state, _, error) = end(&journal);
-    assert_eq!(state, ExecutionState::Failed);
-    assert_eq!(
-        error.unwrap(),
-        Failure::new("HTTP_STATUS", "step call: 503")
-    );
-    assert_eq!(effects.len(), 3);
-
-    let fatal = Err(AttemptError {
-        failure: Failure::new("HTTP_STATUS", "404"),
-        retriable: false,
+fn succeed_and_fail_end_the_execution_where_they_stand() {
+    let output = JsonTemplate::parse(&json!({"n": "${{ event.json.n }}"})).unwrap();
+    let succeed = Action::Succeed(SucceedStep {
+        output: Some(output),
     });
-    let (_, effects) = drive(&fresh, &vec![fatal], None);
-    assert_eq!(effects.len(), 1);
+    let mut ended = machine(vec![
+        choose("pick", vec![("true", vec![step("end", succeed)])], vec![]),
+        transform("never", "1"),
+    ]);
+    let (facts, _) = start(&mut ended);
+    assert_eq!(
+        finished(&facts),
+        (ExecutionState::Succeeded, Some(json!({"n": 3})), None)
+    );
+    let fail = Action::Fail(FailStep {
+        code: "TOO_MANY".into(),
+        message: Template::parse("n is ${{ event.json.n }}").unwrap(),
+    });
+    let (facts, decision) = start(&mut machine(vec![step("stop", fail)]));
+    assert_eq!(
+        finished(&facts),
+        (
+            ExecutionState::Failed,
+            None,
+            Some(Failure::new("TOO_MANY", "n is 3"))
+        )
+    );
+    assert_eq!(decision, Decision::Done(ExecutionState::Failed));
 }
 
 #[test]
-fn an_interrupted_attempt_is_repeated_and_says_so() {
-    let fresh = machine(vec![http("call", 1)]);
-    // Started; StepStarted + AttemptStarted; then the crash, with the world acted on.
-    let (journal, effects) = drive(&fresh, &vec![], Some(2));
-    assert_eq!(end(&journal).0, ExecutionState::Succeeded);
-    assert_eq!(effects[0].number, 1);
-    assert!(journal.iter().any(|(fact, _)| matches!(
-        fact,
-        Fact::AttemptStarted {
-            number: 1,
-            repeated: true,
-            ..
-        }
-    )));
+fn a_failed_evaluation_fails_the_execution_and_names_the_step() {
+    for broken in [
+        transform("broken", "event.json.none.more"),
+        Step {
+            condition: Some(cel("event.json.n")),
+            ..transform("broken", "1")
+        },
+        choose("broken", vec![("event.json.n", vec![])], vec![]),
+        http("broken", "${{ event.json.none.more }}"),
+    ] {
+        let (facts, _) = start(&mut machine(vec![broken]));
+        let (state, _, error) = finished(&facts);
+        let error = error.unwrap();
+        assert_eq!(state, ExecutionState::Failed);
+        assert_eq!(error.code, codes::EXPRESSION);
+        assert!(error.message.starts_with("step \"broken\": "), "{error}");
+    }
 }
 
 #[test]
-fn credentials_are_not_in_the_history() {
-    let (journal, effects) = drive(&machine(vec![http("call", 1)]), &vec![], None);
-    let shown = format!("{journal:?}");
-    assert!(!shown.contains("hidden"), "{shown}");
-    assert!(shown.contains("shown"));
-    let EffectKind::Http(request) = &effects[0].kind;
+fn a_request_is_resolved_and_recorded_without_its_secrets() {
+    let mut machine = machine(vec![
+        http("call", "https://example.test/p?token=s3cret#top"),
+        transform("after", "steps.call.output.json.ok"),
+    ]);
+    let (facts, decision) = start(&mut machine);
+    let Fact::StepStarted { input, .. } = &facts[1] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(
+        input.to_value(),
+        json!({
+            "method": "POST",
+            "url": "https://example.test/p?token=***&q=a+b",
+            "headers": {"authorization": "***", "x-message": "m1", "content-type": "application/json"},
+            "body": "{\"n\":3}",
+        })
+    );
+    assert!(
+        !format!("{facts:?}{decision:?}").contains("s3cret"),
+        "{decision:?}"
+    );
+    let effect = effect(decision);
+    let EffectKind::Http(request) = &effect.kind;
+    assert_eq!(
+        request.url.as_str(),
+        "https://example.test/p?token=s3cret&q=a+b"
+    );
     assert!(
         request
             .headers
-            .iter()
-            .any(|(_, value)| value == "Bearer hidden")
+            .contains(&("authorization".into(), "Bearer s3cret".into()))
     );
-    assert!(!format!("{effects:?}").contains("hidden"));
+    assert_eq!(request.body.as_deref(), Some(&b"{\"n\":3}"[..]));
+    assert_eq!(effect.timeout, limits::STEP_TIMEOUT_DEFAULT);
+    // Asked again, it says the same.
+    assert_eq!(machine.decide(at(1)), Decision::Perform(effect.into()));
+
+    let decision = machine.attempt_ended(response(200, r#"{"ok": true}"#), at(1));
+    let (facts, _) = run(&mut machine, decision, at(1));
+    let Fact::StepFinished { output, .. } = &facts[0] else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(
+        output.as_ref().unwrap().to_value(),
+        json!({
+            "status": 200,
+            "headers": {"x-a": "1, 2", "set-cookie": "***"},
+            "body": "{\"ok\": true}",
+            "json": {"ok": true},
+        })
+    );
+    assert_eq!(finished(&facts).1, Some(json!(true)));
 }
 
 #[test]
-fn a_wrong_expression_fails_the_step_by_name() {
-    let (journal, _) = drive(
-        &machine(vec![transform("a", "event.json.none")]),
-        &vec![],
-        None,
+fn what_is_no_request_fails_for_good() {
+    for url in [
+        "ftp://example.test/",
+        "https://user:pw@example.test/",
+        "${{ 'http://' }}",
+        "/relative",
+    ] {
+        let (facts, _) = start(&mut machine(vec![retried(http("call", url), 5)]));
+        let error = finished(&facts).2.unwrap();
+        assert_eq!(error.code, codes::INVALID_REQUEST, "{url}");
+        assert!(!error.message.contains("pw@"), "{error}");
+    }
+}
+
+#[test]
+fn retriable_failures_are_retried_with_growing_pauses_and_one_key() {
+    let mut machine = machine(vec![retried(http("call", "http://example.test/"), 3)]);
+    let (_, mut decision) = start(&mut machine);
+    let mut now = at(0);
+    let mut keys = Vec::new();
+    let mut pauses = Vec::new();
+    for attempt in 1..=2 {
+        let performed = effect(decision);
+        assert_eq!((performed.attempt, performed.repeated), (attempt, false));
+        keys.push(performed.idempotency_key);
+        let next = machine.attempt_ended(response(503, "busy"), now);
+        assert_eq!(machine.state(), ExecutionState::Waiting);
+        let (facts, next) = run(&mut machine, next, now);
+        let [Fact::AttemptFailed { retry_at, .. }] = &facts[..] else {
+            panic!("{facts:?}")
+        };
+        assert_eq!(next, Decision::WaitUntil(*retry_at));
+        pauses.push(retry_at.duration_since(now).as_secs_f64());
+        // Too early changes nothing.
+        assert_eq!(machine.decide(now), next);
+        now = *retry_at;
+        let first = machine.decide(now);
+        decision = run(&mut machine, first, now).1;
+    }
+    assert!((0.5..=1.0).contains(&pauses[0]), "{pauses:?}");
+    assert!((1.0..=2.0).contains(&pauses[1]), "{pauses:?}");
+    keys.push(effect(decision).idempotency_key);
+    let expected = idempotency_key(&accepted().execution, &"call".parse().unwrap());
+    assert_eq!(keys, vec![expected; 3]);
+    let last = machine.attempt_ended(response(503, " no \n way "), now);
+    let (facts, _) = run(&mut machine, last, now);
+    assert_eq!(
+        finished(&facts).2.unwrap(),
+        Failure::new(
+            codes::HTTP_STATUS,
+            "step \"call\": the server answered 503: no way"
+        )
     );
-    let (state, _, error) = end(&journal);
-    assert_eq!(state, ExecutionState::Failed);
-    let error = error.unwrap();
-    assert_eq!(error.code, "EXPRESSION");
+}
+
+#[test]
+fn what_no_retry_can_mend_is_not_retried() {
+    for outcome in [
+        response(404, ""),
+        response(301, ""),
+        Outcome::Failed(AttemptFailure::lasting(codes::EGRESS_BLOCKED, "no")),
+    ] {
+        let mut machine = machine(vec![retried(http("call", "http://example.test/"), 3)]);
+        start(&mut machine);
+        let decision = machine.attempt_ended(outcome, at(1));
+        let (facts, _) = run(&mut machine, decision, at(1));
+        assert_eq!(finished(&facts).0, ExecutionState::Failed);
+    }
+}
+
+#[test]
+fn an_interrupted_attempt_runs_again_as_the_same_attempt() {
+    let steps = || vec![retried(http("call", "http://example.test/"), 2)];
+    let mut before = machine(steps());
+    let (facts, decision) = start(&mut before);
+    let first = effect(decision);
+    let mut after = machine(steps());
+    for fact in &facts {
+        after.replay(fact, at(0)).unwrap();
+    }
+    let decision = after.decide(at(60));
+    let (facts, decision) = run(&mut after, decision, at(60));
+    assert_eq!(
+        facts,
+        [Fact::AttemptStarted {
+            step: "call".parse().unwrap(),
+            number: 1,
+            repeated: true,
+        }]
+    );
+    assert_eq!(
+        effect(decision),
+        Effect {
+            repeated: true,
+            ..first
+        }
+    );
+}
+
+#[test]
+fn an_execution_ends_at_its_timeout_whatever_it_does() {
+    let steps = || {
+        vec![
+            retried(http("call", "http://example.test/"), 20),
+            transform("b", "1"),
+        ]
+    };
+    let machine = || Machine::new(plan_within(steps(), Duration::from_secs(10)), &accepted());
+    let check = |facts: &[Fact]| {
+        let (state, _, error) = finished(facts);
+        assert_eq!(state, ExecutionState::TimedOut);
+        assert_eq!(error.unwrap().code, codes::EXECUTION_TIMEOUT);
+    };
+    // In an attempt, which gets no more time than the execution has.
+    let mut attempting = machine();
+    let performed = effect(start(&mut attempting).1);
+    assert_eq!(performed.timeout, Duration::from_secs(10));
+    let failure = Outcome::Failed(AttemptFailure::retriable(codes::TIMEOUT, "slow"));
+    let decision = attempting.attempt_ended(failure.clone(), at(10));
+    check(&run(&mut attempting, decision, at(10)).0);
+    // In a pause.
+    let mut waiting = machine();
+    start(&mut waiting);
+    let decision = waiting.attempt_ended(failure, at(9));
+    let (_, decision) = run(&mut waiting, decision, at(9));
+    assert!(matches!(decision, Decision::WaitUntil(time) if time <= at(10)));
+    let decision = waiting.decide(at(10));
+    check(&run(&mut waiting, decision, at(10)).0);
+    // Between two steps. What has succeeded stays so.
+    let mut between = machine();
+    start(&mut between);
+    let decision = between.attempt_ended(response(200, ""), at(10));
+    let (facts, _) = run(&mut between, decision, at(10));
+    check(&facts);
+    assert!(matches!(
+        facts[0],
+        Fact::StepFinished {
+            state: StepState::Succeeded,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_foreign_journal_is_refused() {
+    let (facts, _) = start(&mut machine(vec![transform("a", "1")]));
+    let refused = |order: &[usize]| {
+        let mut machine = machine(vec![transform("a", "1")]);
+        order
+            .iter()
+            .find_map(|index| machine.replay(&facts[*index], at(0)).err())
+    };
+    assert_eq!(facts.len(), 4);
+    assert_eq!(refused(&[0, 1, 2, 3]), None);
+    for wrong in [
+        &[1][..],
+        &[0, 0],
+        &[0, 2],
+        &[0, 1, 1],
+        &[0, 1, 2, 1],
+        &[0, 1, 2, 3, 3],
+    ] {
+        assert!(refused(wrong).is_some(), "{wrong:?}");
+    }
+    let mut other = machine(vec![transform("b", "1")]);
+    other.replay(&facts[0], at(0)).unwrap();
+    let error = other.replay(&facts[1], at(0)).unwrap_err();
     assert!(
-        error.message.starts_with("step a: event.json.none: "),
+        error.to_string().contains("not in the definition"),
         "{error}"
     );
 }
 
 #[test]
-fn an_execution_times_out_with_the_step_it_was_at() {
-    let fresh = machine_within(vec![http("call", 20)], Duration::from_secs(60));
-    let outcomes = vec![retriable(); 19];
-    let (journal, _) = drive(&fresh, &outcomes, None);
-    check_journal(&journal);
-    assert_eq!(end(&journal).0, ExecutionState::TimedOut);
-}
-
-fn arbitrary_steps() -> impl Strategy<Value = Vec<Step>> {
-    let leaf = (0..4_u8, 1..4_u32, any::<bool>());
-    let list = prop::collection::vec((leaf, prop::option::of(any::<bool>())), 1..6);
-    list.prop_map(|kinds| {
-        kinds
-            .into_iter()
-            .enumerate()
-            .map(|(index, ((kind, attempts, runs), nested))| {
-                let id = format!("s{index}");
-                let mut made = match kind {
-                    0 => transform(&id, "event.json + 1"),
-                    1 => http(&id, attempts),
-                    _ => match nested {
-                        Some(first) => step(
-                            &id,
-                            Action::Condition(ConditionStep {
-                                rules: vec![ConditionRule {
-                                    condition: Expression::parse(&first.to_string()).unwrap(),
-                                    steps: vec![http(&format!("{id}a"), attempts)],
-                                }],
-                                otherwise: vec![transform(&format!("{id}b"), "1")],
-                            }),
-                        ),
-                        None => transform(&id, "event.json.missing == 1 || true"),
-                    },
-                };
-                if !runs {
-                    made.condition = Some(Expression::parse("event.json == 8").unwrap());
-                }
-                made
-            })
-            .collect()
-    })
-}
-
-proptest! {
-    #[test]
-    fn a_crash_anywhere_changes_nothing_but_repeats(
-        steps in arbitrary_steps(),
-        failures in prop::collection::vec(any::<bool>(), 0..8),
-        crash_after in 1..20_usize,
-    ) {
-        let fresh = machine(steps);
-        let outcomes: Outcomes = failures
-            .into_iter()
-            .map(|fails| if fails { retriable() } else { Ok(json!(1)) })
-            .collect();
-        let (expected, performed) = drive(&fresh, &outcomes, None);
-        check_journal(&expected);
-        let (found, again) = drive(&fresh, &outcomes, Some(crash_after));
-        check_journal(&found);
-        prop_assert_eq!(end(&found), end(&expected));
-        // At most one effect more: the one that was cut off.
-        prop_assert!(again.len() <= performed.len() + 1);
-        let keys = |effects: &[Effect]| {
-            let mut all: Vec<_> = effects.iter().map(|e| (e.step.clone(), e.idempotency_key.clone())).collect();
-            all.sort();
-            all.dedup();
-            all
-        };
-        prop_assert_eq!(keys(&again), keys(&performed));
+fn a_long_run_of_pure_steps_is_cut_into_batches() {
+    let steps = (0..150).map(|n| transform(&format!("s{n}"), "1")).collect();
+    let mut machine = machine(steps);
+    let mut sizes = Vec::new();
+    while let Decision::Journal(facts) = machine.decide(at(0)) {
+        sizes.push(facts.len());
     }
+    assert_eq!(sizes.iter().sum::<usize>(), 2 + 2 * 150);
+    assert!(
+        sizes.iter().all(|size| *size <= BATCH_MAX_FACTS + 1),
+        "{sizes:?}"
+    );
 }

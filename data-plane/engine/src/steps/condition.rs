@@ -1,30 +1,30 @@
-use serde_json::json;
+//! `condition`: chooses between lists of steps.
+
+use serde_json::{Value, json};
 use signalbox_model::{execution::Failure, expression::Scope, workflow::ConditionStep};
 
-use super::{Plan, StepKind, expression_failure};
+use super::{Begin, Behaviour, expression_failure};
 
-impl StepKind for ConditionStep {
-    /// Output: `{"branch": index of the rule, or -1}`; the machine then goes on inside that branch.
-    fn plan(&self, scope: &Scope) -> Result<Plan, Failure> {
-        let mut branch = None;
-        for (index, rule) in self.rules.iter().enumerate() {
-            if rule
-                .condition
-                .evaluate_bool(scope)
-                .map_err(expression_failure)?
-            {
-                branch = Some(index);
-                break;
-            }
-        }
-        let input = match branch {
-            Some(index) => json!({"if": self.rules[index].condition.source()}),
-            None => json!({"otherwise": true}),
-        };
-        let index = branch.and_then(|index| i64::try_from(index).ok());
-        Ok(Plan::Output {
-            input,
-            output: json!({"branch": index.unwrap_or(-1)}),
+impl Behaviour for ConditionStep {
+    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
+        Ok(Begin::Finished {
+            input: Value::Null,
+            result: choose(self, scope).map(|branch| json!({ "branch": branch })),
         })
     }
+
+    fn branch(&self, output: &Value) -> Option<i64> {
+        Some(output["branch"].as_i64().unwrap_or(-1))
+    }
+}
+
+/// The first rule that holds, or -1.
+fn choose(step: &ConditionStep, scope: &Scope) -> Result<i64, Failure> {
+    for (index, rule) in (0..).zip(&step.rules) {
+        let holds = rule.condition.evaluate_bool(scope);
+        if holds.map_err(|error| expression_failure(&error))? {
+            return Ok(index);
+        }
+    }
+    Ok(-1)
 }

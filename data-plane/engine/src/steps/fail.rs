@@ -1,17 +1,25 @@
-use serde_json::json;
+//! `fail`: ends the execution as failed.
+
+use serde_json::Value;
 use signalbox_model::{execution::Failure, expression::Scope, workflow::FailStep};
 
-use super::{Plan, StepKind, expression_failure};
+use super::{Begin, Behaviour, expression_failure};
 
-impl StepKind for FailStep {
-    fn plan(&self, scope: &Scope) -> Result<Plan, Failure> {
-        let message = self
-            .message
-            .render_text(scope)
-            .map_err(expression_failure)?;
-        Ok(Plan::End {
-            input: json!({"code": self.code, "message": message}),
-            result: Err(Failure::new(self.code.clone(), message)),
+/// Longest message that is kept of a rendered one, in characters.
+const MESSAGE_MAX_CHARS: usize = 4096;
+
+impl Behaviour for FailStep {
+    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
+        let failure = match self.message.render_text(scope) {
+            Ok(message) => Failure::new(
+                self.code.clone(),
+                message.chars().take(MESSAGE_MAX_CHARS).collect::<String>(),
+            ),
+            Err(error) => expression_failure(&error),
+        };
+        Ok(Begin::Finished {
+            input: Value::Null,
+            result: Err(failure),
         })
     }
 }

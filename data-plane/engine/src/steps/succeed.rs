@@ -1,17 +1,23 @@
+//! `succeed`: ends the execution as succeeded.
+
 use serde_json::Value;
 use signalbox_model::{execution::Failure, expression::Scope, workflow::SucceedStep};
 
-use super::{Plan, StepKind, expression_failure};
+use super::{Begin, Behaviour, expression_failure};
 
-impl StepKind for SucceedStep {
-    fn plan(&self, scope: &Scope) -> Result<Plan, Failure> {
+impl Behaviour for SucceedStep {
+    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
         let output = match &self.output {
-            Some(template) => template.render(scope).map_err(expression_failure)?,
-            None => Value::Null,
+            Some(template) => template.render(scope),
+            None => Ok(Value::Null),
         };
-        Ok(Plan::End {
+        Ok(Begin::Finished {
             input: Value::Null,
-            result: Ok(output),
+            result: output.map_err(|error| expression_failure(&error)),
         })
+    }
+
+    fn ends_execution(&self) -> bool {
+        true
     }
 }

@@ -1,0 +1,130 @@
+//! What a machine asks of its owner, and what the owner brings back.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use signalbox_model::{
+    execution::{ExecutionState, Fact, Failure},
+    ids::StepId,
+    workflow::HttpMethod,
+};
+
+use crate::mask;
+
+/// What the owner of a machine must do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Make these facts durable, in this order, then decide again. The machine counts them already: an owner that
+    /// cannot make them durable must drop it. Never empty; all happened at the time that the machine was asked.
+    Journal(Vec<Fact>),
+    /// Perform this attempt, whose start is durable, then say how it ended.
+    Perform(Box<Effect>),
+    /// Nothing to do before this time.
+    WaitUntil(Timestamp),
+    /// The execution has ended, and the fact that says so is durable.
+    Done(ExecutionState),
+}
+
+/// One attempt of a step at the world.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect {
+    /// Its step.
+    pub step: StepId,
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// True when a crash interrupted this very attempt before: its effect may have happened already.
+    pub repeated: bool,
+    /// The same for every attempt of this step of this execution, crashes included.
+    pub idempotency_key: String,
+    /// How long it may take: the step's own timeout, or what the execution has left.
+    pub timeout: Duration,
+    /// What to do.
+    pub kind: EffectKind,
+}
+
+/// What an attempt does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EffectKind {
+    /// Sends an HTTP request.
+    Http(HttpRequest),
+}
+
+impl EffectKind {
+    /// The kind of step, as definitions name it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+        }
+    }
+}
+
+/// An HTTP request, all expressions evaluated. `Debug` shows no header values and no body.
+#[derive(Clone, PartialEq)]
+pub struct HttpRequest {
+    /// Method.
+    pub method: HttpMethod,
+    /// An absolute `http` or `https` URL without user information.
+    pub url: url::Url,
+    /// Names are lower case and valid; values hold no control characters.
+    pub headers: Vec<(String, String)>,
+    /// Body; none differs from an empty one.
+    pub body: Option<Bytes>,
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("url", &mask::redact_url(&self.url))
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an attempt ended: with a response, of whatever status, or without.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// A response, complete.
+    Http(HttpResponse),
+    /// None.
+    Failed(AttemptFailure),
+}
+
+/// An HTTP response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpResponse {
+    /// Status, 100 to 599.
+    pub status: u16,
+    /// Headers; several values of one name follow each other.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptFailure {
+    /// What is recorded.
+    pub failure: Failure,
+    /// Whether another attempt may end otherwise.
+    pub retriable: bool,
+}
+
+impl AttemptFailure {
+    /// A failure that another attempt may heal.
+    pub fn retriable(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            failure: Failure::new(code, message),
+            retriable: true,
+        }
+    }
+
+    /// A failure for good.
+    pub fn lasting(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            failure: Failure::new(code, message),
+            retriable: false,
+        }
+    }
+}

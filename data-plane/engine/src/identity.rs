@@ -1,0 +1,62 @@
+//! What is derived from an execution's name, so that a crash changes nothing.
+
+use signalbox_model::ids::{ExecutionName, StepId};
+
+/// The `Idempotency-Key` of a step's attempts: 160 bits of BLAKE3 over the execution and the step, in base 32. Other
+/// executions and other steps have others; attempts and crashes do not change it.
+#[must_use]
+pub fn idempotency_key(execution: &ExecutionName, step: &StepId) -> String {
+    let digest = digest("signalbox 2026-11 idempotency key", execution, step, 0);
+    data_encoding::BASE32_NOPAD
+        .encode(&digest[..20])
+        .to_ascii_lowercase()
+}
+
+/// The jitter of the pause after an attempt, 0 to 1: spread evenly over executions, and the same after a crash.
+pub(crate) fn jitter(execution: &ExecutionName, step: &StepId, attempt: u32) -> f64 {
+    let digest = digest("signalbox 2026-11 retry jitter", execution, step, attempt);
+    let [a, b, c, d, ..] = digest;
+    f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX)
+}
+
+fn digest(context: &str, execution: &ExecutionName, step: &StepId, number: u32) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in [execution.to_string().as_str(), step.as_str()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(&number.to_le_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn name(id: &str) -> ExecutionName {
+        format!("projects/p/executions/{id}").parse().unwrap()
+    }
+
+    #[test]
+    fn keys_tell_executions_and_steps_apart_and_fit_a_header() {
+        let (call, other) = ("call".parse().unwrap(), "other".parse().unwrap());
+        let key = idempotency_key(&name("x1"), &call);
+        assert_eq!(key, idempotency_key(&name("x1"), &call));
+        assert_ne!(key, idempotency_key(&name("x2"), &call));
+        assert_ne!(key, idempotency_key(&name("x1"), &other));
+        assert!(key.len() == 32 && key.bytes().all(|b| b.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn jitter_is_spread_over_its_range() {
+        let step = "call".parse().unwrap();
+        let all: Vec<f64> = (0..1000)
+            .map(|n| jitter(&name(&format!("x{n}")), &step, 1))
+            .collect();
+        assert!(all.iter().all(|jitter| (0.0..=1.0).contains(jitter)));
+        let mean = all.iter().sum::<f64>() / 1000.0;
+        assert!((0.45..0.55).contains(&mean), "{mean}");
+        assert_ne!(jitter(&name("x1"), &step, 1), jitter(&name("x1"), &step, 2));
+    }
+}

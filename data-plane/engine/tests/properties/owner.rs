@@ -1,0 +1,163 @@
+//! A machine's owner in a world without surprises but crashes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use signalbox_engine::{Decision, Machine, Outcome, Plan};
+use signalbox_model::{execution::Fact, record::Accepted};
+
+use super::workflows::Outcomes;
+
+/// Decisions after which a machine that has not ended never will.
+const DECISIONS_MAX: usize = 100_000;
+
+/// What happens at a decision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Crash {
+    /// Nothing.
+    None,
+    /// Before anything was done.
+    Before,
+    /// Within: after some of the facts, or when the attempt was performed and nothing else.
+    Within(usize),
+    /// When all was done.
+    After,
+}
+
+impl Crash {
+    pub(crate) fn any() -> impl Strategy<Value = Self> {
+        prop_oneof![
+            2 => Just(Self::None),
+            1 => Just(Self::Before),
+            2 => (0_usize..6).prop_map(Self::Within),
+            1 => Just(Self::After),
+        ]
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Performed {
+    pub(crate) times: u32,
+    pub(crate) key: String,
+}
+
+pub(crate) struct Owner {
+    plan: Arc<Plan>,
+    accepted: Accepted,
+    outcomes: Outcomes,
+    crashes: std::vec::IntoIter<Crash>,
+    now: Timestamp,
+    /// How long each attempt takes.
+    pub(crate) attempt_ms: i64,
+    /// What is durable.
+    pub(crate) journal: Vec<(Fact, Timestamp)>,
+    /// By step and attempt.
+    pub(crate) performed: BTreeMap<(String, u32), Performed>,
+}
+
+impl Owner {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        accepted: Accepted,
+        outcomes: Outcomes,
+        crashes: Vec<Crash>,
+    ) -> Self {
+        Self {
+            plan,
+            accepted,
+            outcomes,
+            crashes: crashes.into_iter(),
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            attempt_ms: 7,
+            journal: Vec::new(),
+            performed: BTreeMap::new(),
+        }
+    }
+
+    /// Runs to the end, through all crashes.
+    pub(crate) fn run(&mut self) {
+        let mut machine = self.recover();
+        let mut decision = machine.decide(self.now);
+        for _ in 0..DECISIONS_MAX {
+            let crash = self.crashes.next().unwrap_or(Crash::None);
+            if let Decision::Done(_) = decision {
+                return;
+            }
+            let next = match crash {
+                Crash::Before => None,
+                Crash::None | Crash::Within(_) | Crash::After => {
+                    self.act(&mut machine, decision, crash)
+                }
+            };
+            decision = match next.filter(|_| !matches!(crash, Crash::After)) {
+                Some(next) => next,
+                None => {
+                    machine = self.recover();
+                    machine.decide(self.now)
+                }
+            };
+        }
+        panic!("the machine does not end");
+    }
+
+    fn recover(&self) -> Machine {
+        let mut machine = Machine::new(self.plan.clone(), &self.accepted);
+        for (fact, at) in &self.journal {
+            machine.replay(fact, *at).unwrap();
+        }
+        machine
+    }
+
+    /// Does what `decision` says; none when a crash cut it short.
+    fn act(&mut self, machine: &mut Machine, decision: Decision, crash: Crash) -> Option<Decision> {
+        match decision {
+            Decision::Journal(facts) => {
+                assert!(!facts.is_empty());
+                let kept = match crash {
+                    Crash::Within(kept) => kept.min(facts.len()),
+                    _ => facts.len(),
+                };
+                let whole = kept == facts.len();
+                let now = self.now;
+                self.journal
+                    .extend(facts.into_iter().take(kept).map(|fact| (fact, now)));
+                whole.then(|| machine.decide(self.now))
+            }
+            Decision::Perform(effect) => {
+                let attempt = (effect.step.to_string(), effect.attempt);
+                let outcome = self.outcomes.of(&attempt);
+                let performed = self.performed.entry(attempt).or_insert(Performed {
+                    times: 0,
+                    key: effect.idempotency_key.clone(),
+                });
+                performed.times += 1;
+                assert_eq!(performed.key, effect.idempotency_key);
+                let limit_ms = i64::try_from(effect.timeout.as_millis()).unwrap();
+                self.pass(SignedDuration::from_millis(self.attempt_ms.min(limit_ms)));
+                if matches!(crash, Crash::Within(_)) {
+                    return None;
+                }
+                let outcome = if self.attempt_ms > limit_ms {
+                    Outcome::Failed(signalbox_engine::AttemptFailure::retriable(
+                        signalbox_engine::codes::TIMEOUT,
+                        "slow",
+                    ))
+                } else {
+                    outcome
+                };
+                Some(machine.attempt_ended(outcome, self.now))
+            }
+            Decision::WaitUntil(until) => {
+                assert!(until > self.now, "a wait for what has passed");
+                self.now = until;
+                Some(machine.decide(self.now))
+            }
+            Decision::Done(_) => unreachable!("the caller has ended"),
+        }
+    }
+
+    fn pass(&mut self, time: SignedDuration) {
+        self.now = self.now.checked_add(time).unwrap();
+    }
+}

@@ -1,0 +1,299 @@
+//! One execution under way.
+
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use signalbox_engine::{AttemptFailure, Decision, Effect, Machine, Outcome, codes};
+use signalbox_model::{
+    execution::{ExecutionState, Fact, Failure},
+    ids::ExecutionName,
+    record::{Record, RecordBody},
+};
+use signalbox_runtime::{backoff::Backoff, shutdown::Shutdown, telemetry::context};
+use tracing::{Instrument as _, Span};
+
+use super::{
+    BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, ExecutionRuntime, Place,
+    span::{self, StepSpans},
+};
+use crate::spool::{Claimed, SpoolError};
+
+/// How long a performer may be late before it is dropped.
+const PERFORMER_GRACE: Duration = Duration::from_millis(500);
+/// Longest sleep: the clock may have been set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// One execution under way.
+pub(super) struct Drive<'a> {
+    runtime: &'a ExecutionRuntime,
+    shutdown: &'a Shutdown,
+    place: Place,
+    execution: ExecutionName,
+    received_at: Timestamp,
+    /// None once it was taken.
+    claimed: Option<Claimed>,
+    span: Span,
+    traceparent: Option<String>,
+    steps: StepSpans,
+    /// Time of the last fact: a clock that is set back does not take the history with it.
+    latest: Timestamp,
+}
+
+/// How driving an execution ended.
+enum End {
+    /// It has ended.
+    Ended(ExecutionState),
+    /// The process ends first; the next start goes on with it.
+    Left,
+}
+
+impl<'a> Drive<'a> {
+    pub(super) fn new(
+        runtime: &'a ExecutionRuntime,
+        claimed: Claimed,
+        place: Place,
+        shutdown: &'a Shutdown,
+    ) -> Self {
+        let span = span::execution(&claimed);
+        let traceparent = context::traceparent(&span).or_else(|| claimed.traceparent.clone());
+        Self {
+            runtime,
+            shutdown,
+            place,
+            execution: claimed.accepted.execution.clone(),
+            received_at: claimed.accepted.event.received_at,
+            latest: claimed
+                .journal
+                .last()
+                .map_or(Timestamp::MIN, |record| record.time),
+            claimed: Some(claimed),
+            steps: StepSpans::new(span.clone()),
+            span,
+            traceparent,
+        }
+    }
+
+    /// Until the execution has ended or must be left.
+    pub(super) async fn run(mut self) {
+        let span = self.span.clone();
+        let _running = Gauge::new("signalbox_executions_running");
+        let end = async {
+            match AssertUnwindSafe(self.until_end()).catch_unwind().await {
+                Ok(end) => end,
+                // A bug. The execution ends, or it would break off at every start.
+                Err(_) => {
+                    tracing::error!("the execution panicked");
+                    let failure = Failure::new(codes::INTERNAL, "the execution broke off");
+                    self.fail(failure).await
+                }
+            }
+        }
+        .instrument(span.clone())
+        .await;
+        match end {
+            Ok(End::Ended(state)) => {
+                span::ended(&span, state);
+                let state = span::name(state);
+                metrics::counter!("signalbox_executions_total", "state" => state).increment(1);
+                let took = Timestamp::now().duration_since(self.received_at);
+                metrics::histogram!("signalbox_execution_duration_seconds", "state" => state)
+                    .record(took.as_secs_f64().max(0.0));
+            }
+            Ok(End::Left) => {}
+            Err(error) => span.in_scope(|| {
+                tracing::error!(%error, "the execution stops here; the next start goes on with it");
+            }),
+        }
+    }
+
+    async fn until_end(&mut self) -> Result<End, SpoolError> {
+        let Some(claimed) = self.claimed.take() else {
+            return Ok(End::Left);
+        };
+        let mut machine = match self.machine(claimed).await {
+            Ok(machine) => machine,
+            Err(failure) => return self.fail(failure).await,
+        };
+        let mut decision = machine.decide(self.now());
+        loop {
+            decision = match decision {
+                Decision::Done(state) => return Ok(End::Ended(state)),
+                Decision::Journal(mut facts) => {
+                    let stopping = self.shutdown.is_stopping();
+                    if stopping {
+                        keep_performed(&mut facts);
+                    }
+                    if !facts.is_empty() && !self.journal(&facts).await? {
+                        return Ok(End::Left);
+                    }
+                    match facts.last() {
+                        Some(Fact::Finished { state, .. }) => return Ok(End::Ended(*state)),
+                        _ if stopping => return Ok(End::Left),
+                        _ => machine.decide(self.now()),
+                    }
+                }
+                Decision::Perform(effect) => match self.perform(*effect).await {
+                    Some(outcome) => machine.attempt_ended(outcome, self.now()),
+                    None => return Ok(End::Left),
+                },
+                Decision::WaitUntil(time) => {
+                    if !self.wait_until(time).await {
+                        return Ok(End::Left);
+                    }
+                    machine.decide(self.now())
+                }
+            };
+        }
+    }
+
+    /// The execution's machine, as far as its journal goes.
+    async fn machine(&mut self, claimed: Claimed) -> Result<Machine, Failure> {
+        let accepted = &claimed.accepted;
+        let plans = &self.runtime.plans;
+        let project = &accepted.workflow.project;
+        let plan = plans.get(&claimed.definition, project).await?;
+        let mut machine = Machine::new(plan, accepted);
+        for record in &claimed.journal {
+            if let RecordBody::Execution { fact, .. } = &record.body {
+                machine
+                    .replay(fact, record.time)
+                    .map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))?;
+                self.steps.follow(fact);
+            }
+        }
+        Ok(machine)
+    }
+
+    /// Ends the execution whatever its steps are.
+    async fn fail(&mut self, failure: Failure) -> Result<End, SpoolError> {
+        tracing::warn!(%failure, "the execution cannot go on");
+        self.now();
+        let finished = Fact::Finished {
+            state: ExecutionState::Failed,
+            output: None,
+            error: Some(failure),
+        };
+        if self.journal(&[finished]).await? {
+            Ok(End::Ended(ExecutionState::Failed))
+        } else {
+            Ok(End::Left)
+        }
+    }
+
+    /// The time, never before that of the last fact.
+    fn now(&mut self) -> Timestamp {
+        self.latest = self.latest.max(Timestamp::now());
+        self.latest
+    }
+
+    /// Makes facts durable that happened at the latest time. False: the process was forced to end first.
+    async fn journal(&mut self, facts: &[Fact]) -> Result<bool, SpoolError> {
+        let records: Vec<Record> = facts
+            .iter()
+            .map(|fact| Record {
+                time: self.latest,
+                traceparent: self.steps.follow(fact).or_else(|| self.traceparent.clone()),
+                body: RecordBody::Execution {
+                    execution: self.execution.clone(),
+                    fact: fact.clone(),
+                },
+            })
+            .collect();
+        let ended = matches!(facts.last(), Some(Fact::Finished { .. }));
+        let mut busy = Backoff::new(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX);
+        loop {
+            let spool = &self.runtime.spool;
+            let journalled = spool.journal(self.execution.clone(), records.clone(), ended);
+            match journalled.await {
+                Ok(()) => return Ok(true),
+                // What it is too busy for now it takes later; the execution waits meanwhile.
+                Err(SpoolError::Overloaded | SpoolError::Full) => {}
+                Err(error @ (SpoolError::Closed | SpoolError::Failed(_))) => return Err(error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(busy.next_delay()) => {}
+                () = self.shutdown.forced() => return Ok(false),
+            }
+        }
+    }
+
+    /// False: the process ends first.
+    async fn wait_until(&mut self, time: Timestamp) -> bool {
+        let _waiting = Gauge::new("signalbox_executions_waiting");
+        self.place.running = None;
+        let left = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
+        tokio::select! {
+            biased;
+            () = self.shutdown.stopping() => return false,
+            // Up to a millisecond later, so that the time has come for sure.
+            () = tokio::time::sleep(left.min(SLEEP_MAX) + Duration::from_millis(1)) => {}
+        }
+        tokio::select! {
+            biased;
+            () = self.shutdown.stopping() => false,
+            place = self.runtime.running.clone().acquire_owned() => {
+                self.place.running = place.ok();
+                true
+            }
+        }
+    }
+
+    /// Makes an attempt. None: the process ends first.
+    async fn perform(&self, effect: Effect) -> Option<Outcome> {
+        if self.shutdown.is_stopping() {
+            return None;
+        }
+        let span = self.steps.attempt(&effect);
+        let (kind, timeout) = (effect.kind.name(), effect.timeout);
+        let started = Instant::now();
+        let performer = self.runtime.performer(&effect.kind);
+        let attempt = performer.perform(effect).instrument(span.clone());
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(timeout + PERFORMER_GRACE, attempt) => outcome,
+            () = self.shutdown.forced() => return None,
+        };
+        let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(timed_out(timeout)));
+        let result = span::outcome(&span, &outcome);
+        metrics::counter!("signalbox_step_attempts_total", "kind" => kind, "outcome" => result)
+            .increment(1);
+        metrics::histogram!("signalbox_step_attempt_duration_seconds", "kind" => kind)
+            .record(started.elapsed());
+        Some(outcome)
+    }
+}
+
+/// The failure of an attempt that took longer than it may.
+pub(super) fn timed_out(timeout: Duration) -> AttemptFailure {
+    AttemptFailure::retriable(
+        codes::TIMEOUT,
+        format!("there was no complete response within {timeout:?}"),
+    )
+}
+
+/// Takes off the start of an attempt that this process will not perform any more: the next one would have to take it for
+/// interrupted.
+fn keep_performed(facts: &mut Vec<Fact>) {
+    if matches!(facts.last(), Some(Fact::AttemptStarted { .. })) {
+        facts.pop();
+    }
+}
+
+/// Counts in a gauge for as long as it lives.
+struct Gauge(&'static str);
+
+impl Gauge {
+    fn new(name: &'static str) -> Self {
+        metrics::gauge!(name).increment(1);
+        Self(name)
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        metrics::gauge!(self.0).decrement(1);
+    }
+}

@@ -1,0 +1,132 @@
+//! A spool that refuses to journal.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use signalbox_model::{
+    ids::ExecutionName,
+    record::{Delivery, Record, SequencedRecord, SubscriptionChange},
+};
+use tokio::sync::{Notify, watch};
+
+use crate::spool::{
+    Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool,
+};
+
+/// Refuses the first `times` requests to journal with `error`; passes on everything else.
+pub(crate) struct Flaky {
+    inner: Arc<SqliteSpool>,
+    error: SpoolError,
+    times: usize,
+    refused: AtomicUsize,
+    woken: Notify,
+}
+
+impl Flaky {
+    pub(crate) fn new(inner: Arc<SqliteSpool>, error: SpoolError, times: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            error,
+            times,
+            refused: AtomicUsize::new(0),
+            woken: Notify::new(),
+        })
+    }
+
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn was_refused(&self) {
+        let woken = self.woken.notified();
+        let woken = tokio::time::timeout(super::PATIENCE, woken).await;
+        woken.expect("nothing was journalled");
+    }
+}
+
+impl Spool for Flaky {
+    fn journal(
+        &self,
+        execution: ExecutionName,
+        records: Vec<Record>,
+        ended: bool,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        if self.refused() < self.times {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            self.woken.notify_one();
+            return futures::future::ready(Err(self.error.clone())).boxed();
+        }
+        self.inner.journal(execution, records, ended)
+    }
+
+    fn incarnation(&self) -> &str {
+        self.inner.incarnation()
+    }
+    fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
+        self.inner.accept(accept)
+    }
+    fn accept_handshake(
+        &self,
+        handshake: Handshake,
+        delivery: Delivery,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner
+            .accept_handshake(handshake, delivery, traceparent)
+    }
+    fn due_handshakes(
+        &self,
+        now: Timestamp,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Handshake>, SpoolError>> {
+        self.inner.due_handshakes(now, max)
+    }
+    fn update_handshake(
+        &self,
+        handshake: Handshake,
+        next_attempt_at: Option<Timestamp>,
+        change: SubscriptionChange,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner
+            .update_handshake(handshake, next_attempt_at, change)
+    }
+    fn handshake_accepted(&self) -> Arc<Notify> {
+        self.inner.handshake_accepted()
+    }
+    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.append(records)
+    }
+    fn offer(&self, record: Record) -> bool {
+        self.inner.offer(record)
+    }
+    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.inner.claim(max)
+    }
+    fn claimable(&self) -> Arc<Notify> {
+        self.inner.claimable()
+    }
+    fn unreported(
+        &self,
+        after: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
+        self.inner.unreported(after, max_records, max_bytes)
+    }
+    fn head(&self) -> watch::Receiver<u64> {
+        self.inner.head()
+    }
+    fn trim(&self, sequence: u64) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.trim(sequence)
+    }
+    fn stats(&self) -> SpoolStats {
+        self.inner.stats()
+    }
+    fn failure(&self) -> Option<String> {
+        self.inner.failure()
+    }
+}
