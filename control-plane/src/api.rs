@@ -82,7 +82,8 @@ fn name<T: std::str::FromStr<Err: ToString>>(field: &str, text: &str) -> Result<
     if text.is_empty() {
         return Err(Error::invalid(field, "is missing"));
     }
-    text.parse().map_err(|error: T::Err| Error::invalid(field, error.to_string()))
+    text.parse()
+        .map_err(|error: T::Err| Error::invalid(field, error.to_string()))
 }
 
 /// `projects/{project}` in `parent`.
@@ -103,6 +104,3 @@ fn parent_workflow(text: &str) -> Result<(ProjectId, Option<WorkflowId>), Error>
 fn required<T>(field: &str, value: Option<T>) -> Result<T, Error> {
     value.ok_or_else(|| Error::invalid(field, "is missing"))
 }
-
-#[cfg(test)]
-mod tests;

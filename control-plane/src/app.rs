@@ -84,7 +84,10 @@ fn check_etag(given: &str, revision: i64, resource: &str) -> Result<(), Error> {
 
 fn check_length(field: &str, text: &str, max_chars: usize) -> Result<(), Error> {
     if text.chars().count() > max_chars {
-        return Err(Error::invalid(field, format!("has more than {max_chars} characters")));
+        return Err(Error::invalid(
+            field,
+            format!("has more than {max_chars} characters"),
+        ));
     }
     Ok(())
 }
@@ -106,6 +109,3 @@ fn crypto(error: CryptoError) -> Error {
         message: error.to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -91,7 +91,12 @@ fn parts<T>(request: &Request<T>) -> Result<(&Identity, Target), Error> {
     }
 }
 
-fn check(identity: &Identity, target: Target, role: Option<Role>, place: &str) -> Result<Caller, Error> {
+fn check(
+    identity: &Identity,
+    target: Target,
+    role: Option<Role>,
+    place: &str,
+) -> Result<Caller, Error> {
     if target.requirement.is_met_by(role) {
         return Ok(Caller(identity.clone()));
     }

@@ -122,7 +122,8 @@ impl KeyValue {
     /// [`CryptoError::Seal`] without randomness.
     pub fn generate() -> Result<Self, CryptoError> {
         let random = SystemRandom::new();
-        let mut value = String::with_capacity(KEY_PREFIX.len() + KEY_RANDOM_CHARS + KEY_CHECKSUM_CHARS);
+        let mut value =
+            String::with_capacity(KEY_PREFIX.len() + KEY_RANDOM_CHARS + KEY_CHECKSUM_CHARS);
         value.push_str(KEY_PREFIX);
         let mut byte = [0_u8; 1];
         while value.len() < KEY_PREFIX.len() + KEY_RANDOM_CHARS {

@@ -37,7 +37,9 @@ async fn run(options: &Options) -> ExitCode {
     };
     shutdown.spawn(metrics::upkeep(shutdown.clone()));
     shutdown.stopping().await;
-    let outcome = shutdown.drain(Duration::from_secs(options.drain_timeout_s)).await;
+    let outcome = shutdown
+        .drain(Duration::from_secs(options.drain_timeout_s))
+        .await;
     drop(running);
     if let DrainOutcome::Forced { remaining } = outcome {
         tracing::warn!(remaining, "the drain was cut off");

@@ -16,16 +16,28 @@ pub struct Options {
     #[arg(long, env = "SIGNALBOX_CP_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
     /// Where /healthz, /readyz and /metrics are served.
-    #[arg(long, env = "SIGNALBOX_CP_ADMIN_LISTEN", default_value = "127.0.0.1:9090")]
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_ADMIN_LISTEN",
+        default_value = "127.0.0.1:9090"
+    )]
     pub admin_listen: SocketAddr,
     /// Folder of the database, the master key and the signing key of tokens.
-    #[arg(long, env = "SIGNALBOX_CP_DATA_DIR", default_value = "./signalbox-control-plane")]
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_DATA_DIR",
+        default_value = "./signalbox-control-plane"
+    )]
     pub data_dir: PathBuf,
     /// Database instead of SQLite in the data folder: postgres://user:password@host/name.
     #[arg(long, env = "SIGNALBOX_CP_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
     /// Where senders reach the data plane; what GetWebhook answers with.
-    #[arg(long, env = "SIGNALBOX_CP_PUBLIC_WEBHOOK_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_PUBLIC_WEBHOOK_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub public_webhook_url: String,
     /// Never show a key's value again after its creation.
     #[arg(long, env = "SIGNALBOX_CP_DISABLE_REVEAL")]

@@ -59,19 +59,31 @@ impl Reports {
         incoming: &mut Streaming<ReportRequest>,
         outgoing: &mpsc::Sender<Result<ReportResponse, Status>>,
     ) -> Result<(), Status> {
-        let durable = self.app.report_cursor(node, incarnation).await.map_err(to_status)?;
+        let durable = self
+            .app
+            .report_cursor(node, incarnation)
+            .await
+            .map_err(to_status)?;
         acknowledge(outgoing, durable).await?;
         while let Some(request) = incoming.next().await {
             let Some(report_request::Message::Batch(batch)) = request?.message else {
                 continue;
             };
-            let durable = self.store(node, incarnation, batch).await.map_err(to_status)?;
+            let durable = self
+                .store(node, incarnation, batch)
+                .await
+                .map_err(to_status)?;
             acknowledge(outgoing, durable).await?;
         }
         Ok(())
     }
 
-    async fn store(&self, node: &NodeId, incarnation: &str, batch: RecordBatch) -> Result<u64, Error> {
+    async fn store(
+        &self,
+        node: &NodeId,
+        incarnation: &str,
+        batch: RecordBatch,
+    ) -> Result<u64, Error> {
         let RecordBatch { records } = batch;
         let last = records.last().map_or(0, |record| record.sequence);
         let count = records.len();
@@ -87,10 +99,18 @@ impl Reports {
             .collect();
         // A span in each trace that the batch belongs to, over the write that makes it durable.
         let spans = spans_of(&records);
-        let decode = |name: &signalbox_model::ids::WorkflowName, source: &[u8]| definition::decode(source, &name.project);
+        let decode = |name: &signalbox_model::ids::WorkflowName, source: &[u8]| {
+            definition::decode(source, &name.project)
+        };
         let durable = self
             .app
-            .apply_records(node, incarnation, &records, u64::try_from(last).unwrap_or(0), decode)
+            .apply_records(
+                node,
+                incarnation,
+                &records,
+                u64::try_from(last).unwrap_or(0),
+                decode,
+            )
             .instrument(spans.first().cloned().unwrap_or_else(Span::none))
             .await?;
         metrics::counter!("signalbox_report_records_total").increment(count as u64);
@@ -108,7 +128,9 @@ fn spans_of(records: &[SequencedRecord]) -> Vec<Span> {
         let name = match &record.body {
             RecordBody::Accepted(accepted) => &accepted.execution,
             RecordBody::Execution { execution, .. } => execution,
-            RecordBody::Delivery(_) | RecordBody::Subscription(_) | RecordBody::Certificate(_) => continue,
+            RecordBody::Delivery(_) | RecordBody::Subscription(_) | RecordBody::Certificate(_) => {
+                continue;
+            }
         };
         if spans.len() >= SPANS_MAX || !seen.insert(name) {
             continue;
@@ -126,7 +148,10 @@ fn spans_of(records: &[SequencedRecord]) -> Vec<Span> {
     spans
 }
 
-async fn acknowledge(to: &mpsc::Sender<Result<ReportResponse, Status>>, durable: u64) -> Result<(), Status> {
+async fn acknowledge(
+    to: &mpsc::Sender<Result<ReportResponse, Status>>,
+    durable: u64,
+) -> Result<(), Status> {
     let response = ReportResponse {
         durable_sequence: i64::try_from(durable).unwrap_or(i64::MAX),
     };
@@ -139,19 +164,31 @@ async fn acknowledge(to: &mpsc::Sender<Result<ReportResponse, Status>>, durable:
 impl ReportService for Reports {
     type ReportStream = ReceiverStream<Result<ReportResponse, Status>>;
 
-    async fn report(&self, request: Request<Streaming<ReportRequest>>) -> Result<Response<Self::ReportStream>, Status> {
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<Self::ReportStream>, Status> {
         Caller::anywhere(&request).map_err(to_status)?;
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
         let Ok(Some(Ok(ReportRequest {
-            message: Some(report_request::Message::Hello(ReportHello { node_id, incarnation })),
+            message:
+                Some(report_request::Message::Hello(ReportHello {
+                    node_id,
+                    incarnation,
+                })),
         }))) = first
         else {
-            return Err(to_status(Error::invalid("message", "the first message must be hello")));
+            return Err(to_status(Error::invalid(
+                "message",
+                "the first message must be hello",
+            )));
         };
-        let node: NodeId = node_id.parse().map_err(|error: signalbox_model::ids::IdError| {
-            to_status(Error::invalid("hello.node_id", error.to_string()))
-        })?;
+        let node: NodeId = node_id
+            .parse()
+            .map_err(|error: signalbox_model::ids::IdError| {
+                to_status(Error::invalid("hello.node_id", error.to_string()))
+            })?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let reports = self.clone();
         self.shutdown.spawn(async move {

@@ -121,7 +121,10 @@ pub struct RunningControlPlane {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(config: ControlPlaneConfig, shutdown: &Shutdown) -> Result<RunningControlPlane, StartError> {
+pub async fn start(
+    config: ControlPlaneConfig,
+    shutdown: &Shutdown,
+) -> Result<RunningControlPlane, StartError> {
     signalbox_runtime::tls::install_crypto_provider();
     let data_dir = DataDir::open(&config.data_dir)?;
     let master_key = master_key(&data_dir)?;
@@ -155,7 +158,10 @@ pub async fn start(config: ControlPlaneConfig, shutdown: &Shutdown) -> Result<Ru
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(config.cors_origins.clone()))
         .allow_headers(tower_http::cors::Any)
-        .expose_headers(["grpc-status", "grpc-message", "grpc-status-details-bin"].map(http::HeaderName::from_static));
+        .expose_headers(
+            ["grpc-status", "grpc-message", "grpc-status-details-bin"]
+                .map(http::HeaderName::from_static),
+        );
     let serving = server
         .accept_http1(true)
         .tcp_nodelay(true)
@@ -172,7 +178,9 @@ pub async fn start(config: ControlPlaneConfig, shutdown: &Shutdown) -> Result<Ru
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
         let ended = serving
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { stopping.stopping().await })
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+                stopping.stopping().await
+            })
             .await;
         if let Err(error) = ended {
             tracing::error!(%error, "the gRPC server failed");
@@ -186,7 +194,11 @@ pub async fn start(config: ControlPlaneConfig, shutdown: &Shutdown) -> Result<Ru
                 let revision = *store.revision().borrow();
                 vec![Check::ok("database", format!("revision {revision}"))]
             };
-            tokio::spawn(admin::serve(listener, Arc::new(readiness), shutdown.clone()));
+            tokio::spawn(admin::serve(
+                listener,
+                Arc::new(readiness),
+                shutdown.clone(),
+            ));
             Some(address)
         }
         None => None,
@@ -217,9 +229,13 @@ fn routes(app: &App, shutdown: &Shutdown) -> Result<Routes, StartError> {
     routes.add_service(reflection().build_v1alpha()?);
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
-        health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::Serving)
+            .await;
         stopping.stopping().await;
-        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
     });
     Ok(routes.routes())
 }

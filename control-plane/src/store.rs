@@ -16,8 +16,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseConnection,
-    DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, SqlErr, TransactionTrait as _,
+    ActiveModelTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr,
+    EntityTrait as _, QueryFilter as _, SqlErr, TransactionTrait as _,
     sea_query::{Expr, ExprTrait as _},
 };
 use signalbox_model::error::Error;
@@ -211,7 +213,12 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn audit(&mut self, actor: &Actor, action: &str, resource: &str) -> Result<(), Error> {
+    pub async fn audit(
+        &mut self,
+        actor: &Actor,
+        action: &str,
+        resource: &str,
+    ) -> Result<(), Error> {
         use entity::audit::ActiveModel;
         ActiveModel {
             time_us: Set(self.now_us()),
@@ -229,7 +236,9 @@ impl Tx {
 }
 
 async fn counter(db: &impl ConnectionTrait, name: &str) -> Result<i64, DbErr> {
-    let row = entity::counter::Entity::find_by_id(name.to_owned()).one(db).await?;
+    let row = entity::counter::Entity::find_by_id(name.to_owned())
+        .one(db)
+        .await?;
     row.map(|row| row.value)
         .ok_or_else(|| DbErr::RecordNotFound(format!("counter {name}")))
 }

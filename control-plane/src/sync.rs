@@ -94,7 +94,10 @@ impl Hub {
 impl SyncService for Hub {
     type SyncStream = ReceiverStream<Result<SyncResponse, Status>>;
 
-    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
+    async fn sync(
+        &self,
+        request: Request<Streaming<SyncRequest>>,
+    ) -> Result<Response<Self::SyncStream>, Status> {
         Caller::anywhere(&request).map_err(to_status)?;
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
@@ -102,14 +105,18 @@ impl SyncService for Hub {
             message: Some(sync_request::Message::Hello(hello)),
         }))) = first
         else {
-            return Err(to_status(Error::invalid("message", "the first message must be hello")));
+            return Err(to_status(Error::invalid(
+                "message",
+                "the first message must be hello",
+            )));
         };
-        let node: NodeId = hello
-            .node_id
-            .parse()
-            .map_err(|error: signalbox_model::ids::IdError| {
-                to_status(Error::invalid("hello.node_id", error.to_string()))
-            })?;
+        let node: NodeId =
+            hello
+                .node_id
+                .parse()
+                .map_err(|error: signalbox_model::ids::IdError| {
+                    to_status(Error::invalid("hello.node_id", error.to_string()))
+                })?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let hub = self.clone();
         let number = self.begin(&node);

@@ -42,7 +42,9 @@ impl MigrationTrait for Migration {
             "api_keys",
             "projects",
         ] {
-            manager.drop_table(Table::drop().table(name).to_owned()).await?;
+            manager
+                .drop_table(Table::drop().table(name).to_owned())
+                .await?;
         }
         Ok(())
     }
@@ -50,7 +52,11 @@ impl MigrationTrait for Migration {
 
 fn tables() -> Vec<TableCreateStatement> {
     vec![
-        table("projects", [text("id"), big_integer("create_time_us")], ["id"]),
+        table(
+            "projects",
+            [text("id"), big_integer("create_time_us")],
+            ["id"],
+        ),
         table(
             "api_keys",
             [
@@ -115,7 +121,11 @@ fn tables() -> Vec<TableCreateStatement> {
             ["project", "id"],
         ),
         // `revision`: of the configuration. `history`: of executions, for those who watch. `incarnation` names the database.
-        table("counters", [text("name"), big_integer("value"), text("label")], ["name"]),
+        table(
+            "counters",
+            [text("name"), big_integer("value"), text("label")],
+            ["name"],
+        ),
         table(
             "changes",
             [
@@ -152,11 +162,29 @@ fn tables() -> Vec<TableCreateStatement> {
 
 fn indices() -> Vec<IndexCreateStatement> {
     vec![
-        index("api_keys_by_digest", "api_keys", ["digest"]).unique().to_owned(),
-        index("api_keys_by_time", "api_keys", ["project", "create_time_us", "id"]),
-        index("workflows_by_time", "workflows", ["project", "create_time_us", "id"]),
-        index("workflow_keys_by_key", "workflow_keys", ["project", "api_key"]),
-        index("secrets_by_time", "secrets", ["project", "create_time_us", "id"]),
+        index("api_keys_by_digest", "api_keys", ["digest"])
+            .unique()
+            .to_owned(),
+        index(
+            "api_keys_by_time",
+            "api_keys",
+            ["project", "create_time_us", "id"],
+        ),
+        index(
+            "workflows_by_time",
+            "workflows",
+            ["project", "create_time_us", "id"],
+        ),
+        index(
+            "workflow_keys_by_key",
+            "workflow_keys",
+            ["project", "api_key"],
+        ),
+        index(
+            "secrets_by_time",
+            "secrets",
+            ["project", "create_time_us", "id"],
+        ),
         index("changes_by_resource", "changes", ["resource"]),
         index("requests_by_time", "requests", ["create_time_us"]),
     ]

@@ -34,7 +34,9 @@ impl MigrationTrait for Migration {
             "events",
             "executions",
         ] {
-            manager.drop_table(Table::drop().table(name).to_owned()).await?;
+            manager
+                .drop_table(Table::drop().table(name).to_owned())
+                .await?;
         }
         Ok(())
     }
@@ -161,21 +163,45 @@ fn tables() -> Vec<TableCreateStatement> {
 
 fn indices() -> Vec<IndexCreateStatement> {
     vec![
-        index("executions_by_time", "executions", ["project", "create_time_us", "id"]),
+        index(
+            "executions_by_time",
+            "executions",
+            ["project", "create_time_us", "id"],
+        ),
         index(
             "executions_by_workflow",
             "executions",
             ["project", "workflow", "create_time_us", "id"],
         ),
-        index("executions_by_state", "executions", ["project", "state", "create_time_us", "id"]),
-        index("executions_by_message", "executions", ["project", "message_id"]),
-        index("executions_by_history", "executions", ["project", "history"]),
-        index("deliveries_by_time", "deliveries", ["project", "receive_time_us", "id"]),
+        index(
+            "executions_by_state",
+            "executions",
+            ["project", "state", "create_time_us", "id"],
+        ),
+        index(
+            "executions_by_message",
+            "executions",
+            ["project", "message_id"],
+        ),
+        index(
+            "executions_by_history",
+            "executions",
+            ["project", "history"],
+        ),
+        index(
+            "deliveries_by_time",
+            "deliveries",
+            ["project", "receive_time_us", "id"],
+        ),
         index(
             "deliveries_by_workflow",
             "deliveries",
             ["project", "workflow", "receive_time_us", "id"],
         ),
-        index("subscriptions_by_time", "subscriptions", ["project", "create_time_us", "id"]),
+        index(
+            "subscriptions_by_time",
+            "subscriptions",
+            ["project", "create_time_us", "id"],
+        ),
     ]
 }

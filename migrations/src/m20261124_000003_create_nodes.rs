@@ -19,13 +19,19 @@ impl MigrationTrait for Migration {
             manager.create_table(create).await?;
         }
         manager
-            .create_index(index("commands_open", "commands", ["done", "node", "request_time_us"]))
+            .create_index(index(
+                "commands_open",
+                "commands",
+                ["done", "node", "request_time_us"],
+            ))
             .await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for name in ["commands", "report_cursors", "nodes"] {
-            manager.drop_table(Table::drop().table(name).to_owned()).await?;
+            manager
+                .drop_table(Table::drop().table(name).to_owned())
+                .await?;
         }
         Ok(())
     }

@@ -104,7 +104,6 @@ steps:
     assert_eq!(
         fields,
         [
-            "steps",
             "steps[0].id",
             "steps[0].transform.expression",
             "steps[1].http.headers.Host",

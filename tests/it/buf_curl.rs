@@ -5,12 +5,21 @@ use std::{
     process::{Command, Stdio},
 };
 
+use base64::{
+    Engine as _,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use serde_json::{Value, json};
 use signalbox_tests::{
     planes::{Options, Planes},
     process::root,
     wait,
 };
+
+const STANDARD_NO_PAD_INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 fn buf() -> PathBuf {
     let buf = root().join(".tools/buf/node_modules/.bin/buf");
@@ -147,9 +156,13 @@ async fn the_api_works_over_reflection_alone() {
     )
     .await
     .unwrap_err();
-    assert!(error.contains("unauthenticated"), "{error}");
-    assert!(
-        error.contains("TOKEN_MISSING"),
-        "the reason is told: {error}"
-    );
+    let error: Value = serde_json::from_str(&error).unwrap_or_else(|_| panic!("{error}"));
+    assert_eq!(error["code"], "unauthenticated");
+    let detail = &error["details"][0];
+    assert_eq!(detail["type"], "google.rpc.ErrorInfo");
+    let info = STANDARD_NO_PAD_INDIFFERENT
+        .decode(detail["value"].as_str().unwrap())
+        .unwrap();
+    let info = String::from_utf8_lossy(&info).into_owned();
+    assert!(info.contains("TOKEN_MISSING"), "the reason is told: {info}");
 }

@@ -49,10 +49,10 @@ fn message(number: usize) -> Value {
         _ => format!("\u{1}control {number}"),
     };
     let mut message = json!({"message": text});
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         message["subject"] = json!(format!("Subject {number}"));
     }
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         message["attributes"] = json!({
             "tenant": {"DataType": "String", "StringValue": format!("t{number}")},
             "count": {"DataType": "Number", "StringValue": number.to_string()},
@@ -63,7 +63,7 @@ fn message(number: usize) -> Value {
 }
 
 fn expected_attributes(number: usize) -> Value {
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         json!({"tenant": format!("t{number}"), "count": number, "tags": ["a", "b"]})
     } else {
         json!({})
@@ -181,7 +181,7 @@ async fn a_thousand_messages_of_a_real_sns_are_a_thousand_executions() {
 }
 
 /// Waits until the node uses the newest configuration.
-pub async fn synced(api: &signalbox_tests::api::Api) {
+pub(crate) async fn synced(api: &signalbox_tests::api::Api) {
     wait::until("the node to be in sync", Duration::from_secs(10), || {
         let api = api.clone();
         async move {

@@ -33,7 +33,9 @@ steps:
     api.create_workflow("pay", &spec).await;
     let request = RunWorkflowRequest {
         name: "projects/default/workflows/pay".into(),
-        input: Some(signalbox_proto::convert::definition::from_json(&serde_json::json!({"order": 7}))),
+        input: Some(signalbox_proto::convert::definition::from_json(
+            &serde_json::json!({"order": 7}),
+        )),
         request_id: uuid::Uuid::new_v4().to_string(),
     };
     let first = api

@@ -2,7 +2,12 @@
 //!
 //! Everything runs on loopback ports that the kernel chose, in a temporary folder of its own, and is stopped by the
 //! handle that started it. Tests wait on conditions ([`wait::until`]), never for a time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
 
 pub mod api;
 pub mod localstack;

@@ -26,13 +26,17 @@ impl ApiKeyService for Api {
                 .expire_time
                 .map(|at| time::from_wire("api_key.expire_time", at))
                 .transpose()
-                .map_err(|error| signalbox_model::error::Error::invalid("api_key.expire_time", error.to_string()))?;
+                .map_err(|error| {
+                    signalbox_model::error::Error::invalid("api_key.expire_time", error.to_string())
+                })?;
             let new = NewKey {
                 display_name: given.display_name,
                 expires_at,
             };
             let actor = caller.actor(&asked.request_id);
-            self.app.create_key(&actor, &project, &id, new, &asked.request_id).await
+            self.app
+                .create_key(&actor, &project, &id, new, &asked.request_id)
+                .await
         };
         let (row, value) = create().await.map_err(to_status)?;
         Ok(Response::new(v1::CreateApiKeyResponse {
@@ -41,13 +45,19 @@ impl ApiKeyService for Api {
         }))
     }
 
-    async fn get_api_key(&self, request: Request<v1::GetApiKeyRequest>) -> Result<Response<v1::ApiKey>, Status> {
+    async fn get_api_key(
+        &self,
+        request: Request<v1::GetApiKeyRequest>,
+    ) -> Result<Response<v1::ApiKey>, Status> {
         let get = async || {
             let key: ApiKeyName = name("name", &request.get_ref().name)?;
             Caller::of(&request, &key.project)?;
             self.app.key(&key).await
         };
-        get().await.map(|row| Response::new(map::api_key(row))).map_err(to_status)
+        get()
+            .await
+            .map(|row| Response::new(map::api_key(row)))
+            .map_err(to_status)
     }
 
     async fn list_api_keys(
@@ -83,22 +93,35 @@ impl ApiKeyService for Api {
         }))
     }
 
-    async fn revoke_api_key(&self, request: Request<v1::RevokeApiKeyRequest>) -> Result<Response<v1::ApiKey>, Status> {
+    async fn revoke_api_key(
+        &self,
+        request: Request<v1::RevokeApiKeyRequest>,
+    ) -> Result<Response<v1::ApiKey>, Status> {
         let revoke = async || {
             let asked = request.get_ref();
             let key: ApiKeyName = name("name", &asked.name)?;
             let caller = Caller::of(&request, &key.project)?;
-            self.app.revoke_key(&caller.actor(""), &key, &asked.etag).await
+            self.app
+                .revoke_key(&caller.actor(""), &key, &asked.etag)
+                .await
         };
-        revoke().await.map(|row| Response::new(map::api_key(row))).map_err(to_status)
+        revoke()
+            .await
+            .map(|row| Response::new(map::api_key(row)))
+            .map_err(to_status)
     }
 
-    async fn delete_api_key(&self, request: Request<v1::DeleteApiKeyRequest>) -> Result<Response<()>, Status> {
+    async fn delete_api_key(
+        &self,
+        request: Request<v1::DeleteApiKeyRequest>,
+    ) -> Result<Response<()>, Status> {
         let delete = async || {
             let asked = request.get_ref();
             let key: ApiKeyName = name("name", &asked.name)?;
             let caller = Caller::of(&request, &key.project)?;
-            self.app.delete_key(&caller.actor(""), &key, &asked.etag).await
+            self.app
+                .delete_key(&caller.actor(""), &key, &asked.etag)
+                .await
         };
         delete().await.map(Response::new).map_err(to_status)
     }

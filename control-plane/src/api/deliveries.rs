@@ -21,7 +21,9 @@ impl DeliveryService for Api {
             Caller::of(&request, &project)?;
             let filter = filter::deliveries(&asked.filter)?;
             let page = Page::parse(asked.page_size, &asked.page_token)?;
-            self.app.deliveries(&project, workflow.as_ref(), &filter, &page).await
+            self.app
+                .deliveries(&project, workflow.as_ref(), &filter, &page)
+                .await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListDeliveriesResponse {

@@ -39,7 +39,8 @@ impl ExecutionService for Api {
             Caller::of(&request, &execution.project)?;
             self.app.execution(&execution).await
         };
-        get().await
+        get()
+            .await
             .map(|detail| Response::new(map::execution_detail(detail)))
             .map_err(to_status)
     }
@@ -121,7 +122,12 @@ impl ExecutionService for Api {
             let asked = &request.get_ref().name;
             let execution: ExecutionName = asked
                 .strip_suffix("/event")
-                .ok_or_else(|| Error::invalid("name", "is not projects/{project}/executions/{execution}/event"))
+                .ok_or_else(|| {
+                    Error::invalid(
+                        "name",
+                        "is not projects/{project}/executions/{execution}/event",
+                    )
+                })
                 .and_then(|text| name("name", text))?;
             Caller::of(&request, &execution.project)?;
             self.app.event(&execution).await
@@ -197,7 +203,10 @@ impl WatchMany {
                     let last = rows.last().map_or(self.seen, |row| row.history);
                     let first = rows.first().map_or(self.seen, |row| row.history);
                     self.seen = if full && last > first { last - 1 } else { last };
-                    let batch = rows.into_iter().map(|row| Ok(map::execution(row))).collect();
+                    let batch = rows
+                        .into_iter()
+                        .map(|row| Ok(map::execution(row)))
+                        .collect();
                     return Some((batch, self));
                 }
                 Err(error) => {

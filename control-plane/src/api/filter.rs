@@ -4,7 +4,7 @@ use cel::{
     common::ast::{Expr, IdedExpr, LiteralValue},
     parser::Parser,
 };
-use signalbox_model::{error::Error, ids::WorkflowName};
+use signalbox_model::{error::Error, expression::with_parser_stack, ids::WorkflowName};
 
 use crate::store::{DeliveryFilter, ExecutionFilter};
 
@@ -23,9 +23,7 @@ fn comparisons(text: &str) -> Result<Vec<(String, String)>, Error> {
     if text.len() > FILTER_MAX_BYTES {
         return Err(wrong(format!("has more than {FILTER_MAX_BYTES} bytes")));
     }
-    let parsed = Parser::new()
-        .max_recursion_depth(16)
-        .parse(text)
+    let parsed = with_parser_stack(|| Parser::new().max_recursion_depth(16).parse(text))
         .map_err(|_| wrong(format!("is not CEL: {EXPECTED}")))?;
     let mut found = Vec::new();
     gather(&parsed, &mut found)?;
@@ -61,7 +59,10 @@ fn one_of(field: &str, value: String, allowed: &[&str]) -> Result<String, Error>
     if allowed.contains(&value.as_str()) {
         return Ok(value);
     }
-    Err(wrong(format!("{field} is {value:?}; expected one of {}", allowed.join(", "))))
+    Err(wrong(format!(
+        "{field} is {value:?}; expected one of {}",
+        allowed.join(", ")
+    )))
 }
 
 /// A filter of executions.
@@ -81,13 +82,23 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
             }
             "state" => {
                 let states = [
-                    "QUEUED", "RUNNING", "WAITING", "SUCCEEDED", "FAILED", "CANCELLED", "TIMED_OUT",
+                    "QUEUED",
+                    "RUNNING",
+                    "WAITING",
+                    "SUCCEEDED",
+                    "FAILED",
+                    "CANCELLED",
+                    "TIMED_OUT",
                 ];
                 set(&mut filter.state, &field, one_of(&field, value, &states)?)?;
             }
             "trigger" => {
                 let triggers = ["AMAZON_SNS", "WEBHOOK", "MANUAL"];
-                set(&mut filter.trigger, &field, one_of(&field, value, &triggers)?)?;
+                set(
+                    &mut filter.trigger,
+                    &field,
+                    one_of(&field, value, &triggers)?,
+                )?;
             }
             "topic_arn" => set(&mut filter.topic_arn, &field, value)?,
             "message_id" => set(&mut filter.message_id, &field, value)?,
@@ -111,7 +122,11 @@ pub(super) fn deliveries(text: &str) -> Result<DeliveryFilter, Error> {
         match field.as_str() {
             "verdict" => {
                 let verdicts = ["ACCEPTED", "DUPLICATE", "FILTERED", "REJECTED"];
-                set(&mut filter.verdict, &field, one_of(&field, value, &verdicts)?)?;
+                set(
+                    &mut filter.verdict,
+                    &field,
+                    one_of(&field, value, &verdicts)?,
+                )?;
             }
             "reason" => set(&mut filter.reason, &field, value)?,
             "message_id" => set(&mut filter.message_id, &field, value)?,

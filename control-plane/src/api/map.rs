@@ -120,7 +120,10 @@ pub(super) fn execution(row: Execution) -> v1::Execution {
             .api_key
             .map(|key| format!("projects/{project}/apiKeys/{key}"))
             .unwrap_or_default(),
-        node: row.node.map(|node| format!("nodes/{node}")).unwrap_or_default(),
+        node: row
+            .node
+            .map(|node| format!("nodes/{node}"))
+            .unwrap_or_default(),
         create_time: at(row.create_time_us),
         start_time: maybe_at(row.start_time_us),
         end_time: maybe_at(row.end_time_us),
@@ -132,9 +135,15 @@ pub(super) fn execution(row: Execution) -> v1::Execution {
 }
 
 pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
-    let ExecutionDetail { execution: row, steps } = detail;
+    let ExecutionDetail {
+        execution: row,
+        steps,
+    } = detail;
     v1::Execution {
-        steps: steps.into_iter().map(|(row, attempts)| step_run(row, attempts)).collect(),
+        steps: steps
+            .into_iter()
+            .map(|(row, attempts)| step_run(row, attempts))
+            .collect(),
         ..execution(row)
     }
 }
@@ -196,7 +205,10 @@ pub(super) fn event(execution: &Execution, row: Event, certificate: Option<Strin
 pub(super) fn delivery(row: Delivery) -> v1::Delivery {
     let project = row.project;
     v1::Delivery {
-        name: format!("projects/{project}/workflows/{}/deliveries/{}", row.workflow, row.id),
+        name: format!(
+            "projects/{project}/workflows/{}/deliveries/{}",
+            row.workflow, row.id
+        ),
         verdict: v1::DeliveryVerdict::from_str_name(&format!("DELIVERY_VERDICT_{}", row.verdict))
             .unwrap_or_default()
             .into(),

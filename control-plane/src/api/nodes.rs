@@ -12,7 +12,10 @@ use crate::{auth::Caller, store::Page};
 
 #[tonic::async_trait]
 impl NodeService for Api {
-    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Result<Response<v1::Node>, Status> {
+    async fn get_node(
+        &self,
+        request: Request<v1::GetNodeRequest>,
+    ) -> Result<Response<v1::Node>, Status> {
         let get = async || {
             let node: NodeName = name("name", &request.get_ref().name)?;
             Caller::anywhere(&request)?;
@@ -23,16 +26,25 @@ impl NodeService for Api {
         Ok(Response::new(map::node(row, head)))
     }
 
-    async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Result<Response<v1::ListNodesResponse>, Status> {
+    async fn list_nodes(
+        &self,
+        request: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
         let list = async || {
             let asked = request.get_ref();
             Caller::anywhere(&request)?;
-            self.app.nodes(&Page::parse(asked.page_size, &asked.page_token)?).await
+            self.app
+                .nodes(&Page::parse(asked.page_size, &asked.page_token)?)
+                .await
         };
         let page = list().await.map_err(to_status)?;
         let head = *self.app.store().revision().borrow();
         Ok(Response::new(v1::ListNodesResponse {
-            nodes: page.rows.into_iter().map(|row| map::node(row, head)).collect(),
+            nodes: page
+                .rows
+                .into_iter()
+                .map(|row| map::node(row, head))
+                .collect(),
             next_page_token: page.next_page_token,
         }))
     }

@@ -12,25 +12,39 @@ use crate::{auth::Caller, store::Page};
 
 #[tonic::async_trait]
 impl SecretService for Api {
-    async fn create_secret(&self, request: Request<v1::CreateSecretRequest>) -> Result<Response<v1::Secret>, Status> {
+    async fn create_secret(
+        &self,
+        request: Request<v1::CreateSecretRequest>,
+    ) -> Result<Response<v1::Secret>, Status> {
         let create = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             let caller = Caller::of(&request, &project)?;
             let id = name("secret_id", &asked.secret_id)?;
             let given = required("secret", asked.secret.as_ref())?;
-            self.app.create_secret(&caller.actor(""), &project, &id, &given.value).await
+            self.app
+                .create_secret(&caller.actor(""), &project, &id, &given.value)
+                .await
         };
-        create().await.map(|row| Response::new(map::secret(row))).map_err(to_status)
+        create()
+            .await
+            .map(|row| Response::new(map::secret(row)))
+            .map_err(to_status)
     }
 
-    async fn get_secret(&self, request: Request<v1::GetSecretRequest>) -> Result<Response<v1::Secret>, Status> {
+    async fn get_secret(
+        &self,
+        request: Request<v1::GetSecretRequest>,
+    ) -> Result<Response<v1::Secret>, Status> {
         let get = async || {
             let secret: SecretName = name("name", &request.get_ref().name)?;
             Caller::of(&request, &secret.project)?;
             self.app.secret(&secret).await
         };
-        get().await.map(|row| Response::new(map::secret(row))).map_err(to_status)
+        get()
+            .await
+            .map(|row| Response::new(map::secret(row)))
+            .map_err(to_status)
     }
 
     async fn list_secrets(
@@ -51,22 +65,35 @@ impl SecretService for Api {
         }))
     }
 
-    async fn update_secret(&self, request: Request<v1::UpdateSecretRequest>) -> Result<Response<v1::Secret>, Status> {
+    async fn update_secret(
+        &self,
+        request: Request<v1::UpdateSecretRequest>,
+    ) -> Result<Response<v1::Secret>, Status> {
         let update = async || {
             let given = required("secret", request.get_ref().secret.as_ref())?;
             let secret: SecretName = name("secret.name", &given.name)?;
             let caller = Caller::of(&request, &secret.project)?;
-            self.app.update_secret(&caller.actor(""), &secret, &given.value, &given.etag).await
+            self.app
+                .update_secret(&caller.actor(""), &secret, &given.value, &given.etag)
+                .await
         };
-        update().await.map(|row| Response::new(map::secret(row))).map_err(to_status)
+        update()
+            .await
+            .map(|row| Response::new(map::secret(row)))
+            .map_err(to_status)
     }
 
-    async fn delete_secret(&self, request: Request<v1::DeleteSecretRequest>) -> Result<Response<()>, Status> {
+    async fn delete_secret(
+        &self,
+        request: Request<v1::DeleteSecretRequest>,
+    ) -> Result<Response<()>, Status> {
         let delete = async || {
             let asked = request.get_ref();
             let secret: SecretName = name("name", &asked.name)?;
             let caller = Caller::of(&request, &secret.project)?;
-            self.app.delete_secret(&caller.actor(""), &secret, &asked.etag).await
+            self.app
+                .delete_secret(&caller.actor(""), &secret, &asked.etag)
+                .await
         };
         delete().await.map(Response::new).map_err(to_status)
     }

@@ -93,15 +93,27 @@ mod tests {
     fn the_kit_holds_everything_for_a_safe_subscription() {
         let kit = webhook("https://h/v1/x/sns".to_owned(), vec![], true);
         assert_eq!(kit.endpoint_template, "https://h/v1/x/sns?x-api-key=KEY");
-        for text in [&kit.console_steps, &kit.aws_cli, &kit.cloudformation, &kit.terraform] {
+        for text in [
+            &kit.console_steps,
+            &kit.aws_cli,
+            &kit.cloudformation,
+            &kit.terraform,
+        ] {
             assert!(text.contains("https://h/v1/x/sns?x-api-key="), "{text}");
             assert!(text.contains("healthyRetryPolicy"), "{text}");
             let lower = text.to_lowercase();
-            assert!(lower.contains("signature") && lower.contains("dead"), "{text}");
+            assert!(
+                lower.contains("signature") && lower.contains("dead"),
+                "{text}"
+            );
         }
         assert!(kit.aws_cli.contains("SignatureVersion"));
         let policy: Result<serde_json::Value, _> = serde_json::from_str(POLICY);
         assert!(policy.is_ok());
-        assert!(webhook("https://h/webhook".to_owned(), vec![], false).aws_cli.is_empty());
+        assert!(
+            webhook("https://h/webhook".to_owned(), vec![], false)
+                .aws_cli
+                .is_empty()
+        );
     }
 }

@@ -21,7 +21,8 @@ impl SubscriptionService for Api {
             Caller::of(&request, &subscription.project)?;
             self.app.subscription(&subscription).await
         };
-        get().await
+        get()
+            .await
             .map(|row| Response::new(map::subscription(row)))
             .map_err(to_status)
     }
@@ -35,7 +36,9 @@ impl SubscriptionService for Api {
             let (project, workflow) = parent_workflow(&asked.parent)?;
             Caller::of(&request, &project)?;
             let page = Page::parse(asked.page_size, &asked.page_token)?;
-            self.app.subscriptions(&project, workflow.as_ref(), &page).await
+            self.app
+                .subscriptions(&project, workflow.as_ref(), &page)
+                .await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListSubscriptionsResponse {

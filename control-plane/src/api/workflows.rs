@@ -27,7 +27,8 @@ use crate::{
 /// What a workflow is written with; problems are told at their place in the request.
 fn new_workflow(given: &v1::Workflow, project: &ProjectId) -> Result<NewWorkflow, Error> {
     let spec = required("workflow.spec", given.spec.as_ref())?;
-    let workflow = definition::workflow(spec, project).map_err(|violations| under("workflow.spec", violations))?;
+    let workflow = definition::workflow(spec, project)
+        .map_err(|violations| under("workflow.spec", violations))?;
     Ok(NewWorkflow {
         display_name: given.display_name.clone(),
         description: given.description.clone(),
@@ -39,10 +40,15 @@ fn new_workflow(given: &v1::Workflow, project: &ProjectId) -> Result<NewWorkflow
 }
 
 fn under(field: &str, violations: Violations) -> Violations {
-    let moved = violations.0.into_iter().map(|Violation { field: inner, description }| {
-        let separator = if inner.is_empty() { "" } else { "." };
-        Violation::new(format!("{field}{separator}{inner}"), description)
-    });
+    let moved = violations.0.into_iter().map(
+        |Violation {
+             field: inner,
+             description,
+         }| {
+            let separator = if inner.is_empty() { "" } else { "." };
+            Violation::new(format!("{field}{separator}{inner}"), description)
+        },
+    );
     Violations(moved.collect())
 }
 
@@ -56,7 +62,11 @@ impl Api {
             project: name("project", &row.project)?,
             workflow: name("workflow", &row.id)?,
         };
-        let version = self.app.store().workflow_version(&workflow, row.latest_version).await?;
+        let version = self
+            .app
+            .store()
+            .workflow_version(&workflow, row.latest_version)
+            .await?;
         map::workflow(row, Some(&version.source)).map(Response::new)
     }
 }
@@ -83,7 +93,10 @@ impl WorkflowService for Api {
         create().await.map_err(to_status)
     }
 
-    async fn get_workflow(&self, request: Request<v1::GetWorkflowRequest>) -> Result<Response<v1::Workflow>, Status> {
+    async fn get_workflow(
+        &self,
+        request: Request<v1::GetWorkflowRequest>,
+    ) -> Result<Response<v1::Workflow>, Status> {
         let get = async || {
             let workflow: WorkflowName = name("name", &request.get_ref().name)?;
             Caller::of(&request, &workflow.project)?;
@@ -126,7 +139,13 @@ impl WorkflowService for Api {
             let new = new_workflow(given, &workflow.project)?;
             let row = self
                 .app
-                .update_workflow(&caller.actor(""), &workflow, new, asked.publish, &given.etag)
+                .update_workflow(
+                    &caller.actor(""),
+                    &workflow,
+                    new,
+                    asked.publish,
+                    &given.etag,
+                )
                 .await?;
             self.with_spec(row).await
         };
@@ -147,7 +166,13 @@ impl WorkflowService for Api {
             let decode = decoder(workflow.project.clone());
             let row = self
                 .app
-                .publish_workflow(&caller.actor(""), &workflow, asked.version, &asked.etag, decode)
+                .publish_workflow(
+                    &caller.actor(""),
+                    &workflow,
+                    asked.version,
+                    &asked.etag,
+                    decode,
+                )
                 .await?;
             self.with_spec(row).await
         };
@@ -188,12 +213,17 @@ impl WorkflowService for Api {
         enable().await.map_err(to_status)
     }
 
-    async fn delete_workflow(&self, request: Request<v1::DeleteWorkflowRequest>) -> Result<Response<()>, Status> {
+    async fn delete_workflow(
+        &self,
+        request: Request<v1::DeleteWorkflowRequest>,
+    ) -> Result<Response<()>, Status> {
         let delete = async || {
             let asked = request.get_ref();
             let workflow: WorkflowName = name("name", &asked.name)?;
             let caller = Caller::of(&request, &workflow.project)?;
-            self.app.delete_workflow(&caller.actor(""), &workflow, &asked.etag).await
+            self.app
+                .delete_workflow(&caller.actor(""), &workflow, &asked.etag)
+                .await
         };
         delete().await.map(Response::new).map_err(to_status)
     }
@@ -241,7 +271,10 @@ impl WorkflowService for Api {
         Ok(Response::new(v1::ValidateWorkflowResponse { violations }))
     }
 
-    async fn run_workflow(&self, request: Request<v1::RunWorkflowRequest>) -> Result<Response<v1::Execution>, Status> {
+    async fn run_workflow(
+        &self,
+        request: Request<v1::RunWorkflowRequest>,
+    ) -> Result<Response<v1::Execution>, Status> {
         let run = async || {
             let asked = request.get_ref();
             let workflow: WorkflowName = name("name", &asked.name)?;
@@ -260,18 +293,33 @@ impl WorkflowService for Api {
                 )
                 .await
         };
-        run().await.map(|row| Response::new(map::execution(row))).map_err(to_status)
+        run()
+            .await
+            .map(|row| Response::new(map::execution(row)))
+            .map_err(to_status)
     }
 
-    async fn get_webhook(&self, request: Request<v1::GetWebhookRequest>) -> Result<Response<v1::Webhook>, Status> {
+    async fn get_webhook(
+        &self,
+        request: Request<v1::GetWebhookRequest>,
+    ) -> Result<Response<v1::Webhook>, Status> {
         let get = async || {
             let workflow: WorkflowName = name("name", &request.get_ref().name)?;
             Caller::of(&request, &workflow.project)?;
-            self.app.webhook(&workflow, decoder(workflow.project.clone())).await
+            self.app
+                .webhook(&workflow, decoder(workflow.project.clone()))
+                .await
         };
         let access = get().await.map_err(to_status)?;
         let is_sns = matches!(access.trigger, Trigger::AmazonSns(_));
-        let keys = access.trigger.api_keys().iter().map(ToString::to_string).collect();
-        Ok(Response::new(subscribe_kit::webhook(access.url, keys, is_sns)))
+        let keys = access
+            .trigger
+            .api_keys()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        Ok(Response::new(subscribe_kit::webhook(
+            access.url, keys, is_sns,
+        )))
     }
 }

@@ -37,7 +37,10 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn event(&self, name: &ExecutionName) -> Result<(Execution, Event, Option<String>), Error> {
+    pub async fn event(
+        &self,
+        name: &ExecutionName,
+    ) -> Result<(Execution, Event, Option<String>), Error> {
         self.store.event(name).await
     }
 

@@ -37,7 +37,11 @@ impl App {
         new: NewKey,
         request_id: &str,
     ) -> Result<(ApiKey, KeyValue), Error> {
-        check_length("api_key.display_name", &new.display_name, limits::DISPLAY_NAME_MAX_CHARS)?;
+        check_length(
+            "api_key.display_name",
+            &new.display_name,
+            limits::DISPLAY_NAME_MAX_CHARS,
+        )?;
         if new.expires_at.is_some_and(|at| at <= Timestamp::now()) {
             return Err(Error::invalid("api_key.expire_time", "is in the past"));
         }
@@ -48,7 +52,10 @@ impl App {
         };
         let text = name.to_string();
         let value = KeyValue::generate().map_err(crypto)?;
-        let ciphertext = self.master_key.seal(&text, value.expose().as_bytes()).map_err(crypto)?;
+        let ciphertext = self
+            .master_key
+            .seal(&text, value.expose().as_bytes())
+            .map_err(crypto)?;
         let (row, made) = self
             .store
             .write(async |tx| {
@@ -82,12 +89,19 @@ impl App {
                 Ok((row, true))
             })
             .await?;
-        let value = if made { value } else { self.open_key(&row, &text)? };
+        let value = if made {
+            value
+        } else {
+            self.open_key(&row, &text)?
+        };
         Ok((row, value))
     }
 
     fn open_key(&self, row: &ApiKey, name: &str) -> Result<KeyValue, Error> {
-        let opened = self.master_key.open(name, &row.ciphertext).map_err(crypto)?;
+        let opened = self
+            .master_key
+            .open(name, &row.ciphertext)
+            .map_err(crypto)?;
         KeyValue::from_stored(&opened).map_err(crypto)
     }
 
@@ -119,7 +133,10 @@ impl App {
             message: message.to_owned(),
         };
         if !self.settings.reveal_enabled {
-            return Err(refuse("REVEAL_DISABLED", "revealing keys is switched off in this installation"));
+            return Err(refuse(
+                "REVEAL_DISABLED",
+                "revealing keys is switched off in this installation",
+            ));
         }
         let row = self
             .store
@@ -139,7 +156,12 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`, `Stale`.
-    pub async fn revoke_key(&self, actor: &Actor, name: &ApiKeyName, etag: &str) -> Result<ApiKey, Error> {
+    pub async fn revoke_key(
+        &self,
+        actor: &Actor,
+        name: &ApiKeyName,
+        etag: &str,
+    ) -> Result<ApiKey, Error> {
         let text = name.to_string();
         self.store
             .write(async |tx| {
@@ -163,7 +185,12 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`, `Stale`, `Precondition`.
-    pub async fn delete_key(&self, actor: &Actor, name: &ApiKeyName, etag: &str) -> Result<(), Error> {
+    pub async fn delete_key(
+        &self,
+        actor: &Actor,
+        name: &ApiKeyName,
+        etag: &str,
+    ) -> Result<(), Error> {
         let text = name.to_string();
         self.store
             .write(async |tx| {

@@ -43,7 +43,12 @@ impl App {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_connected(&self, node: &NodeId, version: &str, applied: i64) -> Result<(), Error> {
+    pub async fn node_connected(
+        &self,
+        node: &NodeId,
+        version: &str,
+        applied: i64,
+    ) -> Result<(), Error> {
         self.store
             .write(async |tx| {
                 let before = tx.node(node).await?;
@@ -53,7 +58,9 @@ impl App {
                     version: version.chars().take(64).collect(),
                     connected: true,
                     applied_revision: applied,
-                    refusals_json: before.as_ref().map_or("[]".to_owned(), |row| row.refusals_json.clone()),
+                    refusals_json: before
+                        .as_ref()
+                        .map_or("[]".to_owned(), |row| row.refusals_json.clone()),
                     connect_time_us: now,
                     last_seen_time_us: now,
                     last_report_time_us: before.as_ref().and_then(|row| row.last_report_time_us),
@@ -64,7 +71,11 @@ impl App {
             .await
     }
 
-    async fn change_node(&self, node: &NodeId, change: impl FnOnce(&mut Node, i64)) -> Result<(), Error> {
+    async fn change_node(
+        &self,
+        node: &NodeId,
+        change: impl FnOnce(&mut Node, i64),
+    ) -> Result<(), Error> {
         self.store
             .write(async |tx| {
                 if let Some(mut row) = tx.node(node).await? {
@@ -80,12 +91,18 @@ impl App {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_applied(&self, node: &NodeId, revision: i64, mut refusals: Vec<Refusal>) -> Result<(), Error> {
+    pub async fn node_applied(
+        &self,
+        node: &NodeId,
+        revision: i64,
+        mut refusals: Vec<Refusal>,
+    ) -> Result<(), Error> {
         refusals.truncate(REFUSALS_MAX);
         self.change_node(node, |row, now| {
             row.applied_revision = revision;
             row.last_seen_time_us = now;
-            let mut all: Vec<Refusal> = serde_json::from_str(&row.refusals_json).unwrap_or_default();
+            let mut all: Vec<Refusal> =
+                serde_json::from_str(&row.refusals_json).unwrap_or_default();
             // What it refused before and has not refused again may have been mended; a new refusal replaces the old.
             all.retain(|old| refusals.iter().all(|new| new.resource != old.resource));
             if refusals.is_empty() {
@@ -103,7 +120,8 @@ impl App {
     /// # Errors
     /// When the database fails.
     pub async fn node_seen(&self, node: &NodeId) -> Result<(), Error> {
-        self.change_node(node, |row, now| row.last_seen_time_us = now).await
+        self.change_node(node, |row, now| row.last_seen_time_us = now)
+            .await
     }
 
     /// Notes that a node has gone.
@@ -119,14 +137,20 @@ impl App {
     /// # Errors
     /// When the database fails.
     pub async fn no_node_connected(&self) -> Result<(), Error> {
-        self.store.write(async |tx| tx.disconnect_all_nodes().await).await
+        self.store
+            .write(async |tx| tx.disconnect_all_nodes().await)
+            .await
     }
 
     /// The commands of a node: those that no other has, and (`again`) those that it was given and has not answered.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn commands_for(&self, node: &NodeId, again: bool) -> Result<Vec<OpenCommand>, Error> {
+    pub async fn commands_for(
+        &self,
+        node: &NodeId,
+        again: bool,
+    ) -> Result<Vec<OpenCommand>, Error> {
         self.store
             .write(async |tx| tx.take_commands(node, again, COMMANDS_MAX).await)
             .await

@@ -46,7 +46,9 @@ impl App {
                     if i64::try_from(record.sequence).unwrap_or(i64::MAX) <= cursor {
                         continue;
                     }
-                    let Applied::ConfirmedTopic(name, topic) = tx.apply_record(node, record).await? else {
+                    let Applied::ConfirmedTopic(name, topic) =
+                        tx.apply_record(node, record).await?
+                    else {
                         continue;
                     };
                     let row = match tx.workflow(&name).await {
@@ -54,7 +56,10 @@ impl App {
                         Ok(_) | Err(Error::NotFound { .. }) => continue,
                         Err(error) => return Err(error),
                     };
-                    let source = tx.workflow_version(&name, row.published_version).await?.source;
+                    let source = tx
+                        .workflow_version(&name, row.published_version)
+                        .await?
+                        .source;
                     let binds = matches!(
                         decode(&name, &source).map(|workflow| workflow.trigger().clone()),
                         Ok(Trigger::AmazonSns(sns)) if sns.topic_arns.is_empty()

@@ -14,7 +14,10 @@ fn check_value(value: &[u8]) -> Result<(), Error> {
         0 => Err(Error::invalid("secret.value", "is missing")),
         n if n > limits::SECRET_MAX_BYTES => Err(Error::invalid(
             "secret.value",
-            format!("has {n} bytes; at most {} are allowed", limits::SECRET_MAX_BYTES),
+            format!(
+                "has {n} bytes; at most {} are allowed",
+                limits::SECRET_MAX_BYTES
+            ),
         )),
         _ => Ok(()),
     }
@@ -105,7 +108,12 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`, `Stale`.
-    pub async fn delete_secret(&self, actor: &Actor, name: &SecretName, etag: &str) -> Result<(), Error> {
+    pub async fn delete_secret(
+        &self,
+        actor: &Actor,
+        name: &SecretName,
+        etag: &str,
+    ) -> Result<(), Error> {
         let text = name.to_string();
         self.store
             .write(async |tx| {

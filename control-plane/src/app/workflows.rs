@@ -77,7 +77,10 @@ impl App {
                     && let Some(before) = tx.request(project, CREATE, request_id).await?
                 {
                     if before != text {
-                        return Err(Error::invalid("request_id", "was used for another workflow"));
+                        return Err(Error::invalid(
+                            "request_id",
+                            "was used for another workflow",
+                        ));
                     }
                     return tx.workflow(&name).await;
                 }
@@ -97,7 +100,8 @@ impl App {
                         revision: 0,
                     })
                     .await?;
-                tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source)).await?;
+                tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source))
+                    .await?;
                 if publish {
                     let keys = new.definition.workflow.trigger().api_keys();
                     tx.set_workflow_keys(&name, keys).await?;
@@ -139,12 +143,14 @@ impl App {
                 };
                 if latest.source != new.definition.source {
                     next.latest_version += 1;
-                    let version = version_row(tx, actor, name, next.latest_version, &new.definition.source);
+                    let version =
+                        version_row(tx, actor, name, next.latest_version, &new.definition.source);
                     tx.insert_version(version).await?;
                 }
                 if publish && next.published_version != next.latest_version {
                     next.published_version = next.latest_version;
-                    tx.set_workflow_keys(name, new.definition.workflow.trigger().api_keys()).await?;
+                    tx.set_workflow_keys(name, new.definition.workflow.trigger().api_keys())
+                        .await?;
                 }
                 let unchanged = Workflow {
                     update_time_us: row.update_time_us,
@@ -177,11 +183,16 @@ impl App {
             .write(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
-                let number = if version == 0 { row.latest_version } else { version };
+                let number = if version == 0 {
+                    row.latest_version
+                } else {
+                    version
+                };
                 let source = tx.workflow_version(name, number).await?.source;
                 let workflow = decode(&source)?;
                 check_keys(tx, &workflow).await?;
-                tx.set_workflow_keys(name, workflow.trigger().api_keys()).await?;
+                tx.set_workflow_keys(name, workflow.trigger().api_keys())
+                    .await?;
                 let published = Workflow {
                     published_version: number,
                     update_time_us: tx.now_us(),
@@ -206,7 +217,11 @@ impl App {
         etag: &str,
     ) -> Result<Workflow, Error> {
         let text = name.to_string();
-        let action = if enabled { "EnableWorkflow" } else { "DisableWorkflow" };
+        let action = if enabled {
+            "EnableWorkflow"
+        } else {
+            "DisableWorkflow"
+        };
         self.store
             .write(async |tx| {
                 let row = tx.workflow(name).await?;
@@ -230,7 +245,12 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`, `Stale`.
-    pub async fn delete_workflow(&self, actor: &Actor, name: &WorkflowName, etag: &str) -> Result<(), Error> {
+    pub async fn delete_workflow(
+        &self,
+        actor: &Actor,
+        name: &WorkflowName,
+        etag: &str,
+    ) -> Result<(), Error> {
         let text = name.to_string();
         self.store
             .write(async |tx| {
@@ -248,7 +268,10 @@ impl App {
     /// `NotFound`.
     pub async fn workflow(&self, name: &WorkflowName) -> Result<(Workflow, Vec<u8>), Error> {
         let row = self.store.workflow(name).await?;
-        let version = self.store.workflow_version(name, row.latest_version).await?;
+        let version = self
+            .store
+            .workflow_version(name, row.latest_version)
+            .await?;
         Ok((row, version.source))
     }
 
@@ -256,7 +279,11 @@ impl App {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn workflows(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Workflow>, Error> {
+    pub async fn workflows(
+        &self,
+        project: &ProjectId,
+        page: &Page,
+    ) -> Result<PageOf<Workflow>, Error> {
         self.store.workflows(project, page).await
     }
 
@@ -264,7 +291,11 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn versions(&self, name: &WorkflowName, page: &Page) -> Result<PageOf<WorkflowVersion>, Error> {
+    pub async fn versions(
+        &self,
+        name: &WorkflowName,
+        page: &Page,
+    ) -> Result<PageOf<WorkflowVersion>, Error> {
         self.store.versions(name, page).await
     }
 
@@ -273,7 +304,10 @@ impl App {
     /// # Errors
     /// When the database fails.
     pub async fn validate(&self, workflow: &Valid) -> Result<Vec<Violation>, Error> {
-        let checked = self.store.write(async |tx| check_keys(tx, workflow).await).await;
+        let checked = self
+            .store
+            .write(async |tx| check_keys(tx, workflow).await)
+            .await;
         match checked {
             Ok(()) => Ok(Vec::new()),
             Err(Error::Invalid(violations)) => Ok(violations.0),
@@ -350,7 +384,9 @@ impl App {
                     return Ok(None);
                 }
                 check_runnable(&row, name)?;
-                let inserted = tx.insert_execution(queued(tx, &row, &execution, traceparent.as_deref())).await?;
+                let inserted = tx
+                    .insert_execution(queued(tx, &row, &execution, traceparent.as_deref()))
+                    .await?;
                 tx.insert_command(OpenCommand {
                     id: format!("run-{}", execution.execution),
                     project: row.project.clone(),
@@ -365,7 +401,8 @@ impl App {
                 })
                 .await?;
                 if let Some(request_id) = request_id {
-                    tx.note_request(&name.project, RUN, request_id, &text).await?;
+                    tx.note_request(&name.project, RUN, request_id, &text)
+                        .await?;
                 }
                 tx.audit(actor, RUN, &text).await?;
                 Ok(Some(inserted))
@@ -398,7 +435,12 @@ fn check_runnable(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
     Ok(())
 }
 
-fn queued(tx: &Tx, row: &Workflow, execution: &ExecutionName, traceparent: Option<&str>) -> Execution {
+fn queued(
+    tx: &Tx,
+    row: &Workflow,
+    execution: &ExecutionName,
+    traceparent: Option<&str>,
+) -> Execution {
     Execution {
         project: row.project.clone(),
         id: execution.execution.to_string(),
@@ -417,14 +459,24 @@ fn queued(tx: &Tx, row: &Workflow, execution: &ExecutionName, traceparent: Optio
         output_json: None,
         error_code: None,
         error_message: None,
-        trace_id: traceparent.and_then(|parent| parent.split('-').nth(1)).map(str::to_owned),
+        trace_id: traceparent
+            .and_then(|parent| parent.split('-').nth(1))
+            .map(str::to_owned),
         history: 0,
     }
 }
 
 fn check_texts(new: &NewWorkflow) -> Result<(), Error> {
-    check_length("workflow.display_name", &new.display_name, limits::DISPLAY_NAME_MAX_CHARS)?;
-    check_length("workflow.description", &new.description, limits::DESCRIPTION_MAX_CHARS)
+    check_length(
+        "workflow.display_name",
+        &new.display_name,
+        limits::DISPLAY_NAME_MAX_CHARS,
+    )?;
+    check_length(
+        "workflow.description",
+        &new.description,
+        limits::DESCRIPTION_MAX_CHARS,
+    )
 }
 
 /// A definition that names a key that does not exist would refuse every message: it is refused itself, when written.
@@ -439,13 +491,22 @@ async fn check_keys(tx: &mut Tx, workflow: &Valid) -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    let violations = missing
-        .into_iter()
-        .map(|place| Violation::new(format!("{field}[{place}]"), format!("{} does not exist", keys[place])));
+    let violations = missing.into_iter().map(|place| {
+        Violation::new(
+            format!("{field}[{place}]"),
+            format!("{} does not exist", keys[place]),
+        )
+    });
     Err(Error::Invalid(Violations(violations.collect())))
 }
 
-fn version_row(tx: &Tx, actor: &Actor, name: &WorkflowName, version: i64, source: &[u8]) -> WorkflowVersion {
+fn version_row(
+    tx: &Tx,
+    actor: &Actor,
+    name: &WorkflowName,
+    version: i64,
+    source: &[u8],
+) -> WorkflowVersion {
     WorkflowVersion {
         project: name.project.to_string(),
         workflow: name.workflow.to_string(),

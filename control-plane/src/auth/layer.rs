@@ -63,7 +63,12 @@ impl<S> AuthService<S> {
                 "the call carries no token: expected metadata `authorization: Bearer <token>`",
             )
         })?;
-        let malformed = || refused("TOKEN_MALFORMED", "authorization is not of the form `Bearer <token>`");
+        let malformed = || {
+            refused(
+                "TOKEN_MALFORMED",
+                "authorization is not of the form `Bearer <token>`",
+            )
+        };
         let text = header.to_str().map_err(|_| malformed())?;
         let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -83,7 +88,11 @@ impl<S> AuthService<S> {
                 message: "there is no such method, or it has no role".to_owned(),
             })?;
         // No project is known yet; whoever has the role nowhere need not get further.
-        if !identity.roles.values().any(|role| target.requirement.is_met_by(Some(*role))) {
+        if !identity
+            .roles
+            .values()
+            .any(|role| target.requirement.is_met_by(Some(*role)))
+        {
             return super::check(&identity, target, identity.highest(), "the project").map(|_| ());
         }
         request.extensions_mut().insert(identity);

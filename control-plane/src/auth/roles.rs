@@ -40,10 +40,16 @@ pub struct RoleError(String);
 impl FromStr for Role {
     type Err = RoleError;
     fn from_str(text: &str) -> Result<Self, RoleError> {
-        [Self::DataPlane, Self::Viewer, Self::Operator, Self::Editor, Self::Admin]
-            .into_iter()
-            .find(|role| role.to_string() == text)
-            .ok_or_else(|| RoleError(text.chars().take(32).collect()))
+        [
+            Self::DataPlane,
+            Self::Viewer,
+            Self::Operator,
+            Self::Editor,
+            Self::Admin,
+        ]
+        .into_iter()
+        .find(|role| role.to_string() == text)
+        .ok_or_else(|| RoleError(text.chars().take(32).collect()))
     }
 }
 
@@ -109,7 +115,10 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.ExecutionService/GetExecutionEvent", VIEWER),
     ("/signalbox.v1.DeliveryService/ListDeliveries", VIEWER),
     ("/signalbox.v1.SubscriptionService/GetSubscription", VIEWER),
-    ("/signalbox.v1.SubscriptionService/ListSubscriptions", VIEWER),
+    (
+        "/signalbox.v1.SubscriptionService/ListSubscriptions",
+        VIEWER,
+    ),
     ("/signalbox.v1.SecretService/CreateSecret", EDITOR),
     ("/signalbox.v1.SecretService/GetSecret", VIEWER),
     ("/signalbox.v1.SecretService/ListSecrets", VIEWER),
@@ -117,6 +126,12 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.SecretService/DeleteSecret", EDITOR),
     ("/signalbox.v1.NodeService/GetNode", VIEWER),
     ("/signalbox.v1.NodeService/ListNodes", VIEWER),
-    ("/signalbox.dataplane.v1.SyncService/Sync", Requirement::Node),
-    ("/signalbox.dataplane.v1.ReportService/Report", Requirement::Node),
+    (
+        "/signalbox.dataplane.v1.SyncService/Sync",
+        Requirement::Node,
+    ),
+    (
+        "/signalbox.dataplane.v1.ReportService/Report",
+        Requirement::Node,
+    ),
 ];

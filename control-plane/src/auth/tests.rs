@@ -38,11 +38,26 @@ fn other_tokens_are_refused_with_the_reason() {
         change(&mut claims);
         key.mint(&claims).unwrap()
     };
-    assert_eq!(reason(key.verify(&mint(|c| c.exp -= 3600))), "TOKEN_EXPIRED");
-    assert_eq!(reason(key.verify(&mint(|c| c.nbf += 3600))), "TOKEN_NOT_YET_VALID");
-    assert_eq!(reason(key.verify(&mint(|c| c.iss = "x".into()))), "TOKEN_ISSUER");
-    assert_eq!(reason(key.verify(&mint(|c| c.aud = "x".into()))), "TOKEN_AUDIENCE");
-    assert_eq!(reason(key.verify(&other.mint(&good).unwrap())), "TOKEN_SIGNATURE_INVALID");
+    assert_eq!(
+        reason(key.verify(&mint(|c| c.exp -= 3600))),
+        "TOKEN_EXPIRED"
+    );
+    assert_eq!(
+        reason(key.verify(&mint(|c| c.nbf += 3600))),
+        "TOKEN_NOT_YET_VALID"
+    );
+    assert_eq!(
+        reason(key.verify(&mint(|c| c.iss = "x".into()))),
+        "TOKEN_ISSUER"
+    );
+    assert_eq!(
+        reason(key.verify(&mint(|c| c.aud = "x".into()))),
+        "TOKEN_AUDIENCE"
+    );
+    assert_eq!(
+        reason(key.verify(&other.mint(&good).unwrap())),
+        "TOKEN_SIGNATURE_INVALID"
+    );
     assert_eq!(reason(key.verify("nonsense")), "TOKEN_MALFORMED");
     assert_eq!(reason(key.verify(&"x".repeat(10_000))), "TOKEN_MALFORMED");
     let none = jsonwebtoken::encode(

@@ -164,7 +164,8 @@ impl TokenKey {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let data = decode::<Claims>(token, &self.decoding, &validation).map_err(|error| explain(error.kind()))?;
+        let data = decode::<Claims>(token, &self.decoding, &validation)
+            .map_err(|error| explain(error.kind()))?;
         Ok(Identity {
             subject: data.claims.sub,
             roles: data.claims.roles,
@@ -175,13 +176,17 @@ impl TokenKey {
 fn explain(kind: &ErrorKind) -> Error {
     match kind {
         ErrorKind::ExpiredSignature => refused("TOKEN_EXPIRED", "the token has expired"),
-        ErrorKind::ImmatureSignature => refused("TOKEN_NOT_YET_VALID", "the token does not count yet"),
+        ErrorKind::ImmatureSignature => {
+            refused("TOKEN_NOT_YET_VALID", "the token does not count yet")
+        }
         ErrorKind::InvalidSignature => refused(
             "TOKEN_SIGNATURE_INVALID",
             "the token's signature is not this control plane's",
         ),
         ErrorKind::InvalidIssuer => refused("TOKEN_ISSUER", "the token's issuer is another"),
-        ErrorKind::InvalidAudience => refused("TOKEN_AUDIENCE", "the token is for another audience"),
+        ErrorKind::InvalidAudience => {
+            refused("TOKEN_AUDIENCE", "the token is for another audience")
+        }
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
             refused("TOKEN_ALGORITHM", "the token's algorithm is not EdDSA")
         }

@@ -39,7 +39,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
         let mut parts = path.split('/').skip(1);
-        let (service, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (service, method) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
         if !service.starts_with("signalbox.v1.") {
             return Box::pin(self.0.call(request));
         }

@@ -27,7 +27,12 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn take_commands(&self, node: &NodeId, again: bool, max: u64) -> Result<Vec<OpenCommand>, Error> {
+    pub async fn take_commands(
+        &self,
+        node: &NodeId,
+        again: bool,
+        max: u64,
+    ) -> Result<Vec<OpenCommand>, Error> {
         use entity::command::{Column, Entity};
         let mut whose = Condition::any().add(Column::Node.is_null());
         if again {
@@ -130,7 +135,12 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn set_cursor(&self, node: &NodeId, incarnation: &str, sequence: i64) -> Result<(), Error> {
+    pub async fn set_cursor(
+        &self,
+        node: &NodeId,
+        incarnation: &str,
+        sequence: i64,
+    ) -> Result<(), Error> {
         use entity::report_cursor::{ActiveModel, Column, Entity};
         let moved = Entity::update_many()
             .col_expr(Column::Sequence, Expr::value(sequence))

@@ -2,8 +2,7 @@
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use signalbox_model::{
     error::Error,
@@ -65,8 +64,17 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn request(&self, project: &ProjectId, method: &str, request_id: &str) -> Result<Option<String>, Error> {
-        let key = (project.to_string(), method.to_owned(), request_id.to_owned());
+    pub async fn request(
+        &self,
+        project: &ProjectId,
+        method: &str,
+        request_id: &str,
+    ) -> Result<Option<String>, Error> {
+        let key = (
+            project.to_string(),
+            method.to_owned(),
+            request_id.to_owned(),
+        );
         let found = entity::request::Entity::find_by_id(key)
             .one(&self.inner)
             .await
@@ -113,7 +121,10 @@ impl Tx {
         let name = key_name(&row);
         row.revision = self.changed(KIND_KEY, &name, false).await?;
         let active = row.into_active_model().reset_all();
-        active.insert(&self.inner).await.map_err(|e| inserting(&e, &name))
+        active
+            .insert(&self.inner)
+            .await
+            .map_err(|e| inserting(&e, &name))
     }
 
     /// A key.
@@ -198,7 +209,11 @@ impl Tx {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn workflow_version(&self, name: &WorkflowName, version: i64) -> Result<WorkflowVersion, Error> {
+    pub async fn workflow_version(
+        &self,
+        name: &WorkflowName,
+        version: i64,
+    ) -> Result<WorkflowVersion, Error> {
         find_version(&self.inner, name, version).await
     }
 
@@ -210,7 +225,10 @@ impl Tx {
         let name = workflow_name(&row);
         row.revision = self.changed(KIND_WORKFLOW, &name, false).await?;
         let active = row.into_active_model().reset_all();
-        active.insert(&self.inner).await.map_err(|e| inserting(&e, &name))
+        active
+            .insert(&self.inner)
+            .await
+            .map_err(|e| inserting(&e, &name))
     }
 
     /// Writes a workflow that exists.
@@ -218,7 +236,9 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn update_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
-        row.revision = self.changed(KIND_WORKFLOW, &workflow_name(&row), false).await?;
+        row.revision = self
+            .changed(KIND_WORKFLOW, &workflow_name(&row), false)
+            .await?;
         row.into_active_model()
             .reset_all()
             .update(&self.inner)
@@ -240,7 +260,11 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn set_workflow_keys(&self, name: &WorkflowName, keys: &[ApiKeyName]) -> Result<(), Error> {
+    pub async fn set_workflow_keys(
+        &self,
+        name: &WorkflowName,
+        keys: &[ApiKeyName],
+    ) -> Result<(), Error> {
         use entity::workflow_key::{ActiveModel, Column, Entity};
         Entity::delete_many()
             .filter(Column::Project.eq(name.project.as_str()))
@@ -291,7 +315,10 @@ impl Tx {
         row.revision = self.next_revision().await?;
         let name = format!("projects/{}/secrets/{}", row.project, row.id);
         let active = row.into_active_model().reset_all();
-        active.insert(&self.inner).await.map_err(|e| inserting(&e, &name))
+        active
+            .insert(&self.inner)
+            .await
+            .map_err(|e| inserting(&e, &name))
     }
 
     /// A secret.
@@ -337,7 +364,10 @@ async fn find_key(db: &impl sea_orm::ConnectionTrait, name: &ApiKeyName) -> Resu
         .ok_or_else(|| Error::not_found(name))
 }
 
-async fn find_workflow(db: &impl sea_orm::ConnectionTrait, name: &WorkflowName) -> Result<Workflow, Error> {
+async fn find_workflow(
+    db: &impl sea_orm::ConnectionTrait,
+    name: &WorkflowName,
+) -> Result<Workflow, Error> {
     entity::workflow::Entity::find_by_id((name.project.to_string(), name.workflow.to_string()))
         .one(db)
         .await
@@ -358,7 +388,10 @@ async fn find_version(
         .ok_or_else(|| Error::not_found(format!("{name}/versions/{version}")))
 }
 
-async fn find_secret(db: &impl sea_orm::ConnectionTrait, name: &SecretName) -> Result<Secret, Error> {
+async fn find_secret(
+    db: &impl sea_orm::ConnectionTrait,
+    name: &SecretName,
+) -> Result<Secret, Error> {
     entity::secret::Entity::find_by_id((name.project.to_string(), name.secret.to_string()))
         .one(db)
         .await
@@ -401,7 +434,11 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn workflow_version(&self, name: &WorkflowName, version: i64) -> Result<WorkflowVersion, Error> {
+    pub async fn workflow_version(
+        &self,
+        name: &WorkflowName,
+        version: i64,
+    ) -> Result<WorkflowVersion, Error> {
         find_version(&self.db, name, version).await
     }
 
@@ -409,7 +446,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn workflows(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Workflow>, Error> {
+    pub async fn workflows(
+        &self,
+        project: &ProjectId,
+        page: &Page,
+    ) -> Result<PageOf<Workflow>, Error> {
         use entity::workflow::{Column, Entity};
         let query = Entity::find().filter(Column::Project.eq(project.as_str()));
         let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
@@ -423,7 +464,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn versions(&self, name: &WorkflowName, page: &Page) -> Result<PageOf<WorkflowVersion>, Error> {
+    pub async fn versions(
+        &self,
+        name: &WorkflowName,
+        page: &Page,
+    ) -> Result<PageOf<WorkflowVersion>, Error> {
         use entity::workflow_version::{Column, Entity};
         self.workflow(name).await?;
         let mut query = Entity::find()
@@ -496,7 +541,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn changes_since(&self, revision: i64, max: u64) -> Result<(Vec<ConfigChange>, i64), Error> {
+    pub async fn changes_since(
+        &self,
+        revision: i64,
+        max: u64,
+    ) -> Result<(Vec<ConfigChange>, i64), Error> {
         use entity::change::{Column, Entity};
         let head = *self.revision().borrow();
         let rows = Entity::find()

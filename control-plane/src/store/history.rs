@@ -163,7 +163,10 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn event(&self, name: &ExecutionName) -> Result<(Execution, Event, Option<String>), Error> {
+    pub async fn event(
+        &self,
+        name: &ExecutionName,
+    ) -> Result<(Execution, Event, Option<String>), Error> {
         let execution = self.execution(name).await?.execution;
         let key = (name.project.to_string(), name.execution.to_string());
         let event = entity::event::Entity::find_by_id(key)

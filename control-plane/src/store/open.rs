@@ -26,7 +26,9 @@ pub enum OpenError {
         source: DbErr,
     },
     /// It was written by a later version of Signalbox.
-    #[error("the database {database} has a newer schema ({migration}) than this Signalbox knows; upgrade it")]
+    #[error(
+        "the database {database} has a newer schema ({migration}) than this Signalbox knows; upgrade it"
+    )]
     NewerSchema {
         /// Which, without credentials.
         database: String,
@@ -136,7 +138,10 @@ async fn unknown_migration(db: &DatabaseConnection) -> Result<Option<String>, Db
         .iter()
         .map(|migration| migration.name().to_owned())
         .collect();
-    for row in db.query_all_raw(Statement::from_string(backend, applied)).await? {
+    for row in db
+        .query_all_raw(Statement::from_string(backend, applied))
+        .await?
+    {
         let version: String = row.try_get("", "version")?;
         if !known.contains(&version) {
             return Ok(Some(version));

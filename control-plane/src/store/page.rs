@@ -90,12 +90,17 @@ macro_rules! keyset {
         let mut query = $query;
         if let Some((time_us, id)) = &$page.after {
             query = query.filter(
-                Condition::any()
-                    .add($time.lt(*time_us))
-                    .add(Condition::all().add($time.eq(*time_us)).add($id.lt(id.clone()))),
+                Condition::any().add($time.lt(*time_us)).add(
+                    Condition::all()
+                        .add($time.eq(*time_us))
+                        .add($id.lt(id.clone())),
+                ),
             );
         }
-        query.order_by_desc($time).order_by_desc($id).limit($page.size + 1)
+        query
+            .order_by_desc($time)
+            .order_by_desc($id)
+            .limit($page.size + 1)
     }};
 }
 
@@ -113,7 +118,12 @@ mod tests {
         let page = Page::parse(0, &token).unwrap();
         assert_eq!(page.after, Some((17, "a.b".to_owned())));
         assert_eq!(page.size, 50);
-        for wrong in ["x", "!!!", &URL_SAFE_NO_PAD.encode("2.1.a"), &URL_SAFE_NO_PAD.encode("1.x.a")] {
+        for wrong in [
+            "x",
+            "!!!",
+            &URL_SAFE_NO_PAD.encode("2.1.a"),
+            &URL_SAFE_NO_PAD.encode("1.x.a"),
+        ] {
             assert!(Page::parse(0, wrong).is_err(), "{wrong}");
         }
         assert!(Page::parse(-1, "").is_err());

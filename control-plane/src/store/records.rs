@@ -90,7 +90,11 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails: the whole batch is tried again.
-    pub async fn apply_record(&mut self, node: &NodeId, record: &SequencedRecord) -> Result<Applied, Error> {
+    pub async fn apply_record(
+        &mut self,
+        node: &NodeId,
+        record: &SequencedRecord,
+    ) -> Result<Applied, Error> {
         let Record {
             time,
             traceparent,
@@ -98,10 +102,16 @@ impl Tx {
         } = &record.record;
         let time_us = time.as_microsecond();
         match body {
-            RecordBody::Accepted(accepted) => self.accepted(node, accepted, time_us, traceparent.as_deref()).await,
-            RecordBody::Execution { execution, fact } => self.fact(node, execution, fact, time_us).await,
+            RecordBody::Accepted(accepted) => {
+                self.accepted(node, accepted, time_us, traceparent.as_deref())
+                    .await
+            }
+            RecordBody::Execution { execution, fact } => {
+                self.fact(node, execution, fact, time_us).await
+            }
             RecordBody::Delivery(delivery) => {
-                self.delivery(node, delivery, time_us, traceparent.as_deref()).await?;
+                self.delivery(node, delivery, time_us, traceparent.as_deref())
+                    .await?;
                 Ok(Applied::Written)
             }
             RecordBody::Subscription(change) => self.subscription(node, change, time_us).await,
@@ -110,10 +120,13 @@ impl Tx {
     }
 
     async fn find_execution(&self, name: &ExecutionName) -> Result<Option<Execution>, Error> {
-        entity::execution::Entity::find_by_id((name.project.to_string(), name.execution.to_string()))
-            .one(&self.inner)
-            .await
-            .map_err(|e| internal(&e))
+        entity::execution::Entity::find_by_id((
+            name.project.to_string(),
+            name.execution.to_string(),
+        ))
+        .one(&self.inner)
+        .await
+        .map_err(|e| internal(&e))
     }
 
     /// Writes the row of an execution that no node has yet.
@@ -150,7 +163,8 @@ impl Tx {
             .is_some_and(|owner| owner != node.as_str());
         if owned_by_other {
             tracing::warn!(%execution, %node, "accepted at another node before: its reports of it are ignored");
-            self.accepted_elsewhere(node, accepted, time_us, traceparent).await?;
+            self.accepted_elsewhere(node, accepted, time_us, traceparent)
+                .await?;
             return Ok(Applied::Ignored);
         }
         if existing.as_ref().is_some_and(|row| row.node.is_some()) {
@@ -215,11 +229,14 @@ impl Tx {
         let delivery = Delivery {
             id: format!("d{}", uuid::Uuid::now_v7().simple())
                 .parse()
-                .map_err(|_| Error::Internal { message: "no delivery id".to_owned() })?,
+                .map_err(|_| Error::Internal {
+                    message: "no delivery id".to_owned(),
+                })?,
             workflow: accepted.workflow.clone(),
             verdict: Verdict::Duplicate,
             reason: "accepted-at-another-node".to_owned(),
-            detail: "another node accepted this message before; this copy's execution is not shown".to_owned(),
+            detail: "another node accepted this message before; this copy's execution is not shown"
+                .to_owned(),
             http_status: 200,
             message_type: String::new(),
             message_id: accepted.event.scope.message_id.clone(),
@@ -250,7 +267,10 @@ impl Tx {
             topic_arn: Set(delivery.topic_arn.clone()),
             receive_time_us: Set(time_us),
             source_address: Set(delivery.source_address.clone()),
-            execution: Set(delivery.execution.as_ref().map(|name| name.execution.to_string())),
+            execution: Set(delivery
+                .execution
+                .as_ref()
+                .map(|name| name.execution.to_string())),
             node: Set(node.to_string()),
             trace_id: Set(trace_id(traceparent)),
         };
@@ -292,10 +312,11 @@ impl Tx {
             .one(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        let subscription_arn = change
-            .subscription_arn
-            .clone()
-            .or_else(|| existing.as_ref().and_then(|row| row.subscription_arn.clone()));
+        let subscription_arn = change.subscription_arn.clone().or_else(|| {
+            existing
+                .as_ref()
+                .and_then(|row| row.subscription_arn.clone())
+        });
         let row = ActiveModel {
             project: Set(key.0),
             workflow: Set(key.1),
@@ -354,7 +375,8 @@ impl Tx {
         match fact {
             Fact::Started => {
                 let started = |row: &mut Execution| row.start_time_us = Some(time_us);
-                self.update_execution(row, ExecutionState::Running, started).await?;
+                self.update_execution(row, ExecutionState::Running, started)
+                    .await?;
             }
             Fact::StepStarted { step, kind, input } => {
                 let insert = NewStep {
@@ -366,10 +388,16 @@ impl Tx {
                 };
                 self.insert_step(name, insert, time_us).await?;
             }
-            Fact::AttemptStarted { step, number, repeated } => {
-                self.attempt_started(name, step.as_str(), *number, *repeated, time_us).await?;
+            Fact::AttemptStarted {
+                step,
+                number,
+                repeated,
+            } => {
+                self.attempt_started(name, step.as_str(), *number, *repeated, time_us)
+                    .await?;
                 if row.state != state_text(ExecutionState::Running) {
-                    self.update_execution(row, ExecutionState::Running, |_| {}).await?;
+                    self.update_execution(row, ExecutionState::Running, |_| {})
+                        .await?;
                 }
             }
             Fact::AttemptFailed {
@@ -379,9 +407,19 @@ impl Tx {
                 retry_at,
             } => {
                 let retry_us = Some(retry_at.as_microsecond());
-                self.attempt_ended(name, step.as_str(), Some(*number), Some(error), time_us, retry_us).await?;
-                self.step_state(name, step.as_str(), StepState::Waiting).await?;
-                self.update_execution(row, ExecutionState::Waiting, |_| {}).await?;
+                self.attempt_ended(
+                    name,
+                    step.as_str(),
+                    Some(*number),
+                    Some(error),
+                    time_us,
+                    retry_us,
+                )
+                .await?;
+                self.step_state(name, step.as_str(), StepState::Waiting)
+                    .await?;
+                self.update_execution(row, ExecutionState::Waiting, |_| {})
+                    .await?;
             }
             Fact::StepFinished {
                 step,
@@ -389,9 +427,11 @@ impl Tx {
                 output,
                 error,
             } => {
-                self.attempt_ended(name, step.as_str(), None, error.as_ref(), time_us, None).await?;
+                self.attempt_ended(name, step.as_str(), None, error.as_ref(), time_us, None)
+                    .await?;
                 let output = output.as_ref().map(|text| text.as_str());
-                self.step_finished(name, step.as_str(), *state, output, error.as_ref(), time_us).await?;
+                self.step_finished(name, step.as_str(), *state, output, error.as_ref(), time_us)
+                    .await?;
             }
             Fact::Finished {
                 state,
@@ -427,7 +467,12 @@ impl Tx {
         Ok(())
     }
 
-    async fn insert_step(&self, name: &ExecutionName, step: NewStep<'_>, time_us: i64) -> Result<(), Error> {
+    async fn insert_step(
+        &self,
+        name: &ExecutionName,
+        step: NewStep<'_>,
+        time_us: i64,
+    ) -> Result<(), Error> {
         use entity::step_run::{ActiveModel, Column, Entity};
         use sea_orm::PaginatorTrait as _;
         let position = Entity::find()
@@ -454,7 +499,12 @@ impl Tx {
         Ok(())
     }
 
-    async fn step_state(&self, name: &ExecutionName, step: &str, state: StepState) -> Result<(), Error> {
+    async fn step_state(
+        &self,
+        name: &ExecutionName,
+        step: &str,
+        state: StepState,
+    ) -> Result<(), Error> {
         use entity::step_run::{Column, Entity};
         Entity::update_many()
             .col_expr(Column::State, Expr::value(step_text(state)))
@@ -480,8 +530,14 @@ impl Tx {
         let updated = Entity::update_many()
             .col_expr(Column::State, Expr::value(step_text(state)))
             .col_expr(Column::OutputJson, Expr::value(output.map(str::to_owned)))
-            .col_expr(Column::ErrorCode, Expr::value(error.map(|error| error.code.clone())))
-            .col_expr(Column::ErrorMessage, Expr::value(error.map(|error| error.message.clone())))
+            .col_expr(
+                Column::ErrorCode,
+                Expr::value(error.map(|error| error.code.clone())),
+            )
+            .col_expr(
+                Column::ErrorMessage,
+                Expr::value(error.map(|error| error.message.clone())),
+            )
             .col_expr(Column::EndTimeUs, Expr::value(time_us))
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Execution.eq(name.execution.as_str()))
@@ -553,8 +609,14 @@ impl Tx {
         use entity::attempt::{Column, Entity};
         let mut update = Entity::update_many()
             .col_expr(Column::EndTimeUs, Expr::value(time_us))
-            .col_expr(Column::ErrorCode, Expr::value(error.map(|error| error.code.clone())))
-            .col_expr(Column::ErrorMessage, Expr::value(error.map(|error| error.message.clone())))
+            .col_expr(
+                Column::ErrorCode,
+                Expr::value(error.map(|error| error.code.clone())),
+            )
+            .col_expr(
+                Column::ErrorMessage,
+                Expr::value(error.map(|error| error.message.clone())),
+            )
             .col_expr(Column::RetryTimeUs, Expr::value(retry_us))
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Execution.eq(name.execution.as_str()))

@@ -56,7 +56,11 @@ impl Deltas {
     }
 
     async fn read(&self, revision: i64) -> Result<Arc<Delta>, Error> {
-        let (changes, to) = self.app.store().changes_since(revision, CHANGES_MAX).await?;
+        let (changes, to) = self
+            .app
+            .store()
+            .changes_since(revision, CHANGES_MAX)
+            .await?;
         let mut delta = Delta {
             to,
             upserts: Vec::with_capacity(changes.len()),
@@ -81,26 +85,39 @@ fn resource(entry: ConfigEntry) -> Result<wire::Resource, String> {
         ConfigEntry::Key(row) => key(&row).map(|key| convert::config::key_to_wire(&key)),
         ConfigEntry::Workflow(row, source) => {
             let name = format!("projects/{}/workflows/{}", row.project, row.id);
-            let name = name.parse().map_err(|error: signalbox_model::ids::IdError| error.to_string())?;
+            let name = name
+                .parse()
+                .map_err(|error: signalbox_model::ids::IdError| error.to_string())?;
             let published = source
                 .as_deref()
                 .map(|source| (u64::try_from(row.published_version).unwrap_or(0), source));
-            convert::config::workflow_to_wire(&name, row.enabled, published, row.bound_topic.as_deref())
-                .map_err(|error| error.to_string())
+            convert::config::workflow_to_wire(
+                &name,
+                row.enabled,
+                published,
+                row.bound_topic.as_deref(),
+            )
+            .map_err(|error| error.to_string())
         }
     }
 }
 
 fn key(row: &ApiKey) -> Result<KeyConfig, String> {
     let name = format!("projects/{}/apiKeys/{}", row.project, row.id);
-    let digest = row.digest.as_slice().try_into().map_err(|_| format!("{name}: its digest is damaged"))?;
+    let digest = row
+        .digest
+        .as_slice()
+        .try_into()
+        .map_err(|_| format!("{name}: its digest is damaged"))?;
     let expires_at = row
         .expire_time_us
         .map(jiff::Timestamp::from_microsecond)
         .transpose()
         .map_err(|error| error.to_string())?;
     Ok(KeyConfig {
-        name: name.parse().map_err(|error: signalbox_model::ids::IdError| error.to_string())?,
+        name: name
+            .parse()
+            .map_err(|error: signalbox_model::ids::IdError| error.to_string())?,
         digest: KeyDigest(digest),
         revoked: row.revoke_time_us.is_some(),
         expires_at,

@@ -62,13 +62,22 @@ impl<'a> Session<'a> {
     }
 
     /// Until the node goes.
-    pub(super) async fn run(mut self, hello: wire::Hello, mut incoming: Streaming<SyncRequest>) -> Result<(), Status> {
+    pub(super) async fn run(
+        mut self,
+        hello: wire::Hello,
+        mut incoming: Streaming<SyncRequest>,
+    ) -> Result<(), Status> {
         let mut revision = self.app.store().revision();
         let mut commands = self.app.commands_hint();
         let head = *revision.borrow_and_update();
-        let known = hello.incarnation == self.app.store().incarnation() && (1..=head).contains(&hello.revision);
+        let known = hello.incarnation == self.app.store().incarnation()
+            && (1..=head).contains(&hello.revision);
         self.app
-            .node_connected(&self.node, &hello.version, if known { hello.revision } else { 0 })
+            .node_connected(
+                &self.node,
+                &hello.version,
+                if known { hello.revision } else { 0 },
+            )
             .await
             .map_err(to_status)?;
         let follows = known && self.behind(hello.revision).await? <= CHANGES_BEHIND_MAX;
@@ -133,7 +142,9 @@ impl<'a> Session<'a> {
         match tokio::time::timeout(SEND_TIMEOUT, self.outgoing.send(Ok(response))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Status::cancelled("the node has gone")),
-            Err(_) => Err(Status::resource_exhausted("the node does not take what it is sent")),
+            Err(_) => Err(Status::resource_exhausted(
+                "the node does not take what it is sent",
+            )),
         }
     }
 
@@ -168,7 +179,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn part(&self, nonce: &str, revision: i64, last: bool, upserts: Vec<wire::Resource>) -> sync_response::Message {
+    fn part(
+        &self,
+        nonce: &str,
+        revision: i64,
+        last: bool,
+        upserts: Vec<wire::Resource>,
+    ) -> sync_response::Message {
         sync_response::Message::Config(wire::ConfigUpdate {
             nonce: nonce.to_owned(),
             incarnation: self.app.store().incarnation().to_owned(),
@@ -186,7 +203,11 @@ impl<'a> Session<'a> {
             if self.sent >= head && self.nonce > 0 {
                 return Ok(());
             }
-            let delta = self.deltas.after(self.sent, head).await.map_err(to_status)?;
+            let delta = self
+                .deltas
+                .after(self.sent, head)
+                .await
+                .map_err(to_status)?;
             let update = wire::ConfigUpdate {
                 nonce: self.nonce(),
                 incarnation: self.app.store().incarnation().to_owned(),
@@ -206,9 +227,14 @@ impl<'a> Session<'a> {
     }
 
     async fn send_commands(&self, again: bool) -> Result<(), Status> {
-        let commands = self.app.commands_for(&self.node, again).await.map_err(to_status)?;
+        let commands = self
+            .app
+            .commands_for(&self.node, again)
+            .await
+            .map_err(to_status)?;
         for command in commands {
-            self.send(sync_response::Message::Command(to_wire(command))).await?;
+            self.send(sync_response::Message::Command(to_wire(command)))
+                .await?;
         }
         Ok(())
     }
@@ -258,7 +284,9 @@ fn to_wire(command: OpenCommand) -> wire::Command {
             workflow: format!("projects/{project}/workflows/{}", command.workflow),
             workflow_version: command.version,
             input_json: command.input_json,
-            request_time: Timestamp::from_microsecond(command.request_time_us).ok().map(time::to_wire),
+            request_time: Timestamp::from_microsecond(command.request_time_us)
+                .ok()
+                .map(time::to_wire),
             traceparent: command.traceparent.unwrap_or_default(),
         })),
         command_id: command.id,

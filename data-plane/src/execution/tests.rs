@@ -331,7 +331,7 @@ async fn a_busy_spool_is_asked_again_and_a_failed_one_is_not() {
     world.stop().await;
     assert!(world.facts(&execution).await.is_empty());
     // Nothing was lost: the next start runs it.
-    world.reopen();
+    world.reopen().await;
     world.run();
     assert_eq!(output_of(&world.finished(&execution).await), json!(1));
 }

@@ -7,7 +7,7 @@ use prost::Message as _;
 use serde_json::Value;
 use signalbox_model::{
     expression::{Expression, JsonTemplate, Template},
-    ids::{ApiKeyName, ProjectId},
+    ids::{ApiKeyName, ProjectId, StepId},
     limits,
     violation::{Collector, Violations},
     workflow::{
@@ -191,11 +191,17 @@ fn steps_of(path: &str, steps: &[v1::Step], depth: usize, problems: &mut Collect
     steps
         .iter()
         .enumerate()
-        .filter_map(|(index, step)| step_of(&format!("{path}[{index}]"), step, depth, problems))
+        .map(|(index, step)| step_of(&format!("{path}[{index}]"), step, depth, problems))
         .collect()
 }
 
-fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) -> Option<Step> {
+/// Stands for a step's part that was wrong, so that the others keep their places and are checked too. What holds it is
+/// never used: its problem has been noted.
+fn placeholder() -> Action {
+    Action::Succeed(SucceedStep { output: None })
+}
+
+fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) -> Step {
     let v1::Step {
         id,
         r#if,
@@ -210,11 +216,9 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
         problems.check(format!("{path}.id"), id.parse())
     };
     let condition = if r#if.is_empty() {
-        Some(None)
+        None
     } else {
-        problems
-            .check(format!("{path}.if"), Expression::parse(r#if))
-            .map(Some)
+        problems.check(format!("{path}.if"), Expression::parse(r#if))
     };
     let timeout = duration(
         &format!("{path}.timeout"),
@@ -224,13 +228,15 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     );
     let retry = retry_of(&format!("{path}.retry"), retry.as_ref(), problems);
     let action = action_of(path, action.as_ref(), depth, problems);
-    Some(Step {
-        id: id?,
-        condition: condition?,
+    let is_placeholder = action.is_none();
+    Step {
+        id: id.unwrap_or_else(|| StepId::placeholder(path)),
+        // A placeholder ends nothing.
+        condition: condition.or_else(|| Expression::parse("true").ok().filter(|_| is_placeholder)),
         timeout: timeout.unwrap_or(limits::STEP_TIMEOUT_DEFAULT),
         retry,
-        action: action?,
-    })
+        action: action.unwrap_or_else(placeholder),
+    }
 }
 
 fn action_of(
@@ -428,7 +434,9 @@ fn condition_step(
         .enumerate()
         .filter_map(|(index, v1::ConditionRule { r#if, steps })| {
             let path = format!("{path}.rules[{index}]");
-            let condition = problems.check(format!("{path}.if"), Expression::parse(r#if));
+            let condition = problems
+                .check(format!("{path}.if"), Expression::parse(r#if))
+                .or_else(|| Expression::parse("true").ok());
             let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
             Some(ConditionRule {
                 condition: condition?,

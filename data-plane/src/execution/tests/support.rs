@@ -53,7 +53,7 @@ impl World {
             concurrency_max: 16,
             performer: None,
         };
-        world.reopen();
+        world.reopen().await;
         world
     }
 
@@ -62,8 +62,14 @@ impl World {
     }
 
     /// Opens the spool, as a new process does: what it had claimed may be claimed again.
-    pub(crate) fn reopen(&mut self) {
-        drop(self.spool.take());
+    pub(crate) async fn reopen(&mut self) {
+        // A process that died holds nothing; a task of this one that has not ended yet would, and two writers on one
+        // file are what the data folder's lock keeps from ever being.
+        if let Some(spool) = self.spool.take() {
+            while Arc::strong_count(&spool) > 1 {
+                tokio::task::yield_now().await;
+            }
+        }
         let spool = SqliteSpool::open(self.dir.path(), SqliteSpoolConfig::default());
         self.spool = Some(Arc::new(spool.unwrap()));
     }
@@ -90,7 +96,7 @@ impl World {
         let outcome = self.shutdown.drain(PATIENCE).await;
         assert_eq!(outcome, DrainOutcome::Drained);
         self.runtime.take().unwrap().await.unwrap();
-        self.reopen();
+        self.reopen().await;
     }
 
     /// Drops everything where it stands.
@@ -98,7 +104,7 @@ impl World {
         self.shutdown.stop();
         self.shutdown.drain(std::time::Duration::ZERO).await;
         self.runtime.take().unwrap().await.unwrap();
-        self.reopen();
+        self.reopen().await;
     }
 
     pub(crate) async fn accept(

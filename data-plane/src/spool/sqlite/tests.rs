@@ -1,0 +1,560 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use signalbox_model::{
+    event::{Event, EventScope, TriggerKind},
+    execution::{ExecutionState, Fact},
+    record::{Accepted, RecordBody, Verdict},
+};
+use tokio::runtime::Runtime;
+
+use super::*;
+
+const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+fn accept(id: &str, content: u8) -> Accept {
+    let execution = format!("projects/default/executions/{id}").parse().unwrap();
+    let workflow: signalbox_model::ids::WorkflowName =
+        "projects/default/workflows/w".parse().unwrap();
+    Accept {
+        accepted: Accepted {
+            execution,
+            workflow: workflow.clone(),
+            version: 1,
+            event: Event {
+                trigger: TriggerKind::Webhook,
+                api_key: None,
+                scope: EventScope {
+                    message: format!("message {id}"),
+                    subject: None,
+                    attributes: BTreeMap::new(),
+                    topic_arn: None,
+                    message_id: id.to_owned(),
+                    timestamp: "2026-11-24T00:00:00Z".to_owned(),
+                },
+                body: Bytes::from_static(b"{}"),
+                content_type: None,
+                source_address: None,
+                signature: None,
+                received_at: Timestamp::now(),
+            },
+        },
+        content_digest: [content; 32],
+        certificate: None,
+        definition: Bytes::from_static(b"definition"),
+        delivery: Some(Delivery {
+            id: "d1".parse().unwrap(),
+            workflow,
+            verdict: Verdict::Accepted,
+            reason: String::new(),
+            detail: String::new(),
+            http_status: 200,
+            message_type: "webhook".into(),
+            message_id: id.to_owned(),
+            topic_arn: String::new(),
+            source_address: String::new(),
+            execution: None,
+        }),
+        traceparent: None,
+        deduplicate_until: Timestamp::now() + DAY,
+    }
+}
+
+fn fact(id: &str, fact: Fact) -> Record {
+    Record {
+        time: Timestamp::now(),
+        traceparent: None,
+        body: RecordBody::Execution {
+            execution: format!("projects/default/executions/{id}").parse().unwrap(),
+            fact,
+        },
+    }
+}
+
+fn finished(id: &str) -> Record {
+    fact(
+        id,
+        Fact::Finished {
+            state: ExecutionState::Succeeded,
+            output: None,
+            error: None,
+        },
+    )
+}
+
+fn open(dir: &Path) -> SqliteSpool {
+    SqliteSpool::open(dir, SqliteSpoolConfig::default()).unwrap()
+}
+
+#[tokio::test]
+async fn a_copy_is_known_and_other_content_is_a_conflict_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    assert_eq!(spool.accept(accept("a", 1)).await, Ok(Acceptance::New));
+    for spool in [spool, open(dir.path())] {
+        assert_eq!(
+            spool.accept(accept("a", 1)).await,
+            Ok(Acceptance::Duplicate)
+        );
+        assert_eq!(spool.accept(accept("a", 2)).await, Ok(Acceptance::Conflict));
+        drop(spool);
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_execution_comes_back_with_its_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    spool.accept(accept("a", 1)).await.unwrap();
+    spool.accept(accept("b", 1)).await.unwrap();
+    let claimed = spool.claim(10).await.unwrap();
+    assert_eq!(claimed.len(), 2);
+    assert!(claimed.iter().all(|claimed| claimed.journal.is_empty()));
+    assert!(
+        spool.claim(10).await.unwrap().is_empty(),
+        "each is claimed once"
+    );
+    let name = |id: &str| format!("projects/default/executions/{id}").parse().unwrap();
+    spool
+        .journal(name("a"), vec![fact("a", Fact::Started)], false)
+        .await
+        .unwrap();
+    spool
+        .journal(
+            name("b"),
+            vec![fact("b", Fact::Started), finished("b")],
+            true,
+        )
+        .await
+        .unwrap();
+    drop(spool);
+
+    let spool = open(dir.path());
+    let claimed = spool.claim(10).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].accepted.execution, name("a"));
+    assert_eq!(claimed[0].definition.as_ref(), b"definition");
+    assert_eq!(claimed[0].journal.len(), 1);
+    assert_eq!(spool.stats().unfinished_executions, 1);
+}
+
+#[tokio::test]
+async fn trimming_keeps_what_an_unfinished_execution_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    spool.accept(accept("a", 1)).await.unwrap();
+    let name = || "projects/default/executions/a".parse().unwrap();
+    spool.claim(1).await.unwrap();
+    spool
+        .journal(name(), vec![fact("a", Fact::Started)], false)
+        .await
+        .unwrap();
+    let all = spool.unreported(0, 100, usize::MAX).await.unwrap();
+    let kinds: Vec<_> = all
+        .iter()
+        .map(|sequenced| match &sequenced.record.body {
+            RecordBody::Accepted(_) => "accepted",
+            RecordBody::Delivery(_) => "delivery",
+            RecordBody::Execution { .. } => "fact",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["accepted", "delivery", "fact"]);
+    let last = all.last().unwrap().sequence;
+    assert_eq!(*spool.head().borrow(), last);
+    spool.trim(last).await.unwrap();
+    assert!(
+        spool
+            .unreported(last, 100, usize::MAX)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    drop(spool);
+
+    let spool = open(dir.path());
+    let claimed = spool.claim(1).await.unwrap();
+    assert_eq!(claimed[0].journal.len(), 1, "reported, and still needed");
+    spool
+        .journal(name(), vec![finished("a")], true)
+        .await
+        .unwrap();
+    let head = *spool.head().borrow();
+    spool.trim(head).await.unwrap();
+    assert_eq!(
+        spool.accept(accept("a", 1)).await,
+        Ok(Acceptance::Duplicate),
+        "and still known"
+    );
+    drop(spool);
+    let connection = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    let kept: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM executions WHERE record IS NOT NULL",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(kept, 0, "what is reported and has ended takes no room");
+}
+
+#[tokio::test]
+async fn batches_of_reports_are_bounded_but_never_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    for id in ["a", "b", "c"] {
+        spool.accept(accept(id, 1)).await.unwrap();
+    }
+    assert_eq!(spool.unreported(0, 2, usize::MAX).await.unwrap().len(), 2);
+    assert_eq!(spool.unreported(0, 100, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_full_spool_refuses_events_and_lets_executions_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SqliteSpoolConfig {
+        max_bytes: 1,
+        ..SqliteSpoolConfig::default()
+    };
+    let spool = open(dir.path());
+    spool.accept(accept("a", 1)).await.unwrap();
+    drop(spool);
+    let spool = SqliteSpool::open(dir.path(), config).unwrap();
+    assert_eq!(spool.accept(accept("b", 1)).await, Err(SpoolError::Full));
+    spool.claim(1).await.unwrap();
+    let name = "projects/default/executions/a".parse().unwrap();
+    spool
+        .journal(name, vec![finished("a")], true)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn handshakes_are_kept_until_they_are_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    let delivery = accept("a", 1).delivery.unwrap();
+    let handshake = Handshake {
+        workflow: "projects/default/workflows/w".parse().unwrap(),
+        topic_arn: "arn:aws:sns:us-east-1:123456789012:t".into(),
+        token: "secret-token".into(),
+        certificate_origin: "aws".into(),
+        // Kept to the microsecond.
+        received_at: Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap(),
+        attempts: 0,
+    };
+    assert!(!format!("{handshake:?}").contains("secret-token"));
+    for _ in 0..2 {
+        spool
+            .accept_handshake(handshake.clone(), delivery.clone(), None)
+            .await
+            .unwrap();
+    }
+    drop(spool);
+    let spool = open(dir.path());
+    let later = Timestamp::now() + DAY;
+    let due = spool.due_handshakes(later, 10).await.unwrap();
+    assert_eq!(due, std::slice::from_ref(&handshake));
+    let change = |state| SubscriptionChange {
+        workflow: handshake.workflow.clone(),
+        topic_arn: handshake.topic_arn.clone(),
+        subscription_arn: None,
+        state,
+        confirm_attempts: 1,
+        last_error: None,
+    };
+    use signalbox_model::record::SubscriptionState;
+    let again_at = later + DAY;
+    let pending = change(SubscriptionState::Pending);
+    spool
+        .update_handshake(handshake.clone(), Some(again_at), pending)
+        .await
+        .unwrap();
+    assert!(spool.due_handshakes(later, 10).await.unwrap().is_empty());
+    assert_eq!(
+        spool.due_handshakes(again_at, 10).await.unwrap()[0].attempts,
+        1
+    );
+    let confirmed = change(SubscriptionState::Confirmed);
+    spool
+        .update_handshake(handshake, None, confirmed)
+        .await
+        .unwrap();
+    assert!(spool.due_handshakes(again_at, 10).await.unwrap().is_empty());
+    let records = spool.unreported(0, 100, usize::MAX).await.unwrap();
+    let text = format!("{records:?}");
+    assert!(
+        !text.contains("secret-token"),
+        "a token is reported to nobody"
+    );
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let connection = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let error = SqliteSpool::open(dir.path(), SqliteSpoolConfig::default())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, OpenError::NewerSchema { found: 99 }),
+        "{error:?}"
+    );
+}
+
+/// What the property test does to a spool.
+#[derive(Clone, Debug)]
+enum Step {
+    Accept(u8, u8),
+    Claim,
+    Journal(u8),
+    Finish(u8),
+    Trim,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..6_u8, 0..2_u8).prop_map(|(id, content)| Step::Accept(id, content)),
+        2 => Just(Step::Claim),
+        3 => (0..6_u8).prop_map(Step::Journal),
+        2 => (0..6_u8).prop_map(Step::Finish),
+        1 => Just(Step::Trim),
+        2 => Just(Step::Reopen),
+    ]
+}
+
+/// The same, by plain collections.
+#[derive(Default)]
+struct Model {
+    accepted: BTreeMap<u8, u8>,
+    order: Vec<u8>,
+    claimed: BTreeSet<u8>,
+    journals: BTreeMap<u8, usize>,
+    finished: BTreeSet<u8>,
+    records: usize,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_spool_is_what_its_model_says(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = Runtime::new().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = open(dir.path());
+        let mut model = Model::default();
+        let mut reported: Vec<u64> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Accept(id, content) => {
+                    let expected = match model.accepted.get(&id) {
+                        None => Acceptance::New,
+                        Some(known) if *known == content => Acceptance::Duplicate,
+                        Some(_) => Acceptance::Conflict,
+                    };
+                    let found = runtime.block_on(spool.accept(accept(&format!("x{id}"), content))).unwrap();
+                    prop_assert_eq!(&found, &expected);
+                    match expected {
+                        Acceptance::New => {
+                            model.accepted.insert(id, content);
+                            model.order.push(id);
+                            model.records += 2;
+                        }
+                        Acceptance::Duplicate => model.records += 1,
+                        Acceptance::Conflict => {}
+                    }
+                }
+                Step::Claim => {
+                    let found = runtime.block_on(spool.claim(2)).unwrap();
+                    let found: Vec<_> = found
+                        .iter()
+                        .map(|claimed| {
+                            let id = claimed.accepted.execution.execution.to_string();
+                            (id, claimed.journal.len())
+                        })
+                        .collect();
+                    let expected: Vec<_> = model
+                        .order
+                        .iter()
+                        .filter(|id| !model.claimed.contains(id) && !model.finished.contains(id))
+                        .take(2)
+                        .copied()
+                        .collect();
+                    let shown: Vec<_> = expected
+                        .iter()
+                        .map(|id| (format!("x{id}"), model.journals.get(id).copied().unwrap_or(0)))
+                        .collect();
+                    prop_assert_eq!(found, shown);
+                    model.claimed.extend(expected);
+                }
+                Step::Journal(id) | Step::Finish(id) if !model.claimed.contains(&id) || model.finished.contains(&id) => {}
+                Step::Journal(id) => {
+                    let name = format!("projects/default/executions/x{id}").parse().unwrap();
+                    let record = fact(&format!("x{id}"), Fact::Started);
+                    runtime.block_on(spool.journal(name, vec![record], false)).unwrap();
+                    *model.journals.entry(id).or_default() += 1;
+                    model.records += 1;
+                }
+                Step::Finish(id) => {
+                    let name = format!("projects/default/executions/x{id}").parse().unwrap();
+                    runtime.block_on(spool.journal(name, vec![finished(&format!("x{id}"))], true)).unwrap();
+                    model.finished.insert(id);
+                    model.records += 1;
+                }
+                Step::Trim => {
+                    let after = reported.last().copied().unwrap_or(0);
+                    let batch = runtime.block_on(spool.unreported(after, 1000, usize::MAX)).unwrap();
+                    reported.extend(batch.iter().map(|record| record.sequence));
+                    if let Some(last) = reported.last() {
+                        runtime.block_on(spool.trim(*last)).unwrap();
+                    }
+                }
+                Step::Reopen => {
+                    drop(spool);
+                    spool = open(dir.path());
+                    model.claimed.clear();
+                }
+            }
+            let unfinished = model.accepted.len() - model.finished.len();
+            prop_assert_eq!(spool.stats().unfinished_executions, unfinished as u64);
+        }
+        // Every record is reported exactly once, in order.
+        let after = reported.last().copied().unwrap_or(0);
+        let rest = runtime.block_on(spool.unreported(after, 10_000, usize::MAX)).unwrap();
+        reported.extend(rest.iter().map(|record| record.sequence));
+        prop_assert_eq!(reported.len(), model.records);
+        prop_assert!(reported.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}
+
+const CHILD: &str = "SIGNALBOX_TEST_SPOOL_CHILD";
+
+/// The child of the kill test: accepts and journals under load, and says what was acknowledged.
+#[test]
+fn child_of_the_kill_test() {
+    let Some(dir) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let start = std::env::var("SIGNALBOX_TEST_SPOOL_START").unwrap();
+    let runtime = Runtime::new().unwrap();
+    let spool = Arc::new(open(Path::new(&dir)));
+    runtime.block_on(async {
+        let mut tasks = Vec::new();
+        for task in 0..8 {
+            let (spool, start) = (spool.clone(), start.clone());
+            tasks.push(tokio::spawn(async move {
+                for number in 0.. {
+                    let id = format!("k{start}-{task}-{number}");
+                    spool.accept(accept(&id, 1)).await.unwrap();
+                    println!("accepted {id}");
+                    let name = format!("projects/default/executions/{id}").parse().unwrap();
+                    spool
+                        .journal(name, vec![fact(&id, Fact::Started)], false)
+                        .await
+                        .unwrap();
+                    println!("journalled {id}");
+                }
+            }));
+        }
+        futures::future::join_all(tasks).await;
+    });
+}
+
+#[test]
+fn what_was_acknowledged_survives_sigkill() {
+    const KILLS: u32 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let mut accepted = BTreeSet::new();
+    let mut journalled = BTreeSet::new();
+    for kill in 0..KILLS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "spool::sqlite::tests::child_of_the_kill_test",
+                "--nocapture",
+            ])
+            .env(CHILD, dir.path())
+            .env("SIGNALBOX_TEST_SPOOL_START", kill.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Some way in, at a point that differs each time.
+        let patience = 50 + (kill * 137) % 400;
+        let mut seen = 0;
+        let mut take = |line: String| match line.split_once(' ') {
+            Some(("accepted", id)) => {
+                accepted.insert(id.to_owned());
+                true
+            }
+            Some(("journalled", id)) => {
+                journalled.insert(id.to_owned());
+                true
+            }
+            _ => false,
+        };
+        for line in lines.by_ref() {
+            if take(line.unwrap()) {
+                seen += 1;
+            }
+            if seen >= patience {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines {
+            let line = line.unwrap();
+            // The last line may be cut.
+            if line.split('-').count() == 3 {
+                take(line);
+            }
+        }
+    }
+    assert!(accepted.len() > 100, "{}", accepted.len());
+    let runtime = Runtime::new().unwrap();
+    let spool = open(dir.path());
+    let claimed = runtime.block_on(spool.claim(usize::MAX)).unwrap();
+    let there: BTreeMap<String, usize> = claimed
+        .iter()
+        .map(|claimed| {
+            (
+                claimed.accepted.execution.execution.to_string(),
+                claimed.journal.len(),
+            )
+        })
+        .collect();
+    assert_eq!(there.len(), claimed.len(), "each once");
+    // A line that the kill cut short names no real id; whole ids are all there.
+    let lost: Vec<_> = accepted
+        .iter()
+        .filter(|id| !there.contains_key(*id))
+        .collect();
+    assert!(
+        lost.iter()
+            .all(|id| there.keys().any(|known| known.starts_with(id.as_str()))),
+        "lost: {lost:?}"
+    );
+    let lost: Vec<_> = journalled
+        .iter()
+        .filter(|id| there.get(*id) != Some(&1))
+        .filter(|id| {
+            !there
+                .keys()
+                .any(|known| known.starts_with(id.as_str()) && known != *id)
+        })
+        .collect();
+    assert!(lost.is_empty(), "facts lost: {lost:?}");
+}
