@@ -34,7 +34,12 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The control plane's gRPC endpoint.
-    #[arg(long, global = true, env = "SIGNALBOX_ENDPOINT", default_value = "http://127.0.0.1:50051")]
+    #[arg(
+        long,
+        global = true,
+        env = "SIGNALBOX_ENDPOINT",
+        default_value = "http://127.0.0.1:50051"
+    )]
     pub endpoint: String,
     /// Token for it.
     #[arg(long, global = true, env = "SIGNALBOX_TOKEN", hide_env_values = true)]
@@ -43,7 +48,12 @@ pub struct Global {
     #[arg(long, global = true, env = "SIGNALBOX_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// Project of short ids.
-    #[arg(long, global = true, env = "SIGNALBOX_PROJECT", default_value = "default")]
+    #[arg(
+        long,
+        global = true,
+        env = "SIGNALBOX_PROJECT",
+        default_value = "default"
+    )]
     pub project: String,
     /// PEM file of the authorities that the control plane's certificate may come from.
     #[arg(long, global = true, env = "SIGNALBOX_CA_FILE")]
@@ -417,7 +427,12 @@ pub struct PublishArgs {
     #[arg(long, default_value = "arn:aws:sns:us-east-1:123456789012:simulated")]
     pub topic_arn: TopicArn,
     /// The message.
-    #[arg(long, short, default_value = "Hello from a simulated Amazon SNS", conflicts_with = "message_file")]
+    #[arg(
+        long,
+        short,
+        default_value = "Hello from a simulated Amazon SNS",
+        conflicts_with = "message_file"
+    )]
     pub message: String,
     /// File with the message; '-' reads standard input.
     #[arg(long)]
@@ -466,8 +481,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .or_else(|_| {
             // Days are no fixed time in general, but they are here.
-            let days = text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok());
-            days.map(|days| jiff::SignedDuration::from_hours(days * 24)).ok_or(())
+            let days = text
+                .strip_suffix('d')
+                .and_then(|days| days.parse::<i64>().ok());
+            days.map(|days| jiff::SignedDuration::from_hours(days * 24))
+                .ok_or(())
         })
         .map_err(|()| "expected a duration such as 15m, 1h or 30d".to_owned())?;
     Duration::try_from(span).map_err(|_| "must not be negative".to_owned())

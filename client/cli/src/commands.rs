@@ -8,10 +8,7 @@ pub(crate) mod sns;
 pub(crate) mod token;
 pub(crate) mod workflows;
 
-use std::{
-    io::Read as _,
-    path::Path,
-};
+use std::{io::Read as _, path::Path};
 
 use crate::CliError;
 
@@ -45,8 +42,7 @@ macro_rules! pages {
         let mut page_token = String::new();
         loop {
             let mut request = $request;
-            request.page_size = $crate::commands::PAGE_SIZE;
-            request.page_token = page_token;
+            (request.page_size, request.page_token) = ($crate::commands::PAGE_SIZE, page_token);
             let page = $client
                 .idempotent(|| {
                     let (mut service, request) = ($client.$service(), request.clone());

@@ -82,7 +82,12 @@ impl Composition {
         .await
         .map_err(|error| CliError::Start(Box::new(error)))?;
         let endpoint = format!("http://{}", control_plane.grpc_addr);
-        let token = mint(&control_plane.token_key, "node", Role::DataPlane, NODE_TOKEN_TTL)?;
+        let token = mint(
+            &control_plane.token_key,
+            "node",
+            Role::DataPlane,
+            NODE_TOKEN_TTL,
+        )?;
         let node = node::start(
             NodeConfig {
                 listen: webhook_listen,

@@ -52,7 +52,8 @@ steps:
         subject: ${{ event.subject }}
 "#;
 
-const MESSAGE: &str = r#"{"AlarmName": "api-latency", "NewStateValue": "ALARM", "Region": "us-east-1"}"#;
+const MESSAGE: &str =
+    r#"{"AlarmName": "api-latency", "NewStateValue": "ALARM", "Region": "us-east-1"}"#;
 
 pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), CliError> {
     let started = Instant::now();
@@ -60,7 +61,8 @@ pub(crate) async fn run(arguments: DemoArgs, output: &Output) -> Result<(), CliE
     if telemetry_args.log.is_none() {
         telemetry_args.log = Some("off".to_owned());
     }
-    let guard = telemetry::init("signalbox-demo", &telemetry_args).map_err(|e| CliError::Start(e.into()))?;
+    let guard = telemetry::init("signalbox-demo", &telemetry_args)
+        .map_err(|e| CliError::Start(e.into()))?;
     metrics::install().map_err(|e| CliError::Start(e.into()))?;
     let dir = tempfile::tempdir()?;
     let shutdown = Shutdown::new();
@@ -76,12 +78,19 @@ async fn walk(
     output: &Output,
     started: Instant,
 ) -> Result<(), CliError> {
-    let any = "127.0.0.1:0".parse().map_err(|_| failed("no loopback address"))?;
+    let any = "127.0.0.1:0"
+        .parse()
+        .map_err(|_| failed("no loopback address"))?;
     output.raw("Signalbox demo: from an SNS topic to an executed workflow, in one process.\n\n")?;
 
     output.raw("1. Starting Amazon SNS (simulated: its own authority, real RSA signatures) and both planes\n")?;
-    let sns = SimulatedSns::start(any).await.map_err(|e| CliError::Start(Box::new(e)))?;
-    let origin: TrustedOrigin = sns.origin().parse().map_err(|_| failed("the simulator has no origin"))?;
+    let sns = SimulatedSns::start(any)
+        .await
+        .map_err(|e| CliError::Start(Box::new(e)))?;
+    let origin: TrustedOrigin = sns
+        .origin()
+        .parse()
+        .map_err(|_| failed("the simulator has no origin"))?;
     let composition = Composition::start(
         ComposeConfig {
             data_dir: dir.to_owned(),
@@ -100,7 +109,9 @@ async fn walk(
         composition.webhook_url
     ))?;
     let mut config = ClientConfig::new(composition.endpoint.clone());
-    config.token = Some(TokenSource::value(composition.admin_token(Duration::from_secs(3600))?));
+    config.token = Some(TokenSource::value(
+        composition.admin_token(Duration::from_secs(3600))?,
+    ));
     let client = Client::new(config)?;
 
     output.raw("2. Creating an API key\n")?;
@@ -113,11 +124,18 @@ async fn walk(
             ..Default::default()
         })
     );
-    let prefix = key.api_key.as_ref().map(|key| key.prefix.clone()).unwrap_or_default();
-    output.raw(&format!("   projects/default/apiKeys/demo, value {prefix}… (shown once to its creator)\n\n"))?;
+    let prefix = key
+        .api_key
+        .as_ref()
+        .map(|key| key.prefix.clone())
+        .unwrap_or_default();
+    output.raw(&format!(
+        "   projects/default/apiKeys/demo, value {prefix}… (shown once to its creator)\n\n"
+    ))?;
 
     output.raw("3. Creating a workflow whose trigger is Amazon SNS and which names that key\n")?;
-    let spec: v1::WorkflowSpec = json::from_yaml_str(WORKFLOW).map_err(|error| failed(&error.to_string()))?;
+    let spec: v1::WorkflowSpec =
+        json::from_yaml_str(WORKFLOW).map_err(|error| failed(&error.to_string()))?;
     let workflow = call!(
         client,
         workflows.create_workflow(v1::CreateWorkflowRequest {
@@ -139,7 +157,10 @@ async fn walk(
         })
     );
     let shown_endpoint = format!("{}?x-api-key={prefix}…", webhook.url);
-    output.raw(&format!("   {}, version 1 published\n   endpoint {shown_endpoint}\n\n", workflow.name))?;
+    output.raw(&format!(
+        "   {}, version 1 published\n   endpoint {shown_endpoint}\n\n",
+        workflow.name
+    ))?;
     let endpoint = format!("{}?x-api-key={}", webhook.url, key.value);
 
     output.raw("4. Subscribing that endpoint to a topic\n")?;
@@ -170,7 +191,9 @@ async fn walk(
     let post = simulated(sns.notification(&topic, &publication, false))?;
     let (delivered, attempts) = sns.deliver(&endpoint, &post).await;
     let name = execution_of(&delivered)?;
-    output.raw(&format!("   200 after {attempts} attempt(s), durable: {name}\n\n"))?;
+    output.raw(&format!(
+        "   200 after {attempts} attempt(s), durable: {name}\n\n"
+    ))?;
 
     output.raw("6. Looking at the execution\n")?;
     let execution = until("the execution to end", || async {
@@ -179,7 +202,10 @@ async fn walk(
             .get_execution(v1::GetExecutionRequest { name: name.clone() })
             .await;
         // Until the node has reported it, it is not there.
-        Ok(found.ok().map(tonic::Response::into_inner).filter(|found| found.end_time.is_some()))
+        Ok(found
+            .ok()
+            .map(tonic::Response::into_inner)
+            .filter(|found| found.end_time.is_some()))
     })
     .await?;
     let first = started.elapsed();
@@ -194,7 +220,10 @@ async fn walk(
     output.raw("\n7. Sending the same message again, as Amazon SNS may\n")?;
     let (delivered, _) = sns.deliver(&endpoint, &post).await;
     expect(&delivered, 200)?;
-    output.raw(&format!("   {}: a duplicate, acknowledged and not run again\n\n", answer(&delivered)))?;
+    output.raw(&format!(
+        "   {}: a duplicate, acknowledged and not run again\n\n",
+        answer(&delivered)
+    ))?;
 
     output.raw("8. Forging a message: right key, right topic, wrong signature\n")?;
     let forged = simulated(sns.notification(&topic, &Publication::new("forged"), true))?;
@@ -215,8 +244,14 @@ async fn walk(
     .await?;
     output.raw("9. Every inbound message has a verdict\n")?;
     for delivery in deliveries.iter().rev() {
-        let verdict = delivery.verdict().as_str_name().replace("DELIVERY_VERDICT_", "");
-        output.raw(&format!("   {verdict:<10} {:<26} {}\n", delivery.message_type, delivery.reason))?;
+        let verdict = delivery
+            .verdict()
+            .as_str_name()
+            .replace("DELIVERY_VERDICT_", "");
+        output.raw(&format!(
+            "   {verdict:<10} {:<26} {}\n",
+            delivery.message_type, delivery.reason
+        ))?;
     }
     let listed = call!(
         client,
@@ -226,7 +261,10 @@ async fn walk(
         })
     );
     if listed.executions.len() != 1 {
-        return Err(failed(&format!("{} executions, expected 1", listed.executions.len())));
+        return Err(failed(&format!(
+            "{} executions, expected 1",
+            listed.executions.len()
+        )));
     }
     output.raw(&format!(
         "\nOne message, one execution. First execution SUCCEEDED {:.2} s after the start; all done after {:.2} s.\n",
@@ -253,7 +291,10 @@ fn answer(delivered: &Delivered) -> String {
 fn expect(delivered: &Delivered, expected: u16) -> Result<(), CliError> {
     match delivered {
         Delivered::Answered { status, .. } if *status == expected => Ok(()),
-        other => Err(failed(&format!("expected {expected}, got {}", answer(other)))),
+        other => Err(failed(&format!(
+            "expected {expected}, got {}",
+            answer(other)
+        ))),
     }
 }
 

@@ -16,7 +16,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(arguments: DevArgs, output: &Output) -> Result<(), CliError> {
     let start = |error: Box<dyn std::error::Error + Send + Sync>| CliError::Start(error);
-    let guard = telemetry::init("signalbox-dev", &arguments.telemetry).map_err(|e| start(e.into()))?;
+    let guard =
+        telemetry::init("signalbox-dev", &arguments.telemetry).map_err(|e| start(e.into()))?;
     metrics::install().map_err(|e| start(e.into()))?;
     let shutdown = Shutdown::from_signals().map_err(|e| start(e.into()))?;
     let composition = Composition::start(

@@ -31,7 +31,9 @@ pub async fn run(cli: Cli, output: &Output) -> Result<(), CliError> {
         Command::Workflows(command) => commands::workflows::run(&global, command, output).await,
         Command::Executions(command) => commands::executions::run(&global, command, output).await,
         Command::Deliveries(command) => commands::lists::deliveries(&global, command, output).await,
-        Command::Subscriptions(command) => commands::lists::subscriptions(&global, command, output).await,
+        Command::Subscriptions(command) => {
+            commands::lists::subscriptions(&global, command, output).await
+        }
         Command::Nodes(command) => commands::lists::nodes(&global, command, output).await,
         Command::Secrets(command) => commands::secrets::run(&global, command, output).await,
     }

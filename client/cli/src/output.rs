@@ -64,12 +64,20 @@ impl Output {
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn message<M: Message + Name>(&self, message: &M, shown: impl FnOnce(&M) -> String) -> Result<(), CliError> {
+    pub fn message<M: Message + Name>(
+        &self,
+        message: &M,
+        shown: impl FnOnce(&M) -> String,
+    ) -> Result<(), CliError> {
         if self.is_json() {
             return self.raw(&format!("{}\n", json::to_string_pretty(message)));
         }
         let text = shown(message);
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
         self.raw(&format!("{text}{end}"))
     }
 
@@ -92,7 +100,10 @@ impl Output {
 }
 
 /// Aligned columns without borders.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
@@ -102,7 +113,10 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
         table.add_row(row);
     }
     let text = table.to_string();
-    text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.trim().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The last segment of a resource name.

@@ -150,7 +150,10 @@ impl SimulatedSns {
             .await
             .map_err(|_| SignerError::Key)??;
         let now = Timestamp::now();
-        let (from, to) = (now - Duration::from_secs(86_400), now + Duration::from_secs(86_400));
+        let (from, to) = (
+            now - Duration::from_secs(86_400),
+            now + Duration::from_secs(86_400),
+        );
         let pem = SimulatedCa::new()?.issue("sns.amazonaws.com", &signer, from, to)?;
         let certificate_path = certificate_path(&pem, &origin)?;
         let state = Arc::new(State {
@@ -182,7 +185,12 @@ impl SimulatedSns {
         &self.origin
     }
 
-    fn sign(&self, mut draft: Draft, version: SignatureVersion, spoil: bool) -> Result<Post, SimulatorError> {
+    fn sign(
+        &self,
+        mut draft: Draft,
+        version: SignatureVersion,
+        spoil: bool,
+    ) -> Result<Post, SimulatorError> {
         draft.version = version;
         draft.signing_cert_url.clone_from(&self.signing_cert_url);
         draft.endpoint.clone_from(&self.origin);
@@ -205,7 +213,8 @@ impl SimulatedSns {
         let mut draft = Draft::notification(topic, &id, &publication.message, Timestamp::now());
         draft.subject.clone_from(&publication.subject);
         draft.attributes = publication.attributes.clone();
-        draft.subscription_arn = SubscriptionArn::parse(&format!("{topic}:{}", uuid::Uuid::new_v4())).ok();
+        draft.subscription_arn =
+            SubscriptionArn::parse(&format!("{topic}:{}", uuid::Uuid::new_v4())).ok();
         draft
     }
 
@@ -213,8 +222,17 @@ impl SimulatedSns {
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn notification(&self, topic: &TopicArn, publication: &Publication, spoil: bool) -> Result<Post, SimulatorError> {
-        self.sign(Self::draft(topic, publication), publication.signature_version, spoil)
+    pub fn notification(
+        &self,
+        topic: &TopicArn,
+        publication: &Publication,
+        spoil: bool,
+    ) -> Result<Post, SimulatorError> {
+        self.sign(
+            Self::draft(topic, publication),
+            publication.signature_version,
+            spoil,
+        )
     }
 
     /// A raw message.
@@ -237,7 +255,9 @@ impl SimulatedSns {
         spoil: bool,
     ) -> Result<Post, SimulatorError> {
         let mut rng = rand::rng();
-        let token: String = (0..128).map(|_| char::from(b"0123456789abcdef"[rng.random_range(0..16)])).collect();
+        let token: String = (0..128)
+            .map(|_| char::from(b"0123456789abcdef"[rng.random_range(0..16)]))
+            .collect();
         if let Ok(mut tokens) = self.state.tokens.lock() {
             tokens.insert(token.clone(), topic.clone());
         }
@@ -251,7 +271,12 @@ impl SimulatedSns {
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn confirmation(&self, topic: &TopicArn, version: SignatureVersion, spoil: bool) -> Result<Post, SimulatorError> {
+    pub fn confirmation(
+        &self,
+        topic: &TopicArn,
+        version: SignatureVersion,
+        spoil: bool,
+    ) -> Result<Post, SimulatorError> {
         self.handshake(MessageType::SubscriptionConfirmation, topic, version, spoil)
     }
 
@@ -259,7 +284,12 @@ impl SimulatedSns {
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn unsubscribe(&self, topic: &TopicArn, version: SignatureVersion, spoil: bool) -> Result<Post, SimulatorError> {
+    pub fn unsubscribe(
+        &self,
+        topic: &TopicArn,
+        version: SignatureVersion,
+        spoil: bool,
+    ) -> Result<Post, SimulatorError> {
         self.handshake(MessageType::UnsubscribeConfirmation, topic, version, spoil)
     }
 
@@ -283,15 +313,28 @@ impl SimulatedSns {
         let answered = async {
             let answer = request().send().await?;
             let challenged = answer.status() == http::StatusCode::UNAUTHORIZED
-                && answer.headers().get(http::header::WWW_AUTHENTICATE).is_some_and(|value| {
-                    value.as_bytes().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
-                });
+                && answer
+                    .headers()
+                    .get(http::header::WWW_AUTHENTICATE)
+                    .is_some_and(|value| {
+                        value
+                            .as_bytes()
+                            .get(..5)
+                            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+                    });
             let answer = match (&password, challenged) {
-                (Some(password), true) => request().basic_auth(&user, Some(password)).send().await?,
+                (Some(password), true) => {
+                    request().basic_auth(&user, Some(password)).send().await?
+                }
                 _ => answer,
             };
             let status = answer.status().as_u16();
-            let body: String = answer.text().await?.chars().take(ANSWER_SHOWN_CHARS).collect();
+            let body: String = answer
+                .text()
+                .await?
+                .chars()
+                .take(ANSWER_SHOWN_CHARS)
+                .collect();
             Ok::<_, reqwest::Error>(Delivered::Answered { status, body })
         };
         match answered.await {
@@ -311,7 +354,8 @@ impl SimulatedSns {
                 return (delivered, attempts);
             }
             // Three retries without delay, then growing.
-            let pause = Duration::from_millis(u64::from(attempts.saturating_sub(3)) * 100).min(PAUSE_MAX);
+            let pause =
+                Duration::from_millis(u64::from(attempts.saturating_sub(3)) * 100).min(PAUSE_MAX);
             tokio::time::sleep(pause).await;
         }
     }
@@ -320,7 +364,9 @@ impl SimulatedSns {
     pub async fn wait_confirmed(&self, topic: &TopicArn, limit: Duration) -> bool {
         let mut confirmed = self.state.confirmed.subscribe();
         let waited = confirmed.wait_for(|confirmed| confirmed.contains_key(topic.as_str()));
-        tokio::time::timeout(limit, waited).await.is_ok_and(|found| found.is_ok())
+        tokio::time::timeout(limit, waited)
+            .await
+            .is_ok_and(|found| found.is_ok())
     }
 }
 
@@ -328,16 +374,25 @@ impl SimulatedSns {
 /// they fetched from a path.
 fn certificate_path(pem: &str, origin: &str) -> Result<String, SimulatorError> {
     let origin: TrustedOrigin = origin.parse().map_err(|_| SimulatorError::Certificate)?;
-    let topic = TopicArn::parse("arn:aws:sns:us-east-1:123456789012:any").map_err(|_| SimulatorError::Certificate)?;
+    let topic = TopicArn::parse("arn:aws:sns:us-east-1:123456789012:any")
+        .map_err(|_| SimulatorError::Certificate)?;
     let probe = format!("{origin}/SimpleNotificationService-{}.pem", "0".repeat(32));
     let policy = TrustPolicy {
         trusted_origins: vec![origin],
     };
-    let location = signalbox_sns::SigningCertUrl::parse(&probe, &topic, &policy).map_err(|_| SimulatorError::Certificate)?;
+    let location = signalbox_sns::SigningCertUrl::parse(&probe, &topic, &policy)
+        .map_err(|_| SimulatorError::Certificate)?;
     let expected: &ExpectedName = location.expected_name();
-    let certificate =
-        SigningCertificate::from_pem(pem.as_bytes(), expected).map_err(|_| SimulatorError::Certificate)?;
+    let certificate = SigningCertificate::from_pem(pem.as_bytes(), expected)
+        .map_err(|_| SimulatorError::Certificate)?;
     let fingerprint = certificate.fingerprint().to_string();
-    let hex: String = fingerprint.chars().filter(char::is_ascii_hexdigit).take(32).collect();
-    Ok(format!("/SimpleNotificationService-{}.pem", hex.to_ascii_lowercase()))
+    let hex: String = fingerprint
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(32)
+        .collect();
+    Ok(format!(
+        "/SimpleNotificationService-{}.pem",
+        hex.to_ascii_lowercase()
+    ))
 }

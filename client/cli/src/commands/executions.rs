@@ -16,7 +16,11 @@ const COLLECTION: &str = "executions";
 /// Characters of an input or output that are shown.
 const SHOWN_CHARS: usize = 400;
 
-pub(crate) async fn run(global: &Global, command: ExecutionsCommand, output: &Output) -> Result<(), CliError> {
+pub(crate) async fn run(
+    global: &Global,
+    command: ExecutionsCommand,
+    output: &Output,
+) -> Result<(), CliError> {
     let client = global.client()?;
     match command {
         ExecutionsCommand::List { filter, limit } => {
@@ -25,12 +29,27 @@ pub(crate) async fn run(global: &Global, command: ExecutionsCommand, output: &Ou
                 filter: filter.clone(),
                 ..Default::default()
             };
-            let all = pages!(client, limit, executions.list_executions(request()).executions);
-            let header = ["EXECUTION", "WORKFLOW", "STATE", "TRIGGER", "CREATED", "ENDED"];
+            let all = pages!(
+                client,
+                limit,
+                executions.list_executions(request()).executions
+            );
+            let header = [
+                "EXECUTION",
+                "WORKFLOW",
+                "STATE",
+                "TRIGGER",
+                "CREATED",
+                "ENDED",
+            ];
             output.list(&all, header, |execution| {
                 [
                     short(&execution.name),
-                    format!("{}@{}", short(&execution.workflow), execution.workflow_version),
+                    format!(
+                        "{}@{}",
+                        short(&execution.workflow),
+                        execution.workflow_version
+                    ),
                     state(execution),
                     value(execution.trigger().as_str_name(), "TRIGGER_KIND_"),
                     time(execution.create_time.as_ref()),
@@ -40,15 +59,23 @@ pub(crate) async fn run(global: &Global, command: ExecutionsCommand, output: &Ou
         }
         ExecutionsCommand::Get { id } => {
             let name = global.name(COLLECTION, &id);
-            let execution = call!(client, executions.get_execution(v1::GetExecutionRequest { name }));
+            let execution = call!(
+                client,
+                executions.get_execution(v1::GetExecutionRequest { name })
+            );
             output.message(&execution, shown)
         }
         ExecutionsCommand::Event { id } => {
             let name = format!("{}/event", global.name(COLLECTION, &id));
-            let event = call!(client, executions.get_execution_event(v1::GetExecutionEventRequest { name }));
+            let event = call!(
+                client,
+                executions.get_execution_event(v1::GetExecutionEventRequest { name })
+            );
             output.message(&event, shown_event)
         }
-        ExecutionsCommand::Watch { id: Some(id), .. } => watch(&client, &global.name(COLLECTION, &id), output).await,
+        ExecutionsCommand::Watch { id: Some(id), .. } => {
+            watch(&client, &global.name(COLLECTION, &id), output).await
+        }
         ExecutionsCommand::Watch { id: None, filter } => {
             let request = v1::WatchExecutionsRequest {
                 parent: global.parent(),
@@ -70,7 +97,9 @@ pub(crate) async fn run(global: &Global, command: ExecutionsCommand, output: &Ou
 
 /// Follows one execution to its end.
 pub(crate) async fn watch(client: &Client, name: &str, output: &Output) -> Result<(), CliError> {
-    let request = v1::WatchExecutionRequest { name: name.to_owned() };
+    let request = v1::WatchExecutionRequest {
+        name: name.to_owned(),
+    };
     let mut stream = client
         .watch_executions()
         .watch_execution(request)
@@ -84,8 +113,14 @@ pub(crate) async fn watch(client: &Client, name: &str, output: &Output) -> Resul
     }
     match last {
         Some(last) if last.state() == v1::ExecutionState::Succeeded => Ok(()),
-        Some(last) => Err(CliError::Failed(format!("{} is {}", last.name, state(&last)))),
-        None => Err(CliError::Failed("the control plane closed the stream".to_owned())),
+        Some(last) => Err(CliError::Failed(format!(
+            "{} is {}",
+            last.name,
+            state(&last)
+        ))),
+        None => Err(CliError::Failed(
+            "the control plane closed the stream".to_owned(),
+        )),
     }
 }
 
@@ -97,9 +132,20 @@ fn summary(execution: &v1::Execution) -> String {
     let steps: Vec<String> = execution
         .steps
         .iter()
-        .map(|step| format!("{}={}", step.step_id, value(step.state().as_str_name(), "STEP_STATE_")))
+        .map(|step| {
+            format!(
+                "{}={}",
+                step.step_id,
+                value(step.state().as_str_name(), "STEP_STATE_")
+            )
+        })
         .collect();
-    format!("{}  {}  {}", short(&execution.name), state(execution), steps.join(" "))
+    format!(
+        "{}  {}  {}",
+        short(&execution.name),
+        state(execution),
+        steps.join(" ")
+    )
 }
 
 fn cut(text: &str) -> String {
@@ -125,7 +171,10 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
     field("execution", &execution.name);
     field(
         "workflow",
-        &format!("{} version {}", execution.workflow, execution.workflow_version),
+        &format!(
+            "{} version {}",
+            execution.workflow, execution.workflow_version
+        ),
     );
     field("state", &state(execution));
     field("message", &execution.message_id);
@@ -139,7 +188,10 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
     field("accepted", &time(execution.create_time.as_ref()));
     field("ended", &time(execution.end_time.as_ref()));
     field("output", &cut(&execution.output_json));
-    field("error", &failure(execution.error.as_ref()).unwrap_or_default());
+    field(
+        "error",
+        &failure(execution.error.as_ref()).unwrap_or_default(),
+    );
     for step in &execution.steps {
         let _ = writeln!(
             text,

@@ -22,9 +22,20 @@ fn row(key: &v1::ApiKey) -> [String; 6] {
     ]
 }
 
-const HEADER: [&str; 6] = ["KEY", "STATE", "PREFIX", "DISPLAY NAME", "CREATED", "EXPIRES"];
+const HEADER: [&str; 6] = [
+    "KEY",
+    "STATE",
+    "PREFIX",
+    "DISPLAY NAME",
+    "CREATED",
+    "EXPIRES",
+];
 
-pub(crate) async fn run(global: &Global, command: KeysCommand, output: &Output) -> Result<(), CliError> {
+pub(crate) async fn run(
+    global: &Global,
+    command: KeysCommand,
+    output: &Output,
+) -> Result<(), CliError> {
     let client = global.client()?;
     let shown = |key: &v1::ApiKey| table(HEADER, [row(key)]);
     match command {
@@ -45,8 +56,15 @@ pub(crate) async fn run(global: &Global, command: KeysCommand, output: &Output) 
             };
             let created = call!(client, keys.create_api_key(request));
             output.message(&created, |created| {
-                let name = created.api_key.as_ref().map(|key| key.name.clone()).unwrap_or_default();
-                format!("created {name}\n\n{}\n\nKeep it: it is what the sender presents.", created.value)
+                let name = created
+                    .api_key
+                    .as_ref()
+                    .map(|key| key.name.clone())
+                    .unwrap_or_default();
+                format!(
+                    "created {name}\n\n{}\n\nKeep it: it is what the sender presents.",
+                    created.value
+                )
             })
         }
         KeysCommand::List => {
@@ -64,7 +82,10 @@ pub(crate) async fn run(global: &Global, command: KeysCommand, output: &Output) 
         }
         KeysCommand::Reveal { id } => {
             let name = global.name(COLLECTION, &id);
-            let revealed = call!(client, keys.reveal_api_key(v1::RevealApiKeyRequest { name }));
+            let revealed = call!(
+                client,
+                keys.reveal_api_key(v1::RevealApiKeyRequest { name })
+            );
             output.message(&revealed, |revealed| revealed.value.clone())
         }
         KeysCommand::Revoke { id } => {

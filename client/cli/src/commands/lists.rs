@@ -13,7 +13,11 @@ fn of_workflow(global: &Global, workflow: Option<String>) -> String {
     global.name("workflows", workflow.as_deref().unwrap_or("-"))
 }
 
-pub(crate) async fn deliveries(global: &Global, command: DeliveriesCommand, output: &Output) -> Result<(), CliError> {
+pub(crate) async fn deliveries(
+    global: &Global,
+    command: DeliveriesCommand,
+    output: &Output,
+) -> Result<(), CliError> {
     let DeliveriesCommand::List {
         workflow,
         filter,
@@ -26,8 +30,21 @@ pub(crate) async fn deliveries(global: &Global, command: DeliveriesCommand, outp
         filter: filter.clone(),
         ..Default::default()
     };
-    let all = pages!(client, limit, deliveries.list_deliveries(request()).deliveries);
-    let header = ["RECEIVED", "VERDICT", "STATUS", "REASON", "TYPE", "MESSAGE", "FROM", "EXECUTION"];
+    let all = pages!(
+        client,
+        limit,
+        deliveries.list_deliveries(request()).deliveries
+    );
+    let header = [
+        "RECEIVED",
+        "VERDICT",
+        "STATUS",
+        "REASON",
+        "TYPE",
+        "MESSAGE",
+        "FROM",
+        "EXECUTION",
+    ];
     output.list(&all, header, |delivery| {
         [
             time(delivery.receive_time.as_ref()),
@@ -54,8 +71,19 @@ pub(crate) async fn subscriptions(
         parent: parent.clone(),
         ..Default::default()
     };
-    let all = pages!(client, usize::MAX, subscriptions.list_subscriptions(request()).subscriptions);
-    let header = ["WORKFLOW", "TOPIC", "STATE", "ATTEMPTS", "UPDATED", "LAST ERROR"];
+    let all = pages!(
+        client,
+        usize::MAX,
+        subscriptions.list_subscriptions(request()).subscriptions
+    );
+    let header = [
+        "WORKFLOW",
+        "TOPIC",
+        "STATE",
+        "ATTEMPTS",
+        "UPDATED",
+        "LAST ERROR",
+    ];
     output.list(&all, header, |subscription| {
         let workflow = subscription.name.split('/').nth(3).unwrap_or_default();
         [
@@ -69,11 +97,27 @@ pub(crate) async fn subscriptions(
     })
 }
 
-pub(crate) async fn nodes(global: &Global, command: NodesCommand, output: &Output) -> Result<(), CliError> {
+pub(crate) async fn nodes(
+    global: &Global,
+    command: NodesCommand,
+    output: &Output,
+) -> Result<(), CliError> {
     let NodesCommand::List = command;
     let client = global.client()?;
-    let all = pages!(client, usize::MAX, nodes.list_nodes(v1::ListNodesRequest::default()).nodes);
-    let header = ["NODE", "STATE", "VERSION", "REVISION", "REFUSALS", "LAST SEEN", "LAST REPORT"];
+    let all = pages!(
+        client,
+        usize::MAX,
+        nodes.list_nodes(v1::ListNodesRequest::default()).nodes
+    );
+    let header = [
+        "NODE",
+        "STATE",
+        "VERSION",
+        "REVISION",
+        "REFUSALS",
+        "LAST SEEN",
+        "LAST REPORT",
+    ];
     output.list(&all, header, |node| {
         [
             short(&node.name),

@@ -9,7 +9,11 @@ use crate::{
     output::{short, time},
 };
 
-pub(crate) async fn run(global: &Global, command: SecretsCommand, output: &Output) -> Result<(), CliError> {
+pub(crate) async fn run(
+    global: &Global,
+    command: SecretsCommand,
+    output: &Output,
+) -> Result<(), CliError> {
     let client = global.client()?;
     match command {
         SecretsCommand::Create { id, file } => {

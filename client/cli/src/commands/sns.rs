@@ -43,10 +43,16 @@ async fn publish(arguments: PublishArgs, output: &Output) -> Result<(), CliError
         };
         let topic = &arguments.topic_arn;
         let post = match arguments.kind {
-            MessageKind::Notification => sns.notification(topic, &publication, arguments.bad_signature),
+            MessageKind::Notification => {
+                sns.notification(topic, &publication, arguments.bad_signature)
+            }
             MessageKind::Raw => sns.raw(topic, &publication),
-            MessageKind::Confirmation => sns.confirmation(topic, arguments.signature_version, arguments.bad_signature),
-            MessageKind::Unsubscribe => sns.unsubscribe(topic, arguments.signature_version, arguments.bad_signature),
+            MessageKind::Confirmation => {
+                sns.confirmation(topic, arguments.signature_version, arguments.bad_signature)
+            }
+            MessageKind::Unsubscribe => {
+                sns.unsubscribe(topic, arguments.signature_version, arguments.bad_signature)
+            }
         }
         .map_err(|error| CliError::Start(Box::new(error)))?;
         for _ in 0..arguments.duplicate {
@@ -66,7 +72,9 @@ async fn publish(arguments: PublishArgs, output: &Output) -> Result<(), CliError
         }
     }
     if refused > 0 {
-        return Err(CliError::Failed(format!("{refused} deliveries were refused")));
+        return Err(CliError::Failed(format!(
+            "{refused} deliveries were refused"
+        )));
     }
     Ok(())
 }
@@ -82,9 +90,11 @@ fn line(post: &Post, delivered: &Delivered) -> String {
 fn parse_attributes(texts: &[String]) -> Result<MessageAttributes, CliError> {
     let mut all = BTreeMap::new();
     for text in texts {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| CliError::Usage(format!("--attribute {text:?}: expected name=value or name:Type=value")))?;
+        let (name, value) = text.split_once('=').ok_or_else(|| {
+            CliError::Usage(format!(
+                "--attribute {text:?}: expected name=value or name:Type=value"
+            ))
+        })?;
         let (name, data_type) = name.split_once(':').unwrap_or((name, "String"));
         let attribute = MessageAttribute {
             data_type: data_type.to_owned(),

@@ -2,7 +2,10 @@
 
 use signalbox_control_plane::auth::{ALL_PROJECTS, Claims, TokenKey};
 
-use crate::{CliError, Output, args::{Global, TokenCommand}};
+use crate::{
+    CliError, Output,
+    args::{Global, TokenCommand},
+};
 
 pub(crate) fn run(global: &Global, command: TokenCommand, output: &Output) -> Result<(), CliError> {
     let TokenCommand::Create {

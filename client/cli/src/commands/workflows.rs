@@ -18,7 +18,14 @@ use crate::{
 };
 
 const COLLECTION: &str = "workflows";
-const HEADER: [&str; 6] = ["WORKFLOW", "STATE", "PUBLISHED", "LATEST", "DISPLAY NAME", "UPDATED"];
+const HEADER: [&str; 6] = [
+    "WORKFLOW",
+    "STATE",
+    "PUBLISHED",
+    "LATEST",
+    "DISPLAY NAME",
+    "UPDATED",
+];
 
 fn row(workflow: &v1::Workflow) -> [String; 6] {
     let published = match workflow.published_version {
@@ -35,7 +42,11 @@ fn row(workflow: &v1::Workflow) -> [String; 6] {
     ]
 }
 
-pub(crate) async fn run(global: &Global, command: WorkflowsCommand, output: &Output) -> Result<(), CliError> {
+pub(crate) async fn run(
+    global: &Global,
+    command: WorkflowsCommand,
+    output: &Output,
+) -> Result<(), CliError> {
     if let WorkflowsCommand::Validate { file } = &command {
         let workflow = from_file(global, file)?;
         return output.line(&format!("{} is valid", workflow.name));
@@ -49,9 +60,16 @@ pub(crate) async fn run(global: &Global, command: WorkflowsCommand, output: &Out
             apply(&client, from_file(global, &file)?, !no_publish, output).await
         }
         WorkflowsCommand::Get { id } => {
-            let workflow = call!(client, workflows.get_workflow(v1::GetWorkflowRequest { name: name(&id) }));
+            let workflow = call!(
+                client,
+                workflows.get_workflow(v1::GetWorkflowRequest { name: name(&id) })
+            );
             output.message(&workflow, |workflow| {
-                let spec = workflow.spec.as_ref().map(json::to_string_pretty).unwrap_or_default();
+                let spec = workflow
+                    .spec
+                    .as_ref()
+                    .map(json::to_string_pretty)
+                    .unwrap_or_default();
                 format!("{}\n\n{spec}", table(HEADER, [row(workflow)]))
             })
         }
@@ -60,7 +78,11 @@ pub(crate) async fn run(global: &Global, command: WorkflowsCommand, output: &Out
                 parent: global.parent(),
                 ..Default::default()
             };
-            let all = pages!(client, usize::MAX, workflows.list_workflows(request()).workflows);
+            let all = pages!(
+                client,
+                usize::MAX,
+                workflows.list_workflows(request()).workflows
+            );
             output.list(&all, HEADER, row)
         }
         WorkflowsCommand::Versions { id } => {
@@ -68,7 +90,11 @@ pub(crate) async fn run(global: &Global, command: WorkflowsCommand, output: &Out
                 parent: name(&id),
                 ..Default::default()
             };
-            let all = pages!(client, usize::MAX, workflows.list_workflow_versions(request()).versions);
+            let all = pages!(
+                client,
+                usize::MAX,
+                workflows.list_workflow_versions(request()).versions
+            );
             output.list(&all, ["VERSION", "CREATED", "CREATOR"], |version| {
                 [
                     version.version.to_string(),
@@ -84,7 +110,9 @@ pub(crate) async fn run(global: &Global, command: WorkflowsCommand, output: &Out
                 etag: etag(),
             };
             let workflow = call!(client, workflows.publish_workflow(request));
-            output.message(&workflow, |w| format!("published {} version {}", w.name, w.published_version))
+            output.message(&workflow, |w| {
+                format!("published {} version {}", w.name, w.published_version)
+            })
         }
         WorkflowsCommand::Disable { id } => {
             let request = v1::DisableWorkflowRequest {
@@ -111,10 +139,11 @@ pub(crate) async fn run(global: &Global, command: WorkflowsCommand, output: &Out
             output.line(&format!("deleted {}", name(&id)))
         }
         WorkflowsCommand::Run { id, input, watch } => {
-            let input: serde_json::Value = serde_json::from_str(&input).map_err(|error| CliError::Data {
-                what: "--input is no JSON".to_owned(),
-                problems: vec![error.to_string()],
-            })?;
+            let input: serde_json::Value =
+                serde_json::from_str(&input).map_err(|error| CliError::Data {
+                    what: "--input is no JSON".to_owned(),
+                    problems: vec![error.to_string()],
+                })?;
             let request = v1::RunWorkflowRequest {
                 name: name(&id),
                 input: Some(definition::from_json(&input)),
@@ -124,10 +153,15 @@ pub(crate) async fn run(global: &Global, command: WorkflowsCommand, output: &Out
             if watch {
                 return executions::watch(&client, &execution.name, output).await;
             }
-            output.message(&execution, |execution| format!("started {}", execution.name))
+            output.message(&execution, |execution| {
+                format!("started {}", execution.name)
+            })
         }
         WorkflowsCommand::Webhook { id, kit } => {
-            let webhook = call!(client, workflows.get_webhook(v1::GetWebhookRequest { name: name(&id) }));
+            let webhook = call!(
+                client,
+                workflows.get_webhook(v1::GetWebhookRequest { name: name(&id) })
+            );
             output.message(&webhook, |webhook| shown_webhook(webhook, kit))
         }
     }
@@ -183,7 +217,12 @@ fn from_file(global: &Global, file: &Path) -> Result<v1::Workflow, CliError> {
         None => problems.push("spec: is missing".to_owned()),
         Some(spec) => {
             if let Err(violations) = definition::workflow(spec, &project) {
-                problems.extend(violations.0.iter().map(|violation| format!("spec.{violation}")));
+                problems.extend(
+                    violations
+                        .0
+                        .iter()
+                        .map(|violation| format!("spec.{violation}")),
+                );
             }
         }
     }
@@ -195,7 +234,12 @@ fn from_file(global: &Global, file: &Path) -> Result<v1::Workflow, CliError> {
 }
 
 /// Creates the workflow, or brings it up to date.
-async fn apply(client: &Client, workflow: v1::Workflow, publish: bool, output: &Output) -> Result<(), CliError> {
+async fn apply(
+    client: &Client,
+    workflow: v1::Workflow,
+    publish: bool,
+    output: &Output,
+) -> Result<(), CliError> {
     let get = v1::GetWorkflowRequest {
         name: workflow.name.clone(),
     };
@@ -216,7 +260,11 @@ async fn apply(client: &Client, workflow: v1::Workflow, publish: bool, output: &
                 publish,
             };
             let after = call!(client, workflows.update_workflow(request));
-            let what = if after.etag == before.etag { "unchanged" } else { "updated" };
+            let what = if after.etag == before.etag {
+                "unchanged"
+            } else {
+                "updated"
+            };
             (after, what)
         }
         Err(ClientError::Api(error)) if error.code == Code::NotFound => {
@@ -237,6 +285,9 @@ async fn apply(client: &Client, workflow: v1::Workflow, publish: bool, output: &
             0 => "nothing is published".to_owned(),
             version => format!("version {version} is published"),
         };
-        format!("{what} {} (latest version {}; {published})", done.name, done.latest_version)
+        format!(
+            "{what} {} (latest version {}; {published})",
+            done.name, done.latest_version
+        )
     })
 }

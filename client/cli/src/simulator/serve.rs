@@ -45,11 +45,16 @@ fn answer(state: &Weak<State>, request: &Request<Incoming>) -> Response<Full<Byt
             .find(|(name, _)| name == wanted)
             .map(|(_, value)| value.into_owned())
     };
-    if request.uri().path() != "/" || parameter("Action").as_deref() != Some("ConfirmSubscription") {
+    if request.uri().path() != "/" || parameter("Action").as_deref() != Some("ConfirmSubscription")
+    {
         return with(StatusCode::NOT_FOUND, String::new());
     }
     let token = parameter("Token").unwrap_or_default();
-    let topic = state.tokens.lock().ok().and_then(|tokens| tokens.get(&token).cloned());
+    let topic = state
+        .tokens
+        .lock()
+        .ok()
+        .and_then(|tokens| tokens.get(&token).cloned());
     // At Amazon SNS the token alone decides.
     let Some(topic) = topic else {
         let error = "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error><Type>Sender</Type>\
