@@ -12,7 +12,10 @@ use crate::config::Snapshot;
 const KEY_MAX_BYTES: usize = 256;
 const KEY_NAME: &str = "x-api-key";
 
-pub(super) fn authorize(snapshot: &Snapshot, head: Head) -> Result<Authorized, Box<(Head, Problem)>> {
+pub(super) fn authorize(
+    snapshot: &Snapshot,
+    head: Head,
+) -> Result<Authorized, Box<(Head, Problem)>> {
     match find(snapshot, &head) {
         Ok((key, workflow, published)) => Ok(Authorized {
             head,

@@ -46,8 +46,6 @@ pub struct Options {
     pub limits: ServerConfigLimits,
     pub spool_max_bytes: u64,
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Origins that are trusted beside the node's own.
-    pub trusted: Vec<String>,
 }
 
 impl Default for Options {
@@ -66,7 +64,6 @@ impl Default for Options {
             },
             spool_max_bytes: 1 << 30,
             tls: None,
-            trusted: Vec::new(),
         }
     }
 }
@@ -136,10 +133,7 @@ impl Node {
         let spool = open_spool(dir.path(), options.spool_max_bytes);
         let certificates = Certificates::new().unwrap();
         let trust = TrustPolicy {
-            trusted_origins: std::iter::once(&origin.url)
-                .chain(&options.trusted)
-                .map(|origin| origin.parse().unwrap())
-                .collect(),
+            trusted_origins: vec![origin.url.parse().unwrap()],
         };
         let shutdown = Shutdown::new();
         let handler = Arc::new(Handler {
@@ -299,19 +293,6 @@ pub fn run_confirmer(
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
     shutdown
-}
-
-/// TLS with a certificate for `localhost` that only itself vouches for; its chain is at the path.
-pub fn self_signed(dir: &Path) -> (Arc<rustls::ServerConfig>, std::path::PathBuf) {
-    signalbox_runtime::tls::install_crypto_provider();
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (chain, key) = (dir.join("chain.pem"), dir.join("key.pem"));
-    std::fs::write(&chain, signed.cert.pem()).unwrap();
-    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
-    (
-        signalbox_runtime::tls::server_config(&chain, &key).unwrap(),
-        chain,
-    )
 }
 
 /// Waits for what must come.
