@@ -1,9 +1,18 @@
 //! What each call carries.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{Request, Status, metadata::MetadataValue, service::Interceptor};
+use zeroize::Zeroizing;
+
+/// Size of a token file, in bytes: tokens have some hundreds.
+const TOKEN_FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// Where the token comes from.
 #[derive(Clone)]
@@ -25,21 +34,40 @@ impl TokenSource {
         Self::File(path.into())
     }
 
-    fn bearer(&self) -> Result<String, Status> {
+    /// The value of `authorization`. A file is read here and now: it is small, and local.
+    fn bearer(&self) -> Result<Zeroizing<String>, Status> {
+        let missing = |why: String| Status::unauthenticated(why);
         let token = match self {
-            Self::Value(token) => token.expose_secret().trim().to_owned(),
-            Self::File(path) => std::fs::read_to_string(path)
-                .map_err(|error| {
-                    Status::unauthenticated(format!(
-                        "the token file {} cannot be read: {error}",
-                        path.display()
-                    ))
-                })?
-                .trim()
-                .to_owned(),
+            Self::Value(token) => Zeroizing::new(token.expose_secret().to_owned()),
+            Self::File(path) => read_token(path).map_err(|error| {
+                missing(format!(
+                    "the token file {} cannot be read: {error}",
+                    path.display()
+                ))
+            })?,
         };
-        Ok(format!("Bearer {token}"))
+        match (token.trim(), self) {
+            ("", Self::File(path)) => Err(missing(format!(
+                "the token file {} is empty",
+                path.display()
+            ))),
+            ("", Self::Value(_)) => Err(missing("the token is empty".to_owned())),
+            (token, _) => Ok(Zeroizing::new(format!("Bearer {token}"))),
+        }
     }
+}
+
+fn read_token(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let file = std::fs::File::open(path)?;
+    file.take(TOKEN_FILE_MAX_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > TOKEN_FILE_MAX_BYTES {
+        return Err(std::io::Error::other(format!(
+            "it has more than {TOKEN_FILE_MAX_BYTES} bytes"
+        )));
+    }
+    Ok(text)
 }
 
 impl fmt::Debug for TokenSource {
@@ -83,7 +111,7 @@ impl CallContext {
 impl Interceptor for CallContext {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.token {
-            let mut value = MetadataValue::try_from(token.bearer()?).map_err(|_| {
+            let mut value = MetadataValue::try_from(token.bearer()?.as_str()).map_err(|_| {
                 Status::unauthenticated("the token holds characters that a header cannot")
             })?;
             value.set_sensitive(true);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use signalbox_proto::convert::status::ApiError;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum ConfigError {
 /// Why a call gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The control plane cannot be reached.
+    /// The control plane cannot be reached, or went away during the call.
     #[error("the control plane cannot be reached: {0}")]
     Unreachable(String),
     /// It did not answer in time.
@@ -35,23 +35,29 @@ pub enum ClientError {
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        match status.code() {
-            Code::Unavailable => Self::Unreachable(causes(&status)),
-            Code::DeadlineExceeded => Self::Deadline,
-            // tonic's name for its own client-side timeout.
-            Code::Cancelled if status.message().contains("Timeout") => Self::Deadline,
+        let cause = innermost_cause(&status);
+        match (status.code(), cause) {
+            (Code::DeadlineExceeded, _) => Self::Deadline,
+            // tonic's status for its own timer.
+            (Code::Cancelled, Some(cause)) if cause == TimeoutExpired(()).to_string() => {
+                Self::Deadline
+            }
+            // A status that came over the wire has no cause here; one that tells of a broken connection has.
+            (Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal, Some(cause)) => {
+                Self::Unreachable(cause)
+            }
             _ => Self::Api(status.into()),
         }
     }
 }
 
 /// The innermost cause says what the matter is ("Connection refused"); the status alone says "transport error".
-fn causes(status: &Status) -> String {
+fn innermost_cause(status: &Status) -> Option<String> {
     let mut innermost = None;
     let mut error = std::error::Error::source(status);
     while let Some(source) = error {
         innermost = Some(source.to_string());
         error = source.source();
     }
-    innermost.unwrap_or_else(|| status.message().to_owned())
+    innermost
 }

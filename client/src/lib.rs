@@ -53,6 +53,9 @@ pub use signalbox_proto::convert::status::ApiError;
 
 /// Largest message that is taken from the control plane.
 const MESSAGE_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Pauses between attempts of a call.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// How to reach a control plane.
 #[derive(Clone, Debug)]
@@ -152,10 +155,12 @@ impl Client {
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true);
-        if endpoint.uri().host().is_none() {
-            return Err(ConfigError::Endpoint(config.endpoint));
-        }
-        if endpoint.uri().scheme_str() == Some("https") {
+        let is_tls = match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
+            (Some("http"), Some(_)) => false,
+            (Some("https"), Some(_)) => true,
+            _ => return Err(ConfigError::Endpoint(config.endpoint)),
+        };
+        if is_tls {
             let mut tls = ClientTlsConfig::new();
             tls = match &config.ca_file {
                 Some(path) => {
@@ -176,8 +181,9 @@ impl Client {
         })
     }
 
-    /// Calls, and calls again (with jittered exponential pauses) while the control plane is UNAVAILABLE. Only for calls
-    /// that may be repeated: reads, and writes that carry a `request_id` or an etag.
+    /// Calls, and calls again (with jittered exponential pauses, at least as long as the control plane asks for) while it
+    /// is UNAVAILABLE. Only for calls that may be repeated: reads, and writes that carry a `request_id`. Each attempt
+    /// has the whole deadline.
     ///
     /// # Errors
     /// What the last attempt gave.
@@ -187,12 +193,18 @@ impl Client {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let policy = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(2))
+            .with_min_delay(PAUSE_MIN)
+            .with_max_delay(PAUSE_MAX)
             .with_max_times(self.attempts_max - 1)
             .with_jitter();
         call.retry(policy)
             .when(|status| status.code() == Code::Unavailable)
+            .adjust(|status, pause| {
+                let asked = ApiError::from(status.clone())
+                    .retry_after
+                    .unwrap_or_default();
+                pause.map(|pause| pause.max(asked.min(PAUSE_MAX)))
+            })
             .await
             .map(Response::into_inner)
             .map_err(ClientError::from)

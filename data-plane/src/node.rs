@@ -88,7 +88,7 @@ pub struct NodeConfig {
     pub tls: Option<TlsFiles>,
     /// Origins accepted as SNS beside AWS.
     pub sns_trusted_origins: Vec<TrustedOrigin>,
-    /// Networks that http steps may reach although they are not public.
+    /// Networks that may be reached although they are not public: by http steps, and for an SNS endpoint of a VPC.
     pub egress_allow: Vec<IpNet>,
     /// How long copies of a message are recognised.
     pub deduplication_window: Duration,
@@ -173,7 +173,10 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     for origin in &trust.trusted_origins {
         tracing::warn!(%origin, "messages signed by this origin are accepted as Amazon SNS's");
     }
-    let certificates = Certificates::new()?;
+    let egress_policy = EgressPolicy {
+        allow: config.egress_allow.clone(),
+    };
+    let certificates = Certificates::new(egress_policy.clone())?;
     let client = control_plane_client(&config.control_plane)?;
 
     let handler = Arc::new(Handler {
@@ -199,9 +202,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     };
     shutdown.spawn(server::run(listener, tls, limits, stack, shutdown.clone()));
 
-    let performer = HttpPerformer::new(Egress::new(EgressPolicy {
-        allow: config.egress_allow.clone(),
-    })?);
+    let performer = HttpPerformer::new(Egress::new(egress_policy)?);
     let executions = ExecutionRuntime::new(
         spool.clone(),
         Arc::new(performer),

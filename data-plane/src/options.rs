@@ -62,7 +62,7 @@ pub struct Options {
     /// Also accept an SNS served at this origin (http://127.0.0.1:4566). Whoever controls it can sign anything.
     #[arg(long, env = "SIGNALBOX_DP_SNS_TRUSTED_ORIGIN", value_delimiter = ',')]
     pub sns_trusted_origin: Vec<TrustedOrigin>,
-    /// Network that http steps may reach although it is not public (127.0.0.0/8).
+    /// Network that may be reached although it is not public (127.0.0.0/8): by http steps, and for an SNS endpoint of a VPC.
     #[arg(long, env = "SIGNALBOX_DP_EGRESS_ALLOW", value_delimiter = ',')]
     pub egress_allow: Vec<IpNet>,
     /// Copies of a message are recognised this long, in seconds; older messages are refused.

@@ -6,7 +6,9 @@ pub mod enums;
 pub mod json;
 pub mod record;
 pub mod status;
+mod suggestion;
 pub mod time;
+pub mod yaml;
 
 /// Why a message from the other plane means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

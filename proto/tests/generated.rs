@@ -23,6 +23,8 @@ fn generate(out: &Path) {
     let descriptors = protox::compile(FILES, [root]).unwrap();
     let mut config = prost_build::Config::new();
     config.enable_type_names();
+    // Ordered maps encode the same each time: an equal definition is an equal text.
+    config.btree_map(["."]);
     // Messages that hold a secret value get a `Debug` of their own (`src/redact.rs`).
     config.skip_debug([
         "signalbox.v1.CreateApiKeyResponse",

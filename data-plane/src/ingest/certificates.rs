@@ -82,17 +82,17 @@ pub struct Certificates {
     kept: Cache<String, Kept>,
     failed: SyncCache<String, CertificateProblem>,
     fetches: Arc<Semaphore>,
-    public: Egress,
+    aws: Egress,
     trusted: Egress,
 }
 
 impl Certificates {
-    /// An empty cache. AWS's hosts are fetched from public addresses only; an origin that the operator trusts may be
-    /// anywhere.
+    /// An empty cache. AWS's hosts are fetched under `policy` (an SNS endpoint of a VPC is not public), an origin that the
+    /// operator trusts may be anywhere.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new() -> Result<Self, EgressError> {
+    pub fn new(policy: EgressPolicy) -> Result<Self, EgressError> {
         Ok(Self {
             kept: Cache::builder()
                 .max_capacity(KEPT_MAX)
@@ -103,7 +103,7 @@ impl Certificates {
                 .time_to_live(FAILURE_KEPT_FOR)
                 .build(),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
-            public: Egress::new(EgressPolicy::default())?,
+            aws: Egress::new(policy)?,
             trusted: Egress::new(EgressPolicy::anywhere())?,
         })
     }
@@ -112,7 +112,7 @@ impl Certificates {
     #[must_use]
     pub fn egress(&self, origin: &CertOrigin) -> &Egress {
         match origin {
-            CertOrigin::Aws => &self.public,
+            CertOrigin::Aws => &self.aws,
             CertOrigin::Trusted(_) => &self.trusted,
         }
     }

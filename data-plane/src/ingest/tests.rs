@@ -15,6 +15,7 @@ use signalbox_sns::{Envelope, SigningCertUrl, SigningCertificate};
 use super::*;
 use crate::{
     config::{Change, Upsert},
+    egress::EgressPolicy,
     spool::{SqliteSpool, SqliteSpoolConfig},
     sync::decode_resource,
 };
@@ -158,7 +159,7 @@ async fn what_localstack_sent_is_taken_and_what_it_did_not_sign_is_not() {
     let ingest = Ingest {
         config,
         spool: spool.clone(),
-        certificates: Certificates::new().unwrap(),
+        certificates: Certificates::new(EgressPolicy::default()).unwrap(),
         trust: TrustPolicy {
             trusted_origins: vec!["http://127.0.0.1:4566".parse().unwrap()],
         },

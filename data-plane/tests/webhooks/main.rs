@@ -13,6 +13,7 @@ mod confirm;
 mod connections;
 mod duplicates;
 mod keys;
+mod limits;
 mod messages;
 mod node;
 mod secrets;

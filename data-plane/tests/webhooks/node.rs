@@ -9,6 +9,7 @@ use prost::Message as _;
 use serde_json::Value;
 use signalbox_data_plane::{
     config::{Change, ConfigStore, Upsert},
+    egress::EgressPolicy,
     ingest::{
         Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
@@ -46,6 +47,8 @@ pub struct Options {
     pub limits: ServerConfigLimits,
     pub spool_max_bytes: u64,
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Origins that are trusted beside the node's own.
+    pub trusted: Vec<String>,
 }
 
 impl Default for Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             },
             spool_max_bytes: 1 << 30,
             tls: None,
+            trusted: Vec::new(),
         }
     }
 }
@@ -131,9 +135,12 @@ impl Node {
             store.apply(configuration()).unwrap();
         }
         let spool = open_spool(dir.path(), options.spool_max_bytes);
-        let certificates = Certificates::new().unwrap();
+        let certificates = Certificates::new(EgressPolicy::default()).unwrap();
         let trust = TrustPolicy {
-            trusted_origins: vec![origin.url.parse().unwrap()],
+            trusted_origins: std::iter::once(&origin.url)
+                .chain(&options.trusted)
+                .map(|origin| origin.parse().unwrap())
+                .collect(),
         };
         let shutdown = Shutdown::new();
         let handler = Arc::new(Handler {
@@ -293,6 +300,19 @@ pub fn run_confirmer(
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
     shutdown
+}
+
+/// TLS with a certificate for `localhost` that only itself vouches for; its chain is at the path.
+pub fn self_signed(dir: &Path) -> (Arc<rustls::ServerConfig>, std::path::PathBuf) {
+    signalbox_runtime::tls::install_crypto_provider();
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (chain, key) = (dir.join("chain.pem"), dir.join("key.pem"));
+    std::fs::write(&chain, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    (
+        signalbox_runtime::tls::server_config(&chain, &key).unwrap(),
+        chain,
+    )
 }
 
 /// Waits for what must come.

@@ -8,6 +8,7 @@ use prost_reflect::{
 };
 use serde_json::Value;
 
+use super::suggestion::suggestion;
 use crate::DESCRIPTORS;
 
 #[expect(
@@ -43,11 +44,23 @@ impl fmt::Display for FormatError {
     }
 }
 
+impl FormatError {
+    /// A problem of the whole text.
+    pub(super) fn whole(message: impl Into<String>) -> Self {
+        Self {
+            path: String::new(),
+            line: None,
+            column: None,
+            message: message.into(),
+        }
+    }
+}
+
 #[expect(
     clippy::expect_used,
     reason = "a generated message is in its own descriptors"
 )]
-fn descriptor<M: Name>() -> MessageDescriptor {
+pub(super) fn descriptor<M: Name>() -> MessageDescriptor {
     POOL.get_message_by_name(&M::full_name())
         .expect("the message is in the descriptors")
 }
@@ -79,7 +92,7 @@ pub fn from_json_str<M: Message + Name + Default>(text: &str) -> Result<M, Forma
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let dynamic = tracked(descriptor::<M>(), &mut deserializer).map_err(
         |(path, error): (String, serde_json::Error)| FormatError {
-            message: explain::<M>(&path, &error.to_string()),
+            message: explain::<M>(&path, &one_line(&error.to_string())),
             path,
             line: Some(error.line()),
             column: Some(error.column()),
@@ -94,27 +107,41 @@ pub fn from_json_str<M: Message + Name + Default>(text: &str) -> Result<M, Forma
     finish(&dynamic)
 }
 
-/// A message from YAML (one document; JSON is YAML too). Unknown fields are errors.
+/// A message from YAML, of which JSON is a part. Unknown fields are errors. [`super::yaml::read`] tells all problems, and
+/// where everything stands.
 ///
 /// # Errors
-/// Where and why it is none.
+/// Where and why it is none: the first problem.
 pub fn from_yaml_str<M: Message + Name + Default>(text: &str) -> Result<M, FormatError> {
-    let mut path_of_error = String::new();
-    let dynamic = serde_saphyr::with_deserializer_from_str(text, |deserializer| {
-        tracked(descriptor::<M>(), deserializer).map_err(|(path, error)| {
-            path_of_error = path;
-            error
+    super::yaml::read(text)
+        .map(|document| document.message)
+        .map_err(|errors| {
+            let first = errors.0.into_iter().next();
+            first.unwrap_or_else(|| FormatError::whole("is no YAML"))
         })
-    })
-    .map_err(|error: serde_saphyr::Error| {
-        let location = error.location();
-        FormatError {
-            message: explain::<M>(&path_of_error, &first_line(&error.to_string())),
-            path: path_of_error.clone(),
-            line: location.map(|at| at.line() as usize),
-            column: location.map(|at| at.column() as usize),
-        }
-    })?;
+}
+
+pub(super) fn from_yaml_with_options<M: Message + Name + Default>(
+    text: &str,
+    options: serde_saphyr::Options,
+) -> Result<M, FormatError> {
+    let mut path_of_error = String::new();
+    let dynamic =
+        serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+            tracked(descriptor::<M>(), deserializer).map_err(|(path, error)| {
+                path_of_error = path;
+                error
+            })
+        })
+        .map_err(|error: serde_saphyr::Error| {
+            let location = error.location();
+            FormatError {
+                message: explain::<M>(&path_of_error, &one_line(&error.to_string())),
+                path: path_of_error.clone(),
+                line: location.and_then(|at| usize::try_from(at.line()).ok()),
+                column: location.and_then(|at| usize::try_from(at.column()).ok()),
+            }
+        })?;
     finish(&dynamic)
 }
 
@@ -125,7 +152,7 @@ pub fn from_yaml_str<M: Message + Name + Default>(text: &str) -> Result<M, Forma
 pub fn from_value<M: Message + Name + Default>(value: &Value) -> Result<M, FormatError> {
     let dynamic = tracked(descriptor::<M>(), value).map_err(
         |(path, error): (String, serde_json::Error)| FormatError {
-            message: explain::<M>(&path, &error.to_string()),
+            message: explain::<M>(&path, &one_line(&error.to_string())),
             path,
             line: None,
             column: None,
@@ -151,16 +178,24 @@ fn tracked<'de, D: serde::Deserializer<'de>>(
 }
 
 fn finish<M: Message + Name + Default>(dynamic: &DynamicMessage) -> Result<M, FormatError> {
-    dynamic.transcode_to().map_err(|error| FormatError {
-        path: String::new(),
-        line: None,
-        column: None,
-        message: error.to_string(),
-    })
+    // Every value of a dynamic message fits its descriptor; only protobuf's own limit of nesting is left to refuse it,
+    // and its text names every level.
+    dynamic
+        .transcode_to()
+        .map_err(|_| FormatError::whole("is nested too deep"))
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+/// The first line of a library's message, without the place, which is told apart.
+pub(super) fn one_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let message = line.split(" at line ").next().unwrap_or_default();
+    if message.contains("recursion limit") {
+        "is nested too deep".to_owned()
+    } else if message.contains("budget breached") {
+        "is too large or nested too deep".to_owned()
+    } else {
+        message.to_owned()
+    }
 }
 
 /// The error with the fields that were expected, for an unknown one.
@@ -181,13 +216,7 @@ fn explain<M: Name>(path: &str, message: &str) -> String {
         })
         .unwrap_or_default();
     names.sort();
-    let near = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(found, name), name))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, name)| format!("; did you mean {name:?}?"))
-        .unwrap_or_default();
+    let near = suggestion(found, names.iter().map(String::as_str));
     format!(
         "there is no field {found:?}{near} (expected one of: {})",
         names.join(", ")

@@ -12,60 +12,87 @@ pub const DOMAIN: &str = "signalbox.dev";
 /// Pause that UNAVAILABLE asks for.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The status of an error.
+/// The status of an error. Each carries an `ErrorInfo` (AIP-193), and what its code asks for beside it.
 #[must_use]
 pub fn to_status(error: Error) -> Status {
     let message = error.to_string();
-    let (code, details) = match error {
+    let (code, reason, mut details) = match error {
         Error::Invalid(violations) => {
-            let fields: Vec<_> = violations
-                .0
-                .into_iter()
-                .map(|Violation { field, description }| FieldViolation {
-                    field,
-                    description,
-                    ..Default::default()
-                })
-                .collect();
+            let fields: Vec<_> = violations.0.into_iter().map(field_violation).collect();
             (
                 Code::InvalidArgument,
+                "FIELDS_INVALID",
                 ErrorDetails::with_bad_request(fields),
             )
         }
-        Error::NotFound { resource } => (Code::NotFound, about(resource)),
-        Error::AlreadyExists { resource } => (Code::AlreadyExists, about(resource)),
-        Error::Stale { resource } => (Code::Aborted, about(resource)),
+        Error::NotFound { resource } => (Code::NotFound, "RESOURCE_NOT_FOUND", about(resource)),
+        Error::AlreadyExists { resource } => {
+            (Code::AlreadyExists, "RESOURCE_EXISTS", about(resource))
+        }
+        Error::Stale { resource } => (Code::Aborted, "ETAG_MISMATCH", about(resource)),
         Error::Precondition {
             subject,
             reason,
             message,
         } => {
             let violation = PreconditionViolation::new(reason, subject, message);
-            let mut details = ErrorDetails::with_precondition_failure(vec![violation]);
-            details.set_error_info(reason, DOMAIN, HashMap::new());
-            (Code::FailedPrecondition, details)
+            (
+                Code::FailedPrecondition,
+                reason,
+                ErrorDetails::with_precondition_failure(vec![violation]),
+            )
         }
-        Error::Unauthenticated { reason, .. } => (Code::Unauthenticated, info(reason)),
-        Error::Denied { reason, .. } => (Code::PermissionDenied, info(reason)),
-        Error::Exhausted { .. } => (Code::ResourceExhausted, info("LIMIT_REACHED")),
+        Error::Unauthenticated { reason, .. } => {
+            (Code::Unauthenticated, reason, ErrorDetails::new())
+        }
+        Error::Denied { reason, .. } => (Code::PermissionDenied, reason, ErrorDetails::new()),
+        Error::Exhausted { .. } => (
+            Code::ResourceExhausted,
+            "LIMIT_REACHED",
+            ErrorDetails::new(),
+        ),
         Error::Unavailable { .. } => (
             Code::Unavailable,
+            "UNAVAILABLE",
             ErrorDetails::with_retry_info(Some(RETRY_DELAY)),
         ),
-        Error::Internal { .. } => (Code::Internal, ErrorDetails::new()),
+        Error::Internal { .. } => (Code::Internal, "INTERNAL", ErrorDetails::new()),
     };
+    details.set_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(code, message, details)
 }
 
+fn field_violation(violation: Violation) -> FieldViolation {
+    let Violation { field, description } = violation;
+    FieldViolation {
+        field,
+        description,
+        ..Default::default()
+    }
+}
+
 fn about(resource: String) -> ErrorDetails {
-    ErrorDetails::with_resource_info("", resource, "", "")
+    let kind = resource_type(&resource);
+    ErrorDetails::with_resource_info(kind, resource, "", "")
 }
 
-fn info(reason: &str) -> ErrorDetails {
-    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new())
+/// The type of a resource by its name (AIP-123).
+fn resource_type(name: &str) -> &'static str {
+    match name.rsplit('/').nth(1) {
+        Some("apiKeys") => "signalbox.dev/ApiKey",
+        Some("workflows") => "signalbox.dev/Workflow",
+        Some("versions") => "signalbox.dev/WorkflowVersion",
+        Some("executions") => "signalbox.dev/Execution",
+        Some("subscriptions") => "signalbox.dev/Subscription",
+        Some("deliveries") => "signalbox.dev/Delivery",
+        Some("secrets") => "signalbox.dev/Secret",
+        Some("nodes") => "signalbox.dev/Node",
+        Some("projects") => "signalbox.dev/Project",
+        _ => "",
+    }
 }
 
-/// What a status says, with its details unpacked.
+/// What a status says, with its details unpacked. Displays as the status's message, which tells all violations.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -77,24 +104,30 @@ pub struct ApiError {
     pub reason: Option<String>,
     /// Fields of a `google.rpc.BadRequest`.
     pub violations: Vec<Violation>,
+    /// Name of a `google.rpc.ResourceInfo`.
+    pub resource: Option<String>,
+    /// Pause of a `google.rpc.RetryInfo`.
+    pub retry_after: Option<Duration>,
 }
 
 impl From<Status> for ApiError {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
+        let violations = details.bad_request().map(|bad| {
+            bad.field_violations
+                .iter()
+                .map(|v| Violation::new(v.field.clone(), v.description.clone()))
+                .collect()
+        });
         Self {
             code: status.code(),
             message: status.message().to_owned(),
             reason: details.error_info().map(|info| info.reason.clone()),
-            violations: details
-                .bad_request()
-                .map(|bad| {
-                    bad.field_violations
-                        .iter()
-                        .map(|v| Violation::new(v.field.clone(), v.description.clone()))
-                        .collect()
-                })
-                .unwrap_or_default(),
+            violations: violations.unwrap_or_default(),
+            resource: details
+                .resource_info()
+                .map(|info| info.resource_name.clone()),
+            retry_after: details.retry_info().and_then(|info| info.retry_delay),
         }
     }
 }

@@ -4322,8 +4322,8 @@ pub struct WorkflowSpec {
     #[prost(message, optional, tag = "1")]
     pub trigger: ::core::option::Option<Trigger>,
     /// Constants that expressions read as `vars.<name>`. Names match `[a-zA-Z_][a-zA-Z0-9_]*`.
-    #[prost(map = "string, message", tag = "2")]
-    pub vars: ::std::collections::HashMap<
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub vars: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost_types::Value,
     >,
@@ -4527,14 +4527,14 @@ pub struct HttpStep {
     #[prost(string, tag = "2")]
     pub url: ::prost::alloc::string::String,
     /// Templates, by parameter name.
-    #[prost(map = "string, string", tag = "3")]
-    pub query: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub query: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
     /// Templates, by header name.
-    #[prost(map = "string, string", tag = "4")]
-    pub headers: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,

@@ -1,0 +1,176 @@
+//! A real gRPC server of `NodeService` that notes what it is sent and answers what it is told to.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::HeaderMap;
+use signalbox_proto::v1::{
+    GetNodeRequest, ListNodesRequest, ListNodesResponse, Node,
+    node_service_server::{NodeService, NodeServiceServer},
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Identity, ServerTlsConfig},
+};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// What a call is answered with.
+pub(crate) enum Answer {
+    Status(Status),
+    Nodes(Vec<Node>),
+    Never,
+}
+
+impl Answer {
+    pub(crate) fn status(code: Code, message: &str) -> Self {
+        Self::Status(Status::new(code, message))
+    }
+
+    pub(crate) fn retry_after(pause: Duration) -> Self {
+        let details = ErrorDetails::with_retry_info(Some(pause));
+        Self::Status(Status::with_error_details(
+            Code::Unavailable,
+            "later",
+            details,
+        ))
+    }
+
+    pub(crate) fn nodes(nodes: Vec<Node>) -> Self {
+        Self::Nodes(nodes)
+    }
+
+    pub(crate) fn never() -> Self {
+        Self::Never
+    }
+}
+
+#[derive(Clone)]
+struct Nodes(Arc<Mutex<VecDeque<Answer>>>);
+
+impl Nodes {
+    async fn answer(&self) -> Result<Vec<Node>, Status> {
+        let next = self.0.lock().unwrap().pop_front();
+        match next {
+            None => Ok(Vec::new()),
+            Some(Answer::Nodes(nodes)) => Ok(nodes),
+            Some(Answer::Status(status)) => Err(status),
+            Some(Answer::Never) => std::future::pending().await,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Nodes {
+    async fn get_node(&self, _: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
+        self.answer().await?;
+        Ok(Response::new(Node::default()))
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        let nodes = self.answer().await?;
+        Ok(Response::new(ListNodesResponse {
+            nodes,
+            ..Default::default()
+        }))
+    }
+}
+
+pub(crate) struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<HeaderMap>>>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), answers).await
+    }
+
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        answers: impl IntoIterator<Item = Answer>,
+    ) -> Self {
+        Self::serve(address, answers, None).await
+    }
+
+    /// With a certificate for `localhost`; gives the PEM of its authority.
+    pub(crate) async fn start_tls() -> (Self, String) {
+        let mut ca = rcgen::CertificateParams::default();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let ca_key = rcgen::KeyPair::generate().unwrap();
+        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(ca, ca_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = leaf.signed_by(&key, &issuer).unwrap().pem();
+        let tls =
+            ServerTlsConfig::new().identity(Identity::from_pem(certificate, key.serialize_pem()));
+        let server = Self::serve("127.0.0.1:0".parse().unwrap(), [], Some(tls)).await;
+        (server, ca_pem)
+    }
+
+    async fn serve(
+        address: SocketAddr,
+        answers: impl IntoIterator<Item = Answer>,
+        tls: Option<ServerTlsConfig>,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (stop, stopped) = oneshot::channel();
+        let nodes = Nodes(Arc::new(Mutex::new(answers.into_iter().collect())));
+        let note = {
+            let seen = seen.clone();
+            move |request: http::Request<tonic::body::Body>| {
+                seen.lock().unwrap().push(request.headers().clone());
+                request
+            }
+        };
+        let mut builder = tonic::transport::Server::builder();
+        if let Some(tls) = tls {
+            builder = builder.tls_config(tls).unwrap();
+        }
+        let served = builder
+            .layer(tower::util::MapRequestLayer::new(note))
+            .add_service(NodeServiceServer::new(nodes).max_encoding_message_size(64 * 1024 * 1024))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                let _ = stopped.await;
+            });
+        let task = tokio::spawn(async move { served.await.unwrap() });
+        Self {
+            address,
+            seen,
+            stop,
+            task,
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The headers of every call so far.
+    pub(crate) fn seen(&self) -> Vec<HeaderMap> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Ends it, its connections too.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        self.task.await.unwrap();
+    }
+}

@@ -1,0 +1,104 @@
+//! What starts a workflow.
+
+use std::time::Duration;
+
+use signalbox_model::{
+    ids::{ApiKeyName, ProjectId},
+    violation::Collector,
+    workflow::{AmazonSnsTrigger, TopicArn, Trigger, WebhookTrigger},
+};
+
+use super::duration;
+use crate::v1;
+
+pub(super) fn trigger_of(
+    trigger: Option<&v1::Trigger>,
+    project: &ProjectId,
+    problems: &mut Collector,
+) -> Option<Trigger> {
+    const EXPECTED: &str = "is missing: expected one of amazonSns, webhook, manual";
+    let Some(v1::Trigger { kind: Some(kind) }) = trigger else {
+        problems.add("trigger", EXPECTED);
+        return None;
+    };
+    match kind {
+        v1::trigger::Kind::AmazonSns(sns) => {
+            sns_trigger(sns, project, problems).map(Trigger::AmazonSns)
+        }
+        v1::trigger::Kind::Webhook(v1::WebhookTrigger { api_keys }) => {
+            let api_keys = keys("trigger.webhook.apiKeys", api_keys, project, problems)?;
+            Some(Trigger::Webhook(WebhookTrigger { api_keys }))
+        }
+        v1::trigger::Kind::Manual(v1::ManualTrigger {}) => Some(Trigger::Manual),
+    }
+}
+
+fn sns_trigger(
+    sns: &v1::AmazonSnsTrigger,
+    project: &ProjectId,
+    problems: &mut Collector,
+) -> Option<AmazonSnsTrigger> {
+    let v1::AmazonSnsTrigger {
+        api_keys,
+        topic_arns,
+        allow_raw_delivery,
+        minimum_signature_version,
+        max_message_age,
+    } = sns;
+    let topic_arns = topic_arns
+        .iter()
+        .enumerate()
+        .filter_map(|(index, arn)| {
+            let field = format!("trigger.amazonSns.topicArns[{index}]");
+            problems.check(field, arn.parse::<TopicArn>())
+        })
+        .collect();
+    let minimum_signature_version = match minimum_signature_version {
+        0 | 1 => Some(1),
+        2 => Some(2),
+        other => {
+            problems.add(
+                "trigger.amazonSns.minimumSignatureVersion",
+                format!("is {other}; expected 1 or 2"),
+            );
+            None
+        }
+    };
+    let api_keys = keys("trigger.amazonSns.apiKeys", api_keys, project, problems);
+    let max_message_age = duration(
+        "trigger.amazonSns.maxMessageAge",
+        max_message_age.as_ref(),
+        Duration::MAX,
+        problems,
+    );
+    Some(AmazonSnsTrigger {
+        api_keys: api_keys?,
+        topic_arns,
+        allow_raw_delivery: *allow_raw_delivery,
+        minimum_signature_version: minimum_signature_version?,
+        max_message_age,
+    })
+}
+
+/// The keys; [`None`] when one of them is wrong, so that "must name at least one" is not said beside that.
+fn keys(
+    field: &str,
+    keys: &[String],
+    project: &ProjectId,
+    problems: &mut Collector,
+) -> Option<Vec<ApiKeyName>> {
+    let mut names = Some(Vec::with_capacity(keys.len()));
+    for (index, key) in keys.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        let name = problems.check(field.clone(), ApiKeyName::from_reference(key, project));
+        match (name, &mut names) {
+            (None, _) => names = None,
+            (Some(name), Some(names)) if names.contains(&name) => {
+                problems.add(field, format!("{key:?} is named already"));
+            }
+            (Some(name), Some(names)) => names.push(name),
+            (Some(_), None) => {}
+        }
+    }
+    names
+}

@@ -1,0 +1,14 @@
+//! What was meant.
+
+/// Edits that make a slip, not another word.
+const DISTANCE_MAX: usize = 2;
+
+/// `; did you mean "x"?` for the closest of `names`, if one is close to `found`.
+pub(super) fn suggestion<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> String {
+    names
+        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .filter(|(distance, name)| *distance <= DISTANCE_MAX && *distance < name.len())
+        .min()
+        .map(|(_, name)| format!("; did you mean {name:?}?"))
+        .unwrap_or_default()
+}
