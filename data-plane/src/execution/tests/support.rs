@@ -64,11 +64,14 @@ impl World {
     /// Opens the spool, as a new process does: what it had claimed may be claimed again.
     pub(crate) async fn reopen(&mut self) {
         // A process that died holds nothing; a task of this one that has not ended yet would, and two writers on one
-        // file are what the data folder's lock keeps from ever being.
+        // file are what the data folder's lock keeps from ever being. (A test that holds the spool itself waits in vain.)
         if let Some(spool) = self.spool.take() {
-            while Arc::strong_count(&spool) > 1 {
-                tokio::task::yield_now().await;
-            }
+            let alone = async {
+                while Arc::strong_count(&spool) > 1 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(3), alone).await;
         }
         let spool = SqliteSpool::open(self.dir.path(), SqliteSpoolConfig::default());
         self.spool = Some(Arc::new(spool.unwrap()));
