@@ -4,8 +4,10 @@
 //! a fixed delay. A commit that failed is never tried again (what the kernel dropped after a failed fsync is gone): the
 //! spool is failed from then on, and says so to everyone.
 
+mod batch;
 mod read;
 mod schema;
+mod upkeep;
 mod writer;
 
 use std::{
@@ -23,7 +25,10 @@ use signalbox_model::{
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use self::writer::{Job, Shared};
+use self::{
+    batch::{NewExecution, encode},
+    writer::{Answer, Job, Shared},
+};
 use super::{Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats};
 
 pub use schema::OpenError;
@@ -93,17 +98,16 @@ impl SqliteSpool {
     /// Queues a job and waits for its answer.
     fn submit<T: Send + 'static>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Job,
-    ) -> BoxFuture<'static, Result<T, SpoolError>> {
+        job: impl FnOnce(Answer<T>) -> Job,
+    ) -> BoxFuture<'_, Result<T, SpoolError>> {
         let (answer, answered) = oneshot::channel();
         let queued = self.jobs.try_send(job(answer));
-        let shared = self.shared.clone();
         async move {
             queued.map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => SpoolError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => shared.why_closed(),
+                mpsc::error::TrySendError::Closed(_) => self.shared.why_closed(),
             })?;
-            answered.await.unwrap_or_else(|_| Err(shared.why_closed()))
+            self.answer(answered).await
         }
         .boxed()
     }
@@ -112,16 +116,31 @@ impl SqliteSpool {
     /// it is what takes the load off.
     fn submit_waiting<T: Send + 'static>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Job,
-    ) -> BoxFuture<'static, Result<T, SpoolError>> {
+        job: impl FnOnce(Answer<T>) -> Job,
+    ) -> BoxFuture<'_, Result<T, SpoolError>> {
         let (answer, answered) = oneshot::channel();
         let job = job(answer);
-        let (jobs, shared) = (self.jobs.clone(), self.shared.clone());
         async move {
-            jobs.send(job).await.map_err(|_| shared.why_closed())?;
-            answered.await.unwrap_or_else(|_| Err(shared.why_closed()))
+            if self.jobs.send(job).await.is_err() {
+                return Err(self.shared.why_closed());
+            }
+            self.answer(answered).await
         }
         .boxed()
+    }
+
+    async fn answer<T>(
+        &self,
+        answered: oneshot::Receiver<Result<T, SpoolError>>,
+    ) -> Result<T, SpoolError> {
+        match answered.await {
+            Ok(answer) => answer,
+            // Dropped unanswered: the writer is about to end. It says why before it drops its queue.
+            Err(_) => {
+                self.jobs.closed().await;
+                Err(self.shared.why_closed())
+            }
+        }
     }
 
     /// Runs a query on the reading connection, off the runtime's threads.
@@ -163,9 +182,12 @@ impl Spool for SqliteSpool {
 
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
         if self.shared.is_full() {
-            return futures::future::ready(Err(SpoolError::Full)).boxed();
+            return refused(SpoolError::Full);
         }
-        self.submit(|answer| Job::Accept(Box::new(accept), answer))
+        match NewExecution::encode(accept) {
+            Ok(new) => self.submit(|answer| Job::Accept(Box::new(new), answer)),
+            Err(error) => refused(error),
+        }
     }
 
     fn accept_handshake(
@@ -175,7 +197,7 @@ impl Spool for SqliteSpool {
         traceparent: Option<String>,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
         if self.shared.is_full() {
-            return futures::future::ready(Err(SpoolError::Full)).boxed();
+            return refused(SpoolError::Full);
         }
         self.submit(|answer| Job::Handshake(Box::new((handshake, delivery, traceparent)), answer))
     }
@@ -204,11 +226,14 @@ impl Spool for SqliteSpool {
     }
 
     fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), SpoolError>> {
-        self.submit(|answer| Job::Append(records, answer))
+        match encode_all(&records) {
+            Ok(records) => self.submit(|answer| Job::Append(records, answer)),
+            Err(error) => refused(error),
+        }
     }
 
     fn offer(&self, record: Record) -> bool {
-        self.jobs.try_send(Job::Offer(Box::new(record))).is_ok()
+        encode(&record).is_ok_and(|record| self.jobs.try_send(Job::Offer(record)).is_ok())
     }
 
     fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
@@ -225,12 +250,15 @@ impl Spool for SqliteSpool {
         records: Vec<Record>,
         ended: bool,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
-        self.submit_waiting(move |answer| Job::Journal {
-            execution,
-            records,
-            ended,
-            answer,
-        })
+        match encode_all(&records) {
+            Ok(records) => self.submit_waiting(move |answer| Job::Journal {
+                execution: execution.to_string(),
+                records,
+                ended,
+                answer,
+            }),
+            Err(error) => refused(error),
+        }
     }
 
     fn unreported(
@@ -255,8 +283,21 @@ impl Spool for SqliteSpool {
     }
 
     fn failure(&self) -> Option<String> {
-        self.shared.failure()
+        let ended = || {
+            self.jobs
+                .is_closed()
+                .then(|| "the writer has ended".to_owned())
+        };
+        self.shared.failure().or_else(ended)
     }
+}
+
+fn encode_all(records: &[Record]) -> Result<Vec<Vec<u8>>, SpoolError> {
+    records.iter().map(encode).collect()
+}
+
+fn refused<T: Send + 'static>(error: SpoolError) -> BoxFuture<'static, Result<T, SpoolError>> {
+    futures::future::ready(Err(error)).boxed()
 }
 
 #[cfg(test)]

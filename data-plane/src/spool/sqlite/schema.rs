@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 /// Version of the tables below (`PRAGMA user_version`).
 const VERSION: i64 = 1;
@@ -35,21 +35,16 @@ CREATE TABLE executions (
     last_seq INTEGER NOT NULL,
     ended INTEGER NOT NULL DEFAULT 0,
     claimed INTEGER NOT NULL DEFAULT 0,
-    workflow TEXT NOT NULL,
-    version INTEGER NOT NULL,
+    definition BLOB NOT NULL,
     -- The accepted event's record; null once it is reported and the execution has ended.
     record BLOB
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX executions_to_claim ON executions (accepted_seq) WHERE ended = 0 AND claimed = 0;
+CREATE INDEX executions_unfinished ON executions (claimed, accepted_seq) WHERE ended = 0;
 CREATE INDEX executions_to_strip ON executions (last_seq) WHERE ended = 1 AND record IS NOT NULL;
 CREATE INDEX executions_to_purge ON executions (deduplicate_until_us) WHERE ended = 1 AND record IS NULL;
 
-CREATE TABLE definitions (
-    workflow TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    source BLOB NOT NULL,
-    PRIMARY KEY (workflow, version)
-) STRICT, WITHOUT ROWID;
+-- By the digest of their content: a deleted workflow that is made again begins again at version 1.
+CREATE TABLE definitions (digest BLOB PRIMARY KEY, source BLOB NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE certificates (sha256 TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 
@@ -132,7 +127,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<Opened, OpenError> 
 }
 
 fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, rusqlite::Error> {
-    let transaction = connection.transaction()?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if found == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.execute(
@@ -144,6 +139,10 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
     // Nobody has claimed anything yet in this process.
     transaction.execute(
         "UPDATE executions SET claimed = 0 WHERE ended = 0 AND claimed = 1",
+        [],
+    )?;
+    transaction.execute(
+        "DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM executions WHERE ended = 0)",
         [],
     )?;
     let meta = |key: &str| -> Result<String, rusqlite::Error> {

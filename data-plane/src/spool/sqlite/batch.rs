@@ -1,0 +1,397 @@
+//! One batch of jobs inside its transaction.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use signalbox_model::record::{
+    Certificate, Delivery, Record, RecordBody, SubscriptionChange, SubscriptionState, Verdict,
+};
+
+use super::{
+    read::{decode, from_sql, journal_of},
+    schema::{KIND_ACCEPTED, KIND_FACT, KIND_OTHER},
+    writer::{Answer, Job},
+};
+use crate::spool::{Accept, Acceptance, Claimed, Handshake, SpoolError};
+
+/// Definitions and certificates that are remembered to be in the file; beyond, all are forgotten and asked for anew.
+const KNOWN_MAX: usize = 4096;
+
+pub(super) type Sql<T> = Result<T, rusqlite::Error>;
+
+/// An answer that waits for the commit.
+pub(super) type Pending = Box<dyn FnOnce(Result<(), SpoolError>) + Send>;
+
+/// An [`Accept`], encoded.
+pub(super) struct NewExecution {
+    name: String,
+    content_digest: [u8; 32],
+    certificate: Option<Certificate>,
+    /// BLAKE3 of the definition: a workflow that was deleted and made again has a version 1 again, and another one.
+    definition_digest: [u8; 32],
+    definition: Bytes,
+    delivery: Option<Delivery>,
+    traceparent: Option<String>,
+    deduplicate_until: Timestamp,
+    received_at: Timestamp,
+    record: Vec<u8>,
+}
+
+impl NewExecution {
+    pub(super) fn encode(accept: Accept) -> Result<Self, SpoolError> {
+        let Accept {
+            accepted,
+            content_digest,
+            certificate,
+            definition,
+            delivery,
+            traceparent,
+            deduplicate_until,
+        } = accept;
+        let received_at = accepted.event.received_at;
+        Ok(Self {
+            name: accepted.execution.to_string(),
+            content_digest,
+            certificate,
+            definition_digest: *blake3::hash(&definition).as_bytes(),
+            definition,
+            delivery,
+            deduplicate_until,
+            received_at,
+            record: encode(&Record {
+                time: received_at,
+                traceparent: traceparent.clone(),
+                body: RecordBody::Accepted(Box::new(accepted)),
+            })?,
+            traceparent,
+        })
+    }
+}
+
+/// A record as the file keeps it.
+pub(super) fn encode(record: &Record) -> Result<Vec<u8>, SpoolError> {
+    serde_json::to_vec(record).map_err(|error| SpoolError::Failed(error.to_string()))
+}
+
+/// What a committed batch changes beside the file.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) accepted: u64,
+    pub(super) ended: u64,
+    pub(super) handshakes: u64,
+    pub(super) head: u64,
+    pub(super) reported: Option<u64>,
+}
+
+pub(super) struct Batch<'a> {
+    pub(super) transaction: &'a Transaction<'a>,
+    known: &'a mut HashSet<String>,
+    pub(super) effects: &'a mut Effects,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(
+        transaction: &'a Transaction<'a>,
+        known: &'a mut HashSet<String>,
+        effects: &'a mut Effects,
+    ) -> Self {
+        Self {
+            transaction,
+            known,
+            effects,
+        }
+    }
+
+    /// Events that the batch has accepted so far.
+    pub(super) fn accepted(&self) -> usize {
+        usize::try_from(self.effects.accepted).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn run(&mut self, job: Job, pending: &mut Vec<Pending>) -> Sql<()> {
+        match job {
+            Job::Accept(new, answer) => {
+                let outcome = self.accept(*new)?;
+                pending.push(then(answer, outcome));
+            }
+            Job::Handshake(of, answer) => {
+                let (handshake, delivery, traceparent) = *of;
+                self.handshake(&handshake, delivery, traceparent)?;
+                pending.push(then(answer, ()));
+            }
+            Job::UpdateHandshake(of, answer) => {
+                let (handshake, next_attempt_at, change) = *of;
+                self.update_handshake(&handshake, next_attempt_at, change)?;
+                pending.push(then(answer, ()));
+            }
+            Job::Append(records, answer) => {
+                for record in &records {
+                    self.log(KIND_OTHER, None, Some(record))?;
+                }
+                pending.push(then(answer, ()));
+            }
+            Job::Offer(record) => {
+                self.log(KIND_OTHER, None, Some(&record))?;
+            }
+            Job::Claim(max, answer) => {
+                let claimed = self.claim(max)?;
+                pending.push(then(answer, claimed));
+            }
+            Job::Journal {
+                execution,
+                records,
+                ended,
+                answer,
+            } => {
+                self.journal(&execution, &records, ended)?;
+                pending.push(then(answer, ()));
+            }
+            Job::Trim(sequence, answer) => {
+                self.trim(sequence)?;
+                pending.push(then(answer, ()));
+            }
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, kind: i64, execution: Option<&str>, body: Option<&[u8]>) -> Sql<i64> {
+        self.transaction
+            .prepare_cached("INSERT INTO log (kind, execution, body) VALUES (?1, ?2, ?3)")?
+            .execute(params![kind, execution, body])?;
+        let sequence = self.transaction.last_insert_rowid();
+        self.effects.head = from_sql(sequence);
+        Ok(sequence)
+    }
+
+    fn accept(&mut self, new: NewExecution) -> Sql<Acceptance> {
+        let known: Option<Vec<u8>> = self
+            .transaction
+            .prepare_cached("SELECT content_digest FROM executions WHERE name = ?1")?
+            .query_row(params![new.name], |row| row.get(0))
+            .optional()?;
+        if let Some(known) = known {
+            if known != new.content_digest {
+                return Ok(Acceptance::Conflict);
+            }
+            if let Some(delivery) = new.delivery {
+                let copy = Delivery {
+                    verdict: Verdict::Duplicate,
+                    reason: "duplicate".to_owned(),
+                    detail: "an earlier copy of this message was accepted".to_owned(),
+                    ..delivery
+                };
+                self.delivery(copy, new.received_at, new.traceparent)?;
+            }
+            return Ok(Acceptance::Duplicate);
+        }
+        if let Some(certificate) = new.certificate
+            && self.is_new(
+                format!("certificate {}", certificate.sha256),
+                "INSERT OR IGNORE INTO certificates VALUES (?1)",
+                params![certificate.sha256],
+            )?
+        {
+            self.other(RecordBody::Certificate(certificate), new.received_at, None)?;
+        }
+        self.is_new(
+            format!(
+                "definition {}",
+                blake3::Hash::from_bytes(new.definition_digest).to_hex()
+            ),
+            "INSERT OR IGNORE INTO definitions VALUES (?1, ?2)",
+            params![new.definition_digest, new.definition.as_ref()],
+        )?;
+        let sequence = self.log(KIND_ACCEPTED, Some(&new.name), None)?;
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO executions (name, content_digest, deduplicate_until_us, accepted_seq, last_seq,
+                 definition, record) VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                new.name,
+                new.content_digest,
+                new.deduplicate_until.as_microsecond(),
+                sequence,
+                new.definition_digest,
+                new.record
+            ])?;
+        if let Some(delivery) = new.delivery {
+            self.delivery(delivery, new.received_at, new.traceparent)?;
+        }
+        self.effects.accepted += 1;
+        Ok(Acceptance::New)
+    }
+
+    /// Runs an `INSERT OR IGNORE` unless `key` is known to be there; says whether it inserted.
+    fn is_new(&mut self, key: String, insert: &str, values: impl rusqlite::Params) -> Sql<bool> {
+        if self.known.contains(&key) {
+            return Ok(false);
+        }
+        let inserted = self.transaction.prepare_cached(insert)?.execute(values)?;
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        // A rolled-back batch fails the spool for good, so what is noted here is in the file.
+        self.known.insert(key);
+        Ok(inserted > 0)
+    }
+
+    fn other(&mut self, body: RecordBody, time: Timestamp, traceparent: Option<String>) -> Sql<()> {
+        let record = Record {
+            time,
+            traceparent,
+            body,
+        };
+        let record = encode(&record)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        self.log(KIND_OTHER, None, Some(&record))?;
+        Ok(())
+    }
+
+    fn delivery(
+        &mut self,
+        delivery: Delivery,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> Sql<()> {
+        self.other(RecordBody::Delivery(Box::new(delivery)), time, traceparent)
+    }
+
+    fn handshake(
+        &mut self,
+        handshake: &Handshake,
+        delivery: Delivery,
+        traceparent: Option<String>,
+    ) -> Sql<()> {
+        let Handshake {
+            workflow,
+            topic_arn,
+            token,
+            certificate_origin,
+            received_at,
+            attempts,
+        } = handshake;
+        let inserted = self
+            .transaction
+            .prepare_cached("INSERT OR IGNORE INTO handshakes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)")?
+            .execute(params![
+                workflow.to_string(),
+                topic_arn,
+                token,
+                certificate_origin,
+                received_at.as_microsecond(),
+                attempts
+            ])?;
+        if inserted > 0 {
+            let change = SubscriptionChange {
+                workflow: workflow.clone(),
+                topic_arn: topic_arn.clone(),
+                subscription_arn: None,
+                state: SubscriptionState::Pending,
+                confirm_attempts: *attempts,
+                last_error: None,
+            };
+            self.other(
+                RecordBody::Subscription(Box::new(change)),
+                *received_at,
+                traceparent.clone(),
+            )?;
+            self.delivery(delivery, *received_at, traceparent)?;
+            self.effects.handshakes += 1;
+        } else {
+            let copy = Delivery {
+                verdict: Verdict::Duplicate,
+                reason: "duplicate".to_owned(),
+                detail: "this subscription is being, or was, confirmed".to_owned(),
+                ..delivery
+            };
+            self.delivery(copy, *received_at, traceparent)?;
+        }
+        Ok(())
+    }
+
+    fn update_handshake(
+        &mut self,
+        handshake: &Handshake,
+        next_attempt_at: Option<Timestamp>,
+        change: SubscriptionChange,
+    ) -> Sql<()> {
+        self.transaction
+            .prepare_cached(
+                "UPDATE handshakes SET attempts = ?4, next_attempt_at_us = ?5
+                 WHERE workflow = ?1 AND topic_arn = ?2 AND token = ?3",
+            )?
+            .execute(params![
+                handshake.workflow.to_string(),
+                handshake.topic_arn,
+                handshake.token,
+                change.confirm_attempts,
+                next_attempt_at.map(Timestamp::as_microsecond)
+            ])?;
+        self.other(
+            RecordBody::Subscription(Box::new(change)),
+            Timestamp::now(),
+            None,
+        )
+    }
+
+    fn claim(&mut self, max: usize) -> Sql<Vec<Claimed>> {
+        let mut rows = Vec::new();
+        {
+            let mut statement = self.transaction.prepare_cached(
+                "SELECT e.name, e.record, d.source FROM executions e
+                 JOIN definitions d ON d.digest = e.definition
+                 WHERE e.ended = 0 AND e.claimed = 0 ORDER BY e.accepted_seq LIMIT ?1",
+            )?;
+            let mut found = statement.query(params![i64::try_from(max).unwrap_or(i64::MAX)])?;
+            while let Some(row) = found.next()? {
+                let name: String = row.get(0)?;
+                let record: Record = decode(row.get_ref(1)?.as_blob()?)?;
+                let source: Vec<u8> = row.get(2)?;
+                rows.push((name, record, source));
+            }
+        }
+        let mut claimed = Vec::with_capacity(rows.len());
+        for (name, record, source) in rows {
+            self.transaction
+                .prepare_cached("UPDATE executions SET claimed = 1 WHERE name = ?1")?
+                .execute(params![name])?;
+            let RecordBody::Accepted(accepted) = record.body else {
+                continue;
+            };
+            claimed.push(Claimed {
+                accepted: *accepted,
+                definition: source.into(),
+                traceparent: record.traceparent,
+                journal: journal_of(self.transaction, &name)?,
+            });
+        }
+        Ok(claimed)
+    }
+
+    fn journal(&mut self, execution: &str, records: &[Vec<u8>], ended: bool) -> Sql<()> {
+        let mut last = 0;
+        for record in records {
+            last = self.log(KIND_FACT, Some(execution), Some(record))?;
+        }
+        if ended {
+            let changed = self
+                .transaction
+                .prepare_cached(
+                    "UPDATE executions SET ended = 1, last_seq = max(last_seq, ?2)
+                     WHERE name = ?1 AND ended = 0",
+                )?
+                .execute(params![execution, last])?;
+            self.effects.ended += changed as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Sends `value` when the commit went well.
+fn then<T: Send + 'static>(answer: Answer<T>, value: T) -> Pending {
+    Box::new(move |committed| {
+        let _ = answer.send(committed.map(|()| value));
+    })
+}
