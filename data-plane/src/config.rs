@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use imbl::HashMap;
+use imbl::{HashMap, HashSet};
 use signalbox_model::{
     config::{KeyConfig, KeyDigest, Resource, Revision, WorkflowConfig},
     ids::WorkflowName,
@@ -30,6 +30,7 @@ pub struct Snapshot {
     keys: HashMap<[u8; 32], Arc<KeyConfig>>,
     digests: HashMap<String, [u8; 32]>,
     workflows: HashMap<WorkflowName, Arc<WorkflowConfig>>,
+    refused: HashSet<WorkflowName>,
 }
 
 impl Snapshot {
@@ -49,6 +50,13 @@ impl Snapshot {
     #[must_use]
     pub fn workflow(&self, name: &WorkflowName) -> Option<&Arc<WorkflowConfig>> {
         self.workflows.get(name)
+    }
+
+    /// Whether there is such a workflow that this node cannot take and has no earlier state of. It exists: whoever asks
+    /// for it should try again, at another node or later (invariant I4).
+    #[must_use]
+    pub fn is_refused(&self, name: &WorkflowName) -> bool {
+        self.refused.contains(name) && !self.workflows.contains_key(name)
     }
 
     /// How many workflows and keys it holds.
@@ -84,6 +92,13 @@ impl Snapshot {
         }
         if let Ok(name) = name.parse::<WorkflowName>() {
             self.workflows.remove(&name);
+            self.refused.remove(&name);
+        }
+    }
+
+    fn refuse(&mut self, name: &str) {
+        if let Ok(name) = name.parse::<WorkflowName>() {
+            self.refused.insert(name);
         }
     }
 }
@@ -125,7 +140,8 @@ pub struct ConfigStore {
 
 impl ConfigStore {
     /// Opens (or makes) the store in `dir` and takes up the last known good. `decode` reads what [`Upsert::encoded`]
-    /// wrote; what it cannot read is left out, with a warning.
+    /// wrote; what it cannot read is left out, with a warning, and the store takes itself to be at revision 0, so that the
+    /// control plane sends everything again.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -140,10 +156,17 @@ impl ConfigStore {
             revision: Revision(stored.revision),
             ..Snapshot::default()
         };
+        for name in stored.refused {
+            snapshot.refuse(&name);
+        }
         for (name, encoded) in stored.resources {
             match decode(&encoded) {
                 Ok(resource) => snapshot.set(resource),
-                Err(reason) => tracing::warn!(name, reason, "a stored resource is left out"),
+                Err(reason) => {
+                    tracing::warn!(name, reason, "a stored resource is left out");
+                    snapshot.refuse(&name);
+                    snapshot.revision = Revision(0);
+                }
             }
         }
         Ok(Self {
@@ -188,7 +211,13 @@ impl ConfigStore {
             next.remove(name);
         }
         for upsert in change.upserts {
+            if let Resource::Workflow(workflow) = &upsert.resource {
+                next.refused.remove(&workflow.name);
+            }
             next.set(upsert.resource);
+        }
+        for name in &change.keep {
+            next.refuse(name);
         }
         next.incarnation = change.incarnation;
         next.revision = change.revision;

@@ -21,10 +21,26 @@ const BATCH_RECORDS_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Batches sent and not yet acknowledged.
 const UNACKNOWLEDGED_MAX: usize = 4;
-/// How long the control plane may take to acknowledge a batch.
-const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long opening the stream may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A stream that lasted this long has proved to work, also when there was nothing to report.
+const PROVED_AFTER: Duration = Duration::from_secs(60);
+
+/// What the streams wait for, and how long.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// How long the control plane may take to acknowledge a batch.
+    acknowledge_timeout: Duration,
+    /// How long opening the stream may take.
+    open_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            acknowledge_timeout: Duration::from_secs(30),
+            open_timeout: Duration::from_secs(10),
+        }
+    }
+}
 
 /// Reports a node's records.
 pub struct ReportClient {
@@ -43,8 +59,8 @@ enum ReportError {
     Status(Status),
     #[error("the control plane closed the stream")]
     Closed,
-    #[error("the control plane did not acknowledge within {ACKNOWLEDGE_TIMEOUT:?}")]
-    Silence,
+    #[error("no answer from the control plane within {0:?}")]
+    Silence(Duration),
     #[error("the spool cannot be read")]
     Spool(#[from] SpoolError),
 }
@@ -58,13 +74,22 @@ impl From<Status> for ReportError {
 impl ReportClient {
     /// Until the shutdown; reconnects with jittered pauses.
     pub async fn run(self, shutdown: Shutdown) {
+        self.run_with(Timing::default(), shutdown).await;
+    }
+
+    async fn run_with(self, timing: Timing, shutdown: Shutdown) {
         let mut backoff = Backoff::reconnect();
         let mut told = String::new();
         loop {
+            let began = tokio::time::Instant::now();
             let ended = tokio::select! {
                 () = shutdown.stopping() => return,
-                ended = self.follow(&mut backoff, &mut told) => ended,
+                ended = self.follow(timing, &mut backoff, &mut told) => ended,
             };
+            metrics::gauge!("signalbox_report_connected").set(0.0);
+            if began.elapsed() >= PROVED_AFTER {
+                backoff.reset();
+            }
             if let Err(error) = ended {
                 let reason = signalbox_runtime::exit::chain(&error);
                 if told == reason {
@@ -82,7 +107,13 @@ impl ReportClient {
     }
 
     /// One stream, to its end.
-    async fn follow(&self, backoff: &mut Backoff, told: &mut String) -> Result<(), ReportError> {
+    async fn follow(
+        &self,
+        timing: Timing,
+        backoff: &mut Backoff,
+        told: &mut String,
+    ) -> Result<(), ReportError> {
+        let silence = || ReportError::Silence(timing.acknowledge_timeout);
         let (requests, outgoing) = mpsc::channel(UNACKNOWLEDGED_MAX + 1);
         let hello = wire::ReportHello {
             node_id: self.node.to_string(),
@@ -91,18 +122,27 @@ impl ReportClient {
         send(&requests, wire::report_request::Message::Hello(hello)).await?;
         let mut client = self.client.report();
         let opening = client.report(ReceiverStream::new(outgoing));
-        let mut incoming = tokio::time::timeout(OPEN_TIMEOUT, opening)
+        let mut incoming = tokio::time::timeout(timing.open_timeout, opening)
             .await
-            .map_err(|_| ReportError::Silence)??
+            .map_err(|_| ReportError::Silence(timing.open_timeout))??
             .into_inner();
         let mut head = self.spool.head();
-        let first = tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, incoming.message())
+        let first = tokio::time::timeout(timing.acknowledge_timeout, incoming.message())
             .await
-            .map_err(|_| ReportError::Silence)??
+            .map_err(|_| silence())??
             .ok_or(ReportError::Closed)?;
-        // No more than this spool has: it may have been put back to an older state.
-        let durable = sequence(&first).min(*head.borrow());
+        let newest = *head.borrow();
+        if sequence(&first) > newest {
+            tracing::error!(
+                newest,
+                reported = sequence(&first),
+                "the control plane has records that this spool never wrote: its folder was put back to an older state, \
+                 and what it records next may be taken for known"
+            );
+        }
+        let durable = sequence(&first).min(newest);
         self.trim(durable).await?;
+        metrics::gauge!("signalbox_report_connected").set(1.0);
         let mut window = Window::new(durable, UNACKNOWLEDGED_MAX);
         if !told.is_empty() {
             tracing::info!(durable, "reporting again");
@@ -116,19 +156,22 @@ impl ReportClient {
                     .unreported(window.sent(), BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
                     .await?;
                 if let Some(last) = records.last().map(|record| record.sequence) {
+                    let count = records.len() as u64;
                     let records = records.into_iter().map(convert::record::to_wire).collect();
                     let batch = wire::RecordBatch { records };
                     send(&requests, wire::report_request::Message::Batch(batch)).await?;
                     window.sent_up_to(last);
+                    metrics::counter!("signalbox_report_sent_records_total").increment(count);
                     continue;
                 }
             }
-            let patience = window.oldest().map(|sent| sent + ACKNOWLEDGE_TIMEOUT);
+            let patience = window
+                .oldest()
+                .map(|sent| sent + timing.acknowledge_timeout);
             tokio::select! {
                 response = incoming.message() => {
                     let response = response?.ok_or(ReportError::Closed)?;
-                    let durable = sequence(&response);
-                    if window.acknowledged(durable) {
+                    if let Some(durable) = window.acknowledged(sequence(&response)) {
                         backoff.reset();
                         self.trim(durable).await?;
                     }
@@ -136,7 +179,7 @@ impl ReportClient {
                 changed = head.changed(), if window.has_room() => {
                     changed.map_err(|_| SpoolError::Closed)?;
                 }
-                () = expired(patience) => return Err(ReportError::Silence),
+                () = expired(patience) => return Err(silence()),
             }
         }
     }
@@ -167,8 +210,12 @@ async fn send(
     let request = wire::ReportRequest {
         message: Some(message),
     };
-    tokio::time::timeout(ACKNOWLEDGE_TIMEOUT, to.send(request))
+    let send_timeout = Timing::default().acknowledge_timeout;
+    tokio::time::timeout(send_timeout, to.send(request))
         .await
-        .map_err(|_| ReportError::Silence)?
+        .map_err(|_| ReportError::Silence(send_timeout))?
         .map_err(|_| ReportError::Closed)
 }
+
+#[cfg(test)]
+mod tests;

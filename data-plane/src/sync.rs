@@ -15,18 +15,33 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use self::assemble::{Applicable, Assembler};
+use self::assemble::{Applicable, AssembleError, Assembler};
 use crate::{
     config::{ConfigError, ConfigStore},
     spool::Spool,
 };
 
-/// How often the node says that it is alive.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// After this long without a word the hub is taken for gone (it sends heartbeats too).
-const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// How long opening the stream may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the streams wait for, and how long.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// How often the node says that it is alive.
+    heartbeat_interval: Duration,
+    /// After this long without a word the hub is taken for gone (it sends heartbeats too).
+    silence_max: Duration,
+    /// How long opening the stream may take.
+    open_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_secs(10),
+            silence_max: Duration::from_secs(30),
+            open_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 /// Answers that may wait to be sent.
 const ANSWERS_MAX: usize = 64;
 
@@ -61,8 +76,12 @@ enum SyncError {
     Status(Status),
     #[error("the control plane closed the stream")]
     Closed,
-    #[error("no word from the control plane for {SILENCE_MAX:?}")]
-    Silence,
+    #[error("no word from the control plane for {0:?}")]
+    Silence(Duration),
+    #[error(transparent)]
+    Update(#[from] AssembleError),
+    #[error("a change builds on a configuration that this node does not have")]
+    Unrelated,
     #[error("the configuration cannot be kept")]
     Config(#[source] ConfigError),
 }
@@ -76,12 +95,16 @@ impl From<Status> for SyncError {
 impl SyncClient {
     /// Until the shutdown; reconnects with jittered pauses.
     pub async fn run(self, shutdown: Shutdown) {
+        self.run_with(Timing::default(), shutdown).await;
+    }
+
+    async fn run_with(self, timing: Timing, shutdown: Shutdown) {
         let mut backoff = Backoff::reconnect();
         let mut told = String::new();
         loop {
             let ended = tokio::select! {
                 () = shutdown.stopping() => return,
-                ended = self.follow(&mut backoff, &mut told) => ended,
+                ended = self.follow(timing, &mut backoff, &mut told) => ended,
             };
             metrics::gauge!("signalbox_sync_connected").set(0.0);
             if let Err(error) = ended {
@@ -105,7 +128,13 @@ impl SyncClient {
     }
 
     /// One stream, to its end.
-    async fn follow(&self, backoff: &mut Backoff, told: &mut String) -> Result<(), SyncError> {
+    async fn follow(
+        &self,
+        timing: Timing,
+        backoff: &mut Backoff,
+        told: &mut String,
+    ) -> Result<(), SyncError> {
+        let silence = || SyncError::Silence(timing.silence_max);
         let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
         let current = self.config.current();
         let hello = wire::Hello {
@@ -118,13 +147,13 @@ impl SyncClient {
         send(&answers, wire::sync_request::Message::Hello(hello)).await?;
         let mut client = self.client.sync();
         let opening = client.sync(ReceiverStream::new(outgoing));
-        let mut incoming = tokio::time::timeout(OPEN_TIMEOUT, opening)
+        let mut incoming = tokio::time::timeout(timing.open_timeout, opening)
             .await
-            .map_err(|_| SyncError::Silence)??
+            .map_err(|_| SyncError::Silence(timing.open_timeout))??
             .into_inner();
         metrics::gauge!("signalbox_sync_connected").set(1.0);
         let mut assembler = Assembler::default();
-        let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
+        let mut heartbeat = tokio::time::interval(timing.heartbeat_interval);
         let mut heard = tokio::time::Instant::now();
         loop {
             let message = tokio::select! {
@@ -134,16 +163,17 @@ impl SyncClient {
                     send(&answers, wire::sync_request::Message::Heartbeat(wire::Heartbeat { time })).await?;
                     continue;
                 }
-                () = tokio::time::sleep_until(heard + SILENCE_MAX) => return Err(SyncError::Silence),
+                () = tokio::time::sleep_until(heard + timing.silence_max) => return Err(silence()),
             };
             let message = message.ok_or(SyncError::Closed)?;
             heard = tokio::time::Instant::now();
-            backoff.reset();
             match message.message {
                 Some(wire::sync_response::Message::Config(update)) => {
-                    if let Some(applicable) = assembler.take(update) {
+                    if let Some(applicable) = assembler.take(update)? {
                         let answer = self.apply(applicable).await?;
                         send(&answers, answer).await?;
+                        // Only now has the connection proved to work.
+                        backoff.reset();
                         if !told.is_empty() {
                             tracing::info!("in sync with the control plane again");
                             told.clear();
@@ -169,6 +199,12 @@ impl SyncClient {
             change,
             refused,
         } = applicable;
+        let current = self.config.current();
+        if !change.replaces_all
+            && (change.incarnation != current.incarnation || change.revision < current.revision)
+        {
+            return Err(SyncError::Unrelated);
+        }
         let revision = i64::try_from(change.revision.0).unwrap_or(i64::MAX);
         let store = self.config.clone();
         tokio::task::spawn_blocking(move || store.apply(change))
@@ -177,6 +213,12 @@ impl SyncClient {
             .map_err(SyncError::Config)?;
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
         metrics::gauge!("signalbox_sync_revision").set(revision as f64);
+        let outcome = if refused.is_empty() {
+            "taken"
+        } else {
+            "refused"
+        };
+        metrics::counter!("signalbox_sync_updates_total", "outcome" => outcome).increment(1);
         if refused.is_empty() {
             return Ok(wire::sync_request::Message::Ack(wire::Ack {
                 nonce,
@@ -205,9 +247,10 @@ async fn send(
     let request = wire::SyncRequest {
         message: Some(message),
     };
-    tokio::time::timeout(SILENCE_MAX, to.send(request))
+    let send_timeout = Timing::default().silence_max;
+    tokio::time::timeout(send_timeout, to.send(request))
         .await
-        .map_err(|_| SyncError::Silence)?
+        .map_err(|_| SyncError::Silence(send_timeout))?
         .map_err(|_| SyncError::Closed)
 }
 
@@ -215,3 +258,6 @@ async fn send(
 fn encode_resource(resource: &wire::Resource) -> Bytes {
     prost::Message::encode_to_vec(resource).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ const VERSION: i64 = 1;
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE resources (name TEXT PRIMARY KEY, encoded BLOB NOT NULL) STRICT, WITHOUT ROWID;
+-- Resources whose newest state this node cannot take.
+CREATE TABLE refused (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('incarnation', ''), ('revision', '0');
 ";
 
@@ -43,6 +45,7 @@ pub(super) struct Stored {
     pub(super) incarnation: String,
     pub(super) revision: u64,
     pub(super) resources: Vec<(String, Vec<u8>)>,
+    pub(super) refused: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -103,7 +106,10 @@ impl Disk {
                 .connection
                 .prepare("SELECT name, encoded FROM resources")?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut refused = self.connection.prepare("SELECT name FROM refused")?;
+            let refused = refused.query_map([], |row| row.get(0))?;
             Ok(Stored {
+                refused: refused.collect::<Result<_, _>>()?,
                 incarnation: meta("incarnation")?,
                 revision: meta("revision")?.parse().unwrap_or(0),
                 resources: rows.collect::<Result<_, _>>()?,
@@ -133,6 +139,7 @@ fn apply(connection: &mut Connection, change: &Change) -> Result<(), rusqlite::E
         for name in names.iter().filter(|name| !keep.contains(name.as_str())) {
             delete.execute(params![name])?;
         }
+        transaction.execute("DELETE FROM refused", [])?;
     }
     for name in &change.deletes {
         transaction
@@ -143,6 +150,17 @@ fn apply(connection: &mut Connection, change: &Change) -> Result<(), rusqlite::E
         transaction
             .prepare_cached("INSERT OR REPLACE INTO resources VALUES (?1, ?2)")?
             .execute(params![upsert.name, upsert.encoded.as_ref()])?;
+    }
+    let upserted = change.upserts.iter().map(|upsert| &upsert.name);
+    for name in change.deletes.iter().chain(upserted) {
+        transaction
+            .prepare_cached("DELETE FROM refused WHERE name = ?1")?
+            .execute(params![name])?;
+    }
+    for name in &change.keep {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO refused VALUES (?1)")?
+            .execute(params![name])?;
     }
     for (key, value) in [
         ("incarnation", change.incarnation.clone()),

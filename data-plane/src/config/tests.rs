@@ -111,3 +111,67 @@ fn a_snapshot_drops_what_it_does_not_hold_but_keeps_what_was_refused() {
         );
     }
 }
+
+fn refused(id: &str) -> (WorkflowName, String) {
+    let name = format!("projects/default/workflows/{id}");
+    (name.parse().unwrap(), name)
+}
+
+#[test]
+fn a_workflow_that_is_refused_is_known_to_be_there_until_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let (name, text) = refused("w");
+    let (other, _) = refused("other");
+    let mut first = change(1, true, vec![key("a", 1, false)], &[], &[]);
+    first.keep = vec![text.clone()];
+    store.apply(first).unwrap();
+    // Changes of others do not make it unknown.
+    store
+        .apply(change(2, false, vec![key("b", 2, false)], &[], &["b"]))
+        .unwrap();
+    for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
+        assert!(store.current().is_refused(&name));
+        assert!(!store.current().is_refused(&other));
+    }
+    let mut gone = change(3, false, vec![], &[], &[]);
+    gone.deletes = vec![text.clone()];
+    store.apply(gone).unwrap();
+    for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
+        assert!(!store.current().is_refused(&name));
+    }
+    let mut again = change(4, false, vec![], &[], &[]);
+    again.keep = vec![text];
+    store.apply(again).unwrap();
+    // A snapshot without it: it was deleted meanwhile.
+    store.apply(change(5, true, vec![], &[], &[])).unwrap();
+    for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
+        assert!(!store.current().is_refused(&name));
+    }
+}
+
+#[test]
+fn what_a_start_cannot_read_is_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let (name, text) = refused("w");
+    let mut both = change(
+        7,
+        true,
+        vec![key("a", 1, false), key("b", 2, false)],
+        &[],
+        &[],
+    );
+    // Stands for a workflow of a form that this version of the software does not read.
+    both.upserts[1].name = text;
+    both.upserts[1].encoded = Bytes::from_static(b"unreadable");
+    store.apply(both).unwrap();
+    drop(store);
+
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let now = store.current();
+    assert!(now.is_synced(), "what it can read is in use");
+    assert_eq!(live(&now, 1), Some(true));
+    assert_eq!(now.revision, Revision(0), "and everything is asked for");
+    assert!(now.is_refused(&name));
+}

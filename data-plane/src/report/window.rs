@@ -43,12 +43,12 @@ impl Window {
         self.batches.push_back((last, Instant::now()));
     }
 
-    /// Notes an acknowledgement; says whether it brought anything new. More than was sent is never believed: trimming by
-    /// it would drop what the control plane does not have.
-    pub(super) fn acknowledged(&mut self, durable: u64) -> bool {
+    /// Notes an acknowledgement; gives up to where to trim, when it brought anything new. More than was sent is never
+    /// believed: trimming by it would drop what the control plane does not have.
+    pub(super) fn acknowledged(&mut self, durable: u64) -> Option<u64> {
         let durable = durable.min(self.sent);
         if durable <= self.acknowledged {
-            return false;
+            return None;
         }
         self.acknowledged = durable;
         while self
@@ -58,7 +58,7 @@ impl Window {
         {
             self.batches.pop_front();
         }
-        true
+        Some(durable)
     }
 }
 
@@ -73,11 +73,11 @@ mod tests {
         assert!(window.has_room());
         window.sent_up_to(20);
         assert!(!window.has_room());
-        assert!(window.acknowledged(17));
+        assert_eq!(window.acknowledged(17), Some(17));
         assert!(window.has_room());
-        assert!(!window.acknowledged(17));
-        assert!(window.acknowledged(20));
+        assert_eq!(window.acknowledged(17), None);
+        assert_eq!(window.acknowledged(99), Some(20), "no more than was sent");
         assert!(window.oldest().is_none());
-        assert!(!window.acknowledged(99));
+        assert_eq!(window.acknowledged(99), None);
     }
 }

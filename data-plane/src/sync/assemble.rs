@@ -1,10 +1,16 @@
 //! Makes changes of updates: puts the parts of a snapshot together, and sets aside what this node cannot take.
 
+use std::collections::HashMap;
+
+use prost::Message as _;
 use signalbox_model::config::Revision;
 use signalbox_proto::{convert, dataplane::v1 as wire};
 
 use super::encode_resource;
 use crate::config::{Change, Upsert};
+
+/// Size of one change, or of all parts of one snapshot, as encoded. A larger one is not taken: what is in use stays.
+const CHANGE_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// A change that is complete, and what was refused of it.
 #[derive(Debug)]
@@ -14,16 +20,59 @@ pub(super) struct Applicable {
     pub(super) refused: Vec<wire::RefusedResource>,
 }
 
+/// An update that no hub sends: the stream is given up, and the next one begins anew.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AssembleError {
+    #[error("an update of the configuration names no incarnation")]
+    NoIncarnation,
+    #[error("an update of the configuration came between the parts of another")]
+    Interleaved,
+    #[error("an update of the configuration is larger than {max_bytes} bytes")]
+    TooLarge { max_bytes: usize },
+}
+
 /// The parts of a snapshot that have come so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Assembler {
-    upserts: Vec<Upsert>,
+    max_bytes: usize,
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    nonce: String,
+    incarnation: String,
+    snapshot: bool,
+    bytes: usize,
+    /// By name: the change log may have moved on between two parts, and bring a resource again.
+    upserts: HashMap<String, Upsert>,
+    deletes: Vec<String>,
     refused: Vec<wire::RefusedResource>,
 }
 
+impl Default for Assembler {
+    fn default() -> Self {
+        Self::new(CHANGE_MAX_BYTES)
+    }
+}
+
 impl Assembler {
+    fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            pending: None,
+        }
+    }
+
     /// Takes an update; gives the change that it completes, if it does.
-    pub(super) fn take(&mut self, update: wire::ConfigUpdate) -> Option<Applicable> {
+    ///
+    /// # Errors
+    /// [`AssembleError`]; what has come of it so far is dropped.
+    pub(super) fn take(
+        &mut self,
+        update: wire::ConfigUpdate,
+    ) -> Result<Option<Applicable>, AssembleError> {
+        let size = update.encoded_len();
         let wire::ConfigUpdate {
             nonce,
             incarnation,
@@ -33,40 +82,93 @@ impl Assembler {
             upserts,
             deletes,
         } = update;
+        if incarnation.is_empty() {
+            return Err(AssembleError::NoIncarnation);
+        }
+        let mut pending = match self.pending.take() {
+            None => Pending::new(nonce, incarnation, snapshot),
+            Some(pending)
+                if snapshot && pending.nonce == nonce && pending.incarnation == incarnation =>
+            {
+                pending
+            }
+            Some(_) => return Err(AssembleError::Interleaved),
+        };
+        pending.bytes = pending.bytes.saturating_add(size);
+        if pending.bytes > self.max_bytes {
+            let max_bytes = self.max_bytes;
+            return Err(AssembleError::TooLarge { max_bytes });
+        }
+        for name in deletes {
+            pending.delete(name);
+        }
         for resource in upserts {
-            let name = convert::config::name_of(&resource).to_owned();
-            let encoded = encode_resource(&resource);
-            match convert::config::resource(resource) {
-                Ok(resource) => self.upserts.push(Upsert {
-                    name,
+            pending.upsert(resource);
+        }
+        match (last, snapshot) {
+            (true, _) => Ok(Some(pending.complete(revision))),
+            (false, true) => {
+                self.pending = Some(pending);
+                Ok(None)
+            }
+            (false, false) => Err(AssembleError::Interleaved),
+        }
+    }
+}
+
+impl Pending {
+    fn new(nonce: String, incarnation: String, snapshot: bool) -> Self {
+        Self {
+            nonce,
+            incarnation,
+            snapshot,
+            bytes: 0,
+            upserts: HashMap::new(),
+            deletes: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    fn delete(&mut self, name: String) {
+        self.upserts.remove(&name);
+        self.refused.retain(|refused| refused.resource != name);
+        self.deletes.push(name);
+    }
+
+    fn upsert(&mut self, resource: wire::Resource) {
+        let name = convert::config::name_of(&resource).to_owned();
+        let encoded = encode_resource(&resource);
+        self.refused.retain(|refused| refused.resource != name);
+        match convert::config::resource(resource) {
+            Ok(resource) => {
+                let upsert = Upsert {
+                    name: name.clone(),
                     resource,
                     encoded,
-                }),
-                Err(error) => self.refused.push(wire::RefusedResource {
-                    resource: name,
-                    reason: error.to_string(),
-                }),
+                };
+                self.upserts.insert(name, upsert);
             }
+            Err(error) => self.refused.push(wire::RefusedResource {
+                resource: name,
+                reason: error.to_string(),
+            }),
         }
-        if !last {
-            return None;
-        }
-        let refused = std::mem::take(&mut self.refused);
-        Some(Applicable {
-            nonce,
+    }
+
+    fn complete(self, revision: i64) -> Applicable {
+        let keep = |refused: &wire::RefusedResource| refused.resource.clone();
+        Applicable {
+            nonce: self.nonce,
             change: Change {
-                incarnation,
+                incarnation: self.incarnation,
                 revision: Revision(u64::try_from(revision).unwrap_or(0)),
-                replaces_all: snapshot,
-                upserts: std::mem::take(&mut self.upserts),
-                deletes,
-                keep: refused
-                    .iter()
-                    .map(|refused| refused.resource.clone())
-                    .collect(),
+                replaces_all: self.snapshot,
+                upserts: self.upserts.into_values().collect(),
+                deletes: self.deletes,
+                keep: self.refused.iter().map(keep).collect(),
             },
-            refused,
-        })
+            refused: self.refused,
+        }
     }
 }
 
@@ -98,24 +200,28 @@ mod tests {
         }
     }
 
+    fn whole(taken: Result<Option<Applicable>, AssembleError>) -> Applicable {
+        taken.unwrap().unwrap()
+    }
+
     #[test]
     fn a_snapshot_is_applied_when_its_last_part_came() {
         let mut assembler = Assembler::default();
-        assert!(assembler.take(part(false, vec![key("a", 32)])).is_none());
-        let applicable = assembler.take(part(true, vec![key("b", 32)])).unwrap();
+        let first = assembler.take(part(false, vec![key("a", 32)])).unwrap();
+        assert!(first.is_none());
+        let applicable = whole(assembler.take(part(true, vec![key("b", 32)])));
         assert_eq!(applicable.change.upserts.len(), 2);
         assert!(applicable.change.replaces_all);
         assert!(applicable.refused.is_empty());
-        let next = assembler.take(part(true, vec![])).unwrap();
+        let next = whole(assembler.take(part(true, vec![])));
         assert!(next.change.upserts.is_empty());
     }
 
     #[test]
     fn what_cannot_be_taken_is_refused_by_name_and_kept() {
         let unknown = wire::Resource { kind: None };
-        let applicable = Assembler::default()
-            .take(part(true, vec![key("a", 32), key("b", 5), unknown]))
-            .unwrap();
+        let applicable =
+            whole(Assembler::default().take(part(true, vec![key("a", 32), key("b", 5), unknown])));
         assert_eq!(applicable.change.upserts.len(), 1);
         let refused: Vec<_> = applicable
             .refused
@@ -125,5 +231,69 @@ mod tests {
         assert_eq!(refused, ["projects/default/apiKeys/b", ""]);
         assert!(applicable.refused[0].reason.contains("SHA-256"));
         assert_eq!(applicable.change.keep[0], "projects/default/apiKeys/b");
+    }
+
+    #[test]
+    fn a_resource_that_comes_again_or_goes_between_parts_is_as_it_was_last() {
+        let mut assembler = Assembler::default();
+        let first = part(false, vec![key("a", 32), key("b", 5), key("c", 32)]);
+        assembler.take(first).unwrap();
+        let mut last = part(true, vec![key("b", 32)]);
+        last.deletes = vec!["projects/default/apiKeys/a".to_owned()];
+        let applicable = whole(assembler.take(last));
+        assert!(applicable.refused.is_empty(), "b is well in its last state");
+        let mut names: Vec<_> = applicable
+            .change
+            .upserts
+            .iter()
+            .map(|upsert| upsert.name.as_str())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["projects/default/apiKeys/b", "projects/default/apiKeys/c"]
+        );
+    }
+
+    #[test]
+    fn parts_that_do_not_belong_together_are_not_put_together() {
+        let other = |change: fn(&mut wire::ConfigUpdate)| {
+            let mut assembler = Assembler::default();
+            assembler.take(part(false, vec![key("a", 32)])).unwrap();
+            let mut update = part(true, vec![key("b", 32)]);
+            change(&mut update);
+            assembler.take(update).map(|taken| taken.is_some())
+        };
+        let interleaved = Err(AssembleError::Interleaved);
+        assert_eq!(other(|_| {}), Ok(true));
+        assert_eq!(other(|update| update.snapshot = false), interleaved);
+        assert_eq!(other(|update| update.nonce = "m".into()), interleaved);
+        assert_eq!(other(|update| update.incarnation = "j".into()), interleaved);
+        let nameless = other(|update| update.incarnation.clear());
+        assert_eq!(nameless, Err(AssembleError::NoIncarnation));
+        let unfinished = wire::ConfigUpdate {
+            snapshot: false,
+            ..part(false, vec![])
+        };
+        let taken = Assembler::default().take(unfinished);
+        assert_eq!(taken.map(|taken| taken.is_some()), interleaved);
+    }
+
+    #[test]
+    fn a_snapshot_without_end_is_given_up_at_the_bound() {
+        let mut assembler = Assembler::new(1000);
+        let mut parts = 0;
+        let error = loop {
+            match assembler.take(part(false, vec![key("a", 32)])) {
+                Ok(_) => parts += 1,
+                Err(error) => break error,
+            }
+            assert!(parts < 1000, "no bound");
+        };
+        assert_eq!(error, AssembleError::TooLarge { max_bytes: 1000 });
+        assert!(parts > 1);
+        // What had come of it is gone.
+        let next = whole(assembler.take(part(true, vec![])));
+        assert!(next.change.upserts.is_empty());
     }
 }

@@ -26,6 +26,8 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
         None => Err("this node does not know the command".to_owned()),
     };
+    let outcome = if done.is_ok() { "done" } else { "refused" };
+    metrics::counter!("signalbox_sync_commands_total", "outcome" => outcome).increment(1);
     wire::CommandResult {
         command_id,
         refusal: done.err().unwrap_or_default(),

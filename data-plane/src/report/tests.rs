@@ -1,0 +1,267 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod taker;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use signalbox_model::record::{Certificate, Record, RecordBody};
+use tempfile::TempDir;
+
+use self::taker::{Connection, PATIENCE, Taker};
+use super::*;
+use crate::spool::{SqliteSpool, SqliteSpoolConfig};
+
+/// A node without anything but its spool and its end of the stream.
+struct Node {
+    dir: TempDir,
+    spool: Arc<SqliteSpool>,
+    shutdown: Shutdown,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn open(dir: &Path) -> Arc<SqliteSpool> {
+    Arc::new(SqliteSpool::open(dir, SqliteSpoolConfig::default()).unwrap())
+}
+
+impl Node {
+    fn start(endpoint: &str) -> Self {
+        Self::start_in(endpoint, Timing::default(), tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(endpoint: &str, timing: Timing, dir: TempDir) -> Self {
+        let spool = open(dir.path());
+        let shutdown = Shutdown::new();
+        let client = ReportClient {
+            node: "n1".parse().unwrap(),
+            client: Client::new(signalbox_client::ClientConfig::new(endpoint)).unwrap(),
+            spool: spool.clone(),
+        };
+        let task = tokio::spawn(client.run_with(timing, shutdown.clone()));
+        Self {
+            dir,
+            spool,
+            shutdown,
+            task,
+        }
+    }
+
+    async fn append(&self, names: std::ops::Range<usize>) {
+        self.append_sized(names, 10).await;
+    }
+
+    async fn append_sized(&self, names: std::ops::Range<usize>, bytes: usize) {
+        let record = |name: usize| Record {
+            time: Timestamp::now(),
+            traceparent: None,
+            body: RecordBody::Certificate(Certificate {
+                sha256: name.to_string(),
+                pem: "x".repeat(bytes),
+            }),
+        };
+        self.spool
+            .append(names.map(record).collect())
+            .await
+            .unwrap();
+    }
+
+    /// Waits until the spool knows how much is not reported.
+    async fn unreported(&self, records: u64) {
+        let wait = async {
+            while self.spool.stats().unreported_records != records {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(waited.is_ok(), "{:?}", self.spool.stats());
+    }
+
+    async fn stop(self) -> TempDir {
+        self.shutdown.stop();
+        self.task.await.unwrap();
+        self.dir
+    }
+}
+
+/// Takes batches until it has `names`, acknowledging each: each once, in order.
+async fn take_all(connection: &mut Connection, names: std::ops::Range<usize>) {
+    let mut next = names.start;
+    while next < names.end {
+        let (last, batch) = connection.batch().await;
+        for name in batch {
+            assert_eq!(name, next, "each once, in order");
+            next += 1;
+        }
+        connection.acknowledge(last).await;
+    }
+    assert_eq!(next, names.end);
+}
+
+#[tokio::test]
+async fn everything_is_reported_once_and_trimmed() {
+    let mut taker = Taker::start().await;
+    let node = Node::start(&taker.endpoint);
+    node.append(0..1234).await;
+    let (hello, mut connection) = taker.hello(0).await;
+    assert_eq!(hello.node_id, "n1");
+    assert_eq!(hello.incarnation, node.spool.incarnation());
+    take_all(&mut connection, 0..1234).await;
+    node.unreported(0).await;
+    let left = node.spool.unreported(0, 10, usize::MAX).await.unwrap();
+    assert!(left.is_empty());
+    // What comes later wakes it.
+    node.append(1234..1237).await;
+    take_all(&mut connection, 1234..1237).await;
+    node.unreported(0).await;
+}
+
+#[tokio::test]
+async fn batches_are_bounded_by_count_and_by_bytes() {
+    let mut taker = Taker::start().await;
+    let node = Node::start(&taker.endpoint);
+    let (_, mut connection) = taker.hello(0).await;
+    node.append(0..BATCH_RECORDS_MAX + 1).await;
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < BATCH_RECORDS_MAX + 1 {
+        let (last, batch) = connection.batch().await;
+        sizes.push(batch.len());
+        connection.acknowledge(last).await;
+    }
+    assert!(
+        sizes.iter().all(|size| *size <= BATCH_RECORDS_MAX),
+        "{sizes:?}"
+    );
+    // Two fit, three do not; and one that does not fit comes alone.
+    let from = BATCH_RECORDS_MAX + 1;
+    node.append_sized(from..from + 5, BATCH_BYTES_MAX * 2 / 5)
+        .await;
+    node.append_sized(from + 5..from + 6, BATCH_BYTES_MAX * 2)
+        .await;
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < 6 {
+        let (last, batch) = connection.batch().await;
+        sizes.push(batch.len());
+        connection.acknowledge(last).await;
+    }
+    assert_eq!(sizes, [2, 2, 1, 1]);
+}
+
+#[tokio::test]
+async fn no_more_is_under_way_than_the_window_holds() {
+    let mut taker = Taker::start().await;
+    let node = Node::start(&taker.endpoint);
+    let all = BATCH_RECORDS_MAX * (UNACKNOWLEDGED_MAX + 2);
+    node.append(0..all).await;
+    let (_, mut connection) = taker.hello(0).await;
+    let mut batches = Vec::new();
+    for _ in 0..UNACKNOWLEDGED_MAX {
+        batches.push(connection.batch().await);
+    }
+    assert!(connection.is_quiet().await, "the window is full");
+    connection.acknowledge(batches[0].0).await;
+    batches.push(connection.batch().await);
+    assert!(connection.is_quiet().await, "and full again");
+    connection.acknowledge(batches[4].0).await;
+    batches.push(connection.batch().await);
+    let names: Vec<usize> = batches.into_iter().flat_map(|(_, names)| names).collect();
+    assert_eq!(names, (0..all).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_comes_again_and_what_was_does_not() {
+    let mut taker = Taker::start().await;
+    let node = Node::start(&taker.endpoint);
+    node.append(0..BATCH_RECORDS_MAX * 2).await;
+    let (_, mut connection) = taker.hello(0).await;
+    let (first, _) = connection.batch().await;
+    let (second, again) = connection.batch().await;
+    // The first became durable; the stream ends before the answer to the second.
+    connection.acknowledge(first).await;
+    node.unreported(second - first).await;
+    drop(connection);
+    let (_, mut connection) = taker.hello(first).await;
+    assert_eq!(connection.batch().await, (second, again));
+    drop(connection);
+    // Both became durable, and the answer was lost: only the control plane knows.
+    let (_, mut connection) = taker.hello(second).await;
+    node.unreported(0).await;
+    assert!(connection.is_quiet().await);
+    node.append(9999..10_000).await;
+    assert_eq!(connection.batch().await.1, [9999]);
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_the_control_plane_stands() {
+    let mut taker = Taker::start().await;
+    let node = Node::start(&taker.endpoint);
+    node.append(0..10).await;
+    let (hello, mut connection) = taker.hello(0).await;
+    let (tenth, _) = connection.batch().await;
+    let incarnation = hello.incarnation;
+    let dir = node.stop().await;
+    drop(connection);
+
+    let node = Node::start_in(&taker.endpoint, Timing::default(), dir);
+    node.append(10..12).await;
+    let (hello, mut connection) = taker.hello(tenth).await;
+    assert_eq!(hello.incarnation, incarnation, "sequences go on");
+    take_all(&mut connection, 10..12).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_more_than_was_sent_drops_nothing() {
+    let mut taker = Taker::start().await;
+    let node = Node::start(&taker.endpoint);
+    let all = BATCH_RECORDS_MAX * (UNACKNOWLEDGED_MAX + 2);
+    node.append(0..all).await;
+    let (_, mut connection) = taker.hello(0).await;
+    let mut names = Vec::new();
+    for _ in 0..UNACKNOWLEDGED_MAX {
+        names.extend(connection.batch().await.1);
+    }
+    connection.acknowledge(u64::MAX >> 1).await;
+    while names.len() < all {
+        let (last, batch) = connection.batch().await;
+        names.extend(batch);
+        connection.acknowledge(last).await;
+    }
+    assert_eq!(names, (0..all).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_control_plane_that_lost_everything_gets_what_there_is_and_does_not_keep_the_node_busy() {
+    let mut taker = Taker::start().await;
+    let node = Node::start(&taker.endpoint);
+    node.append(0..10).await;
+    let (_, mut connection) = taker.hello(0).await;
+    take_all(&mut connection, 0..10).await;
+    node.unreported(0).await;
+    drop(connection);
+    // A new database: it has nothing, and the node has nothing left of the first ten.
+    let (_, mut connection) = taker.hello(0).await;
+    assert!(connection.is_quiet().await);
+    node.append(10..11).await;
+    assert_eq!(connection.batch().await.1, [10]);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_does_not_acknowledge_is_left_and_asked_again() {
+    let mut taker = Taker::start().await;
+    let timing = Timing {
+        acknowledge_timeout: Duration::from_millis(200),
+        ..Timing::default()
+    };
+    let node = Node::start_in(&taker.endpoint, timing, tempfile::tempdir().unwrap());
+    node.append(0..3).await;
+    let (_, mut held) = taker.hello(0).await;
+    held.batch().await;
+    let (_, mut connection) = taker.hello(0).await;
+    take_all(&mut connection, 0..3).await;
+    node.unreported(0).await;
+    // An idle stream is not a silent one.
+    tokio::time::timeout(3 * timing.acknowledge_timeout, taker.hello(0))
+        .await
+        .err()
+        .expect("the stream stays while nothing is owed");
+    drop(held);
+}

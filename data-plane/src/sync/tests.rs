@@ -1,0 +1,313 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod hub;
+
+use std::path::Path;
+
+use signalbox_model::{config::Revision, ids::WorkflowName};
+use tempfile::TempDir;
+use wire::{sync_request::Message as FromNode, sync_response::Message as ToNode};
+
+use self::hub::{Connection, Hub, PATIENCE, key, snapshot, workflow};
+use super::*;
+use crate::spool::{SqliteSpool, SqliteSpoolConfig};
+
+/// A node without anything but its end of the stream.
+struct Node {
+    dir: TempDir,
+    config: Arc<ConfigStore>,
+    spool: Arc<SqliteSpool>,
+    shutdown: Shutdown,
+}
+
+fn store(dir: &Path) -> Arc<ConfigStore> {
+    Arc::new(ConfigStore::open(dir, decode_resource).unwrap())
+}
+
+impl Node {
+    fn start(endpoint: &str) -> Self {
+        Self::start_with(endpoint, Timing::default(), tempfile::tempdir().unwrap())
+    }
+
+    fn start_with(endpoint: &str, timing: Timing, dir: TempDir) -> Self {
+        let config = store(dir.path());
+        let spool = SqliteSpool::open(dir.path(), SqliteSpoolConfig::default());
+        let spool = Arc::new(spool.unwrap());
+        let shutdown = Shutdown::new();
+        let client = SyncClient {
+            node: "n1".parse().unwrap(),
+            client: Client::new(signalbox_client::ClientConfig::new(endpoint)).unwrap(),
+            config: config.clone(),
+            spool: spool.clone(),
+            deduplication_window: Duration::from_secs(3600),
+        };
+        tokio::spawn(client.run_with(timing, shutdown.clone()));
+        Self {
+            dir,
+            config,
+            spool,
+            shutdown,
+        }
+    }
+
+    fn revision(&self) -> Revision {
+        self.config.current().revision
+    }
+
+    fn has(&self, id: &str) -> Option<u64> {
+        let name: WorkflowName = format!("projects/default/workflows/{id}").parse().unwrap();
+        let current = self.config.current();
+        current
+            .workflow(&name)
+            .map(|workflow| workflow.published.as_ref().unwrap().number)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.shutdown.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_then_changes_each_acknowledged_when_it_is_on_disk() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (mut hello, mut connection) = hub.hello().await;
+    assert_eq!(hello.node_id, "n1");
+    assert_eq!((hello.incarnation.as_str(), hello.revision), ("", 0));
+    assert!(!hello.version.is_empty());
+
+    let mut part = snapshot("1", 3, vec![key("a", 1)]);
+    part.last = false;
+    connection.send(ToNode::Config(part)).await;
+    let rest = snapshot("1", 3, vec![workflow("w", 1)]);
+    connection.send(ToNode::Config(rest)).await;
+    let ack = connection.answer().await;
+    let expected = wire::Ack {
+        nonce: "1".into(),
+        revision: 3,
+    };
+    assert_eq!(ack, FromNode::Ack(expected));
+    // Durable before it is acknowledged.
+    assert_eq!(store(node.dir.path()).current().revision, Revision(3));
+
+    let mut change = snapshot("2", 4, vec![workflow("w", 2)]);
+    change.snapshot = false;
+    change.deletes = vec!["projects/default/apiKeys/a".into()];
+    connection.send(ToNode::Config(change)).await;
+    let ack = connection.answer().await;
+    assert!(matches!(ack, FromNode::Ack(wire::Ack { revision: 4, .. })));
+    assert_eq!(node.has("w"), Some(2));
+    assert_eq!(node.config.current().len(), 1, "the key is gone");
+
+    // Whatever becomes of the connection, the next begins where this one ended.
+    drop(connection);
+    (hello, connection) = hub.hello().await;
+    assert_eq!((hello.incarnation.as_str(), hello.revision), ("i", 4));
+    drop(connection);
+}
+
+#[tokio::test]
+async fn what_a_node_refuses_it_names_and_keeps_as_it_was() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (_, mut connection) = hub.hello().await;
+    let first = snapshot("1", 1, vec![workflow("w", 1), workflow("x", 1)]);
+    connection.send(ToNode::Config(first)).await;
+    connection.answer().await;
+
+    let bad = hub::bad_workflow("w", 2);
+    let next = snapshot("2", 2, vec![bad.clone(), workflow("x", 2)]);
+    connection.send(ToNode::Config(next)).await;
+    let FromNode::Nack(nack) = connection.answer().await else {
+        panic!("acknowledged");
+    };
+    assert_eq!((nack.nonce.as_str(), nack.revision), ("2", 2));
+    assert_eq!(nack.refused.len(), 1);
+    assert_eq!(nack.refused[0].resource, "projects/default/workflows/w");
+    assert!(nack.refused[0].reason.contains("steps"), "{nack:?}");
+    assert_eq!((node.has("w"), node.has("x")), (Some(1), Some(2)));
+    let on_disk = store(node.dir.path()).current();
+    assert_eq!(on_disk.len(), 2, "also after a restart");
+
+    // One that it never had is known to be there, and not taken for unknown.
+    let other = snapshot("3", 3, vec![hub::bad_workflow("new", 1)]);
+    connection.send(ToNode::Config(other)).await;
+    connection.answer().await;
+    let name = "projects/default/workflows/new".parse().unwrap();
+    assert!(node.config.current().is_refused(&name));
+}
+
+#[tokio::test]
+async fn half_a_snapshot_changes_nothing() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (_, mut connection) = hub.hello().await;
+    let whole = snapshot("1", 1, vec![workflow("w", 1)]);
+    connection.send(ToNode::Config(whole)).await;
+    connection.answer().await;
+    let mut half = snapshot("2", 9, vec![workflow("x", 1)]);
+    half.last = false;
+    connection.send(ToNode::Config(half)).await;
+    drop(connection);
+
+    let (hello, mut connection) = hub.hello().await;
+    assert_eq!(hello.revision, 1);
+    assert_eq!((node.has("w"), node.has("x")), (Some(1), None));
+    // Nothing of the half is left to be taken for a part of what follows.
+    let whole = snapshot("2", 2, vec![workflow("y", 1)]);
+    connection.send(ToNode::Config(whole)).await;
+    connection.answer().await;
+    assert_eq!((node.has("x"), node.has("y")), (None, Some(1)));
+}
+
+#[tokio::test]
+async fn a_change_of_another_database_is_not_put_on_top() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (_, mut connection) = hub.hello().await;
+    let first = snapshot("1", 5, vec![workflow("w", 1)]);
+    connection.send(ToNode::Config(first)).await;
+    connection.answer().await;
+    for (incarnation, revision) in [("another", 6), ("i", 4)] {
+        let mut change = snapshot("2", revision, vec![workflow("w", 2)]);
+        change.snapshot = false;
+        change.incarnation = incarnation.into();
+        connection.send(ToNode::Config(change)).await;
+        let hello;
+        (hello, connection) = hub.hello().await;
+        assert_eq!((hello.incarnation.as_str(), hello.revision), ("i", 5));
+        assert_eq!(node.has("w"), Some(1));
+    }
+    // A snapshot of another database, also of a lower revision, is a new beginning.
+    let mut other = snapshot("3", 2, vec![workflow("z", 1)]);
+    other.incarnation = "another".into();
+    connection.send(ToNode::Config(other)).await;
+    connection.answer().await;
+    assert_eq!((node.has("w"), node.has("z")), (None, Some(1)));
+    assert_eq!(node.revision(), Revision(2));
+}
+
+#[tokio::test]
+async fn a_silent_hub_is_left_and_a_node_says_that_it_is_alive() {
+    let mut hub = Hub::start().await;
+    let timing = Timing {
+        heartbeat_interval: Duration::from_millis(20),
+        silence_max: Duration::from_millis(300),
+        ..Timing::default()
+    };
+    let node = Node::start_with(&hub.endpoint, timing, tempfile::tempdir().unwrap());
+    let (_, mut connection) = hub.hello().await;
+    // Heartbeats of the hub, and nothing else, keep the stream for longer than the silence it bears.
+    let until = tokio::time::Instant::now() + 3 * timing.silence_max;
+    while tokio::time::Instant::now() < until {
+        assert!(matches!(connection.next().await, FromNode::Heartbeat(_)));
+        let heartbeat = wire::Heartbeat::default();
+        connection.send(ToNode::Heartbeat(heartbeat)).await;
+    }
+    assert!(hub.connections.try_recv().is_err(), "still the same stream");
+    // Held open without a word: it is left for another.
+    let (_, _other) = hub.hello().await;
+    drop(connection);
+    drop(node);
+}
+
+#[tokio::test]
+async fn a_run_is_answered_when_it_is_durable_and_happens_once() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (_, mut connection) = hub.hello().await;
+    let first = snapshot("1", 1, vec![workflow("w", 3)]);
+    connection.send(ToNode::Config(first)).await;
+    connection.answer().await;
+
+    let command = |id: &str, workflow: &str, version, input: &str| wire::Command {
+        command_id: id.into(),
+        lease: None,
+        kind: Some(wire::command::Kind::Run(wire::RunCommand {
+            execution: "projects/default/executions/e1".into(),
+            workflow: format!("projects/default/workflows/{workflow}"),
+            workflow_version: version,
+            input_json: input.into(),
+            request_time: Some(convert::time::to_wire(jiff::Timestamp::now())),
+            traceparent: String::new(),
+        })),
+    };
+    let refusal = async |connection: &mut Connection, command: wire::Command| {
+        let id = command.command_id.clone();
+        connection.send(ToNode::Command(command)).await;
+        let FromNode::CommandResult(result) = connection.answer().await else {
+            panic!("no result");
+        };
+        assert_eq!(result.command_id, id);
+        result.refusal
+    };
+    let input = r#"{"n":12345678901234567890}"#;
+    for (id, workflow, version, input, why) in [
+        ("1", "w", 2, input, "version 2"),
+        ("2", "unknown", 3, input, "unknown"),
+        ("3", "w", 3, "no json", "expected"),
+    ] {
+        let found = refusal(&mut connection, command(id, workflow, version, input)).await;
+        assert!(found.contains(why), "{found}");
+    }
+    assert_eq!(node.spool.stats().unfinished_executions, 0);
+
+    // The answer to the first may be lost: the hub then sends it again.
+    for id in ["4", "4", "5"] {
+        let found = refusal(&mut connection, command(id, "w", 3, input)).await;
+        assert_eq!(found, "");
+        assert_eq!(node.spool.stats().unfinished_executions, 1);
+    }
+    let other = refusal(&mut connection, command("6", "w", 3, "{}")).await;
+    assert!(other.contains("another input"), "{other}");
+    let claimed = node.spool.claim(10).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    let accepted = &claimed[0].accepted;
+    assert_eq!(
+        accepted.execution.to_string(),
+        "projects/default/executions/e1"
+    );
+    assert_eq!(accepted.version, 3);
+    assert_eq!(accepted.event.scope.message, input);
+    assert_eq!(accepted.event.scope.message_id, "e1");
+}
+
+#[tokio::test]
+async fn a_hub_that_comes_later_is_found() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let node = Node::start(&format!("http://{address}"));
+    assert!(!node.config.current().is_synced());
+    let mut hub = Hub::start_at(address).await;
+    let (_, mut connection) = hub.hello().await;
+    let first = snapshot("1", 1, vec![workflow("w", 1)]);
+    connection.send(ToNode::Config(first)).await;
+    let answered = tokio::time::timeout(PATIENCE, connection.answer()).await;
+    assert!(matches!(answered, Ok(FromNode::Ack(_))));
+    assert!(node.config.current().is_synced());
+}
+
+#[tokio::test]
+async fn a_hub_that_breaks_every_stream_is_not_called_in_a_tight_loop() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let began = tokio::time::Instant::now();
+    for _ in 0..4 {
+        let (_, connection) = hub.hello().await;
+        // Accepting a stream, even saying something in it, is no proof that it works.
+        connection
+            .send(ToNode::Heartbeat(wire::Heartbeat::default()))
+            .await;
+        connection.fail().await;
+    }
+    // 200 ms, 400 ms, 800 ms, before jitter.
+    assert!(
+        began.elapsed() >= Duration::from_millis(1400),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(node);
+}
