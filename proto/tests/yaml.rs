@@ -109,8 +109,8 @@ fn everything_has_a_position() {
     assert_eq!(at("name"), (1, 1));
     assert_eq!(at("spec.trigger.amazonSns.apiKeys[0]"), (3, 37));
     assert_eq!(at("spec.steps[0].http.headers.a.b"), (8, 11));
-    // What is not there is told where that which should hold it stands.
-    assert_eq!(at("spec.steps[0].http.url"), (7, 9));
-    assert_eq!(at("spec.steps[7]"), (5, 5));
+    // What is not there is told at what should hold it.
+    assert_eq!(at("spec.steps[0].http.url"), (6, 7));
+    assert_eq!(at("spec.steps[7]"), (4, 3));
     assert_eq!(at(""), (1, 1));
 }

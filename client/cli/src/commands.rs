@@ -8,12 +8,14 @@ pub(crate) mod sns;
 pub(crate) mod token;
 pub(crate) mod workflows;
 
-use std::{io::Read as _, path::Path};
+use std::{io::Read, path::Path};
 
 use crate::CliError;
 
 /// Rows asked for at once.
 pub(crate) const PAGE_SIZE: i32 = 500;
+/// Size of a file that is read, in bytes: more than anything here may have.
+const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The text of a file, or of standard input for `-`.
 pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
@@ -27,12 +29,23 @@ pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
 /// The bytes of a file, or of standard input for `-`.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, CliError> {
     let failed = |error| CliError::Read(path.to_owned(), error);
-    if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(failed)?;
-        return Ok(bytes);
+    let mut bytes = Vec::new();
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(failed)?)
+    };
+    source
+        .take(FILE_MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > FILE_MAX_BYTES {
+        return Err(CliError::Data {
+            what: path.display().to_string(),
+            problems: vec![format!("has more than {FILE_MAX_BYTES} bytes")],
+        });
     }
-    std::fs::read(path).map_err(failed)
+    Ok(bytes)
 }
 
 /// All pages of a list, up to `limit` rows.
@@ -72,4 +85,16 @@ macro_rules! call {
     }};
 }
 
-pub(crate) use {call, pages};
+/// A call that must not be repeated: after a lost answer it would fail, or do it twice.
+macro_rules! once {
+    ($client:expr, $service:ident . $method:ident ( $request:expr )) => {{
+        $client
+            .$service()
+            .$method($request)
+            .await
+            .map_err(signalbox_client::ClientError::from)?
+            .into_inner()
+    }};
+}
+
+pub(crate) use {call, once, pages};

@@ -1,12 +1,6 @@
 //! Both planes in one process, on embedded storage.
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use signalbox_client::TokenSource;
@@ -15,7 +9,7 @@ use signalbox_control_plane::{
     server::{self, ControlPlaneConfig, RunningControlPlane},
 };
 use signalbox_data_plane::node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode};
-use signalbox_runtime::shutdown::Shutdown;
+use signalbox_runtime::{data_dir::DataDir, net, shutdown::Shutdown};
 use signalbox_sns::TrustedOrigin;
 
 use crate::CliError;
@@ -50,6 +44,8 @@ pub struct Composition {
     pub endpoint: String,
     /// Where webhooks are: `http://…`.
     pub webhook_url: String,
+    /// The folder of both, held for its lock.
+    pub data_dir: DataDir,
 }
 
 impl Composition {
@@ -59,18 +55,18 @@ impl Composition {
     /// What keeps one of them from starting.
     pub async fn start(config: ComposeConfig, shutdown: &Shutdown) -> Result<Self, CliError> {
         // The data plane's port is known before the control plane starts, which answers with it.
-        let webhook_listen = resolve_port(config.webhook_listen).await?;
+        let webhook_listen = free(config.webhook_listen, "--webhook-listen").await?;
+        let grpc_listen = free(config.grpc_listen, "--grpc-listen").await?;
         let webhook_url = config
             .public_webhook_url
             .clone()
             .unwrap_or_else(|| format!("http://{webhook_listen}"));
-        std::fs::create_dir_all(&config.data_dir)
-            .map_err(|error| CliError::Read(config.data_dir.clone(), error))?;
+        let data_dir = DataDir::open(&config.data_dir).map_err(CliError::start)?;
         let control_plane = server::start(
             ControlPlaneConfig {
-                listen: config.grpc_listen,
+                listen: grpc_listen,
                 admin_listen: None,
-                data_dir: config.data_dir.join("control-plane"),
+                data_dir: data_dir.join("control-plane"),
                 database_url: None,
                 public_webhook_url: webhook_url.clone(),
                 reveal_enabled: true,
@@ -80,7 +76,7 @@ impl Composition {
             shutdown,
         )
         .await
-        .map_err(|error| CliError::Start(Box::new(error)))?;
+        .map_err(CliError::start)?;
         let endpoint = format!("http://{}", control_plane.grpc_addr);
         let token = mint(
             &control_plane.token_key,
@@ -92,7 +88,7 @@ impl Composition {
             NodeConfig {
                 listen: webhook_listen,
                 admin_listen: None,
-                data_dir: config.data_dir.join("data-plane"),
+                data_dir: data_dir.join("data-plane"),
                 control_plane: ControlPlaneAddress {
                     endpoint: endpoint.clone(),
                     token: Some(TokenSource::value(token)),
@@ -108,12 +104,13 @@ impl Composition {
             shutdown,
         )
         .await
-        .map_err(|error| CliError::Start(Box::new(error)))?;
+        .map_err(CliError::start)?;
         Ok(Self {
             control_plane,
             node,
             endpoint,
             webhook_url,
+            data_dir,
         })
     }
 
@@ -130,13 +127,10 @@ fn mint(key: &Arc<TokenKey>, subject: &str, role: Role, ttl: Duration) -> Result
     Ok(key.mint(&Claims::new(subject, ALL_PROJECTS, role, ttl))?)
 }
 
-async fn resolve_port(address: SocketAddr) -> Result<SocketAddr, CliError> {
-    if address.port() != 0 {
-        return Ok(address);
-    }
-    let listener = signalbox_runtime::net::bind(address, "--webhook-listen")
-        .await
-        .map_err(|error| CliError::Start(Box::new(error)))?;
+/// The address with a port that was free a moment ago; refuses one that is taken before anything is made. (The planes
+/// bind by themselves, and would name flags of their own.)
+async fn free(address: SocketAddr, flag: &str) -> Result<SocketAddr, CliError> {
+    let listener = net::bind(address, flag).await.map_err(CliError::start)?;
     Ok(listener.local_addr()?)
 }
 
@@ -156,18 +150,4 @@ fn limits() -> Limits {
         executions_max: count(256),
         spool_max_bytes: 1024 * 1024 * 1024,
     }
-}
-
-/// Writes a file that only its owner reads.
-pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), CliError> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let failed = |error| CliError::Read(path.to_owned(), error);
-    let mut file = std::fs::File::options()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)
 }

@@ -14,7 +14,7 @@ pub enum CliError {
     #[error("{} cannot be read", .0.display())]
     Read(PathBuf, #[source] std::io::Error),
     /// The input is wrong.
-    #[error("{what}: {}", .problems.join("\n  "))]
+    #[error("{what}: {}", .problems.join("; "))]
     Data {
         /// What is.
         what: String,
@@ -30,12 +30,23 @@ pub enum CliError {
     /// A call failed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// There is no control plane where it is looked for.
+    #[error("the control plane cannot be reached at {endpoint}: {cause}")]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        cause: String,
+    },
     /// A token cannot be made.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// A plane does not start.
-    #[error("{0}")]
-    Start(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A plane, the simulator or what they need does not start.
+    #[error(transparent)]
+    Start(Box<dyn std::error::Error + Send + Sync>),
+    /// A file or folder cannot be written.
+    #[error("{} cannot be written", .0.display())]
+    Write(PathBuf, #[source] std::io::Error),
     /// Something that was to happen did not.
     #[error("{0}")]
     Failed(String),
@@ -45,6 +56,23 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// Something does not start.
+    pub(crate) fn start(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Start(error.into())
+    }
+
+    /// The same, with the endpoint where that helps.
+    pub(crate) fn at(self, endpoint: &str) -> Self {
+        match self {
+            // An endpoint with user information is not repeated.
+            Self::Client(ClientError::Unreachable(cause)) if !endpoint.contains('@') => {
+                let endpoint = endpoint.to_owned();
+                Self::Unreachable { endpoint, cause }
+            }
+            other => other,
+        }
+    }
+
     /// Says what failed on standard error; gives the exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
@@ -83,11 +111,15 @@ impl CliError {
         match self {
             Self::Usage(_) => Code::Usage,
             Self::Read(..) | Self::Data { .. } => Code::Data,
-            Self::Config(_) | Self::Start(_) | Self::Token(_) => Code::Config,
-            Self::Client(ClientError::Unreachable(_) | ClientError::Deadline) => Code::Unavailable,
+            Self::Config(_) | Self::Start(_) | Self::Token(_) | Self::Write(..) => Code::Config,
+            Self::Unreachable { .. }
+            | Self::Client(ClientError::Unreachable(_) | ClientError::Deadline) => {
+                Code::Unavailable
+            }
             Self::Client(ClientError::Api(api)) => match api.code {
                 Grpc::Unauthenticated | Grpc::PermissionDenied => Code::NoPermission,
                 Grpc::InvalidArgument => Code::Data,
+                Grpc::Unavailable => Code::Unavailable,
                 _ => Code::Failure,
             },
             Self::Failed(_) => Code::Failure,

@@ -20,6 +20,13 @@ use args::{Cli, Command};
 /// # Errors
 /// [`CliError`], which knows its exit code.
 pub async fn run(cli: Cli, output: &Output) -> Result<(), CliError> {
+    let endpoint = cli.global.endpoint.clone();
+    dispatch(cli, output)
+        .await
+        .map_err(|error| error.at(&endpoint))
+}
+
+async fn dispatch(cli: Cli, output: &Output) -> Result<(), CliError> {
     let Cli { global, command } = cli;
     match command {
         Command::Demo(arguments) => demo::run(arguments, output).await,

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use signalbox_cli::{Output, args::Cli};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::parse_from_args(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let output = Output::new(cli.global.output);
     match signalbox_cli::run(cli, &output).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -145,9 +145,8 @@ impl Shutdown {
         self.tasks.close();
         let drained = tokio::select! {
             biased;
-            // First: tasks that end because they were forced have not drained.
-            () = self.force.cancelled() => false,
             () = self.tasks.wait() => true,
+            () = self.force.cancelled() => false,
             () = tokio::time::sleep(deadline) => false,
         };
         self.force.cancel();

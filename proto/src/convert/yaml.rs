@@ -41,7 +41,7 @@ pub struct Document<M> {
 }
 
 impl<M> Document<M> {
-    /// Where `path` (such as `spec.steps[2].http.url`) stands; of what is not there, where that which should hold it does.
+    /// Where `path` (such as `spec.steps[2].http.url`) stands; of what is not there, that which should hold it.
     #[must_use]
     pub fn position(&self, path: &str) -> Position {
         self.root.position(path)

@@ -24,8 +24,9 @@ pub(crate) async fn run(
     let client = global.client()?;
     match command {
         ExecutionsCommand::List { filter, limit } => {
+            let parent = global.parent()?;
             let request = || v1::ListExecutionsRequest {
-                parent: global.parent(),
+                parent: parent.clone(),
                 filter: filter.clone(),
                 ..Default::default()
             };
@@ -58,7 +59,7 @@ pub(crate) async fn run(
             })
         }
         ExecutionsCommand::Get { id } => {
-            let name = global.name(COLLECTION, &id);
+            let name = global.name(COLLECTION, &id)?;
             let execution = call!(
                 client,
                 executions.get_execution(v1::GetExecutionRequest { name })
@@ -66,7 +67,7 @@ pub(crate) async fn run(
             output.message(&execution, shown)
         }
         ExecutionsCommand::Event { id } => {
-            let name = format!("{}/event", global.name(COLLECTION, &id));
+            let name = format!("{}/event", global.name(COLLECTION, &id)?);
             let event = call!(
                 client,
                 executions.get_execution_event(v1::GetExecutionEventRequest { name })
@@ -74,11 +75,11 @@ pub(crate) async fn run(
             output.message(&event, shown_event)
         }
         ExecutionsCommand::Watch { id: Some(id), .. } => {
-            watch(&client, &global.name(COLLECTION, &id), output).await
+            watch(&client, &global.name(COLLECTION, &id)?, output).await
         }
         ExecutionsCommand::Watch { id: None, filter } => {
             let request = v1::WatchExecutionsRequest {
-                parent: global.parent(),
+                parent: global.parent()?,
                 filter,
             };
             let mut stream = client

@@ -2,7 +2,7 @@
 
 use signalbox_proto::{convert::time::to_wire, v1};
 
-use super::{call, pages};
+use super::{call, once, pages};
 use crate::{
     CliError, Output,
     args::{Global, KeysCommand},
@@ -37,6 +37,7 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), CliError> {
     let client = global.client()?;
+    let parent = global.parent()?;
     let shown = |key: &v1::ApiKey| table(HEADER, [row(key)]);
     match command {
         KeysCommand::Create {
@@ -45,7 +46,7 @@ pub(crate) async fn run(
             expires,
         } => {
             let request = v1::CreateApiKeyRequest {
-                parent: global.parent(),
+                parent: parent.clone(),
                 api_key_id: id,
                 api_key: Some(v1::ApiKey {
                     display_name,
@@ -69,19 +70,19 @@ pub(crate) async fn run(
         }
         KeysCommand::List => {
             let request = || v1::ListApiKeysRequest {
-                parent: global.parent(),
+                parent: parent.clone(),
                 ..Default::default()
             };
             let keys = pages!(client, usize::MAX, keys.list_api_keys(request()).api_keys);
             output.list(&keys, HEADER, row)
         }
         KeysCommand::Get { id } => {
-            let name = global.name(COLLECTION, &id);
+            let name = global.name(COLLECTION, &id)?;
             let key = call!(client, keys.get_api_key(v1::GetApiKeyRequest { name }));
             output.message(&key, shown)
         }
         KeysCommand::Reveal { id } => {
-            let name = global.name(COLLECTION, &id);
+            let name = global.name(COLLECTION, &id)?;
             let revealed = call!(
                 client,
                 keys.reveal_api_key(v1::RevealApiKeyRequest { name })
@@ -90,19 +91,19 @@ pub(crate) async fn run(
         }
         KeysCommand::Revoke { id } => {
             let request = v1::RevokeApiKeyRequest {
-                name: global.name(COLLECTION, &id),
+                name: global.name(COLLECTION, &id)?,
                 etag: String::new(),
             };
             let key = call!(client, keys.revoke_api_key(request));
             output.message(&key, |key| format!("revoked {}", key.name))
         }
         KeysCommand::Delete { id } => {
-            let name = global.name(COLLECTION, &id);
+            let name = global.name(COLLECTION, &id)?;
             let request = v1::DeleteApiKeyRequest {
                 name: name.clone(),
                 etag: String::new(),
             };
-            call!(client, keys.delete_api_key(request));
+            once!(client, keys.delete_api_key(request));
             output.line(&format!("deleted {name}"))
         }
     }

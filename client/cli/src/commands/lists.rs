@@ -9,7 +9,8 @@ use crate::{
     output::{short, time, value},
 };
 
-fn of_workflow(global: &Global, workflow: Option<String>) -> String {
+/// The workflow, or all of the project (AIP-159).
+fn of_workflow(global: &Global, workflow: Option<String>) -> Result<String, CliError> {
     global.name("workflows", workflow.as_deref().unwrap_or("-"))
 }
 
@@ -24,7 +25,7 @@ pub(crate) async fn deliveries(
         limit,
     } = command;
     let client = global.client()?;
-    let parent = of_workflow(global, workflow);
+    let parent = of_workflow(global, workflow)?;
     let request = || v1::ListDeliveriesRequest {
         parent: parent.clone(),
         filter: filter.clone(),
@@ -66,7 +67,7 @@ pub(crate) async fn subscriptions(
 ) -> Result<(), CliError> {
     let SubscriptionsCommand::List { workflow } = command;
     let client = global.client()?;
-    let parent = of_workflow(global, workflow);
+    let parent = of_workflow(global, workflow)?;
     let request = || v1::ListSubscriptionsRequest {
         parent: parent.clone(),
         ..Default::default()

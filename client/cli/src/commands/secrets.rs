@@ -2,7 +2,7 @@
 
 use signalbox_proto::v1;
 
-use super::{call, pages, read_bytes};
+use super::{once, pages, read_bytes};
 use crate::{
     CliError, Output,
     args::{Global, SecretsCommand},
@@ -15,22 +15,23 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), CliError> {
     let client = global.client()?;
+    let parent = global.parent()?;
     match command {
         SecretsCommand::Create { id, file } => {
             let request = v1::CreateSecretRequest {
-                parent: global.parent(),
+                parent: parent.clone(),
                 secret_id: id,
                 secret: Some(v1::Secret {
                     value: read_bytes(&file)?.into(),
                     ..Default::default()
                 }),
             };
-            let secret = call!(client, secrets.create_secret(request));
+            let secret = once!(client, secrets.create_secret(request));
             output.message(&secret, |secret| format!("created {}", secret.name))
         }
         SecretsCommand::List => {
             let request = || v1::ListSecretsRequest {
-                parent: global.parent(),
+                parent: parent.clone(),
                 ..Default::default()
             };
             let secrets = pages!(client, usize::MAX, secrets.list_secrets(request()).secrets);
@@ -43,12 +44,12 @@ pub(crate) async fn run(
             })
         }
         SecretsCommand::Delete { id } => {
-            let name = global.name("secrets", &id);
+            let name = global.name("secrets", &id)?;
             let request = v1::DeleteSecretRequest {
                 name: name.clone(),
                 etag: String::new(),
             };
-            call!(client, secrets.delete_secret(request));
+            once!(client, secrets.delete_secret(request));
             output.line(&format!("deleted {name}"))
         }
     }

@@ -4,7 +4,7 @@ use signalbox_control_plane::auth::{ALL_PROJECTS, Claims, TokenKey};
 
 use crate::{
     CliError, Output,
-    args::{Global, TokenCommand},
+    args::{Global, ProjectArg, TokenCommand},
 };
 
 pub(crate) fn run(global: &Global, command: TokenCommand, output: &Output) -> Result<(), CliError> {
@@ -14,9 +14,9 @@ pub(crate) fn run(global: &Global, command: TokenCommand, output: &Output) -> Re
         subject,
         ttl,
     } = command;
-    let place = match global.project.as_str() {
-        ALL_PROJECTS => ALL_PROJECTS.to_owned(),
-        _ => global.parent(),
+    let place = match &global.project {
+        ProjectArg::All => ALL_PROJECTS.to_owned(),
+        ProjectArg::One(project) => format!("projects/{project}"),
     };
     let key = TokenKey::read(&signing_key)?;
     let token = key.mint(&Claims::new(&subject, &place, role, ttl))?;

@@ -1,16 +1,18 @@
 //! `signalbox workflows`.
 
+mod apply;
+mod file;
+
 use std::path::Path;
 
-use signalbox_client::{Client, ClientError};
-use signalbox_model::ids::{ProjectId, ProjectName, WorkflowName};
 use signalbox_proto::{
+    Value,
     convert::{definition, json},
     v1,
 };
-use tonic::Code;
 
-use super::{call, executions, pages, read_text};
+use self::file::WorkflowFile;
+use super::{call, executions, once, pages, read_text};
 use crate::{
     CliError, Output,
     args::{Global, Kit, WorkflowsCommand},
@@ -48,8 +50,10 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), CliError> {
     if let WorkflowsCommand::Validate { file } = &command {
-        let workflow = from_file(global, file)?;
-        return output.line(&format!("{} is valid", workflow.name));
+        let file = WorkflowFile::read(global, file)?;
+        return output.message(file.workflow(), |workflow| {
+            format!("{} is valid", workflow.name)
+        });
     }
     let client = global.client()?;
     let name = |id: &str| global.name(COLLECTION, id);
@@ -57,12 +61,13 @@ pub(crate) async fn run(
     match command {
         WorkflowsCommand::Validate { .. } => Ok(()),
         WorkflowsCommand::Apply { file, no_publish } => {
-            apply(&client, from_file(global, &file)?, !no_publish, output).await
+            let file = WorkflowFile::read(global, &file)?;
+            apply::apply(&client, &file, !no_publish, output).await
         }
         WorkflowsCommand::Get { id } => {
             let workflow = call!(
                 client,
-                workflows.get_workflow(v1::GetWorkflowRequest { name: name(&id) })
+                workflows.get_workflow(v1::GetWorkflowRequest { name: name(&id)? })
             );
             output.message(&workflow, |workflow| {
                 let spec = workflow
@@ -74,8 +79,9 @@ pub(crate) async fn run(
             })
         }
         WorkflowsCommand::List => {
+            let parent = global.parent()?;
             let request = || v1::ListWorkflowsRequest {
-                parent: global.parent(),
+                parent: parent.clone(),
                 ..Default::default()
             };
             let all = pages!(
@@ -86,8 +92,9 @@ pub(crate) async fn run(
             output.list(&all, HEADER, row)
         }
         WorkflowsCommand::Versions { id } => {
+            let parent = name(&id)?;
             let request = || v1::ListWorkflowVersionsRequest {
-                parent: name(&id),
+                parent: parent.clone(),
                 ..Default::default()
             };
             let all = pages!(
@@ -105,7 +112,7 @@ pub(crate) async fn run(
         }
         WorkflowsCommand::Publish { id, version } => {
             let request = v1::PublishWorkflowRequest {
-                name: name(&id),
+                name: name(&id)?,
                 version,
                 etag: etag(),
             };
@@ -116,7 +123,7 @@ pub(crate) async fn run(
         }
         WorkflowsCommand::Disable { id } => {
             let request = v1::DisableWorkflowRequest {
-                name: name(&id),
+                name: name(&id)?,
                 etag: etag(),
             };
             let workflow = call!(client, workflows.disable_workflow(request));
@@ -124,29 +131,30 @@ pub(crate) async fn run(
         }
         WorkflowsCommand::Enable { id } => {
             let request = v1::EnableWorkflowRequest {
-                name: name(&id),
+                name: name(&id)?,
                 etag: etag(),
             };
             let workflow = call!(client, workflows.enable_workflow(request));
             output.message(&workflow, |w| format!("enabled {}", w.name))
         }
         WorkflowsCommand::Delete { id } => {
+            let name = name(&id)?;
             let request = v1::DeleteWorkflowRequest {
-                name: name(&id),
+                name: name.clone(),
                 etag: etag(),
             };
-            call!(client, workflows.delete_workflow(request));
-            output.line(&format!("deleted {}", name(&id)))
+            once!(client, workflows.delete_workflow(request));
+            output.line(&format!("deleted {name}"))
         }
-        WorkflowsCommand::Run { id, input, watch } => {
-            let input: serde_json::Value =
-                serde_json::from_str(&input).map_err(|error| CliError::Data {
-                    what: "--input is no JSON".to_owned(),
-                    problems: vec![error.to_string()],
-                })?;
+        WorkflowsCommand::Run {
+            id,
+            input,
+            input_file,
+            watch,
+        } => {
             let request = v1::RunWorkflowRequest {
-                name: name(&id),
-                input: Some(definition::from_json(&input)),
+                name: name(&id)?,
+                input: Some(run_input(input, input_file.as_deref())?),
                 request_id: uuid::Uuid::new_v4().to_string(),
             };
             let execution = call!(client, workflows.run_workflow(request));
@@ -160,11 +168,30 @@ pub(crate) async fn run(
         WorkflowsCommand::Webhook { id, kit } => {
             let webhook = call!(
                 client,
-                workflows.get_webhook(v1::GetWebhookRequest { name: name(&id) })
+                workflows.get_webhook(v1::GetWebhookRequest { name: name(&id)? })
             );
             output.message(&webhook, |webhook| shown_webhook(webhook, kit))
         }
     }
+}
+
+fn run_input(input: String, file: Option<&Path>) -> Result<Value, CliError> {
+    let (what, text) = match file {
+        Some(file) => (file.display().to_string(), read_text(file)?),
+        None => ("--input".to_owned(), input),
+    };
+    let wrong = |problem: String| CliError::Data {
+        what: format!("{what} cannot be an input"),
+        problems: vec![problem],
+    };
+    let value =
+        serde_json::from_str(&text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
+    if let Some(number) = definition::inexact_number(&value) {
+        return Err(wrong(format!(
+            "{number} is beyond ±2^53, where numbers lose digits; write it as text"
+        )));
+    }
+    Ok(definition::from_json(&value))
 }
 
 fn shown_webhook(webhook: &v1::Webhook, kit: Option<Kit>) -> String {
@@ -189,105 +216,4 @@ fn shown_webhook(webhook: &v1::Webhook, kit: Option<Kit>) -> String {
             text
         }
     }
-}
-
-/// The workflow of a file: read, and checked as the control plane checks it.
-fn from_file(global: &Global, file: &Path) -> Result<v1::Workflow, CliError> {
-    let wrong = |problems| CliError::Data {
-        what: format!("{} is no valid workflow", file.display()),
-        problems,
-    };
-    let text = read_text(file)?;
-    let mut workflow: v1::Workflow =
-        json::from_yaml_str(&text).map_err(|error| wrong(vec![error.to_string()]))?;
-    if workflow.name.is_empty() {
-        return Err(wrong(vec!["name: is missing".to_owned()]));
-    }
-    workflow.name = global.name(COLLECTION, &workflow.name);
-    let mut problems = Vec::new();
-    let project = match workflow.name.parse::<WorkflowName>() {
-        Ok(name) => name.project,
-        Err(error) => {
-            problems.push(format!("name: {error}"));
-            let parent = global.parent().parse::<ProjectName>();
-            parent.map_or_else(|_| ProjectId::default_project(), |parent| parent.project)
-        }
-    };
-    match &workflow.spec {
-        None => problems.push("spec: is missing".to_owned()),
-        Some(spec) => {
-            if let Err(violations) = definition::workflow(spec, &project) {
-                problems.extend(
-                    violations
-                        .0
-                        .iter()
-                        .map(|violation| format!("spec.{violation}")),
-                );
-            }
-        }
-    }
-    if problems.is_empty() {
-        Ok(workflow)
-    } else {
-        Err(wrong(problems))
-    }
-}
-
-/// Creates the workflow, or brings it up to date.
-async fn apply(
-    client: &Client,
-    workflow: v1::Workflow,
-    publish: bool,
-    output: &Output,
-) -> Result<(), CliError> {
-    let get = v1::GetWorkflowRequest {
-        name: workflow.name.clone(),
-    };
-    let found = client
-        .idempotent(|| {
-            let (mut workflows, get) = (client.workflows(), get.clone());
-            async move { workflows.get_workflow(get).await }
-        })
-        .await;
-    let (done, what) = match found {
-        Ok(before) => {
-            let request = v1::UpdateWorkflowRequest {
-                workflow: Some(v1::Workflow {
-                    // Whoever changed it meanwhile is told, not overwritten.
-                    etag: before.etag.clone(),
-                    ..workflow
-                }),
-                publish,
-            };
-            let after = call!(client, workflows.update_workflow(request));
-            let what = if after.etag == before.etag {
-                "unchanged"
-            } else {
-                "updated"
-            };
-            (after, what)
-        }
-        Err(ClientError::Api(error)) if error.code == Code::NotFound => {
-            let (parent, id) = workflow.name.split_once("/workflows/").unwrap_or_default();
-            let request = v1::CreateWorkflowRequest {
-                parent: parent.to_owned(),
-                workflow_id: id.to_owned(),
-                workflow: Some(workflow.clone()),
-                publish,
-                request_id: uuid::Uuid::new_v4().to_string(),
-            };
-            (call!(client, workflows.create_workflow(request)), "created")
-        }
-        Err(error) => return Err(error.into()),
-    };
-    output.message(&done, |done| {
-        let published = match done.published_version {
-            0 => "nothing is published".to_owned(),
-            version => format!("version {version} is published"),
-        };
-        format!(
-            "{what} {} (latest version {}; {published})",
-            done.name, done.latest_version
-        )
-    })
 }

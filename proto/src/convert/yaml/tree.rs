@@ -37,33 +37,29 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// Where `path` stands, or the nearest that holds it.
+    /// Where `path` stands, or else the nearest that holds it.
     pub(super) fn position(&self, path: &str) -> Position {
+        self.find(path).unwrap_or(self.at)
+    }
+
+    /// Where the longest part of `path` stands that there is.
+    fn find(&self, path: &str) -> Option<Position> {
         let path = path.strip_prefix('.').unwrap_or(path);
-        if path.is_empty() {
-            return self.at;
-        }
         match &self.content {
             Content::List(values) => {
-                let inner = path.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-                let found = inner.and_then(|(index, rest)| {
-                    Some((values.get(index.parse::<usize>().ok()?)?, rest))
-                });
-                found.map_or(self.at, |(value, rest)| value.position(rest))
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                let value = values.get(index.parse::<usize>().ok()?)?;
+                Some(value.position(rest))
             }
             Content::Map(entries) => {
                 // Keys may hold dots and brackets, so the longest that fits is meant.
-                let fitting = entries.iter().filter_map(|entry| {
-                    let rest = strip_name(path, &entry.key)?;
-                    Some((entry.key.len(), entry, rest))
-                });
-                match fitting.max_by_key(|(length, ..)| *length) {
-                    Some((_, entry, "")) => entry.at,
-                    Some((_, entry, rest)) => entry.value.position(rest),
-                    None => self.at,
-                }
+                let (entry, rest) = entries
+                    .iter()
+                    .filter_map(|entry| Some((entry, strip_name(path, &entry.key)?)))
+                    .max_by_key(|(entry, _)| entry.key.len())?;
+                Some(entry.value.find(rest).unwrap_or(entry.at))
             }
-            _ => self.at,
+            _ => None,
         }
     }
 }

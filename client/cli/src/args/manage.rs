@@ -1,0 +1,241 @@
+//! The commands that manage a control plane.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Subcommand, ValueEnum};
+use signalbox_control_plane::auth::Role;
+
+use super::duration;
+
+/// `token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token for --project ('*': all), where the signing key is; no control plane is asked.
+    Create {
+        /// The signing key: jwt-signing-key.pem in the control plane's data folder.
+        #[arg(long, env = "SIGNALBOX_SIGNING_KEY")]
+        signing_key: PathBuf,
+        /// viewer, operator, editor, admin or data-plane.
+        #[arg(long)]
+        role: Role,
+        /// Whom it stands for.
+        #[arg(long, default_value = "operator")]
+        subject: String,
+        /// How long it counts: 15m, 1h, 30d.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+    },
+}
+
+/// `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Create a key; prints its value, once.
+    Create {
+        /// Its id.
+        id: String,
+        /// Name for people.
+        #[arg(long, default_value = "")]
+        display_name: String,
+        /// When it stops working by itself: 2027-01-01T00:00:00Z.
+        #[arg(long)]
+        expires: Option<jiff::Timestamp>,
+    },
+    /// List keys.
+    List,
+    /// Show a key, without its value.
+    Get {
+        /// Which.
+        id: String,
+    },
+    /// Show a key's value once more (audited).
+    Reveal {
+        /// Which.
+        id: String,
+    },
+    /// Revoke a key for good.
+    Revoke {
+        /// Which.
+        id: String,
+    },
+    /// Delete a key that no published workflow names.
+    Delete {
+        /// Which.
+        id: String,
+    },
+}
+
+/// `workflows`.
+#[derive(Debug, Subcommand)]
+pub enum WorkflowsCommand {
+    /// Create or update a workflow from a file, and publish it.
+    Apply {
+        /// YAML or JSON; '-' reads standard input.
+        #[arg(long, short)]
+        file: PathBuf,
+        /// Write a version without publishing it.
+        #[arg(long)]
+        no_publish: bool,
+    },
+    /// Check a file, offline: every problem at once.
+    Validate {
+        /// YAML or JSON; '-' reads standard input.
+        #[arg(long, short)]
+        file: PathBuf,
+    },
+    /// Show a workflow with its definition.
+    Get {
+        /// Which.
+        id: String,
+    },
+    /// List workflows.
+    List,
+    /// List the versions of a workflow.
+    Versions {
+        /// Which.
+        id: String,
+    },
+    /// Make a version the one that new executions run.
+    Publish {
+        /// Which.
+        id: String,
+        /// Which version; the latest unless given.
+        #[arg(long, default_value_t = 0)]
+        version: i64,
+    },
+    /// Stop accepting events; senders are told to try again.
+    Disable {
+        /// Which.
+        id: String,
+    },
+    /// Accept events again.
+    Enable {
+        /// Which.
+        id: String,
+    },
+    /// Delete a workflow; its executions stay.
+    Delete {
+        /// Which.
+        id: String,
+    },
+    /// Start one execution by hand.
+    Run {
+        /// Which.
+        id: String,
+        /// JSON that steps read as event.json.
+        #[arg(long, short, default_value = "null", conflicts_with = "input_file")]
+        input: String,
+        /// File with that JSON; '-' reads standard input.
+        #[arg(long)]
+        input_file: Option<PathBuf>,
+        /// Wait for the end, showing each change.
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Show the webhook's URL and how to subscribe it.
+    Webhook {
+        /// Which.
+        id: String,
+        /// Show one part of the kit only.
+        #[arg(long, value_enum)]
+        kit: Option<Kit>,
+    },
+}
+
+/// Parts of the subscribe kit.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kit {
+    /// Steps in the Amazon SNS console.
+    Console,
+    /// AWS CLI.
+    AwsCli,
+    /// CloudFormation.
+    Cloudformation,
+    /// Terraform.
+    Terraform,
+}
+
+/// `executions`.
+#[derive(Debug, Subcommand)]
+pub enum ExecutionsCommand {
+    /// List executions, newest first.
+    List {
+        /// Such as: workflow == "hello" && state == "FAILED".
+        #[arg(long, short, default_value = "")]
+        filter: String,
+        /// Show at most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show an execution with its steps.
+    Get {
+        /// Which.
+        id: String,
+    },
+    /// Show an execution's event: the message as it was received, and its proof.
+    Event {
+        /// Which.
+        id: String,
+    },
+    /// Follow one execution to its end, or all of a project.
+    Watch {
+        /// Which; all when not given.
+        id: Option<String>,
+        /// As in list.
+        #[arg(long, short, default_value = "")]
+        filter: String,
+    },
+}
+
+/// `deliveries`.
+#[derive(Debug, Subcommand)]
+pub enum DeliveriesCommand {
+    /// List deliveries, newest first.
+    List {
+        /// Of this workflow; of all when not given.
+        workflow: Option<String>,
+        /// Such as: verdict == "REJECTED".
+        #[arg(long, short, default_value = "")]
+        filter: String,
+        /// Show at most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+}
+
+/// `subscriptions`.
+#[derive(Debug, Subcommand)]
+pub enum SubscriptionsCommand {
+    /// List subscriptions.
+    List {
+        /// Of this workflow; of all when not given.
+        workflow: Option<String>,
+    },
+}
+
+/// `nodes`.
+#[derive(Debug, Subcommand)]
+pub enum NodesCommand {
+    /// List data planes.
+    List,
+}
+
+/// `secrets`.
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// Create a secret; its value is read from standard input or a file, exactly as it is (a last line break included).
+    Create {
+        /// Its id.
+        id: String,
+        /// File with the value; '-' reads standard input.
+        #[arg(long, short, default_value = "-")]
+        file: PathBuf,
+    },
+    /// List secrets, without values.
+    List,
+    /// Delete a secret.
+    Delete {
+        /// Which.
+        id: String,
+    },
+}

@@ -1,0 +1,84 @@
+//! `signalbox workflows apply`.
+
+use signalbox_client::{Client, ClientError};
+use signalbox_proto::v1;
+use tonic::Code;
+
+use super::{call, file::WorkflowFile, once};
+use crate::{CliError, Output};
+
+/// Creates the workflow of a file, or brings it up to date.
+pub(super) async fn apply(
+    client: &Client,
+    file: &WorkflowFile,
+    publish: bool,
+    output: &Output,
+) -> Result<(), CliError> {
+    let (done, what) = match write(client, file.workflow(), publish).await {
+        Err(CliError::Client(ClientError::Api(error))) if !error.violations.is_empty() => {
+            return Err(file.refused(&error.violations));
+        }
+        other => other?,
+    };
+    output.message(&done, |done| {
+        let published = match done.published_version {
+            0 => "nothing is published".to_owned(),
+            version => format!("version {version} is published"),
+        };
+        format!(
+            "{what} {} (latest version {}; {published})",
+            done.name, done.latest_version
+        )
+    })
+}
+
+async fn write(
+    client: &Client,
+    workflow: &v1::Workflow,
+    publish: bool,
+) -> Result<(v1::Workflow, &'static str), CliError> {
+    match find(client, &workflow.name).await? {
+        Some(before) => {
+            let mut workflow = workflow.clone();
+            if workflow.etag.is_empty() {
+                // Whoever changed it meanwhile is told, not overwritten.
+                workflow.etag.clone_from(&before.etag);
+            }
+            let request = v1::UpdateWorkflowRequest {
+                workflow: Some(workflow),
+                publish,
+            };
+            let after = once!(client, workflows.update_workflow(request));
+            let is_same = after.etag == before.etag;
+            Ok((after, if is_same { "unchanged" } else { "updated" }))
+        }
+        None => {
+            let (parent, id) = workflow.name.split_once("/workflows/").unwrap_or_default();
+            let request = v1::CreateWorkflowRequest {
+                parent: parent.to_owned(),
+                workflow_id: id.to_owned(),
+                workflow: Some(workflow.clone()),
+                publish,
+                request_id: uuid::Uuid::new_v4().to_string(),
+            };
+            Ok((call!(client, workflows.create_workflow(request)), "created"))
+        }
+    }
+}
+
+async fn find(client: &Client, name: &str) -> Result<Option<v1::Workflow>, CliError> {
+    let get = v1::GetWorkflowRequest {
+        name: name.to_owned(),
+    };
+    let found = client
+        .idempotent(|| {
+            let (mut workflows, get) = (client.workflows(), get.clone());
+            async move { workflows.get_workflow(get).await }
+        })
+        .await;
+    match found {
+        Ok(workflow) => Ok(Some(workflow)),
+        Err(ClientError::Api(error)) if error.code == Code::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,7 @@
+//! The binary `signalbox`, run as its users run it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod api;
+mod files;
+mod offline;
+mod support;
