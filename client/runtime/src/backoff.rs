@@ -72,7 +72,10 @@ mod tests {
             let doubled = RECONNECT_MIN * 2_u32.pow(u32::try_from(attempt.min(10)).unwrap_or(10));
             let base = doubled.min(RECONNECT_MAX);
             assert!(*delay >= base, "attempt {attempt}: {delay:?} < {base:?}");
-            assert!(*delay <= base * 2, "attempt {attempt}: {delay:?} > 2 × {base:?}");
+            assert!(
+                *delay <= base * 2,
+                "attempt {attempt}: {delay:?} > 2 × {base:?}"
+            );
         }
     }
 

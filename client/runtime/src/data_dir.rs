@@ -89,8 +89,9 @@ impl DataDir {
         let mut bytes = Zeroizing::new(Vec::new());
         let read = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened
-                .and_then(|file| file.take(SECRET_MAX_BYTES + 1).read_to_end(&mut bytes)),
+            opened => {
+                opened.and_then(|file| file.take(SECRET_MAX_BYTES + 1).read_to_end(&mut bytes))
+            }
         };
         match read {
             Err(source) => Err(DataDirError::File {

@@ -20,7 +20,15 @@ const SECONDS_BUCKETS: [f64; 16] = [
 
 /// Upper bounds of size histograms, in bytes: up to 4 MiB, beyond SNS's 256 KiB.
 const BYTES_BUCKETS: [f64; 9] = [
-    256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 131_072.0, 262_144.0, 1_048_576.0, 4_194_304.0,
+    256.0,
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    131_072.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
 ];
 
 /// How often samples are folded into buckets. Between two turns the samples of a histogram are

@@ -145,8 +145,9 @@ impl Shutdown {
         self.tasks.close();
         let drained = tokio::select! {
             biased;
-            () = self.tasks.wait() => true,
+            // First: tasks that end because they were forced have not drained.
             () = self.force.cancelled() => false,
+            () = self.tasks.wait() => true,
             () = tokio::time::sleep(deadline) => false,
         };
         self.force.cancel();

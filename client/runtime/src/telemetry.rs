@@ -127,10 +127,7 @@ pub fn init(service_name: &str, args: &TelemetryArgs) -> Result<TelemetryGuard, 
     })
 }
 
-fn provider(
-    service_name: &str,
-    args: &TelemetryArgs,
-) -> Result<SdkTracerProvider, TelemetryError> {
+fn provider(service_name: &str, args: &TelemetryArgs) -> Result<SdkTracerProvider, TelemetryError> {
     let builder = SdkTracerProvider::builder().with_resource(resource::of(service_name));
     let Some(exporter) = otlp::exporter(args)? else {
         return Ok(builder.build());

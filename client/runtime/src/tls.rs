@@ -39,11 +39,7 @@ pub fn server_config(chain_file: &Path, key_file: &Path) -> Result<Arc<ServerCon
     let key = private_key(key_file)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(chain, key)
-        })
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|source| TlsError::Pair {
             chain: chain_file.to_owned(),
             key: key_file.to_owned(),

@@ -9,7 +9,10 @@ use tokio::net::TcpListener;
 /// Accepts connections and never speaks: worse than a closed port, which fails at once.
 async fn black_hole() -> (String, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    (format!("http://{}", listener.local_addr().unwrap()), listener)
+    (
+        format!("http://{}", listener.local_addr().unwrap()),
+        listener,
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

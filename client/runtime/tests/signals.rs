@@ -11,7 +11,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn send(signal: &str) {
     let kill = format!("kill -{signal} {}", std::process::id());
-    assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
+    assert!(
+        Command::new("sh")
+            .arg("-c")
+            .arg(kill)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -28,6 +35,10 @@ async fn the_first_signal_stops_and_the_second_forces() {
     shutdown.spawn(async move { scope.forced().await });
     let draining = shutdown.clone();
     let drain = tokio::spawn(async move { draining.drain(Duration::from_secs(3600)).await });
+    // Sending blocks this thread: the drain must have begun before.
+    while !shutdown.tasks().is_closed() {
+        tokio::task::yield_now().await;
+    }
     send("INT");
     let outcome = tokio::time::timeout(PATIENCE, drain)
         .await

@@ -11,7 +11,7 @@ mod scope;
 mod template;
 
 pub use self::budget::sharing_one_budget;
-pub use self::cel::{EvaluationError, Expression, ExpressionError};
+pub use self::cel::{EvaluationError, Expression, ExpressionError, with_parser_stack};
 pub use scope::{Scope, StepResult};
 pub use template::{JsonTemplate, Template, TemplateError};
 

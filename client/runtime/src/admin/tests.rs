@@ -101,7 +101,11 @@ async fn other_paths_and_methods_are_refused() {
 async fn too_many_header_fields_are_refused() {
     let server = start().await;
     let fields = "x-a: b\r\n".repeat(HEADERS_MAX + 1);
-    let answer = send(server.addr, &format!("GET /healthz HTTP/1.1\r\n{fields}\r\n")).await;
+    let answer = send(
+        server.addr,
+        &format!("GET /healthz HTTP/1.1\r\n{fields}\r\n"),
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 

@@ -10,7 +10,10 @@ fn a_folder_has_one_owner_at_a_time() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("data");
     let first = DataDir::open(&path).unwrap();
-    let expected = format!("data folder {path:?} is in use by process {}", std::process::id());
+    let expected = format!(
+        "data folder {path:?} is in use by process {}",
+        std::process::id()
+    );
     assert_eq!(open_error(&path), expected);
     drop(first);
     DataDir::open(&path).unwrap();
@@ -47,7 +50,8 @@ fn secrets_come_back_and_replace_whole() {
     let parent = tempfile::tempdir().unwrap();
     let data = DataDir::open(parent.path().join("data")).unwrap();
     assert!(data.read("key").unwrap().is_none());
-    data.write_secret_file("key", b"a long first value").unwrap();
+    data.write_secret_file("key", b"a long first value")
+        .unwrap();
     // What a crash in the middle of a write leaves behind.
     fs::write(data.join(".key.tmp"), "half").unwrap();
     data.write_secret_file("key", b"second").unwrap();
@@ -77,7 +81,16 @@ fn only_the_owner_may_read() {
 fn names_cannot_leave_the_folder() {
     let parent = tempfile::tempdir().unwrap();
     let data = DataDir::open(parent.path()).unwrap();
-    for bad in ["", ".", "..", "../key", "a/b", "/etc/passwd", "key/", LOCK_FILE] {
+    for bad in [
+        "",
+        ".",
+        "..",
+        "../key",
+        "a/b",
+        "/etc/passwd",
+        "key/",
+        LOCK_FILE,
+    ] {
         let result = data.write_secret_file(bad, b"x");
         assert!(matches!(result, Err(DataDirError::Name { .. })), "{bad:?}");
         assert!(data.read(bad).is_err(), "{bad:?}");

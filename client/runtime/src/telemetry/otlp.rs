@@ -48,8 +48,7 @@ fn parse_endpoint(endpoint: &str) -> Result<Uri, TelemetryError> {
 
 fn client_tls(args: &TelemetryArgs) -> Result<ClientTlsConfig, TelemetryError> {
     tls::install_crypto_provider();
-    let roots =
-        tls::root_store(args.otlp_ca_file.as_deref()).map_err(TelemetryError::CaFile)?;
+    let roots = tls::root_store(args.otlp_ca_file.as_deref()).map_err(TelemetryError::CaFile)?;
     Ok(ClientTlsConfig::new().trust_anchors(roots.roots))
 }
 
@@ -98,9 +97,6 @@ mod tests {
             otlp_ca_file: Some("/nowhere/ca.pem".into()),
             ..args("https://collector:4317")
         };
-        assert!(matches!(
-            exporter(&missing),
-            Err(TelemetryError::CaFile(_))
-        ));
+        assert!(matches!(exporter(&missing), Err(TelemetryError::CaFile(_))));
     }
 }

@@ -94,7 +94,11 @@ fn each_fault_names_its_file() {
     let broken = one.folder.path().join("broken.pem");
     fs::write(&broken, "-----BEGIN CERTIFICATE-----\n!\n").unwrap();
     let large = one.folder.path().join("large.pem");
-    fs::write(&large, vec![b'\n'; usize::try_from(PEM_MAX_BYTES).unwrap() + 1]).unwrap();
+    fs::write(
+        &large,
+        vec![b'\n'; usize::try_from(PEM_MAX_BYTES).unwrap() + 1],
+    )
+    .unwrap();
 
     let server = |chain: &Path, key: &Path| server_config(chain, key).unwrap_err();
     for (error, file) in [

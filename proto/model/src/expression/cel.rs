@@ -36,6 +36,11 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(env)
 });
 
+/// Runs `parse`, a call of CEL's parser, on a stack that fits.
+pub fn with_parser_stack<T>(parse: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_BYTES, STACK_BYTES, parse)
+}
+
 /// A parsed expression.
 #[derive(Clone)]
 pub struct Expression {
@@ -120,7 +125,7 @@ impl Expression {
         if source.len() > limits::EXPRESSION_MAX_BYTES {
             return Err(ExpressionError::TooLong(source.len()));
         }
-        stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || {
+        with_parser_stack(|| {
             let program = ENV
                 .compile(source)
                 .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
