@@ -304,3 +304,18 @@ async fn a_queue_that_is_full_refuses_and_loses_nothing_that_it_took() {
     assert!(refused > 0);
     assert_eq!(spool.claim(1000).await.unwrap().len(), new);
 }
+
+#[tokio::test]
+async fn a_lock_held_by_another_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), SqliteSpoolConfig::default());
+    let other = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    other.busy_timeout(PATIENCE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut accepted = spool.accept(accept("a", "d", Timestamp::MAX));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut accepted).await;
+    assert!(early.is_err(), "answered under the lock: {early:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(accepted.await, Ok(Acceptance::New));
+    assert_eq!(spool.failure(), None);
+}
