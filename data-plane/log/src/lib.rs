@@ -1,0 +1,28 @@
+//! A log of records in preallocated segment files: what [`Writer::commit`] has answered `Ok` to survives power loss.
+//!
+//! It knows bytes, not what they mean. One [`Writer`] stages records and commits them as a group with one `fdatasync`; a
+//! [`Reader`] follows it; [`Log::retire`] frees what its owner has taken further. There is no thread and no clock in it, and
+//! every file goes through [`Storage`], so that a simulated disk can stand in for the real one. The format is written down
+//! in `docs/intake-log.md`.
+
+mod error;
+mod format;
+mod log;
+mod reader;
+mod repair;
+mod scan;
+#[cfg(feature = "simulator")]
+pub mod simulator;
+mod storage;
+mod writer;
+
+pub use error::{CommitError, Damage, OpenError, ReadError};
+pub use format::{
+    FORMAT_VERSION, LogId, RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader,
+    decode_record_header,
+};
+pub use log::{Log, LogConfig, Opened};
+pub use reader::{Reader, Record};
+pub use repair::{Repaired, SegmentReport, inspect, repair};
+pub use storage::{FileStorage, SegmentFile, Storage};
+pub use writer::Writer;
