@@ -18,18 +18,19 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use signalbox_model::{
     config::{PublishedVersion, WorkflowConfig},
-    ids::{ApiKeyName, DeliveryId, ExecutionName, WorkflowName},
+    ids::{ApiKeyName, ExecutionName, WorkflowName},
     record::{Delivery, Record, RecordBody, Verdict},
 };
 use signalbox_sns::TrustPolicy;
 
 use crate::{
     config::ConfigStore,
-    spool::{Acceptance, Spool, SpoolError},
+    spool::{Acceptance, Spool, SpoolError, delivery_id},
 };
 
 pub use self::{budget::Budget, certificates::Certificates};
 pub use problem::Problem;
+pub use sns::read_scope;
 
 /// Which webhook was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +233,7 @@ fn delivery(
     status: StatusCode,
 ) -> Delivery {
     Delivery {
-        id: delivery_id(),
+        id: delivery_id(head.received_at),
         workflow: head.workflow.clone(),
         verdict,
         reason: reason.to_owned(),
@@ -243,15 +244,6 @@ fn delivery(
         topic_arn: seen.topic_arn,
         source_address: head.source.to_string(),
         execution: seen.execution,
-    }
-}
-
-/// `d` and a UUIDv7, so that ids sort by time.
-fn delivery_id() -> DeliveryId {
-    let text = format!("d{}", uuid::Uuid::now_v7().simple());
-    match text.parse() {
-        Ok(id) => id,
-        Err(_) => unreachable!("a letter and 32 hex digits are an id"),
     }
 }
 

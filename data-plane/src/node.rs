@@ -20,13 +20,13 @@ use crate::{
     egress::{Egress, EgressError, EgressPolicy},
     execution::{ExecutionConfig, ExecutionRuntime, HttpPerformer},
     ingest::{
-        Budget, Certificates, Ingest,
+        self, Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
     },
     layer,
     report::ReportClient,
     server::{self, Handler, ServerConfigLimits},
-    spool::{OpenError, Spool, SqliteSpool, SqliteSpoolConfig},
+    spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
 
@@ -107,7 +107,7 @@ pub enum StartError {
     NodeId(PathBuf),
     /// The spool.
     #[error(transparent)]
-    Spool(#[from] OpenError),
+    Spool(#[from] IntakeOpenError),
     /// The configuration store.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -160,11 +160,15 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         None => None,
     };
     let store = Arc::new(ConfigStore::open(data_dir.path(), sync::decode_resource)?);
-    let spool: Arc<dyn Spool> = Arc::new(SqliteSpool::open(
+    let spool: Arc<dyn Spool> = Arc::new(IntakeSpool::open(
         data_dir.path(),
-        SqliteSpoolConfig {
-            max_bytes: config.limits.spool_max_bytes,
-            ..SqliteSpoolConfig::default()
+        &IntakeSpoolConfig {
+            store: SqliteSpoolConfig {
+                max_bytes: config.limits.spool_max_bytes,
+                read_scope: ingest::read_scope,
+                ..SqliteSpoolConfig::default()
+            },
+            ..IntakeSpoolConfig::default()
         },
     )?);
     let trust = TrustPolicy {

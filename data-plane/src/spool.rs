@@ -4,6 +4,7 @@
 //! (invariant I1). Every record, whether it makes an execution, journals one or tells of a delivery, has a number of one
 //! ascending sequence: the journal and the outbox of reports are one log.
 
+mod intake;
 mod sqlite;
 
 use std::sync::Arc;
@@ -12,11 +13,15 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use signalbox_model::{
-    ids::{ExecutionName, WorkflowName},
-    record::{Accepted, Certificate, Delivery, Record, SequencedRecord, SubscriptionChange},
+    event::EventScope,
+    ids::{DeliveryId, ExecutionName, WorkflowName},
+    record::{
+        Accepted, Certificate, Delivery, Record, SequencedRecord, SubscriptionChange, Verdict,
+    },
 };
 use tokio::sync::{Notify, watch};
 
+pub use intake::{IntakeSpool, IntakeSpoolConfig, OpenError as IntakeOpenError};
 pub use sqlite::{OpenError, SqliteSpool, SqliteSpoolConfig};
 
 /// A node's durable store.
@@ -132,20 +137,84 @@ pub trait Spool: Send + Sync + 'static {
 pub struct Accept {
     /// The event and the execution that it makes. The execution's name is the deduplication key.
     pub accepted: Accepted,
+    /// Where the event's scope is.
+    pub scope: ScopeSource,
     /// SHA-256 or BLAKE3 over what identifies the content (of an Amazon SNS message: the signed string), so that the
     /// same id with other content is told apart from a copy.
     pub content_digest: [u8; 32],
     /// Certificate that verified it.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<Arc<Certificate>>,
     /// Definition of the version that is to run: an encoded `signalbox.v1.WorkflowSpec`.
-    pub definition: Bytes,
-    /// Record of the delivery; for a duplicate, the spool records it with the verdict `Duplicate` instead. None for
-    /// manual runs.
-    pub delivery: Option<Delivery>,
+    pub definition: Definition,
+    /// Type of the message, for the record of its delivery. None for manual runs: nothing was delivered.
+    pub message_type: Option<String>,
     /// W3C traceparent of the request.
     pub traceparent: Option<String>,
     /// Copies are recognised until then, at least.
     pub deduplicate_until: Timestamp,
+}
+
+/// Where the scope of an event to accept is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeSource {
+    /// In the event.
+    Event,
+    /// In the event's body, an Amazon SNS envelope: it is read from there when it is needed, and what stands in the event
+    /// is [`EventScope::unread`].
+    Envelope,
+}
+
+/// Reads the scope from an envelope that was accepted: it parsed once already.
+pub type ReadScope = fn(&[u8]) -> Result<EventScope, String>;
+
+/// A definition, and what tells it from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// An encoded `signalbox.v1.WorkflowSpec`.
+    pub source: Bytes,
+    /// BLAKE3 of it: a workflow that was deleted and made again has a version 1 again, and another one.
+    pub digest: [u8; 32],
+}
+
+impl From<Bytes> for Definition {
+    fn from(source: Bytes) -> Self {
+        let digest = *blake3::hash(&source).as_bytes();
+        Self { source, digest }
+    }
+}
+
+/// `d` and a UUIDv7 of its time, so that ids sort by time.
+pub(crate) fn delivery_id(at: Timestamp) -> DeliveryId {
+    let seconds = u64::try_from(at.as_second()).unwrap_or_default();
+    let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or_default();
+    let at = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds);
+    let text = format!("d{}", uuid::Uuid::new_v7(at).simple());
+    match text.parse() {
+        Ok(id) => id,
+        Err(_) => unreachable!("a letter and 32 hex digits are an id"),
+    }
+}
+
+/// The record of a delivery that was accepted, or was a copy of one that was.
+fn delivery_of(accepted: &Accepted, message_type: String, verdict: Verdict) -> Delivery {
+    let event = &accepted.event;
+    let (reason, detail) = match verdict {
+        Verdict::Duplicate => ("duplicate", "an earlier copy of this message was accepted"),
+        _ => ("", ""),
+    };
+    Delivery {
+        id: delivery_id(event.received_at),
+        workflow: accepted.workflow.clone(),
+        verdict,
+        reason: reason.to_owned(),
+        detail: detail.to_owned(),
+        http_status: 200,
+        message_type,
+        message_id: event.scope.message_id.clone(),
+        topic_arn: event.scope.topic_arn.clone().unwrap_or_default(),
+        source_address: event.source_address.clone().unwrap_or_default(),
+        execution: Some(accepted.execution.clone()),
+    }
 }
 
 /// What became of an [`Accept`].

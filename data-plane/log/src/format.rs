@@ -18,6 +18,14 @@ const SEGMENT_HEADER_USED: usize = 60;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogId(pub [u8; 16]);
 
+impl LogId {
+    /// Reads what `Display` wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self(*uuid::Uuid::try_parse(text).ok()?.as_bytes()))
+    }
+}
+
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         uuid::Uuid::from_bytes(self.0).simple().fmt(f)

@@ -217,6 +217,12 @@ impl Log {
         self.inner.id
     }
 
+    /// A reader that begins at a sequence.
+    #[must_use]
+    pub fn reader(&self, from: u64) -> Reader {
+        Reader::new(self.clone(), from)
+    }
+
     /// One past the last durable sequence.
     #[must_use]
     pub fn end(&self) -> u64 {

@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 use moka::{Expiry, future::Cache, sync::Cache as SyncCache};
 use reqwest::Method;
+use signalbox_model::record::Certificate;
 use signalbox_sns::{
     CERTIFICATE_PEM_MAX_BYTES, CertLocation, CertOrigin, CertificateError, Refusal as _,
     SigningCertificate,
@@ -64,7 +65,23 @@ impl CertificateProblem {
 #[derive(Clone)]
 struct Kept {
     certificate: SigningCertificate,
+    /// The same, to be kept with what it proves.
+    record: Arc<Certificate>,
     lifetime: Duration,
+}
+
+impl Kept {
+    fn new(certificate: SigningCertificate, lifetime: Duration) -> Self {
+        let record = Certificate {
+            sha256: certificate.fingerprint().to_string(),
+            pem: certificate.pem().to_owned(),
+        };
+        Self {
+            certificate,
+            record: Arc::new(record),
+            lifetime,
+        }
+    }
 }
 
 struct Lifetime;
@@ -125,10 +142,10 @@ impl Certificates {
         &self,
         location: &CertLocation,
         now: Timestamp,
-    ) -> Result<SigningCertificate, Problem> {
+    ) -> Result<(SigningCertificate, Arc<Certificate>), Problem> {
         let key = location.cache_key();
         if let Some(kept) = self.kept.get(key).await {
-            return Ok(kept.certificate);
+            return Ok((kept.certificate, kept.record));
         }
         if let Some(problem) = self.failed.get(key) {
             return Err(problem.into_problem());
@@ -138,7 +155,7 @@ impl Certificates {
             .try_get_with_by_ref(key, self.fetch(location, now))
             .await;
         match fetched {
-            Ok(kept) => Ok(kept.certificate),
+            Ok(kept) => Ok((kept.certificate, kept.record)),
             Err(problem) => {
                 if *problem != CertificateProblem::Busy {
                     self.failed.insert(key.to_owned(), (*problem).clone());
@@ -161,12 +178,11 @@ impl Certificates {
             tracing::warn!(url = location.url(), ?problem, "no signing certificate");
         })?;
         let valid_for = certificate.not_after().duration_since(now);
-        Ok(Kept {
+        let lifetime = Duration::try_from(valid_for).unwrap_or_default();
+        Ok(Kept::new(
             certificate,
-            lifetime: Duration::try_from(valid_for)
-                .unwrap_or_default()
-                .clamp(KEPT_FOR_MIN, KEPT_FOR),
-        })
+            lifetime.clamp(KEPT_FOR_MIN, KEPT_FOR),
+        ))
     }
 
     async fn download(
@@ -203,10 +219,7 @@ impl Certificates {
     /// Keeps a certificate as if it had been fetched.
     #[cfg(test)]
     pub(super) async fn keep(&self, location: &CertLocation, certificate: SigningCertificate) {
-        let kept = Kept {
-            certificate,
-            lifetime: KEPT_FOR,
-        };
+        let kept = Kept::new(certificate, KEPT_FOR);
         self.kept
             .insert(location.cache_key().to_owned(), kept)
             .await;

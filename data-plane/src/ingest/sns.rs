@@ -1,5 +1,7 @@
 //! `…/sns`: Amazon SNS's three kinds of messages, and raw delivery.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use jiff::Timestamp;
@@ -14,11 +16,11 @@ use signalbox_model::{
 };
 use signalbox_sns::{
     Envelope, Headers, MessageType, RawNotification, Refusal, RefusalKind, SignaturePolicy,
-    SignatureVersion, SigningCertUrl, SigningCertificate, TopicArn, Verified, verify,
+    SignatureVersion, SigningCertUrl, TopicArn, Verified, verify,
 };
 
 use super::{Answer, Authorized, Ingest, Problem, Seen, answered, delivery, later, spool_problem};
-use crate::spool::{Accept, Handshake};
+use crate::spool::{Accept, Definition, Handshake, ScopeSource};
 
 type Refused<T> = Result<T, Problem>;
 
@@ -86,7 +88,7 @@ pub(super) async fn handle(
     )
     .map_err(|error| refusal(&error))?;
     let now = authorized.head.received_at;
-    let certificate = ingest.certificates.get(&location, now).await?;
+    let (certificate, kept) = ingest.certificates.get(&location, now).await?;
     let policy = SignaturePolicy {
         minimum_version: if trigger.minimum_signature_version >= 2 {
             SignatureVersion::V2
@@ -108,13 +110,13 @@ pub(super) async fn handle(
                 certificate_sha256: verified.certificate_fingerprint().to_string(),
             };
             let digest = *blake3::hash(&envelope.string_to_sign()).as_bytes();
-            let kept_body = Bytes::from(envelope.redacted_body().into_owned());
             let deduplicate_from = now.max(verified.timestamp());
-            let scope = scope_of(verified);
             let message = Message {
-                scope,
-                body: kept_body,
-                signature: Some((proof, certificate)),
+                topic: verified.topic_arn().as_str().to_owned(),
+                message_id: verified.message_id().to_owned(),
+                scope: None,
+                body: Bytes::from(envelope.redacted_body().into_owned()),
+                signature: Some((proof, kept)),
                 digest,
                 deduplicate_from,
             };
@@ -253,25 +255,14 @@ fn check_age(
     Ok(())
 }
 
-fn scope_of(verified: Verified) -> EventScope {
-    let attributes = verified.unsigned_attributes().iter();
-    EventScope {
-        attributes: attributes
-            .map(|(name, attribute)| (name.to_owned(), attribute.to_json()))
-            .collect(),
-        subject: verified.subject().map(str::to_owned),
-        topic_arn: Some(verified.topic_arn().as_str().to_owned()),
-        message_id: verified.message_id().to_owned(),
-        timestamp: verified.timestamp().to_string(),
-        message: verified.into_message(),
-    }
-}
-
 /// A message that may be accepted.
 struct Message {
-    scope: EventScope,
+    topic: String,
+    message_id: String,
+    /// None: it stands in the body.
+    scope: Option<EventScope>,
     body: Bytes,
-    signature: Option<(SignatureProof, SigningCertificate)>,
+    signature: Option<(SignatureProof, Arc<Certificate>)>,
     digest: [u8; 32],
     deduplicate_from: Timestamp,
 }
@@ -284,6 +275,8 @@ async fn accept(
     traceparent: Option<String>,
 ) -> Refused<Answer> {
     let Message {
+        topic,
+        message_id,
         scope,
         body,
         signature,
@@ -291,25 +284,15 @@ async fn accept(
         deduplicate_from,
     } = message;
     let head = &authorized.head;
-    let topic = scope.topic_arn.as_deref().unwrap_or_default();
     let execution = ExecutionName {
         project: head.workflow.project.clone(),
-        execution: ExecutionId::derive(&head.workflow, topic, &scope.message_id, None),
+        execution: ExecutionId::derive(&head.workflow, &topic, &message_id, None),
     };
-    seen.execution = Some(execution.clone());
+    let source = match scope {
+        Some(_) => ScopeSource::Event,
+        None => ScopeSource::Envelope,
+    };
     let (signature, certificate) = signature.unzip();
-    let certificate = certificate.map(|certificate| Certificate {
-        sha256: certificate.fingerprint().to_string(),
-        pem: certificate.pem().to_owned(),
-    });
-    let record = delivery(
-        head,
-        std::mem::take(seen),
-        Verdict::Accepted,
-        "",
-        "",
-        StatusCode::OK,
-    );
     let acceptance = ingest
         .spool
         .accept(Accept {
@@ -320,7 +303,7 @@ async fn accept(
                 event: Event {
                     trigger: TriggerKind::AmazonSns,
                     api_key: Some(authorized.key.clone()),
-                    scope,
+                    scope: scope.unwrap_or_else(EventScope::unread),
                     body,
                     content_type: content_type_text(&head.headers),
                     source_address: Some(head.source.to_string()),
@@ -328,20 +311,39 @@ async fn accept(
                     received_at: head.received_at,
                 },
             },
+            scope: source,
             content_digest: digest,
             certificate,
-            definition: authorized.published.source.clone(),
-            delivery: Some(record.clone()),
+            definition: Definition {
+                source: authorized.published.source.clone(),
+                digest: authorized.published.source_digest,
+            },
+            message_type: Some(seen.message_type.clone()),
             traceparent,
             deduplicate_until: later(deduplicate_from, ingest.deduplication_window),
         })
         .await
-        .map_err(|error| spool_problem(&error));
-    // A refusal after this point is recorded with what was seen.
-    seen.message_type = record.message_type;
-    seen.message_id = record.message_id;
-    seen.topic_arn = record.topic_arn;
-    answered(acceptance?, execution)
+        .map_err(|error| spool_problem(&error))?;
+    answered(acceptance, execution)
+}
+
+/// The scope of a message that was accepted, from its body.
+///
+/// # Errors
+/// When the body is no envelope; then it was not accepted as one.
+pub fn read_scope(body: &[u8]) -> Result<EventScope, String> {
+    let envelope = Envelope::parse(body).map_err(|error| error.to_string())?;
+    let attributes = envelope.unsigned_attributes().iter();
+    Ok(EventScope {
+        attributes: attributes
+            .map(|(name, attribute)| (name.to_owned(), attribute.to_json()))
+            .collect(),
+        subject: envelope.subject().map(str::to_owned),
+        topic_arn: Some(envelope.topic_arn().as_str().to_owned()),
+        message_id: envelope.message_id().to_owned(),
+        timestamp: envelope.timestamp().to_string(),
+        message: envelope.message().to_owned(),
+    })
 }
 
 fn content_type_text(headers: &HeaderMap) -> Option<String> {
@@ -380,15 +382,18 @@ async fn raw(
         ));
     };
     let now = authorized.head.received_at;
+    let topic = notification.topic_arn.as_str().to_owned();
     let message = Message {
-        scope: EventScope {
+        scope: Some(EventScope {
             message,
             subject: None,
             attributes: std::collections::BTreeMap::new(),
-            topic_arn: Some(notification.topic_arn.as_str().to_owned()),
-            message_id: notification.message_id,
+            topic_arn: Some(topic.clone()),
+            message_id: notification.message_id.clone(),
             timestamp: now.to_string(),
-        },
+        }),
+        topic,
+        message_id: notification.message_id,
         digest: *blake3::hash(body).as_bytes(),
         body: body.clone(),
         signature: None,

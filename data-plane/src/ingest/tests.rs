@@ -155,7 +155,16 @@ async fn what_localstack_sent_is_taken_and_what_it_did_not_sign_is_not() {
     topics.sort_unstable();
     topics.dedup();
     config.apply(configuration(&topics)).unwrap();
-    let spool = Arc::new(SqliteSpool::open(dir.path(), SqliteSpoolConfig::default()).unwrap());
+    let spool = Arc::new(
+        SqliteSpool::open(
+            dir.path(),
+            SqliteSpoolConfig {
+                read_scope: sns::read_scope,
+                ..SqliteSpoolConfig::default()
+            },
+        )
+        .unwrap(),
+    );
     let ingest = Ingest {
         config,
         spool: spool.clone(),

@@ -6,11 +6,11 @@ use signalbox_model::{
     event::{Event, EventScope, TriggerKind},
     ids::{ExecutionId, ExecutionName},
     limits,
-    record::{Accepted, Verdict},
+    record::Accepted,
 };
 
-use super::{Answer, Authorized, Ingest, Problem, Seen, answered, delivery, later, spool_problem};
-use crate::spool::Accept;
+use super::{Answer, Authorized, Ingest, Problem, Seen, answered, later, spool_problem};
+use crate::spool::{Accept, Definition, ScopeSource};
 
 /// The header of draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -44,19 +44,6 @@ pub(super) async fn handle(
         project: head.workflow.project.clone(),
         execution: ExecutionId::derive(&head.workflow, "", &message_id, None),
     };
-    let record = delivery(
-        head,
-        Seen {
-            message_type: seen.message_type.clone(),
-            message_id: message_id.clone(),
-            topic_arn: String::new(),
-            execution: Some(execution.clone()),
-        },
-        Verdict::Accepted,
-        "",
-        "",
-        StatusCode::OK,
-    );
     let acceptance = ingest
         .spool
         .accept(Accept {
@@ -82,10 +69,14 @@ pub(super) async fn handle(
                     received_at: head.received_at,
                 },
             },
+            scope: ScopeSource::Event,
             content_digest: *blake3::hash(body).as_bytes(),
             certificate: None,
-            definition: authorized.published.source.clone(),
-            delivery: Some(record),
+            definition: Definition {
+                source: authorized.published.source.clone(),
+                digest: authorized.published.source_digest,
+            },
+            message_type: Some(seen.message_type.clone()),
             traceparent,
             deduplicate_until: later(head.received_at, ingest.deduplication_window),
         })

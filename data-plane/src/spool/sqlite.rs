@@ -5,13 +5,14 @@
 //! spool is failed from then on, and says so to everyone.
 
 mod batch;
+mod index;
 mod read;
 mod schema;
 mod upkeep;
 mod writer;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,6 +20,7 @@ use std::{
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use rusqlite::Connection;
+use signalbox_log::LogId;
 use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, SequencedRecord, SubscriptionChange},
@@ -26,11 +28,13 @@ use signalbox_model::{
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
-    batch::{NewExecution, encode},
+    batch::encode,
     writer::{Answer, Job, Shared},
 };
-use super::{Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats};
+use super::{Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolStats};
 
+pub(super) use batch::{Drained, NewExecution};
+pub(super) use index::Index;
 pub use schema::OpenError;
 
 /// Limits of a [`SqliteSpool`].
@@ -44,6 +48,8 @@ pub struct SqliteSpoolConfig {
     pub batch_max: usize,
     /// How often forgotten deduplication entries are purged.
     pub purge_interval: Duration,
+    /// Reads the scope of an event from its body.
+    pub read_scope: ReadScope,
 }
 
 impl Default for SqliteSpoolConfig {
@@ -53,6 +59,7 @@ impl Default for SqliteSpoolConfig {
             queue_max: 4096,
             batch_max: 512,
             purge_interval: Duration::from_secs(10),
+            read_scope: |_| Err("this spool reads no envelopes".to_owned()),
         }
     }
 }
@@ -64,6 +71,9 @@ pub struct SqliteSpool {
     reader: Arc<Mutex<Connection>>,
     shared: Arc<Shared>,
     head: watch::Receiver<u64>,
+    path: PathBuf,
+    intake: Option<(LogId, u64)>,
+    read_scope: ReadScope,
     writer: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -91,8 +101,43 @@ impl SqliteSpool {
             reader,
             shared,
             head,
+            path,
+            intake: opened.intake,
+            read_scope: config.read_scope,
             writer: Some(writer),
         })
+    }
+
+    /// The intake log that it belongs to, and the last sequence that it has taken from that, as of opening.
+    pub(super) fn intake(&self) -> Option<(LogId, u64)> {
+        self.intake
+    }
+
+    /// Binds it to an intake log, and drops definitions that no execution needs. Only while nothing is accepted.
+    pub(super) fn begin_intake(&self, log: LogId, drained: bool) -> Result<(), OpenError> {
+        schema::begin_intake(&self.path, log, drained)
+    }
+
+    /// Takes what the intake log held. Blocks.
+    pub(super) fn drain(&self, drained: Drained) -> Result<(), SpoolError> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Drain(Box::new(drained), answer);
+        if self.jobs.blocking_send(job).is_err() {
+            return Err(self.shared.why_closed());
+        }
+        answered
+            .blocking_recv()
+            .unwrap_or_else(|_| Err(self.shared.why_closed()))
+    }
+
+    /// Executions that nobody has claimed.
+    pub(super) fn unclaimed(&self) -> u64 {
+        self.shared.unclaimed()
+    }
+
+    /// Looks deduplication entries up, for another thread.
+    pub(super) fn index(&self) -> Result<Index, OpenError> {
+        Ok(Index::new(schema::connect(&self.path)?))
     }
 
     /// Queues a job and waits for its answer.
@@ -184,7 +229,7 @@ impl Spool for SqliteSpool {
         if self.shared.is_full() {
             return refused(SpoolError::Full);
         }
-        match NewExecution::encode(accept) {
+        match NewExecution::encode(accept, self.read_scope) {
             Ok(new) => self.submit(|answer| Job::Accept(Box::new(new), answer)),
             Err(error) => refused(error),
         }

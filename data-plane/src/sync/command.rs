@@ -13,7 +13,7 @@ use signalbox_model::{
 use signalbox_proto::{convert, dataplane::v1 as wire};
 
 use super::SyncClient;
-use crate::spool::{Accept, Acceptance};
+use crate::spool::{Accept, Acceptance, Definition, ScopeSource};
 
 /// Does what the command says; the answer leaves when it is durable here.
 pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::CommandResult {
@@ -73,6 +73,7 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
         received_at: Timestamp::now(),
     };
     let accept = Accept {
+        scope: ScopeSource::Event,
         content_digest: *blake3::hash(input.as_str().as_bytes()).as_bytes(),
         accepted: Accepted {
             execution,
@@ -81,8 +82,11 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
             event,
         },
         certificate: None,
-        definition: published.source.clone(),
-        delivery: None,
+        definition: Definition {
+            source: published.source.clone(),
+            digest: published.source_digest,
+        },
+        message_type: None,
         traceparent: (!traceparent.is_empty()).then_some(traceparent),
         deduplicate_until: Timestamp::now()
             .saturating_add(sync.deduplication_window)

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use signalbox_data_plane::spool::Accept;
+use signalbox_data_plane::spool::{Accept, ScopeSource};
 use signalbox_model::{
     event::{Event, EventScope, TriggerKind},
     execution::{ExecutionState, Fact},
@@ -48,10 +48,11 @@ pub(crate) fn accept(id: &str) -> Accept {
                 received_at: Timestamp::now(),
             },
         },
+        scope: ScopeSource::Event,
         content_digest: *blake3::hash(id.as_bytes()).as_bytes(),
         certificate: None,
-        definition: Bytes::from_static(b"definition"),
-        delivery: None,
+        definition: Bytes::from_static(b"definition").into(),
+        message_type: None,
         traceparent: None,
         deduplicate_until: Timestamp::now() + DAY,
     }

@@ -15,7 +15,8 @@ use std::{
 };
 
 use rand::RngExt as _;
-use signalbox_data_plane::spool::{Acceptance, Claimed, Spool, SqliteSpool, SqliteSpoolConfig};
+use signalbox_data_plane::spool::{Acceptance, Claimed, IntakeSpool, IntakeSpoolConfig, Spool};
+use signalbox_log::LogConfig;
 use signalbox_model::record::{RecordBody, SequencedRecord};
 
 use crate::told::{Reader, Told};
@@ -26,8 +27,15 @@ const ROUND: &str = "SIGNALBOX_TEST_SPOOL_ROUND";
 /// What the control plane, which is this process, has.
 const REPORTED: &str = "SIGNALBOX_TEST_SPOOL_REPORTED";
 
-fn open(dir: &Path) -> SqliteSpool {
-    SqliteSpool::open(dir, SqliteSpoolConfig::default()).unwrap()
+fn open(dir: &Path) -> IntakeSpool {
+    let config = IntakeSpoolConfig {
+        // Small ones, so that every round goes through several.
+        log: LogConfig {
+            segment_bytes: 512 * 1024,
+        },
+        ..IntakeSpoolConfig::default()
+    };
+    IntakeSpool::open(dir, &config).unwrap()
 }
 
 fn spawn(dir: &Path, round: usize, reported: u64) -> Child {
@@ -51,7 +59,7 @@ fn what_was_told_to_be_durable_survives_every_kill() {
         let mut reader = Reader::new(child.stdout.take().unwrap());
         // At least one acknowledgement, then any moment: while opening costs time, between commits, within one.
         reader.until_first(&mut told);
-        let pause_us = rand::rng().random_range(0..60_000);
+        let pause_us = rand::rng().random_range(0..150_000);
         let killer = std::thread::spawn(move || {
             std::thread::park_timeout(Duration::from_micros(pause_us));
             child.kill().unwrap();
@@ -79,7 +87,11 @@ fn whole(dir: &Path) {
 
 async fn check(dir: &Path, told: &Told) {
     let spool = open(dir);
-    let claimed = spool.claim(usize::MAX).await.unwrap();
+    let mut claimed = Vec::new();
+    while u64::try_from(claimed.len()).unwrap() < spool.stats().unfinished_executions {
+        claimed.extend(spool.claim(1000).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let mut facts: BTreeMap<String, usize> = BTreeMap::new();
     for Claimed {
         accepted, journal, ..
@@ -113,7 +125,7 @@ async fn check(dir: &Path, told: &Told) {
 }
 
 /// What the children did not trim is there; with what they trimmed, it is everything, each once.
-async fn reported_once(spool: &SqliteSpool, told: &Told) {
+async fn reported_once(spool: &IntakeSpool, told: &Told) {
     let mut accepted: BTreeMap<String, usize> = BTreeMap::new();
     let mut after = told.trimmed;
     loop {

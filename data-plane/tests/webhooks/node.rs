@@ -16,9 +16,10 @@ use signalbox_data_plane::{
     },
     layer,
     server::{self, Handler, ServerConfigLimits},
-    spool::{Spool, SqliteSpool, SqliteSpoolConfig},
+    spool::{IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::decode_resource,
 };
+use signalbox_log::LogConfig;
 use signalbox_model::{
     config::{KeyConfig, KeyDigest, Revision},
     record::{Accepted, Delivery, RecordBody, SequencedRecord, SubscriptionChange},
@@ -75,7 +76,7 @@ impl Default for Options {
 pub struct Node {
     pub address: SocketAddr,
     pub origin: Origin,
-    pub spool: Arc<SqliteSpool>,
+    pub spool: Arc<IntakeSpool>,
     pub store: Arc<ConfigStore>,
     pub shutdown: Shutdown,
     pub certificates: Certificates,
@@ -113,12 +114,20 @@ impl Answer {
     }
 }
 
-pub fn open_spool(dir: &Path, max_bytes: u64) -> Arc<SqliteSpool> {
-    let config = SqliteSpoolConfig {
+pub fn open_spool(dir: &Path, max_bytes: u64) -> Arc<IntakeSpool> {
+    let store = SqliteSpoolConfig {
+        read_scope: signalbox_data_plane::ingest::read_scope,
         max_bytes,
         ..SqliteSpoolConfig::default()
     };
-    Arc::new(SqliteSpool::open(dir, config).unwrap())
+    let config = IntakeSpoolConfig {
+        store,
+        log: LogConfig {
+            segment_bytes: 4 * 1024 * 1024,
+        },
+        ..IntakeSpoolConfig::default()
+    };
+    Arc::new(IntakeSpool::open(dir, &config).unwrap())
 }
 
 impl Node {
@@ -225,7 +234,11 @@ impl Node {
         request
     }
 
+    /// What is to be reported, once the store has all that was accepted.
     pub async fn records(&self) -> Vec<SequencedRecord> {
+        while self.spool.pending() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         self.spool
             .unreported(0, 100_000, usize::MAX >> 1)
             .await
@@ -283,7 +296,7 @@ pub async fn changes(spool: &dyn Spool) -> Vec<SubscriptionChange> {
 }
 
 pub fn run_confirmer(
-    spool: Arc<SqliteSpool>,
+    spool: Arc<IntakeSpool>,
     certificates: &Certificates,
     trust: &TrustPolicy,
 ) -> Shutdown {

@@ -73,6 +73,22 @@ pub struct PublishedVersion {
     pub workflow: Arc<Workflow>,
     /// The definition as written (an encoded `signalbox.v1.WorkflowSpec`), for those who must keep it.
     pub source: Bytes,
+    /// BLAKE3 of `source`: two versions of one number differ in it when their workflow was deleted and made again.
+    pub source_digest: [u8; 32],
+}
+
+impl PublishedVersion {
+    /// A version, its digest worked out once.
+    #[must_use]
+    pub fn new(number: u64, workflow: Arc<Workflow>, source: Bytes) -> Self {
+        let source_digest = *blake3::hash(&source).as_bytes();
+        Self {
+            number,
+            workflow,
+            source,
+            source_digest,
+        }
+    }
 }
 
 /// One resource of the configuration.

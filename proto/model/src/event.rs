@@ -62,6 +62,19 @@ pub struct EventScope {
 }
 
 impl EventScope {
+    /// Stands for a scope that was not read yet.
+    #[must_use]
+    pub fn unread() -> Self {
+        Self {
+            message: String::new(),
+            subject: None,
+            attributes: BTreeMap::new(),
+            topic_arn: None,
+            message_id: String::new(),
+            timestamp: String::new(),
+        }
+    }
+
     /// The value of `event` in expressions: these fields and `json`, which is the message parsed as JSON, or null when
     /// it is none.
     #[must_use]

@@ -127,14 +127,13 @@ fn workflow_config(workflow: wire::WorkflowConfig) -> Result<WorkflowConfig, Wir
     };
     let published = match (version, spec) {
         (0, _) => None,
-        (version, Some(spec)) => Some(PublishedVersion {
-            number: u64::try_from(version).map_err(|e| WireError::invalid("version", e))?,
-            workflow: Arc::new(
-                definition::workflow(&spec, &name.project)
-                    .map_err(|violations| WireError::invalid("spec", violations))?,
-            ),
-            source: definition::encode(&spec),
-        }),
+        (version, Some(spec)) => {
+            let number = u64::try_from(version).map_err(|e| WireError::invalid("version", e))?;
+            let workflow = definition::workflow(&spec, &name.project)
+                .map_err(|violations| WireError::invalid("spec", violations))?;
+            let source = definition::encode(&spec);
+            Some(PublishedVersion::new(number, Arc::new(workflow), source))
+        }
         (_, None) => return Err(WireError::Missing("spec")),
     };
     Ok(WorkflowConfig {

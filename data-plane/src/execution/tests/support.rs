@@ -25,7 +25,7 @@ use super::super::{ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer};
 use super::PATIENCE;
 use crate::{
     egress::{Egress, EgressPolicy},
-    spool::{Accept, Acceptance, Spool, SqliteSpool, SqliteSpoolConfig},
+    spool::{Accept, Acceptance, ScopeSource, Spool, SqliteSpool, SqliteSpoolConfig},
 };
 
 pub(crate) use flaky::Flaky;
@@ -161,10 +161,11 @@ impl World {
                     received_at: now,
                 },
             },
+            scope: ScopeSource::Event,
             content_digest: *blake3::hash(message.as_bytes()).as_bytes(),
             certificate: None,
-            definition,
-            delivery: None,
+            definition: definition.into(),
+            message_type: None,
             traceparent: Some(TRACEPARENT.to_owned()),
             deduplicate_until: now + jiff::SignedDuration::from_hours(1),
         };

@@ -1,6 +1,6 @@
 //! One batch of jobs inside its transaction.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -14,7 +14,10 @@ use super::{
     schema::{KIND_ACCEPTED, KIND_FACT, KIND_OTHER},
     writer::{Answer, Job},
 };
-use crate::spool::{Accept, Acceptance, Claimed, Handshake, SpoolError};
+use crate::spool::{
+    Accept, Acceptance, Claimed, Definition, Handshake, ReadScope, ScopeSource, SpoolError,
+    delivery_of,
+};
 
 /// Definitions and certificates that are remembered to be in the file; beyond, all are forgotten and asked for anew.
 const KNOWN_MAX: usize = 4096;
@@ -25,13 +28,14 @@ pub(super) type Sql<T> = Result<T, rusqlite::Error>;
 pub(super) type Pending = Box<dyn FnOnce(Result<(), SpoolError>) + Send>;
 
 /// An [`Accept`], encoded.
-pub(super) struct NewExecution {
+pub(in crate::spool) struct NewExecution {
     name: String,
     content_digest: [u8; 32],
-    certificate: Option<Certificate>,
-    /// BLAKE3 of the definition: a workflow that was deleted and made again has a version 1 again, and another one.
+    certificate: Option<Arc<Certificate>>,
     definition_digest: [u8; 32],
-    definition: Bytes,
+    /// None where it is known to be there.
+    definition: Option<Bytes>,
+    /// Made for the verdict `Accepted`.
     delivery: Option<Delivery>,
     traceparent: Option<String>,
     deduplicate_until: Timestamp,
@@ -40,23 +44,31 @@ pub(super) struct NewExecution {
 }
 
 impl NewExecution {
-    pub(super) fn encode(accept: Accept) -> Result<Self, SpoolError> {
+    pub(in crate::spool) fn encode(
+        accept: Accept,
+        read_scope: ReadScope,
+    ) -> Result<Self, SpoolError> {
         let Accept {
-            accepted,
+            mut accepted,
+            scope,
             content_digest,
             certificate,
             definition,
-            delivery,
+            message_type,
             traceparent,
             deduplicate_until,
         } = accept;
+        if scope == ScopeSource::Envelope {
+            accepted.event.scope = read_scope(&accepted.event.body).map_err(SpoolError::Failed)?;
+        }
         let received_at = accepted.event.received_at;
+        let delivery = message_type.map(|of| delivery_of(&accepted, of, Verdict::Accepted));
         Ok(Self {
             name: accepted.execution.to_string(),
             content_digest,
             certificate,
-            definition_digest: *blake3::hash(&definition).as_bytes(),
-            definition,
+            definition_digest: definition.digest,
+            definition: (!definition.source.is_empty()).then_some(definition.source),
             delivery,
             deduplicate_until,
             received_at,
@@ -70,6 +82,15 @@ impl NewExecution {
     }
 }
 
+/// What was read from the intake log.
+pub(in crate::spool) struct Drained {
+    pub(in crate::spool) certificates: Vec<(Certificate, Timestamp)>,
+    pub(in crate::spool) definitions: Vec<Definition>,
+    pub(in crate::spool) executions: Vec<NewExecution>,
+    /// Last sequence of it.
+    pub(in crate::spool) position: u64,
+}
+
 /// A record as the file keeps it.
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, SpoolError> {
     serde_json::to_vec(record).map_err(|error| SpoolError::Failed(error.to_string()))
@@ -79,6 +100,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, SpoolError> {
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) accepted: u64,
+    pub(super) claimed: u64,
     pub(super) ended: u64,
     pub(super) handshakes: u64,
     pub(super) head: u64,
@@ -147,11 +169,33 @@ impl<'a> Batch<'a> {
                 self.journal(&execution, &records, ended)?;
                 pending.push(then(answer, ()));
             }
+            Job::Drain(drained, answer) => {
+                self.drain(*drained)?;
+                pending.push(then(answer, ()));
+            }
             Job::Trim(sequence, answer) => {
                 self.trim(sequence)?;
                 pending.push(then(answer, ()));
             }
         }
+        Ok(())
+    }
+
+    /// Takes what the intake log held, with the position in one commit: each record is taken once.
+    fn drain(&mut self, drained: Drained) -> Sql<()> {
+        for (certificate, time) in &drained.certificates {
+            self.certificate(certificate, *time)?;
+        }
+        for definition in &drained.definitions {
+            self.definition(&definition.digest, &definition.source)?;
+        }
+        for new in drained.executions {
+            // Refused only by a copy that came in by another door; the first stays.
+            self.accept(new)?;
+        }
+        self.transaction
+            .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'drained'")?
+            .execute(params![drained.position.to_string()])?;
         Ok(())
     }
 
@@ -185,23 +229,12 @@ impl<'a> Batch<'a> {
             }
             return Ok(Acceptance::Duplicate);
         }
-        if let Some(certificate) = new.certificate
-            && self.is_new(
-                format!("certificate {}", certificate.sha256),
-                "INSERT OR IGNORE INTO certificates VALUES (?1)",
-                params![certificate.sha256],
-            )?
-        {
-            self.other(RecordBody::Certificate(certificate), new.received_at, None)?;
+        if let Some(certificate) = new.certificate {
+            self.certificate(&certificate, new.received_at)?;
         }
-        self.is_new(
-            format!(
-                "definition {}",
-                blake3::Hash::from_bytes(new.definition_digest).to_hex()
-            ),
-            "INSERT OR IGNORE INTO definitions VALUES (?1, ?2)",
-            params![new.definition_digest, new.definition.as_ref()],
-        )?;
+        if let Some(definition) = new.definition {
+            self.definition(&new.definition_digest, &definition)?;
+        }
         let sequence = self.log(KIND_ACCEPTED, Some(&new.name), None)?;
         self.transaction
             .prepare_cached(
@@ -221,6 +254,26 @@ impl<'a> Batch<'a> {
         }
         self.effects.accepted += 1;
         Ok(Acceptance::New)
+    }
+
+    /// Remembers a certificate, and records it when it is new.
+    pub(super) fn certificate(&mut self, certificate: &Certificate, time: Timestamp) -> Sql<()> {
+        if self.is_new(
+            format!("certificate {}", certificate.sha256),
+            "INSERT OR IGNORE INTO certificates VALUES (?1)",
+            params![certificate.sha256],
+        )? {
+            self.other(RecordBody::Certificate(certificate.clone()), time, None)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a definition.
+    pub(super) fn definition(&mut self, digest: &[u8; 32], source: &[u8]) -> Sql<()> {
+        let key = format!("definition {}", blake3::Hash::from_bytes(*digest).to_hex());
+        let insert = "INSERT OR IGNORE INTO definitions VALUES (?1, ?2)";
+        self.is_new(key, insert, params![digest, source])?;
+        Ok(())
     }
 
     /// Runs an `INSERT OR IGNORE` unless `key` is known to be there; says whether it inserted.
@@ -367,6 +420,7 @@ impl<'a> Batch<'a> {
                 journal: journal_of(self.transaction, &name)?,
             });
         }
+        self.effects.claimed += claimed.len() as u64;
         Ok(claimed)
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use signalbox_log::LogId;
 
 /// Version of the tables below (`PRAGMA user_version`).
 const VERSION: i64 = 1;
@@ -93,6 +94,8 @@ pub(super) struct Opened {
     pub(super) head: u64,
     pub(super) reported: u64,
     pub(super) unfinished: u64,
+    /// The intake log that it belongs to, and the last sequence taken from that.
+    pub(super) intake: Option<(LogId, u64)>,
 }
 
 pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
@@ -107,6 +110,28 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
         Ok(connection)
     };
     open().map_err(|source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Binds the file to an intake log; when that holds nothing more, definitions that no execution needs go.
+pub(super) fn begin_intake(path: &Path, log: LogId, drained: bool) -> Result<(), OpenError> {
+    let connection = connect(path)?;
+    let bind = || {
+        connection.execute(
+            "UPDATE meta SET value = ?1 WHERE key = 'intake'",
+            params![log.to_string()],
+        )?;
+        if drained {
+            connection.execute(
+                "DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM executions WHERE ended = 0)",
+                [],
+            )?;
+        }
+        Ok(())
+    };
+    bind().map_err(|source| OpenError::Sqlite {
         path: path.to_owned(),
         source,
     })
@@ -131,7 +156,7 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
     if found == 0 {
         transaction.execute_batch(TABLES)?;
         transaction.execute(
-            "INSERT INTO meta VALUES ('incarnation', ?1), ('reported', '0')",
+            "INSERT INTO meta VALUES ('incarnation', ?1), ('reported', '0'), ('intake', ''), ('drained', '0')",
             params![uuid::Uuid::new_v4().simple().to_string()],
         )?;
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -141,10 +166,6 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
         "UPDATE executions SET claimed = 0 WHERE ended = 0 AND claimed = 1",
         [],
     )?;
-    transaction.execute(
-        "DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM executions WHERE ended = 0)",
-        [],
-    )?;
     let meta = |key: &str| -> Result<String, rusqlite::Error> {
         transaction.query_row(
             "SELECT value FROM meta WHERE key = ?1",
@@ -152,6 +173,7 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
             |row| row.get(0),
         )
     };
+    let drained = meta("drained")?.parse().unwrap_or(0);
     let head = transaction
         .query_row(
             "SELECT seq FROM sqlite_sequence WHERE name = 'log'",
@@ -165,7 +187,9 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
         [],
         |row| row.get(0),
     )?;
+    let intake = LogId::parse(&meta("intake")?);
     let opened = Opened {
+        intake: intake.map(|id| (id, drained)),
         incarnation: meta("incarnation")?,
         reported: meta("reported")?.parse().unwrap_or(0),
         head: u64::try_from(head).unwrap_or(0),

@@ -16,6 +16,7 @@ use signalbox_model::{
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::spool::{ScopeSource, delivery_of};
 
 const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
@@ -46,22 +47,11 @@ fn accept(id: &str, content: u8) -> Accept {
                 received_at: Timestamp::now(),
             },
         },
+        scope: ScopeSource::Event,
         content_digest: [content; 32],
         certificate: None,
-        definition: Bytes::from_static(b"definition"),
-        delivery: Some(Delivery {
-            id: "d1".parse().unwrap(),
-            workflow,
-            verdict: Verdict::Accepted,
-            reason: String::new(),
-            detail: String::new(),
-            http_status: 200,
-            message_type: "webhook".into(),
-            message_id: id.to_owned(),
-            topic_arn: String::new(),
-            source_address: String::new(),
-            execution: None,
-        }),
+        definition: Bytes::from_static(b"definition").into(),
+        message_type: Some("webhook".to_owned()),
         traceparent: None,
         deduplicate_until: Timestamp::now() + DAY,
     }
@@ -240,7 +230,11 @@ async fn a_full_spool_refuses_events_and_lets_executions_end() {
 async fn handshakes_are_kept_until_they_are_over() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(dir.path());
-    let delivery = accept("a", 1).delivery.unwrap();
+    let delivery = delivery_of(
+        &accept("a", 1).accepted,
+        "webhook".to_owned(),
+        Verdict::Accepted,
+    );
     let handshake = Handshake {
         workflow: "projects/default/workflows/w".parse().unwrap(),
         topic_arn: "arn:aws:sns:us-east-1:123456789012:t".into(),

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
     SqliteSpoolConfig,
-    batch::{Batch, Effects, NewExecution, Pending},
+    batch::{Batch, Drained, Effects, NewExecution, Pending},
     read::from_sql,
     schema::Opened,
 };
@@ -48,6 +48,7 @@ pub(super) enum Job {
         ended: bool,
         answer: Answer<()>,
     },
+    Drain(Box<Drained>, Answer<()>),
     Trim(u64, Answer<()>),
 }
 
@@ -57,6 +58,7 @@ pub(super) struct Shared {
     pub(super) claimable: Arc<Notify>,
     pub(super) handshake_accepted: Arc<Notify>,
     unfinished: AtomicU64,
+    unclaimed: AtomicU64,
     reported: AtomicU64,
     used_bytes: AtomicU64,
     max_bytes: u64,
@@ -69,11 +71,16 @@ impl Shared {
             claimable: Arc::default(),
             handshake_accepted: Arc::default(),
             unfinished: opened.unfinished.into(),
+            unclaimed: opened.unfinished.into(),
             reported: opened.reported.into(),
             used_bytes: 0.into(),
             max_bytes,
             failure: Mutex::default(),
         }
+    }
+
+    pub(super) fn unclaimed(&self) -> u64 {
+        self.unclaimed.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -253,6 +260,9 @@ impl Writer {
     }
 
     fn publish(&self, effects: &Effects) {
+        let unclaimed = &self.shared.unclaimed;
+        unclaimed.fetch_add(effects.accepted, Ordering::Relaxed);
+        unclaimed.fetch_sub(effects.claimed, Ordering::Relaxed);
         let unfinished = &self.shared.unfinished;
         unfinished.fetch_add(effects.accepted, Ordering::Relaxed);
         unfinished.fetch_sub(effects.ended, Ordering::Relaxed);

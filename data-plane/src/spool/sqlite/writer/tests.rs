@@ -11,7 +11,8 @@ use signalbox_model::{
 };
 
 use super::*;
-use crate::spool::{Accept, Acceptance, Spool, SqliteSpool};
+use crate::spool::{Accept, Acceptance, ScopeSource, Spool, SqliteSpool};
+use signalbox_log::LogId;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,10 +45,11 @@ fn accept(id: &str, definition: &'static str, deduplicate_until: Timestamp) -> A
                 received_at: Timestamp::now(),
             },
         },
+        scope: ScopeSource::Event,
         content_digest: [0; 32],
         certificate: None,
-        definition: Bytes::from_static(definition.as_bytes()),
-        delivery: None,
+        definition: Bytes::from_static(definition.as_bytes()).into(),
+        message_type: None,
         traceparent: None,
         deduplicate_until,
     }
@@ -123,6 +125,10 @@ async fn definitions_go_when_nothing_unfinished_runs_them() {
         .unwrap();
     drop(spool);
     let spool = open(dir.path(), SqliteSpoolConfig::default());
+    // What the intake log still holds may need any of them.
+    spool.begin_intake(LogId([1; 16]), false).unwrap();
+    assert_eq!(count(dir.path(), "definitions"), 2);
+    spool.begin_intake(LogId([1; 16]), true).unwrap();
     assert_eq!(count(dir.path(), "definitions"), 1);
     assert_eq!(
         spool.claim(2).await.unwrap()[0].definition.as_ref(),

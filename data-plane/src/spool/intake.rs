@@ -1,0 +1,427 @@
+//! The intake log in front of the store: what a 200 stands on is one write and one `fdatasync` of a segment log, shared by
+//! all who wait for it. The store (SQLite) takes the records from the log behind it, as fast as executions are claimed.
+//!
+//! ```text
+//! accept ─► committer (deduplicates, writes, syncs) ─► 200
+//!                 │ log
+//!                 ▼
+//!             drain ─► store ─► claim, journal, report
+//! ```
+//!
+//! The log is the truth until the store has a record: the store commits each together with its position in the log, so
+//! that a crash takes none twice and none not at all. See `docs/intake-log.md`.
+
+mod committer;
+mod drain;
+mod filter;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use signalbox_log::{FileStorage, Log, LogConfig, Storage};
+use signalbox_model::{
+    ids::ExecutionName,
+    record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange, Verdict},
+};
+use tokio::sync::{Notify, oneshot, watch};
+
+use self::{
+    committer::{Committer, Entry, Job, Parts},
+    drain::Drain,
+};
+use super::{
+    Accept, Acceptance, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError, SpoolStats,
+    SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
+};
+
+/// Folder of the log inside the node's data folder.
+pub(super) const INTAKE_DIR: &str = "intake";
+
+/// Limits of an [`IntakeSpool`].
+#[derive(Clone, Debug)]
+pub struct IntakeSpoolConfig {
+    /// The store's. Its `max_bytes` counts log and store together.
+    pub store: SqliteSpoolConfig,
+    /// The log's.
+    pub log: LogConfig,
+    /// Messages that may be in the log and not in the store. Each takes about 30 bytes of memory.
+    pub pending_max: usize,
+    /// Messages that may wait for the disk; more are refused ([`SpoolError::Overloaded`]).
+    pub queue_max: usize,
+    /// Executions that may wait in the store to be claimed before the rest is left in the log.
+    pub unclaimed_max: u64,
+    /// How long the log is idle before what it ends with is marked as whole.
+    pub mark_after: Duration,
+}
+
+impl Default for IntakeSpoolConfig {
+    fn default() -> Self {
+        Self {
+            store: SqliteSpoolConfig::default(),
+            log: LogConfig::default(),
+            pending_max: 1_800_000,
+            queue_max: 4096,
+            unclaimed_max: 1024,
+            mark_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why a spool cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] sqlite::OpenError),
+    /// The log's folder.
+    #[error("the intake log's folder cannot be opened")]
+    Folder(#[source] std::io::Error),
+    /// The log. What is damaged or missing is only gone on without when someone says so.
+    #[error(
+        "the intake log in {folder} is not as it was left (`signalbox-data-plane spool verify` shows it, `spool repair` goes on without what is lost)"
+    )]
+    Log {
+        /// Where.
+        folder: String,
+        /// What is wrong.
+        source: signalbox_log::OpenError,
+    },
+    /// A record of the log that this version cannot read.
+    #[error("record {sequence} of the intake log cannot be read: {reason}")]
+    Record {
+        /// Which.
+        sequence: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Reading the log or the store failed.
+    #[error("{0}")]
+    Read(String),
+    /// A thread did not start.
+    #[error("the spool's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What the spool's threads share.
+#[derive(Debug, Default)]
+struct Shared {
+    stopping: AtomicBool,
+    pending: AtomicU64,
+    log_bytes: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn fail(&self, failure: String) {
+        tracing::error!(
+            failure,
+            "the intake log failed; nothing further is accepted"
+        );
+        if let Ok(mut slot) = self.failure.lock() {
+            slot.get_or_insert(failure);
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.lock().ok().and_then(|failure| failure.clone())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn why_closed(&self) -> SpoolError {
+        self.failure()
+            .map_or(SpoolError::Closed, SpoolError::Failed)
+    }
+}
+
+/// The embedded spool: an intake log and the store behind it.
+pub struct IntakeSpool {
+    store: Arc<SqliteSpool>,
+    shared: Arc<Shared>,
+    jobs: Option<SyncSender<Job>>,
+    wake: SyncSender<()>,
+    max_bytes: u64,
+    pending_max: u64,
+    read_scope: ReadScope,
+    /// They hold senders of the committer's queue, and end first.
+    helpers: Vec<JoinHandle<()>>,
+    committer: Option<JoinHandle<()>>,
+}
+
+impl IntakeSpool {
+    /// Opens (or makes) the spool in `dir`.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed then that a later start could not go on with.
+    pub fn open(dir: &Path, config: &IntakeSpoolConfig) -> Result<Self, OpenError> {
+        let folder = dir.join(INTAKE_DIR);
+        let storage = FileStorage::open(&folder).map_err(OpenError::Folder)?;
+        Self::open_on(dir, Arc::new(storage), config)
+    }
+
+    /// Opens it with the log on `storage`.
+    ///
+    /// # Errors
+    /// As [`IntakeSpool::open`].
+    pub fn open_on(
+        dir: &Path,
+        storage: Arc<dyn Storage>,
+        config: &IntakeSpoolConfig,
+    ) -> Result<Self, OpenError> {
+        let store = Arc::new(SqliteSpool::open(dir, config.store.clone())?);
+        let known = store.intake();
+        let seen = known.map_or(0, |(_, seen)| seen);
+        let opened = Log::open(storage, &config.log, known).map_err(|source| OpenError::Log {
+            folder: dir.join(INTAKE_DIR).display().to_string(),
+            source,
+        })?;
+        if opened.torn {
+            tracing::info!("a group that was never acknowledged was cut off by a crash");
+        }
+        let log = opened.log;
+        store.begin_intake(log.id(), log.end() == seen + 1)?;
+        let pending = record::undrained(log.reader(seen + 1))?;
+        let shared = Arc::new(Shared::default());
+        shared.log_bytes.store(log.used_bytes(), Ordering::Relaxed);
+        shared
+            .pending
+            .store(pending.len() as u64, Ordering::Relaxed);
+
+        let (jobs, queue) = sync_channel(config.queue_max);
+        let (wake, woken) = sync_channel(1);
+        let committer = Committer::new(Parts {
+            writer: opened.writer,
+            log: log.clone(),
+            index: store.index()?,
+            pending,
+            shared: shared.clone(),
+            drain: wake.clone(),
+            mark_after: config.mark_after,
+        });
+        let drain = Drain {
+            log,
+            reader: opened.reader,
+            store: store.clone(),
+            shared: shared.clone(),
+            woken,
+            drained: jobs.clone(),
+            unclaimed_max: config.unclaimed_max,
+            read_scope: config.store.read_scope,
+        };
+        let index = store.index()?;
+        let (of_filter, to) = (shared.clone(), jobs.clone());
+        Ok(Self {
+            store,
+            shared,
+            jobs: Some(jobs),
+            wake,
+            max_bytes: config.store.max_bytes,
+            pending_max: config.pending_max as u64,
+            read_scope: config.store.read_scope,
+            committer: Some(spawn("intake-commit", move || committer.run(&queue))?),
+            helpers: vec![
+                spawn("intake-drain", move || drain.run())?,
+                spawn("intake-filter", move || {
+                    filter::build(&index, &of_filter, &to)
+                })?,
+            ],
+        })
+    }
+
+    /// Messages that are durable in the log and not in the store yet: neither claimed nor reported.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.shared.pending.load(Ordering::Relaxed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.used_bytes() >= self.max_bytes || self.pending() >= self.pending_max
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.store.stats().used_bytes + self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+
+    fn submit(&self, entry: Entry) -> Result<(), SpoolError> {
+        let jobs = self.jobs.as_ref().ok_or(SpoolError::Closed)?;
+        jobs.try_send(Job::Accept(Box::new(entry)))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => SpoolError::Overloaded,
+                TrySendError::Disconnected(_) => self.shared.why_closed(),
+            })
+    }
+
+    /// Tells of a copy. Its sender has been answered rightly whether this is kept or not.
+    fn note_duplicate(&self, mut accept: Accept) {
+        let Some(message_type) = accept.message_type else {
+            return;
+        };
+        let event = &mut accept.accepted.event;
+        if accept.scope == ScopeSource::Envelope
+            && let Ok(scope) = (self.read_scope)(&event.body)
+        {
+            event.scope = scope;
+        }
+        let time = event.received_at;
+        let delivery = delivery_of(&accept.accepted, message_type, Verdict::Duplicate);
+        let kept = self.store.offer(Record {
+            time,
+            traceparent: accept.traceparent,
+            body: RecordBody::Delivery(Box::new(delivery)),
+        });
+        if !kept {
+            metrics::counter!("signalbox_ingest_duplicates_unrecorded_total").increment(1);
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(OpenError::Thread)
+}
+
+impl Drop for IntakeSpool {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        let _ = self.wake.try_send(());
+        for helper in self.helpers.drain(..) {
+            let _ = helper.join();
+        }
+        // Closing the queue ends the committer after what is queued.
+        self.jobs = None;
+        if let Some(committer) = self.committer.take() {
+            let _ = committer.join();
+        }
+    }
+}
+
+impl Spool for IntakeSpool {
+    fn incarnation(&self) -> &str {
+        self.store.incarnation()
+    }
+
+    fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
+        async move {
+            if self.is_full() {
+                return Err(SpoolError::Full);
+            }
+            let (answer, answered) = oneshot::channel();
+            self.submit(Entry::new(&accept, answer)?)?;
+            let acceptance = match answered.await {
+                Ok(answer) => answer?,
+                Err(_) => return Err(self.shared.why_closed()),
+            };
+            if acceptance == Acceptance::Duplicate {
+                self.note_duplicate(accept);
+            }
+            Ok(acceptance)
+        }
+        .boxed()
+    }
+
+    fn accept_handshake(
+        &self,
+        handshake: Handshake,
+        delivery: Delivery,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store
+            .accept_handshake(handshake, delivery, traceparent)
+    }
+
+    fn due_handshakes(
+        &self,
+        now: Timestamp,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Handshake>, SpoolError>> {
+        self.store.due_handshakes(now, max)
+    }
+
+    fn update_handshake(
+        &self,
+        handshake: Handshake,
+        next_attempt_at: Option<Timestamp>,
+        change: SubscriptionChange,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store
+            .update_handshake(handshake, next_attempt_at, change)
+    }
+
+    fn handshake_accepted(&self) -> Arc<Notify> {
+        self.store.handshake_accepted()
+    }
+
+    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store.append(records)
+    }
+
+    fn offer(&self, record: Record) -> bool {
+        self.store.offer(record)
+    }
+
+    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.store.claim(max)
+    }
+
+    fn claimable(&self) -> Arc<Notify> {
+        self.store.claimable()
+    }
+
+    fn journal(
+        &self,
+        execution: ExecutionName,
+        records: Vec<Record>,
+        ended: bool,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store.journal(execution, records, ended)
+    }
+
+    fn unreported(
+        &self,
+        after: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
+        self.store.unreported(after, max_records, max_bytes)
+    }
+
+    fn head(&self) -> watch::Receiver<u64> {
+        self.store.head()
+    }
+
+    fn trim(&self, sequence: u64) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store.trim(sequence)
+    }
+
+    fn stats(&self) -> SpoolStats {
+        let pending = self.pending();
+        let store = self.store.stats();
+        SpoolStats {
+            unfinished_executions: store.unfinished_executions + pending,
+            unreported_records: store.unreported_records + pending,
+            used_bytes: self.used_bytes(),
+            max_bytes: self.max_bytes,
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.shared.failure().or_else(|| self.store.failure())
+    }
+}
