@@ -246,10 +246,7 @@ impl Committer {
         }
         let writes = self.parts.writer.staged_bytes() > 0;
         let started = Instant::now();
-        let failure = match self.parts.writer.commit() {
-            Ok(_) => None,
-            Err(error) => Some(error),
-        };
+        let failure = self.parts.writer.commit().err();
         if let Some(error) = failure {
             return self.refuse(&error);
         }
