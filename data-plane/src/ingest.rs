@@ -14,7 +14,7 @@ mod webhook;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use jiff::Timestamp;
 use signalbox_model::{
     config::{PublishedVersion, WorkflowConfig},
@@ -60,8 +60,8 @@ pub struct Head {
     pub workflow: WorkflowName,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its query string. Holds the key: never logged.
-    pub query: Option<String>,
+    /// Its target. The query holds the key: never logged.
+    pub uri: Uri,
     /// Address of the sender.
     pub source: IpAddr,
     /// When it came.
@@ -113,6 +113,14 @@ pub struct Prepared {
     body: Bytes,
     /// W3C traceparent that the message itself carries (an attribute; unsigned, but so is every trace context).
     pub traceparent: Option<String>,
+}
+
+impl Prepared {
+    /// The request.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.authorized.head
+    }
 }
 
 /// Takes webhooks.

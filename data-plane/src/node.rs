@@ -25,7 +25,7 @@ use crate::{
     },
     layer,
     report::ReportClient,
-    server::{self, Handler, ServerConfigLimits},
+    server::{self, Handler, RequestMetrics, ServerConfigLimits},
     spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
@@ -195,6 +195,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         body_max_bytes: config.limits.body_max_bytes,
         body_timeout: BODY_TIMEOUT,
         shutdown: shutdown.clone(),
+        metrics: RequestMetrics::default(),
     });
     let webhook_addr = listener.local_addr().map_err(StartError::Address)?;
     let stack = layer::stack(handler, config.limits.in_flight_max.get(), REQUEST_TIMEOUT);

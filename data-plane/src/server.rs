@@ -1,8 +1,10 @@
 //! Accepts connections and serves webhooks: HTTP/1.1 and HTTP/2, with or without TLS.
 
 mod connection;
+mod counted;
 mod handler;
 mod route;
+mod trace;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::layer::StackMaker;
 
 use connection::Connection;
+pub use counted::RequestMetrics;
 pub use handler::{Handler, Peer, problem_response};
 
 /// Pause after accept failed (no more file descriptors): the listener stays, senders wait in its queue.

@@ -27,6 +27,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
 pub use args::{LogFormat, TelemetryArgs};
+pub use filter::REQUEST_SPANS;
 use format::WithTraceIds;
 
 /// Longest time that [`TelemetryGuard::shutdown`] waits for the last spans to leave.
@@ -116,7 +117,9 @@ pub fn init(service_name: &str, args: &TelemetryArgs) -> Result<TelemetryGuard, 
     // https://no-color.org: any non-empty value switches colour off.
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let tracer = provider.tracer(SCOPE);
-    if let Err(error) = subscriber(format, ansi, log_filter, tracer, io::stderr).try_init() {
+    let exported = args.exports();
+    let subscriber = subscriber(format, ansi, (log_filter, exported), tracer, io::stderr);
+    if let Err(error) = subscriber.try_init() {
         let _never_used = provider.shutdown_with_timeout(Duration::ZERO);
         return Err(TelemetryError::AlreadyInitialised(error));
     }
@@ -139,7 +142,7 @@ fn provider(service_name: &str, args: &TelemetryArgs) -> Result<SdkTracerProvide
 fn subscriber<W>(
     format: LogFormat,
     ansi: bool,
-    log_filter: EnvFilter,
+    (log_filter, exported): (EnvFilter, bool),
     tracer: SdkTracer,
     writer: W,
 ) -> impl Subscriber + Send + Sync
@@ -149,7 +152,7 @@ where
     let spans = tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_threads(false)
-        .with_filter(filter::spans());
+        .with_filter(filter::spans(exported));
     let logs = fmt::layer().with_writer(writer).with_ansi(ansi);
     let logs = match format {
         LogFormat::Json => logs

@@ -1,5 +1,7 @@
 //! The key, then the workflow.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -40,7 +42,7 @@ fn find(snapshot: &Snapshot, head: &Head) -> Result<Found, Problem> {
             "this node has not heard from its control plane yet; try again",
         ));
     }
-    let value = presented(&head.headers, head.query.as_deref())?;
+    let value = presented(&head.headers, head.uri.query())?;
     let known = (1..=KEY_MAX_BYTES)
         .contains(&value.len())
         .then(|| snapshot.key(&digest_of(&value)))
@@ -105,22 +107,13 @@ fn digest_of(value: &str) -> KeyDigest {
 }
 
 /// The key's value: in the header, in the query, or as the password of Basic authorization (what Amazon SNS can send).
-fn presented(headers: &HeaderMap, query: Option<&str>) -> Result<String, Problem> {
-    let mut values: Vec<String> = Vec::new();
+fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<Cow<'a, str>, Problem> {
+    let mut values: Vec<Cow<'a, str>> = Vec::with_capacity(2);
     for value in headers.get_all(KEY_NAME) {
-        values.push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+        values.push(String::from_utf8_lossy(value.as_bytes()));
     }
     let in_headers = values.len();
-    if let Some(query) = query {
-        // Percent-decoded and nothing else: Amazon SNS sends a `+` of the endpoint's URL as it stands there.
-        let query = query.replace('+', "%2B");
-        let pairs = url::form_urlencoded::parse(query.as_bytes());
-        values.extend(
-            pairs
-                .filter(|(name, _)| name == KEY_NAME)
-                .map(|(_, value)| value.into_owned()),
-        );
-    }
+    values.extend(query.into_iter().flat_map(keys_of_query));
     if values.len() > in_headers + 1 {
         return Err(Problem::unauthorized(
             "key-repeated",
@@ -129,7 +122,7 @@ fn presented(headers: &HeaderMap, query: Option<&str>) -> Result<String, Problem
     }
     for value in headers.get_all(AUTHORIZATION) {
         if let Some(password) = basic_password(value.as_bytes()) {
-            values.push(password);
+            values.push(password.into());
         }
     }
     let mut values = values.into_iter();
@@ -146,6 +139,21 @@ fn presented(headers: &HeaderMap, query: Option<&str>) -> Result<String, Problem
         ));
     }
     Ok(first)
+}
+
+/// Percent-decoded and nothing else: Amazon SNS sends a `+` of the endpoint's URL as it stands there.
+fn keys_of_query(query: &str) -> Vec<Cow<'_, str>> {
+    fn key<'q>((name, value): (Cow<'q, str>, Cow<'q, str>)) -> Option<Cow<'q, str>> {
+        (name == KEY_NAME).then_some(value)
+    }
+    if !query.contains('+') {
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        return pairs.filter_map(key).collect();
+    }
+    let query = query.replace('+', "%2B");
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    let owned = |value: Cow<'_, str>| Cow::Owned(value.into_owned());
+    pairs.filter_map(key).map(owned).collect()
 }
 
 /// RFC 7617.

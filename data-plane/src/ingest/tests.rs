@@ -63,7 +63,7 @@ impl Capture {
             kind: Kind::Sns,
             workflow: "projects/default/workflows/w".parse().unwrap(),
             headers,
-            query: None,
+            uri: http::Uri::default(),
             source: [127, 0, 0, 1].into(),
             received_at,
         }

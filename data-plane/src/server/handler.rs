@@ -8,23 +8,24 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderValue, Request, Response, StatusCode, Version,
     header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
         RETRY_AFTER, WWW_AUTHENTICATE,
     },
-    uri::Authority,
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use serde_json::json;
-use signalbox_model::ids::WorkflowName;
-use signalbox_runtime::{shutdown::Shutdown, telemetry::context};
-use tracing::{Instrument as _, Span, field::Empty};
+use signalbox_model::ids::ExecutionName;
+use signalbox_runtime::shutdown::Shutdown;
 
-use super::route::route;
-use crate::ingest::{Answer, Head, Ingest, Kind, Problem};
+use super::{
+    counted::RequestMetrics,
+    route::route,
+    trace::{Call, Trace},
+};
+use crate::ingest::{Answer, Head, Ingest, Problem};
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,16 @@ pub struct Handler {
     pub body_timeout: Duration,
     /// While draining, what still comes on open connections is sent elsewhere.
     pub shutdown: Shutdown,
+    /// What is counted.
+    pub metrics: RequestMetrics,
+}
+
+/// What a request came to.
+pub(super) struct Answered {
+    pub(super) response: Response<Full<Bytes>>,
+    pub(super) verdict: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) route: &'static str,
 }
 
 impl Handler {
@@ -56,133 +67,79 @@ impl Handler {
     ) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let version = request.version();
-        let _in_flight = InFlight::begin();
-        let (mut response, verdict, reason, route) = self.answer(peer, request).await;
+        let _in_flight = self.metrics.in_flight();
+        let mut answered = self.answer(peer, request).await;
         if version <= Version::HTTP_11 && self.shutdown.is_stopping() {
             let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
+            answered.response.headers_mut().insert(CONNECTION, close);
         }
-        metrics::counter!("signalbox_ingest_requests_total", "verdict" => verdict, "reason" => reason).increment(1);
-        metrics::histogram!("signalbox_ingest_request_seconds", "route" => route)
-            .record(started.elapsed());
+        self.metrics.answered(&answered, started.elapsed());
         tracing::trace!(
             ?version,
-            status = response.status().as_u16(),
-            verdict,
-            reason,
+            status = answered.response.status().as_u16(),
+            verdict = answered.verdict,
+            reason = answered.reason,
             "answered"
         );
-        response
+        answered.response
     }
 
-    async fn answer(
-        &self,
-        peer: Peer,
-        request: Request<Incoming>,
-    ) -> (
-        Response<Full<Bytes>>,
-        &'static str,
-        &'static str,
-        &'static str,
-    ) {
-        let refused = |problem: Problem, span: &Span, route| {
-            let _entered = span.enter();
-            note_problem(span, &problem);
-            let trace_id = context::trace_id(span);
-            let reason = problem.reason;
-            (
-                problem_response(&problem, trace_id.as_deref()),
-                "rejected",
-                reason,
-                route,
-            )
-        };
-        let (kind, workflow) = match route(&request) {
+    async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Answered {
+        let (parts, body) = request.into_parts();
+        let (kind, workflow) = match route(&parts.method, &parts.uri) {
             Ok(found) => found,
             Err(problem) => {
-                let span = request_span(peer, &request, None);
-                context::extract(&span, request.headers());
-                return refused(problem, &span, "none");
+                let call = Call::of_parts(peer, &parts);
+                return Trace::begin(&call, None, None).refused(&problem, "none");
             }
         };
-        let route = kind.as_str();
-        let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts.clone(), ());
+        let (route, version) = (kind.as_str(), parts.version);
         let head = Head {
             kind,
             workflow,
-            query: parts.uri.query().map(str::to_owned),
+            uri: parts.uri,
             source: peer.address,
             received_at: Timestamp::now(),
             headers: parts.headers,
         };
-        let workflow = head.workflow.clone();
-        let headers = head.headers.clone();
-        // The parent of the span may stand in the message, so the span is made when the message was read.
-        let span_for = |in_message: Option<&str>| {
-            let span = request_span(peer, &request, Some((kind, &workflow)));
-            if !context::extract(&span, &headers)
-                && let Some(traceparent) = in_message
-            {
-                context::set_parent(&span, traceparent);
-            }
-            span
+        let trace = |head: &Head, in_message: Option<&str>| {
+            let call = Call::of_head(peer, version, head);
+            Trace::begin(&call, Some((head.kind, &head.workflow)), in_message)
         };
         if self.shutdown.is_stopping() {
             let problem = Problem::unavailable("draining", "the node is shutting down; try again");
-            return refused(problem, &span_for(None), route);
+            return trace(&head, None).refused(&problem, route);
         }
         let authorized = match self.ingest.authorize(head) {
             Ok(authorized) => authorized,
             Err(refusal) => {
                 let (head, problem) = *refusal;
-                let span = span_for(None);
+                let trace = trace(&head, None);
                 self.ingest
-                    .refuse(&head, &problem, context::traceparent(&span), false);
-                return refused(problem, &span, route);
+                    .refuse(&head, &problem, trace.traceparent(), false);
+                return trace.refused(&problem, route);
             }
         };
-        let body = match self.read(&headers, body).await {
+        let body = match self.read(&authorized.head().headers, body).await {
             Ok(body) => body,
             Err(problem) => {
-                let span = span_for(None);
-                self.ingest.refuse(
-                    authorized.head(),
-                    &problem,
-                    context::traceparent(&span),
-                    true,
-                );
-                return refused(problem, &span, route);
+                let head = authorized.head();
+                let trace = trace(head, None);
+                self.ingest
+                    .refuse(head, &problem, trace.traceparent(), true);
+                return trace.refused(&problem, route);
             }
         };
+        // The parent of the span may stand in the message, so the span is made when the message was read.
         let prepared = self.ingest.prepare(authorized, body);
-        let span = span_for(prepared.traceparent.as_deref());
-        let traceparent = context::traceparent(&span);
-        match self
-            .ingest
-            .handle(prepared, traceparent)
-            .instrument(span.clone())
-            .await
-        {
+        let trace = trace(prepared.head(), prepared.traceparent.as_deref());
+        let handled = self.ingest.handle(prepared, trace.traceparent());
+        match trace.around(handled).await {
             Answer::Accepted {
                 execution,
                 duplicate,
-            } => {
-                span.record("http.response.status_code", 200);
-                let execution = execution.map(|name| name.to_string());
-                if let Some(execution) = &execution {
-                    span.record("signalbox.execution", execution.as_str());
-                }
-                let body = json!({"execution": execution, "duplicate": duplicate});
-                let verdict = if duplicate { "duplicate" } else { "accepted" };
-                (
-                    json_response(StatusCode::OK, "application/json", body.to_string()),
-                    verdict,
-                    "",
-                    route,
-                )
-            }
-            Answer::Problem(problem) => refused(problem, &span, route),
+            } => accepted(&trace, execution.as_ref(), duplicate, route),
+            Answer::Problem(problem) => trace.refused(&problem, route),
         }
     }
 
@@ -230,116 +187,25 @@ impl Handler {
     }
 }
 
-/// A span by OpenTelemetry's conventions for HTTP servers. It holds neither the query nor any header's value, and the path
-/// only of a route: any other may be a misplaced key (invariant I6).
-fn request_span<B>(
-    peer: Peer,
-    request: &Request<B>,
-    target: Option<(Kind, &WorkflowName)>,
-) -> Span {
-    let method = known(request.method());
-    let route = match target {
-        Some((Kind::Sns, _)) => "/v1/projects/{project}/workflows/{workflow}/sns",
-        Some((Kind::Webhook, _)) => "/v1/projects/{project}/workflows/{workflow}/webhook",
-        None => "",
+/// 200, with what was accepted.
+fn accepted(
+    trace: &Trace,
+    execution: Option<&ExecutionName>,
+    duplicate: bool,
+    route: &'static str,
+) -> Answered {
+    trace.accepted(execution);
+    // Names need no escaping.
+    let body = match execution {
+        Some(name) => format!("{{\"execution\":\"{name}\",\"duplicate\":{duplicate}}}"),
+        None => format!("{{\"execution\":null,\"duplicate\":{duplicate}}}"),
     };
-    let span = tracing::info_span!(
-        parent: None,
-        "webhook",
-        otel.name = %format!("{method} {route}").trim_end(),
-        otel.kind = "server",
-        otel.status_code = Empty,
-        error.type = Empty,
-        http.request.method = method,
-        http.route = Empty,
-        http.response.status_code = Empty,
-        url.scheme = if peer.tls { "https" } else { "http" },
-        url.path = Empty,
-        server.address = Empty,
-        client.address = %peer.address,
-        network.protocol.version = protocol(request.version()),
-        messaging.system = Empty,
-        messaging.operation.type = Empty,
-        messaging.destination.name = Empty,
-        messaging.message.id = Empty,
-        signalbox.workflow = Empty,
-        signalbox.execution = Empty,
-    );
-    if let Some(host) = host(request) {
-        span.record("server.address", host);
+    Answered {
+        response: json_response(StatusCode::OK, "application/json", body),
+        verdict: if duplicate { "duplicate" } else { "accepted" },
+        reason: "",
+        route,
     }
-    if let Some((kind, workflow)) = target {
-        span.record("http.route", route);
-        span.record("url.path", request.uri().path());
-        span.record("signalbox.workflow", tracing::field::display(workflow));
-        if kind == Kind::Sns {
-            span.record("messaging.system", "aws_sns");
-            span.record("messaging.operation.type", "process");
-        }
-    }
-    span
-}
-
-/// Other methods are whatever a caller writes.
-fn known(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::CONNECT => "CONNECT",
-        Method::OPTIONS => "OPTIONS",
-        Method::TRACE => "TRACE",
-        Method::PATCH => "PATCH",
-        _ => "_OTHER",
-    }
-}
-
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
-    }
-}
-
-/// The host that the caller called, without user information.
-fn host<B>(request: &Request<B>) -> Option<String> {
-    let named = request.headers().get(HOST);
-    let authority = match (request.uri().authority(), named) {
-        (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => Authority::try_from(host.as_bytes()).ok()?,
-        (None, None) => return None,
-    };
-    Some(authority.host().to_owned())
-}
-
-/// Counts a request while it lives, also when its caller goes away.
-struct InFlight;
-
-impl InFlight {
-    fn begin() -> Self {
-        metrics::gauge!("signalbox_ingest_in_flight_requests").increment(1);
-        Self
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        metrics::gauge!("signalbox_ingest_in_flight_requests").decrement(1);
-    }
-}
-
-fn note_problem(span: &Span, problem: &Problem) {
-    let status = problem.status.as_u16();
-    span.record("http.response.status_code", status);
-    span.record("error.type", problem.reason);
-    if status >= 500 {
-        span.record("otel.status_code", "ERROR");
-    }
-    // What is refused is shown by deliveries and metrics; a line for each would be for strangers to write.
-    tracing::debug!(status, reason = problem.reason, "refused");
 }
 
 /// An answer of `application/problem+json`.

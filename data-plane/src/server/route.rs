@@ -1,6 +1,6 @@
 //! The two routes. Strict: no redirects, no trailing slash, nothing percent-encoded.
 
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode, Uri};
 use signalbox_model::ids::WorkflowName;
 
 use crate::ingest::{Kind, Problem};
@@ -9,11 +9,10 @@ use crate::ingest::{Kind, Problem};
 ///
 /// # Errors
 /// 404 for another path, 405 for another method.
-pub(super) fn route<B>(request: &Request<B>) -> Result<(Kind, WorkflowName), Problem> {
+pub(super) fn route(method: &Method, uri: &Uri) -> Result<(Kind, WorkflowName), Problem> {
     let unknown = || Problem::not_found("path-unknown", "there is nothing at this path");
-    let path = request.uri().path();
-    let segments: Vec<&str> = path.split('/').collect();
-    let ["", "v1", "projects", project, "workflows", workflow, kind] = segments[..] else {
+    let segments = segments(uri.path()).ok_or_else(unknown)?;
+    let ["", "v1", "projects", project, "workflows", workflow, kind] = segments else {
         return Err(unknown());
     };
     let kind = match kind {
@@ -24,7 +23,7 @@ pub(super) fn route<B>(request: &Request<B>) -> Result<(Kind, WorkflowName), Pro
     let (Ok(project), Ok(workflow)) = (project.parse(), workflow.parse()) else {
         return Err(unknown());
     };
-    if request.method() != Method::POST {
+    if method != Method::POST {
         return Err(Problem {
             allow: Some("POST"),
             ..Problem::new(
@@ -37,9 +36,21 @@ pub(super) fn route<B>(request: &Request<B>) -> Result<(Kind, WorkflowName), Pro
     Ok((kind, WorkflowName { project, workflow }))
 }
 
+/// Exactly as many segments as a route has.
+fn segments(path: &str) -> Option<[&str; 7]> {
+    let mut parts = path.split('/');
+    let mut segments = [""; 7];
+    for segment in &mut segments {
+        *segment = parts.next()?;
+    }
+    parts.next().is_none().then_some(segments)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use http::Request;
 
     use super::*;
 
@@ -49,7 +60,7 @@ mod tests {
             .uri(path)
             .body(())
             .unwrap();
-        match route(&request) {
+        match route(request.method(), request.uri()) {
             Ok(_) => 200,
             Err(problem) => problem.status.as_u16(),
         }

@@ -15,7 +15,7 @@ use signalbox_data_plane::{
         confirm::{ConfirmPolicy, Confirmer},
     },
     layer,
-    server::{self, Handler, ServerConfigLimits},
+    server::{self, Handler, RequestMetrics, ServerConfigLimits},
     spool::{IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::decode_resource,
 };
@@ -164,6 +164,7 @@ impl Node {
             body_max_bytes: options.body_max_bytes,
             body_timeout: options.body_timeout,
             shutdown: shutdown.clone(),
+            metrics: RequestMetrics::default(),
         });
         let stack = layer::stack(handler, options.in_flight_max, options.request_timeout);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -64,3 +64,11 @@ impl Default for TelemetryArgs {
         }
     }
 }
+
+impl TelemetryArgs {
+    /// Whether spans are exported.
+    pub(super) fn exports(&self) -> bool {
+        let endpoint = self.otlp_endpoint.as_deref().map(str::trim);
+        endpoint.is_some_and(|endpoint| !endpoint.is_empty())
+    }
+}

@@ -8,6 +8,7 @@ use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -70,6 +71,33 @@ pub fn inject(span: &Span, headers: &mut HeaderMap) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// A `traceparent` for where no span is made: it goes on with the trace of `headers`, or else of `in_message`, or begins one.
+#[must_use]
+pub fn continued(headers: &HeaderMap, in_message: Option<&str>) -> String {
+    let pair = || {
+        headers
+            .contains_key(TRACEPARENT)
+            .then(|| Pair::of(headers).traceparent)
+    };
+    let ids = RandomIdGenerator::default();
+    let span_id = ids.new_span_id();
+    let caller = pair().flatten();
+    let parent = [caller.as_deref(), in_message].into_iter().flatten();
+    match parent
+        .into_iter()
+        .find(|parent| is_well_formed(parent) && parent[3..35].bytes().any(|digit| digit != b'0'))
+    {
+        Some(parent) => format!("00-{}-{span_id}-{}", &parent[3..35], &parent[53..55]),
+        None => format!("00-{}-{span_id}-01", ids.new_trace_id()),
+    }
+}
+
+/// The trace id in a `traceparent`.
+#[must_use]
+pub fn trace_id_of(traceparent: &str) -> Option<String> {
+    is_well_formed(traceparent).then(|| traceparent[3..35].to_owned())
 }
 
 /// The trace id of `span` as 32 hex digits, for error bodies and records.

@@ -37,9 +37,18 @@ pub(super) fn logs(asked: Option<&str>) -> Result<EnvFilter, ParseError> {
         .parse(format!("{defaults},{asked}"))
 }
 
+/// Target of spans that are made for each request of a busy path, at level `debug`: only where they are exported.
+pub const REQUEST_SPANS: &str = "signalbox::request";
+
 /// Span filter: `info` and above. It does not follow `--log`: quieter logs must not cut traces.
-pub(super) fn spans() -> Targets {
+pub(super) fn spans(exported: bool) -> Targets {
+    let requests = if exported {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::OFF
+    };
     Targets::new()
         .with_default(LevelFilter::INFO)
+        .with_target(REQUEST_SPANS, requests)
         .with_targets(LIBRARY_SPANS.map(|target| (target, LevelFilter::OFF)))
 }

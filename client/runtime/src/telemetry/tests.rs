@@ -27,7 +27,9 @@ fn logged(format: LogFormat, filter: Option<&str>, work: impl FnOnce()) -> Vec<S
     let writer = lines.clone();
     let tracer = SdkTracerProvider::builder().build().tracer(SCOPE);
     let filter = filter::logs(filter).unwrap();
-    let subscriber = subscriber(format, false, filter, tracer, move || writer.clone());
+    let subscriber = subscriber(format, false, (filter, true), tracer, move || {
+        writer.clone()
+    });
     tracing::subscriber::with_default(subscriber, work);
     let bytes = lines.0.lock().unwrap().clone();
     let text = String::from_utf8(bytes).unwrap();
