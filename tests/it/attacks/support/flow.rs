@@ -30,7 +30,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(crate) fn start(addr: SocketAddr, target: String, signing: Signing) -> Self {
+    pub(crate) fn start(addr: SocketAddr, target: String, signing: Signing, name: String) -> Self {
         let accepted = Arc::new(Mutex::new(Vec::new()));
         let begun = Arc::new(AtomicUsize::new(0));
         let stop = Arc::new(AtomicBool::new(false));
@@ -38,6 +38,7 @@ impl Flow {
             addr,
             target,
             signing,
+            name,
             accepted.clone(),
             begun.clone(),
             stop.clone(),
@@ -82,17 +83,20 @@ async fn send(
     addr: SocketAddr,
     target: String,
     signing: Signing,
+    name: String,
     accepted: Arc<Mutex<Vec<String>>>,
     begun: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 ) {
     while !stop.load(Ordering::SeqCst) {
         let number = begun.fetch_add(1, Ordering::SeqCst);
-        let id = format!("good-{number}");
+        let id = format!("{name}-{number}");
         let letter = signing.notification(&id);
         let post = Post::of(&target, &letter);
         loop {
-            let status = exchange(addr, post.bytes()).await.map(|a| (a.status, a.body));
+            let status = exchange(addr, post.bytes())
+                .await
+                .map(|a| (a.status, a.body));
             match status {
                 Some((200, _)) => break,
                 // As Amazon SNS does: again.

@@ -1,6 +1,14 @@
 //! What an attack is played on.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use signalbox_sns::signer::{Signer, SimulatedCa};
@@ -11,7 +19,7 @@ use signalbox_tests::{
 };
 
 use super::{
-    Flow, Letter, Signing, TOPIC,
+    Answer, Flow, Letter, Signing, TOPIC,
     origin::{Elsewhere, Origin},
     wire::{Post, exchange},
 };
@@ -42,6 +50,11 @@ pub(crate) struct Stage {
     /// The workflow's key.
     pub(crate) key: String,
     pub(crate) started_at: Timestamp,
+    /// Message ids and executions of what was rightly taken before.
+    pub(super) ran: Mutex<BTreeSet<String>>,
+    /// What must be shown nowhere, beside the workflow's key.
+    pub(super) secrets: Mutex<Vec<String>>,
+    flows: AtomicUsize,
 }
 
 /// A leaf for `signer`, valid from and to so many days from now.
@@ -64,7 +77,9 @@ impl Stage {
         let origin = Origin::start(leaf(&signer, (-1, 30))).await;
         let receiver = Receiver::start().await;
         let otlp = format!("http://{}", receiver.addr);
-        options.control_plane.extend(["--otlp-endpoint".into(), otlp.clone()]);
+        options
+            .control_plane
+            .extend(["--otlp-endpoint".into(), otlp.clone()]);
         options.data_plane.extend([
             "--sns-trusted-origin".into(),
             format!("http://{}", origin.addr),
@@ -92,6 +107,9 @@ impl Stage {
             },
             key,
             started_at,
+            ran: Mutex::default(),
+            secrets: Mutex::default(),
+            flows: AtomicUsize::new(0),
         }
     }
 
@@ -110,9 +128,22 @@ impl Stage {
 
     /// Good messages from now on; the first of them is accepted already.
     pub(crate) async fn flow(&self) -> Flow {
-        let flow = Flow::start(self.addr(), self.target(), self.signing.clone());
+        let name = format!("good-{}", self.flows.fetch_add(1, Ordering::SeqCst));
+        let flow = Flow::start(self.addr(), self.target(), self.signing.clone(), name);
         flow.goes_on().await;
         flow
+    }
+
+    /// Keeps an eye on one more secret.
+    pub(crate) fn watch(&self, secret: &str) {
+        self.secrets.lock().unwrap().push(secret.to_owned());
+    }
+
+    /// What was rightly taken outside a judged group.
+    pub(crate) fn know(&self, answer: &Answer) {
+        if !answer.execution().is_empty() {
+            self.ran.lock().unwrap().insert(answer.execution());
+        }
     }
 
     /// Posts until an answer that no repeat would change; gives its status, reason and whether it was a duplicate.

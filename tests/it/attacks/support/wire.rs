@@ -51,7 +51,10 @@ impl Post {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: webhooks\r\n", self.method, self.target);
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nhost: webhooks\r\n",
+            self.method, self.target
+        );
         let mut framed = false;
         for (name, value) in &self.headers {
             framed |= matches!(name.as_str(), "content-length" | "transfer-encoding");
