@@ -14,7 +14,7 @@ use signalbox_sns::signer::Signer;
 use signalbox_tests::wait;
 
 use super::support::{
-    Case, Letter, Stage, TOPIC, exchange,
+    Case, Letter, Stage, TOPIC, exchange, exchange_from,
     origin::{Reply, path_of},
     stage::leaf,
 };
@@ -40,8 +40,11 @@ fn raw(head: &str, body: &str) -> Reply {
     Reply::Raw(text.into_bytes())
 }
 
+/// Name, what is served, and the status and reason that a message gets for it.
+type Misbehaviour = (&'static str, Reply, u16, &'static str);
+
 /// What the origin serves, and what becomes of a message that names it.
-fn misbehaviours(stage: &Stage) -> Vec<(&'static str, Reply, u16, &'static str)> {
+fn misbehaviours(stage: &Stage) -> Vec<Misbehaviour> {
     let signer = &stage.signing.signer;
     let pem = |text: String| Reply::Body(text.into_bytes());
     let good = leaf(signer, (-1, 30));
@@ -57,7 +60,7 @@ fn misbehaviours(stage: &Stage) -> Vec<(&'static str, Reply, u16, &'static str)>
     let own_key = KeyPair::try_from(signer.pkcs8()).unwrap();
     let stranger = Signer::generate().unwrap();
     let one_pem = (403, "certificate-not-one-pem");
-    let all: Vec<(&'static str, (Reply, (u16, &'static str)))> = vec![
+    let all = [
         (
             "redirect elsewhere",
             redirect("302 Found", &format!("http://{elsewhere}/x.pem")),
@@ -200,7 +203,10 @@ async fn an_origin_that_misbehaves_proves_nothing() {
 async fn all_at_once(stage: &Stage, letters: Vec<Letter>) -> HashMap<(u16, String), usize> {
     let posts: Vec<_> = letters
         .into_iter()
-        .map(|letter| tokio::spawn(exchange(stage.addr(), stage.post(&letter).bytes())))
+        .enumerate()
+        .map(|(n, letter)| {
+            tokio::spawn(exchange_from(n, stage.addr(), stage.post(&letter).bytes()))
+        })
         .collect();
     let mut counts = HashMap::new();
     for post in posts {

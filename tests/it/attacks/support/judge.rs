@@ -180,32 +180,31 @@ impl Stage {
 
     /// Ends the flow: its messages, and what else was taken, ran once each, and nothing besides.
     pub(crate) async fn only_ran(&self, flow: Flow, taken: impl Iterator<Item = String>) {
-        let good: BTreeSet<String> = flow.finish().await.into_iter().collect();
-        let taken: BTreeSet<String> = taken.collect();
-        let mut ran = self.ran.lock().unwrap().clone();
-        ran.extend(good.iter().chain(&taken).cloned());
-        self.ran.lock().unwrap().clone_from(&ran);
-        let executions = wait::until("the good messages' executions", REPORT_LIMIT, || {
-            let (good, taken) = (&good, &taken);
-            async move {
-                let all = self
-                    .api
-                    .all_executions("")
-                    .await
-                    .map_err(|s| s.to_string())?;
-                let ended: BTreeSet<&str> = all
-                    .iter()
-                    .filter(|execution| execution.state() == ExecutionState::Succeeded)
-                    .flat_map(|execution| [execution.message_id.as_str(), &execution.name])
-                    .collect();
-                let missing = good
-                    .iter()
-                    .chain(taken)
-                    .filter(|id| !ended.contains(id.as_str()));
-                match missing.count() {
-                    0 => Ok(all),
-                    missing => Err(format!("{missing} missing, {} there", all.len())),
-                }
+        let good = flow.finish().await;
+        self.ran
+            .lock()
+            .unwrap()
+            .extend(good.into_iter().chain(taken));
+        self.ran_what_it_knows().await;
+    }
+
+    /// Whatever was taken so far ran once, and nothing besides.
+    pub(crate) async fn ran_what_it_knows(&self) {
+        let ran = self.ran.lock().unwrap().clone();
+        let executions = wait::until("the executions", REPORT_LIMIT, || async {
+            let all = self
+                .api
+                .all_executions("")
+                .await
+                .map_err(|s| s.to_string())?;
+            let ended: BTreeSet<&str> = all
+                .iter()
+                .filter(|execution| execution.state() == ExecutionState::Succeeded)
+                .flat_map(|execution| [execution.message_id.as_str(), &execution.name])
+                .collect();
+            match ran.iter().filter(|id| !ended.contains(id.as_str())).count() {
+                0 => Ok(all),
+                missing => Err(format!("{missing} missing, {} there", all.len())),
             }
         })
         .await;

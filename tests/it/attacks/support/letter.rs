@@ -111,11 +111,6 @@ impl Letter {
         self
     }
 
-    pub(crate) fn without_header(mut self, name: &str) -> Self {
-        self.headers.retain(|(found, _)| found != name);
-        self
-    }
-
     /// Signed as it stands now. What is changed later is not.
     pub(crate) fn sign(
         self,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
@@ -128,7 +128,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) async fn open(addr: SocketAddr) -> Self {
-        let (read, write) = TcpStream::connect(addr).await.unwrap().into_split();
+        Self::over(TcpStream::connect(addr).await.unwrap())
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        let (read, write) = stream.into_split();
         Self {
             read,
             write: Some(write),
@@ -184,9 +188,30 @@ impl Wire {
     }
 }
 
-/// One request on a connection of its own. It goes out while the answer is awaited: who refuses early must be heard.
+/// A connection from one of many loopback addresses: no share of one address may be what ends a crowd.
+pub(crate) async fn connect_from(source: usize, addr: SocketAddr) -> std::io::Result<TcpStream> {
+    let host = u8::try_from(2 + source % 250).unwrap_or(2);
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, host], 0).into())?;
+    socket.connect(addr).await
+}
+
+/// Like [`exchange`], as one of a crowd.
+pub(crate) async fn exchange_from(
+    source: usize,
+    addr: SocketAddr,
+    bytes: Vec<u8>,
+) -> Option<Answer> {
+    exchange_over(connect_from(source, addr).await.ok()?, bytes).await
+}
+
+/// One request on a connection of its own; no answer where nobody listens. It goes out while the answer is awaited: who refuses early must be heard.
 pub(crate) async fn exchange(addr: SocketAddr, bytes: Vec<u8>) -> Option<Answer> {
-    let mut wire = Wire::open(addr).await;
+    exchange_over(TcpStream::connect(addr).await.ok()?, bytes).await
+}
+
+async fn exchange_over(stream: TcpStream, bytes: Vec<u8>) -> Option<Answer> {
+    let mut wire = Wire::over(stream);
     let mut write = wire.write.take()?;
     let writer = tokio::spawn(async move {
         let _ = write.write_all(&bytes).await;

@@ -16,7 +16,7 @@ pub(crate) use flow::Flow;
 pub(crate) use judge::Case;
 pub(crate) use letter::{Letter, TOPIC};
 pub(crate) use stage::{Stage, Workflow};
-pub(crate) use wire::{Answer, Post, Wire, exchange};
+pub(crate) use wire::{Answer, Post, Wire, connect_from, exchange, exchange_from};
 
 /// The text of every message: it belongs in executions, and nowhere else.
 pub(crate) const MESSAGE: &str = "what-only-the-workflow-may-know";
