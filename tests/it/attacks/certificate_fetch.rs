@@ -317,6 +317,7 @@ async fn a_storm_of_certificates_is_a_few_fetches() {
     );
 
     stage.only_ran(flow, std::iter::empty()).await;
+    stage.accounts_for_refusals().await;
     stage.kept_secret(&[]).await;
     assert_eq!(stage.elsewhere.calls(), 0);
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use signalbox_proto::v1::{ApiKey, CreateApiKeyRequest, RevokeApiKeyRequest};
 use signalbox_tests::wait;
 
-use super::support::{Case, Post, Stage, TOPIC, Workflow, exchange, stage::path};
+use super::support::{Case, Post, Stage, TOPIC, Workflow, exchange, exchange_from, stage::path};
 use crate::local_stack::synced;
 
 /// Keys that open nothing here.
@@ -362,4 +362,44 @@ async fn without_its_key_nothing_runs_and_no_key_is_seen() {
     };
     assert_eq!(told("wrong"), told("wrong secret"));
     assert_eq!(told("wrong"), told("wrong key, no workflow"));
+}
+
+/// Strangers can have entries made: so many, and no more, and not in place of those of who has a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_fill_no_history() {
+    const STRANGERS: usize = 2000;
+    let stage = Stage::start().await;
+    let flow = stage.flow().await;
+    let bare = path(Workflow::NAME);
+    let addr = stage.addr();
+    let crowd: Vec<_> = (0..STRANGERS)
+        .map(|n| {
+            let letter = stage.signing.notification(&format!("stranger-{n}"));
+            let post = stage.post(&letter).target(&bare);
+            tokio::spawn(exchange_from(n, addr, post.bytes()))
+        })
+        .collect();
+    for stranger in crowd {
+        let answer = stranger.await.unwrap().expect("an answer");
+        // Shed, where it is more than the node takes at once.
+        let expected = [(401, "key-missing"), (503, "overloaded")];
+        assert!(
+            expected.contains(&(answer.status, answer.reason().as_str())),
+            "{answer:?}"
+        );
+    }
+    let letter = stage
+        .signing
+        .notification("known")
+        .with("Message", "another");
+    let case = Case::new(
+        "of who has a key",
+        stage.post(&letter),
+        403,
+        "signature-invalid",
+    );
+    stage.judge(&[case], flow).await;
+    stage.accounts_for_refusals().await;
+    let shown = stage.refused_deliveries().await.len();
+    assert!((100..STRANGERS / 2).contains(&shown), "{shown}");
 }

@@ -7,6 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use signalbox_tests::wait;
+
 use super::support::{Post, Stage, Wire};
 
 /// A little more than the longest of the node's own limits: a head may take 20 s, silence 30 s, the end 20 s more.
@@ -84,6 +86,24 @@ async fn the_slow_are_ended_and_the_quick_are_served() {
     }
     assert!(kept_alive.starts_with("HTTP/1.1 401"), "{kept_alive}");
     flow.goes_on().await;
+
+    let refused = stage.refusals().await;
+    assert_eq!(refused.get("body-timeout"), Some(&100), "{refused:?}");
+    let deliveries = wait::until("the slow bodies' entries", LIMIT, || async {
+        let all: Vec<_> = stage.refused_deliveries().await.into_values().collect();
+        let slow = all
+            .into_iter()
+            .filter(|found| found.reason == "body-timeout");
+        match slow.collect::<Vec<_>>() {
+            slow if slow.len() == 100 => Ok(slow),
+            other => Err(other.len().to_string()),
+        }
+    })
+    .await;
+    for delivery in deliveries {
+        stage.tells(&delivery, "a slow body", 503, "body-timeout");
+        assert_eq!(delivery.message_id, "slow");
+    }
 
     // The slow message itself is a good one: sent at once, it is taken.
     let mut wire = Wire::open(addr).await;

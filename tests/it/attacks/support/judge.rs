@@ -158,6 +158,41 @@ impl Stage {
         }
     }
 
+    /// In a storm not every refusal is shown, but each one that is not is counted as such.
+    pub(crate) async fn accounts_for_refusals(&self) {
+        wait::until(
+            "every refusal to be accounted for",
+            REPORT_LIMIT,
+            || async {
+                let refused = self.refusals().await;
+                // Shed before there is a request that could be shown.
+                let shed = ["overloaded", "timeout"];
+                let counted: u64 = refused
+                    .iter()
+                    .filter(|(reason, _)| !shed.contains(&reason.as_str()))
+                    .map(|(_, count)| count)
+                    .sum();
+                let name = "signalbox_ingest_rejections_unrecorded_total";
+                let unrecorded = self.metric(name, &[]).await;
+                let all = self.api.all_deliveries("-").await.unwrap();
+                let shown = all
+                    .iter()
+                    .filter(|delivery| delivery.verdict() == DeliveryVerdict::Rejected)
+                    .count();
+                #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+                let missing = counted as f64 - unrecorded - shown as f64;
+                if missing.abs() < 0.5 {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "{counted} counted, {shown} shown, {unrecorded} unrecorded"
+                    ))
+                }
+            },
+        )
+        .await;
+    }
+
     /// A refusal's entry says when, from where and why.
     pub(crate) fn tells(&self, delivery: &Delivery, name: &str, status: u16, reason: &str) {
         assert_eq!(delivery.reason, reason, "{name}");
