@@ -60,6 +60,28 @@ async fn ten_thousand_idle_connections_cost_the_others_nothing() {
     stage.kept_secret(&[]).await;
 }
 
+/// However many connections are open: those that are idle for longest make room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_makes_room_for_good_senders() {
+    const MAX: usize = 2000;
+    room_for(2 * MAX);
+    let stage = Stage::with(Options {
+        data_plane: vec!["--connections-max".into(), MAX.to_string()],
+        ..Options::default()
+    })
+    .await;
+    let flow = stage.flow().await;
+    let idle = open(stage.addr(), MAX + 500).await;
+    assert!(idle.len() > MAX, "{}", idle.len());
+    for _ in 0..3 {
+        flow.goes_on().await;
+    }
+    drop(idle);
+    flow.goes_on().await;
+    stage.only_ran(flow, std::iter::empty()).await;
+    stage.kept_secret(&[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_descriptors_the_node_stays_up_and_comes_back() {
     let mut stage = Stage::with(Options {
