@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod attacks;
 mod bad_input;
 mod buf_curl;
 mod crash;

@@ -1,6 +1,7 @@
 //! Both planes as processes.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -64,6 +65,13 @@ impl ControlPlane {
         self.process.as_mut().unwrap()
     }
 
+    /// What every run of it so far has printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.data_dir.with_extension("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -101,12 +109,25 @@ pub struct DataPlane {
     control_plane: String,
     token_file: PathBuf,
     extra: Vec<String>,
+    files_max: Option<u32>,
     process: Option<Process>,
 }
 
 impl DataPlane {
     fn command(&self) -> Command {
-        let mut command = Command::new(binary("signalbox-data-plane"));
+        let program = binary("signalbox-data-plane");
+        let mut command = match self.files_max {
+            None => Command::new(program),
+            // The shell is gone before the node begins: `exec` leaves one process.
+            Some(max) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .arg("-c")
+                    .arg(format!("ulimit -n {max} && exec \"$0\" \"$@\""))
+                    .arg(program);
+                shell
+            }
+        };
         command
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
@@ -153,6 +174,19 @@ impl DataPlane {
         }
     }
 
+    /// What every run of it so far has printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.data_dir.with_extension("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Where it takes webhooks.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     /// Its metrics as Prometheus text.
     pub async fn metrics(&self) -> String {
         let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
@@ -185,6 +219,8 @@ pub struct Options {
     pub data_plane: Vec<String>,
     /// What the data plane takes for the control plane's address, when something stands between.
     pub control_plane_seen_as: Option<String>,
+    /// File descriptors that the data plane may have (`ulimit -n`).
+    pub data_plane_files_max: Option<u32>,
     /// Port of the control plane, when it must be known before.
     pub control_plane_port: Option<u16>,
 }
@@ -226,6 +262,7 @@ impl Planes {
             control_plane: options.control_plane_seen_as.unwrap_or(endpoint),
             token_file: dir.path().join("data-plane.token"),
             extra: options.data_plane,
+            files_max: options.data_plane_files_max,
             process: None,
         };
         Self { control, data, dir }
@@ -250,6 +287,23 @@ impl Planes {
     #[must_use]
     pub fn api(&self, role: &str) -> Api {
         Api::new(&self.control.endpoint, &self.control.token(role))
+    }
+
+    /// Another data plane of the same control plane; not started.
+    #[must_use]
+    pub fn another_node(&self) -> DataPlane {
+        let port = free_port();
+        DataPlane {
+            data_dir: self.dir.path().join(format!("data-plane-{port}")),
+            webhook_url: format!("http://127.0.0.1:{port}"),
+            port,
+            admin_port: free_port(),
+            control_plane: self.data.control_plane.clone(),
+            token_file: self.data.token_file.clone(),
+            extra: self.data.extra.clone(),
+            files_max: self.data.files_max,
+            process: None,
+        }
     }
 
     /// The endpoint that a sender posts to.

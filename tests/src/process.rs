@@ -76,6 +76,12 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it runs still.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

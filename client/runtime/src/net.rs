@@ -3,7 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that the kernel keeps until they are accepted (`listen(2)`; its own bound is `net.core.somaxconn`). The
+/// usual 128 are fewer than a burst of senders has, and each one beyond waits a second or more before it knocks again.
+const BACKLOG: u32 = 1024;
 
 /// Why an address cannot be listened on; its `Display` is one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +53,19 @@ pub enum BindError {
 /// # Errors
 /// [`BindError`].
 pub async fn bind(addr: SocketAddr, what: &str) -> Result<TcpListener, BindError> {
-    TcpListener::bind(addr)
-        .await
-        .map_err(|source| explain(addr, what.to_owned(), source))
+    listen(addr).map_err(|source| explain(addr, what.to_owned(), source))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A restart must not wait for what is left of earlier connections.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 fn explain(addr: SocketAddr, what: String, source: io::Error) -> BindError {
@@ -76,6 +90,20 @@ mod tests {
         let error = bind(addr, "--listen").await.unwrap_err();
         let expected = format!("cannot listen on {addr} (--listen): the port is already in use");
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_burst_waits_to_be_accepted() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = bind(any, "--listen").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut burst = Vec::new();
+        for _ in 0..500 {
+            let connecting = tokio::net::TcpStream::connect(addr);
+            let limit = std::time::Duration::from_millis(900);
+            let connected = tokio::time::timeout(limit, connecting).await;
+            burst.push(connected.expect("room in the queue").unwrap());
+        }
     }
 
     #[tokio::test]
