@@ -11,7 +11,7 @@ use signalbox_runtime::{
     net::{self, BindError},
     shutdown::Shutdown,
     telemetry::context,
-    tls::{self, TlsError},
+    tls::{self, ReloadedPair, TlsError},
 };
 use signalbox_sns::{TrustPolicy, TrustedOrigin};
 
@@ -149,10 +149,14 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     tls::install_crypto_provider();
     let data_dir = DataDir::open(&config.data_dir)?;
     let node = node_id(&data_dir)?;
-    let tls = config
+    let tls_files = config
         .tls
         .as_ref()
-        .map(|files| tls::server_config(&files.cert, &files.key))
+        .map(|files| ReloadedPair::open(&files.cert, &files.key))
+        .transpose()?;
+    let tls = tls_files
+        .as_ref()
+        .map(ReloadedPair::server_config)
         .transpose()?;
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
@@ -200,6 +204,9 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         idle_timeout: IDLE_TIMEOUT,
         end_timeout: END_TIMEOUT,
     };
+    if let Some(files) = tls_files {
+        shutdown.spawn(files.watch(tls::RELOAD_PERIOD, shutdown.clone()));
+    }
     shutdown.spawn(server::run(listener, tls, limits, stack, shutdown.clone()));
 
     let performer = HttpPerformer::new(Egress::new(egress_policy)?);
