@@ -25,7 +25,7 @@ use crate::{
     },
     layer,
     report::ReportClient,
-    server::{self, Handler, ServerConfigLimits},
+    server::{self, Handler, Proxies, ServerConfigLimits},
     spool::{OpenError, Spool, SqliteSpool, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
@@ -71,6 +71,8 @@ pub struct Limits {
     pub executions_max: NonZeroUsize,
     /// Size of the spool on disk.
     pub spool_max_bytes: u64,
+    /// Connections at once of one address.
+    pub connections_per_address_max: NonZeroUsize,
 }
 
 /// A node's configuration.
@@ -94,6 +96,8 @@ pub struct NodeConfig {
     pub deduplication_window: Duration,
     /// Limits.
     pub limits: Limits,
+    /// Load balancers and proxies before the webhook listener.
+    pub proxies: Proxies,
 }
 
 /// Why a node does not start. Each is one line for an operator.
@@ -200,6 +204,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     let stack = layer::stack(handler, config.limits.in_flight_max.get(), REQUEST_TIMEOUT);
     let limits = ServerConfigLimits {
         connections_max: config.limits.connections_max.get(),
+        connections_per_address_max: config.limits.connections_per_address_max.get(),
         header_timeout: HEADER_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         end_timeout: END_TIMEOUT,
@@ -207,7 +212,14 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     if let Some(files) = tls_files {
         shutdown.spawn(files.watch(tls::RELOAD_PERIOD, shutdown.clone()));
     }
-    shutdown.spawn(server::run(listener, tls, limits, stack, shutdown.clone()));
+    shutdown.spawn(server::run(
+        listener,
+        tls,
+        limits,
+        config.proxies.clone(),
+        stack,
+        shutdown.clone(),
+    ));
 
     let performer = HttpPerformer::new(Egress::new(egress_policy)?);
     let executions = ExecutionRuntime::new(

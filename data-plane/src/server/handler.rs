@@ -29,9 +29,11 @@ use crate::ingest::{Answer, Head, Ingest, Kind, Problem};
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Address.
+    /// Address, as far as trusted proxies tell it.
     pub address: IpAddr,
-    /// Whether the connection is TLS.
+    /// Address of the socket's other end.
+    pub network: IpAddr,
+    /// Whether the sender's own connection is TLS.
     pub tls: bool,
 }
 
@@ -257,6 +259,7 @@ fn request_span<B>(
         url.path = Empty,
         server.address = Empty,
         client.address = %peer.address,
+        network.peer.address = %peer.network,
         network.protocol.version = protocol(request.version()),
         messaging.system = Empty,
         messaging.operation.type = Empty,

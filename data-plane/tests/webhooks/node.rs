@@ -15,7 +15,7 @@ use signalbox_data_plane::{
         confirm::{ConfirmPolicy, Confirmer},
     },
     layer,
-    server::{self, Handler, ServerConfigLimits},
+    server::{self, Handler, Proxies, ServerConfigLimits},
     spool::{Spool, SqliteSpool, SqliteSpoolConfig},
     sync::decode_resource,
 };
@@ -47,6 +47,7 @@ pub struct Options {
     pub limits: ServerConfigLimits,
     pub spool_max_bytes: u64,
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub proxies: Proxies,
     /// Origins that are trusted beside the node's own.
     pub trusted: Vec<String>,
 }
@@ -61,12 +62,14 @@ impl Default for Options {
             in_flight_max: 1024,
             limits: ServerConfigLimits {
                 connections_max: 1024,
+                connections_per_address_max: 1024,
                 header_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(10),
                 end_timeout: Duration::from_secs(5),
             },
             spool_max_bytes: 1 << 30,
             tls: None,
+            proxies: Proxies::default(),
             trusted: Vec::new(),
         }
     }
@@ -163,6 +166,7 @@ impl Node {
             listener,
             options.tls,
             options.limits,
+            options.proxies,
             stack,
             shutdown.clone(),
         );
