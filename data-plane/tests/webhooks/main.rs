@@ -21,4 +21,5 @@ mod proxies;
 mod secrets;
 mod sns;
 mod status;
+mod tls;
 mod trace;
