@@ -21,7 +21,7 @@ use tower_http::{body::UnsyncBoxBody, catch_panic::CatchPanicLayer};
 
 use crate::{
     ingest::Problem,
-    server::{Handler, Peer, problem_response},
+    server::{Handler, Peer, Proxies, problem_response},
 };
 
 /// What a connection serves.
@@ -45,12 +45,13 @@ pub fn stack(handler: Arc<Handler>, in_flight_max: usize, request_timeout: Durat
 pub struct StackMaker(Limited);
 
 impl StackMaker {
-    /// For a connection from `peer`.
+    /// For a connection from `peer`, who may be one of the `proxies` that name the senders of their requests.
     #[must_use]
-    pub fn for_peer(&self, peer: Peer) -> Stack {
+    pub fn for_peer(&self, peer: Peer, proxies: Arc<Proxies>) -> Stack {
         let limited = self.0.clone();
         let infallible = tower::service_fn(move |request: Request<Incoming>| {
             let limited = limited.clone();
+            let peer = proxies.sender(peer, request.headers());
             async move {
                 let answered = limited.oneshot((peer, request)).await;
                 Ok::<_, Infallible>(answered.unwrap_or_else(|error| on_error(&error)))

@@ -11,7 +11,7 @@ use signalbox_runtime::{
     net::{self, BindError},
     shutdown::Shutdown,
     telemetry::context,
-    tls::{self, TlsError},
+    tls::{self, ReloadedPair, TlsError},
 };
 use signalbox_sns::{TrustPolicy, TrustedOrigin};
 
@@ -25,7 +25,7 @@ use crate::{
     },
     layer,
     report::ReportClient,
-    server::{self, Handler, RequestMetrics, ServerConfigLimits},
+    server::{self, Handler, Proxies, RequestMetrics, ServerConfigLimits},
     spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
@@ -71,6 +71,8 @@ pub struct Limits {
     pub executions_max: NonZeroUsize,
     /// Size of the spool on disk.
     pub spool_max_bytes: u64,
+    /// Connections at once of one address.
+    pub connections_per_address_max: NonZeroUsize,
 }
 
 /// A node's configuration.
@@ -94,6 +96,8 @@ pub struct NodeConfig {
     pub deduplication_window: Duration,
     /// Limits.
     pub limits: Limits,
+    /// Load balancers and proxies before the webhook listener.
+    pub proxies: Proxies,
 }
 
 /// Why a node does not start. Each is one line for an operator.
@@ -149,10 +153,14 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     tls::install_crypto_provider();
     let data_dir = DataDir::open(&config.data_dir)?;
     let node = node_id(&data_dir)?;
-    let tls = config
+    let tls_files = config
         .tls
         .as_ref()
-        .map(|files| tls::server_config(&files.cert, &files.key))
+        .map(|files| ReloadedPair::open(&files.cert, &files.key))
+        .transpose()?;
+    let tls = tls_files
+        .as_ref()
+        .map(ReloadedPair::server_config)
         .transpose()?;
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
@@ -201,11 +209,22 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     let stack = layer::stack(handler, config.limits.in_flight_max.get(), REQUEST_TIMEOUT);
     let limits = ServerConfigLimits {
         connections_max: config.limits.connections_max.get(),
+        connections_per_address_max: config.limits.connections_per_address_max.get(),
         header_timeout: HEADER_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         end_timeout: END_TIMEOUT,
     };
-    shutdown.spawn(server::run(listener, tls, limits, stack, shutdown.clone()));
+    if let Some(files) = tls_files {
+        shutdown.spawn(files.watch(tls::RELOAD_PERIOD, shutdown.clone()));
+    }
+    shutdown.spawn(server::run(
+        listener,
+        tls,
+        limits,
+        config.proxies.clone(),
+        stack,
+        shutdown.clone(),
+    ));
 
     let performer = HttpPerformer::new(Egress::new(egress_policy)?);
     let executions = ExecutionRuntime::new(

@@ -9,7 +9,10 @@ use signalbox_client::TokenSource;
 use signalbox_runtime::telemetry::TelemetryArgs;
 use signalbox_sns::TrustedOrigin;
 
-use crate::node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles};
+use crate::{
+    node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles},
+    server::Proxies,
+};
 
 /// The Signalbox data plane: takes Amazon SNS webhooks, makes them durable, runs their workflows.
 #[derive(Debug, Parser)]
@@ -71,7 +74,7 @@ pub struct Options {
     /// Size of a request's body.
     #[arg(long, env = "SIGNALBOX_DP_BODY_MAX_BYTES", default_value_t = 2 * 1024 * 1024)]
     pub body_max_bytes: usize,
-    /// Connections at once.
+    /// Connections at once; beyond, the longest idle ones are closed for new ones.
     #[arg(long, env = "SIGNALBOX_DP_CONNECTIONS_MAX", default_value = "10000")]
     pub connections_max: NonZeroUsize,
     /// Requests under way at once; more are answered 503.
@@ -86,6 +89,19 @@ pub struct Options {
     /// How long requests and steps under way may take after SIGTERM, in seconds.
     #[arg(long, env = "SIGNALBOX_DP_DRAIN_TIMEOUT_S", default_value_t = 20)]
     pub drain_timeout_s: u64,
+    /// Connections at once of one address (one /64 of IPv6) that is no proxy's; more are closed.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_CONNECTIONS_PER_ADDRESS_MAX",
+        default_value = "1024"
+    )]
+    pub connections_per_address_max: NonZeroUsize,
+    /// Network (10.0.0.0/8) whose connections begin with a PROXY protocol header, version 1 or 2, and are closed without.
+    #[arg(long, env = "SIGNALBOX_DP_PROXY_PROTOCOL_FROM", value_delimiter = ',')]
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Network (10.0.0.0/8) of proxies whose Forwarded, X-Forwarded-For and X-Forwarded-Proto are believed.
+    #[arg(long, env = "SIGNALBOX_DP_TRUSTED_PROXY", value_delimiter = ',')]
+    pub trusted_proxy: Vec<IpNet>,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -127,6 +143,11 @@ impl Options {
                 in_flight_max: self.in_flight_max,
                 executions_max: self.executions_max,
                 spool_max_bytes: self.spool_max_bytes,
+                connections_per_address_max: self.connections_per_address_max,
+            },
+            proxies: Proxies {
+                proxy_protocol: self.proxy_protocol_from.clone().into(),
+                trusted: self.trusted_proxy.clone().into(),
             },
         }
     }

@@ -3,8 +3,9 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
-use signalbox_data_plane::node::{
-    self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsFiles,
+use signalbox_data_plane::{
+    node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsFiles},
+    server::Proxies,
 };
 use signalbox_runtime::{exit, shutdown::Shutdown};
 
@@ -30,7 +31,9 @@ fn config(data_dir: &Path) -> NodeConfig {
             in_flight_max: many,
             executions_max: many,
             spool_max_bytes: 1 << 30,
+            connections_per_address_max: many,
         },
+        proxies: Proxies::default(),
     }
 }
 

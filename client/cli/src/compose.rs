@@ -8,7 +8,10 @@ use signalbox_control_plane::{
     auth::{ALL_PROJECTS, Claims, Role, TokenKey},
     server::{self, ControlPlaneConfig, RunningControlPlane},
 };
-use signalbox_data_plane::node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode};
+use signalbox_data_plane::{
+    node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode},
+    server::Proxies,
+};
 use signalbox_runtime::{data_dir::DataDir, net, shutdown::Shutdown};
 use signalbox_sns::TrustedOrigin;
 
@@ -100,6 +103,7 @@ impl Composition {
                 egress_allow: loopback(),
                 deduplication_window: DEDUPLICATION_WINDOW,
                 limits: limits(),
+                proxies: Proxies::default(),
             },
             shutdown,
         )
@@ -149,5 +153,6 @@ fn limits() -> Limits {
         in_flight_max: count(256),
         executions_max: count(256),
         spool_max_bytes: 1024 * 1024 * 1024,
+        connections_per_address_max: count(1000),
     }
 }

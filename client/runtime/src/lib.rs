@@ -11,7 +11,7 @@
 //! | [`shutdown`] | signals, draining, forcing |
 //! | [`net`] | binding a listener with one clear error line |
 //! | [`data_dir`] | an exclusively locked folder, secret files |
-//! | [`tls`] | PEM files to rustls configurations |
+//! | [`tls`] | PEM files to rustls configurations, and their exchange while they serve |
 //! | [`exit`] | exit codes and the one error line |
 //! | [`backoff`] | the one reconnect policy |
 

@@ -1,6 +1,7 @@
 //! PEM files to rustls configurations, with aws-lc-rs as the one cryptographic provider.
 
 mod error;
+mod reload;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,12 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 pub use error::TlsError;
+pub use reload::{PERIOD as RELOAD_PERIOD, ReloadedPair};
 
 /// Largest PEM file that is read, in bytes; the whole Mozilla root program takes a quarter of it.
 const PEM_MAX_BYTES: u64 = 1024 * 1024;
@@ -27,25 +31,34 @@ pub fn install_crypto_provider() {
     let _already = aws_lc_rs::default_provider().install_default();
 }
 
-/// Server configuration from a certificate chain (leaf first) and its private key, both PEM.
-///
-/// TLS 1.2 and 1.3; ALPN `h2`, `http/1.1`; no client certificates.
+/// Server configuration from a certificate chain (leaf first) and its private key, both PEM, for good; [`ReloadedPair`]
+/// follows changes of the files.
 ///
 /// # Errors
 /// [`TlsError`] names the file and what is wrong with it, also when the key is not that of the
 /// certificate.
 pub fn server_config(chain_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(chain_file)?;
-    let key = private_key(key_file)?;
+    let pair = certified_key(chain_file, &read(chain_file)?, key_file, &read(key_file)?)?;
+    resolving_config(Arc::new(SingleCertAndKey::from(pair)), &[])
+}
+
+/// Server configuration that asks `resolver` for the certificate of each connection.
+///
+/// TLS 1.2 and 1.3; ALPN `h2`, `http/1.1`, then `more_protocols`; no client certificates.
+///
+/// # Errors
+/// [`TlsError::Provider`].
+pub fn resolving_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    more_protocols: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|source| TlsError::Pair {
-            chain: chain_file.to_owned(),
-            key: key_file.to_owned(),
-            source,
-        })?;
-    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        .map_err(TlsError::Provider)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    let protocols = ALPN.iter().chain(more_protocols);
+    config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
@@ -89,8 +102,26 @@ pub fn root_store(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
 /// # Errors
 /// [`TlsError`] names the file and what is wrong with it.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    certificates_in(path, &read(path)?)
+}
+
+/// The end of the validity of a chain's first certificate, in seconds since 1970.
+#[must_use]
+pub fn expiry(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let (_, leaf) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+    Some(leaf.validity().not_after.timestamp())
+}
+
+/// Notes the end of a chain's validity as a metric, for alerts on certificates that nobody renews.
+pub fn note_expiry(chain: &[CertificateDer<'_>]) {
+    if let Some(seconds) = expiry(chain) {
+        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+        metrics::gauge!("signalbox_tls_certificate_expiry_timestamp_seconds").set(seconds as f64);
+    }
+}
+
+fn certificates_in(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|source| TlsError::Pem {
         path: path.to_owned(),
         source,
@@ -103,9 +134,24 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     Ok(found)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = read(path)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|source| match source {
+/// Chain and key that belong together.
+fn certified_key(
+    chain_file: &Path,
+    chain: &[u8],
+    key_file: &Path,
+    key: &[u8],
+) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates_in(chain_file, chain)?;
+    let key = private_key(key_file, key)?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Pair {
+        chain: chain_file.to_owned(),
+        key: key_file.to_owned(),
+        source,
+    })
+}
+
+fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|source| match source {
         rustls_pki_types::pem::Error::NoItemsFound => TlsError::NoKey {
             path: path.to_owned(),
         },

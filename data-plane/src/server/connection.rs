@@ -1,14 +1,6 @@
 //! One connection: its handshake, its requests, its end.
 
-use std::{
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -16,16 +8,12 @@ use hyper_util::{
     server::conn::auto,
 };
 use signalbox_runtime::shutdown::Shutdown;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::OwnedSemaphorePermit,
-    time::Instant,
-};
-use tokio_rustls::TlsAcceptor;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
 use tower::ServiceExt as _;
 
-use super::{Peer, ServerConfigLimits};
+use super::{Peer, Proxies, ServerConfigLimits, count_cut, proxy_protocol, slots::Slot};
 use crate::layer::StackMaker;
 
 /// How long a TLS handshake may take.
@@ -42,46 +30,95 @@ const H2_PENDING_RESETS_MAX: usize = 20;
 const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What an ACME server checks by (RFC 8737).
+const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+/// How long an idle connection that must make room may take to say good-bye.
+const EVICTED_TIMEOUT: Duration = Duration::from_millis(20);
+
 pub(super) struct Connection {
-    pub(super) peer: SocketAddr,
+    /// The socket's other end.
+    pub(super) peer: IpAddr,
+    /// Whether that is a load balancer that begins with a PROXY header.
+    pub(super) proxied: bool,
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) limits: ServerConfigLimits,
+    pub(super) proxies: Arc<Proxies>,
     pub(super) stack: StackMaker,
     pub(super) shutdown: Shutdown,
-    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) slot: Slot,
 }
+
+type Opened = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
     pub(super) async fn serve(self, stream: TcpStream) {
-        let _counted = Counted::begin();
         // Answers are small and final: waiting to fill a packet would only add to the sender's wait.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
         let forced = self.shutdown.force_token();
-        forced.run_until_cancelled(self.secured(stream)).await;
-    }
-
-    async fn secured(&self, stream: TcpStream) {
-        let Some(acceptor) = &self.acceptor else {
-            return self.http(stream, false).await;
+        let serving = async {
+            let opened = tokio::select! {
+                biased;
+                () = self.slot.activity().evicted() => return count_cut("slots"),
+                opened = self.open(stream) => opened,
+            };
+            if let Some((source, stream)) = opened {
+                self.http(source, stream).await;
+            }
         };
-        match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.http(stream, true).await,
-            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(peer = %self.peer, "TLS handshake took too long"),
-        }
+        forced.run_until_cancelled(serving).await;
     }
 
-    async fn http<S>(&self, stream: S, tls: bool)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let stack = self.stack.for_peer(Peer {
-            address: self.peer.ip().to_canonical(),
-            tls,
-        });
-        let activity = Arc::new(Activity::new());
+    /// What comes before HTTP: whose connection it is, and TLS.
+    async fn open(&self, mut stream: TcpStream) -> Option<(IpAddr, Opened)> {
+        let mut source = self.peer;
+        if self.proxied {
+            let reading = proxy_protocol::read(&mut stream);
+            match tokio::time::timeout(proxy_protocol::TIMEOUT, reading).await {
+                Ok(Ok(named)) => source = named.unwrap_or(source),
+                Ok(Err(error)) => {
+                    count_cut("proxy-header");
+                    tracing::debug!(peer = %self.peer, %error, "no PROXY header");
+                    return None;
+                }
+                Err(_) => {
+                    count_cut("proxy-header");
+                    tracing::debug!(peer = %self.peer, "the PROXY header took too long");
+                    return None;
+                }
+            }
+        }
+        let Some(acceptor) = &self.acceptor else {
+            return Some((source, Either::Left(stream)));
+        };
+        let mut stream = match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Box::new(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %self.peer, %error, "TLS handshake failed");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!(peer = %self.peer, "TLS handshake took too long");
+                return None;
+            }
+        };
+        if stream.get_ref().1.alpn_protocol() == Some(ACME_PROTOCOL) {
+            // The handshake was the answer (RFC 8737 §3); nothing may be served on this connection.
+            let _ended = tokio::time::timeout(TLS_TIMEOUT, stream.shutdown()).await;
+            return None;
+        }
+        Some((source, Either::Right(stream)))
+    }
+
+    async fn http(&self, source: IpAddr, stream: Opened) {
+        let peer = Peer {
+            address: source,
+            network: self.peer,
+            tls: matches!(stream, Either::Right(_)),
+        };
+        let activity = self.slot.activity();
+        let stack = self.stack.for_peer(peer, self.proxies.clone());
         let service = service_fn(|request: Request<Incoming>| {
             let (busy, answer) = (activity.begin(), stack.clone().oneshot(request));
             async move {
@@ -92,12 +129,23 @@ impl Connection {
         });
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut evicted = false;
         tokio::select! {
             ended = connection.as_mut() => return self.note(ended),
             () = self.shutdown.stopping() => {}
             () = activity.idle(self.limits.idle_timeout) => {}
+            () = activity.evicted() => evicted = true,
         }
         connection.as_mut().graceful_shutdown();
+        if evicted {
+            count_cut("slots");
+            match tokio::time::timeout(EVICTED_TIMEOUT, connection.as_mut()).await {
+                Ok(ended) => return self.note(ended),
+                // No request began in the meantime, and a slow head waits for no one.
+                Err(_) if activity.quiet().is_some() => return,
+                Err(_) => {}
+            }
+        }
         match tokio::time::timeout(self.limits.end_timeout, connection).await {
             Ok(ended) => self.note(ended),
             Err(_) => tracing::debug!(peer = %self.peer, "connection cut"),
@@ -127,69 +175,5 @@ impl Connection {
             .keep_alive_interval(H2_PING_INTERVAL)
             .keep_alive_timeout(H2_PING_TIMEOUT);
         builder
-    }
-}
-
-/// Counts a connection while it lives.
-struct Counted;
-
-impl Counted {
-    fn begin() -> Self {
-        metrics::gauge!("signalbox_ingest_connections").increment(1);
-        Self
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        metrics::gauge!("signalbox_ingest_connections").decrement(1);
-    }
-}
-
-/// When a connection last had a request. The HTTP library bounds the time of a head, but neither the silence before the
-/// first byte (it waits to see which protocol it is) nor an HTTP/2 connection without streams.
-struct Activity {
-    since: Instant,
-    requests: AtomicUsize,
-    last_ms: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            requests: AtomicUsize::new(0),
-            last_ms: AtomicU64::new(0),
-        }
-    }
-
-    fn begin(self: &Arc<Self>) -> Busy {
-        self.requests.fetch_add(1, Ordering::AcqRel);
-        Busy(Arc::clone(self))
-    }
-
-    /// Completes when there was no request for `limit`.
-    async fn idle(&self, limit: Duration) {
-        loop {
-            let busy = self.requests.load(Ordering::Acquire) > 0;
-            let last = Duration::from_millis(self.last_ms.load(Ordering::Acquire));
-            let quiet = self.since.elapsed().saturating_sub(last);
-            if !busy && quiet >= limit {
-                return;
-            }
-            let left = if busy { limit } else { limit - quiet };
-            tokio::time::sleep(left.max(Duration::from_millis(10))).await;
-        }
-    }
-}
-
-/// A request under way.
-struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let now_ms = u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last_ms.fetch_max(now_ms, Ordering::AcqRel);
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }

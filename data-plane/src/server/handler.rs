@@ -30,9 +30,11 @@ use crate::ingest::{Answer, Head, Ingest, Problem};
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Address.
+    /// Address, as far as trusted proxies tell it.
     pub address: IpAddr,
-    /// Whether the connection is TLS.
+    /// Address of the socket's other end.
+    pub network: IpAddr,
+    /// Whether the sender's own connection is TLS.
     pub tls: bool,
 }
 

@@ -135,6 +135,7 @@ fn request_span(call: &Call<'_>, target: Option<(Kind, &WorkflowName)>) -> Span 
         url.path = Empty,
         server.address = Empty,
         client.address = %call.peer.address,
+        network.peer.address = %call.peer.network,
         network.protocol.version = protocol(call.version),
         messaging.system = Empty,
         messaging.operation.type = Empty,

@@ -11,12 +11,15 @@
 mod certificates;
 mod confirm;
 mod connections;
+mod crowds;
 mod duplicates;
 mod keys;
 mod limits;
 mod messages;
 mod node;
+mod proxies;
 mod secrets;
 mod sns;
 mod status;
+mod tls;
 mod trace;

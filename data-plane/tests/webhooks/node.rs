@@ -15,7 +15,7 @@ use signalbox_data_plane::{
         confirm::{ConfirmPolicy, Confirmer},
     },
     layer,
-    server::{self, Handler, RequestMetrics, ServerConfigLimits},
+    server::{self, Handler, Proxies, RequestMetrics, ServerConfigLimits},
     spool::{IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::decode_resource,
 };
@@ -48,6 +48,7 @@ pub struct Options {
     pub limits: ServerConfigLimits,
     pub spool_max_bytes: u64,
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub proxies: Proxies,
     /// Origins that are trusted beside the node's own.
     pub trusted: Vec<String>,
 }
@@ -62,12 +63,14 @@ impl Default for Options {
             in_flight_max: 1024,
             limits: ServerConfigLimits {
                 connections_max: 1024,
+                connections_per_address_max: 1024,
                 header_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(10),
                 end_timeout: Duration::from_secs(5),
             },
             spool_max_bytes: 1 << 30,
             tls: None,
+            proxies: Proxies::default(),
             trusted: Vec::new(),
         }
     }
@@ -173,6 +176,7 @@ impl Node {
             listener,
             options.tls,
             options.limits,
+            options.proxies,
             stack,
             shutdown.clone(),
         );
