@@ -7,27 +7,23 @@
 //! 4. requests under way are counted ([`tower::limit`]), for all connections together;
 //! 5. a request that takes too long is answered 503 while the sender still listens ([`tower::timeout`]).
 
-use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tower::{
     BoxError, Service, ServiceBuilder, ServiceExt as _, limit::ConcurrencyLimit,
-    load_shed::LoadShed, timeout::Timeout, util::BoxCloneSyncService,
+    load_shed::LoadShed, timeout::Timeout,
 };
-use tower_http::{body::UnsyncBoxBody, catch_panic::CatchPanicLayer};
 
 use crate::{
     ingest::Problem,
     server::{Handler, Peer, Proxies, problem_response},
 };
 
-/// What a connection serves.
-pub type Stack = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
-
-type Body = UnsyncBoxBody<Bytes, BoxError>;
 type Limited = LoadShed<ConcurrencyLimit<Timeout<Route>>>;
 
 /// The whole stack around `handler`; clones share its limits.
@@ -48,20 +44,36 @@ impl StackMaker {
     /// For a connection from `peer`, who may be one of the `proxies` that name the senders of their requests.
     #[must_use]
     pub fn for_peer(&self, peer: Peer, proxies: Arc<Proxies>) -> Stack {
-        let limited = self.0.clone();
-        let infallible = tower::service_fn(move |request: Request<Incoming>| {
-            let limited = limited.clone();
-            let peer = proxies.sender(peer, request.headers());
-            async move {
-                let answered = limited.oneshot((peer, request)).await;
-                Ok::<_, Infallible>(answered.unwrap_or_else(|error| on_error(&error)))
-            }
-        });
-        BoxCloneSyncService::new(
-            ServiceBuilder::new()
-                .layer(CatchPanicLayer::custom(on_panic))
-                .service(infallible),
-        )
+        Stack {
+            limited: self.0.clone(),
+            peer,
+            proxies,
+        }
+    }
+}
+
+/// What a connection serves. Its types are known, so that a request costs one allocation for all of it.
+pub struct Stack {
+    limited: Limited,
+    peer: Peer,
+    proxies: Arc<Proxies>,
+}
+
+impl Stack {
+    /// Answers a request, whatever happens.
+    pub fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + 'static {
+        let peer = self.proxies.sender(self.peer, request.headers());
+        let answered = self.limited.clone().oneshot((peer, request));
+        // What a panic leaves half done is the request's own: what requests share is behind channels and snapshots.
+        let caught = AssertUnwindSafe(answered).catch_unwind();
+        caught.map(|answered| match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => on_error(&error),
+            Err(_) => on_panic(),
+        })
     }
 }
 
@@ -98,7 +110,7 @@ fn on_error(error: &BoxError) -> Response<Full<Bytes>> {
     problem_response(&problem, None)
 }
 
-fn on_panic(_: Box<dyn Any + Send + 'static>) -> Response<Full<Bytes>> {
+fn on_panic() -> Response<Full<Bytes>> {
     tracing::error!("a request's handler panicked");
     metrics::counter!("signalbox_ingest_requests_total", "verdict" => "rejected", "reason" => "internal").increment(1);
     let problem = Problem::new(

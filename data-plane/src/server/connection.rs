@@ -1,6 +1,7 @@
 //! One connection: its handshake, its requests, its end.
 
-use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -11,7 +12,6 @@ use signalbox_runtime::shutdown::Shutdown;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::either::Either;
-use tower::ServiceExt as _;
 
 use super::{Peer, Proxies, ServerConfigLimits, count_cut, proxy_protocol, slots::Slot};
 use crate::layer::StackMaker;
@@ -120,11 +120,11 @@ impl Connection {
         let activity = self.slot.activity();
         let stack = self.stack.for_peer(peer, self.proxies.clone());
         let service = service_fn(|request: Request<Incoming>| {
-            let (busy, answer) = (activity.begin(), stack.clone().oneshot(request));
+            let (busy, answer) = (activity.begin(), stack.answer(request));
             async move {
                 let answer = answer.await;
                 drop(busy);
-                answer
+                Ok::<_, Infallible>(answer)
             }
         });
         let builder = self.builder();

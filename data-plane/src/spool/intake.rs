@@ -36,7 +36,7 @@ use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange, Verdict},
 };
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
     committer::{Committer, Entry, Job, Parts},
@@ -212,6 +212,7 @@ impl IntakeSpool {
             shared: shared.clone(),
             drain: wake.clone(),
             mark_after: config.mark_after,
+            answers: answers(),
         });
         let drain = Drain {
             log,
@@ -288,6 +289,18 @@ impl IntakeSpool {
             metrics::counter!("signalbox_ingest_duplicates_unrecorded_total").increment(1);
         }
     }
+}
+
+/// A task that answers groups, where there is a runtime.
+fn answers() -> Option<mpsc::UnboundedSender<committer::Answers>> {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    let (sender, mut groups) = mpsc::unbounded_channel();
+    runtime.spawn(async move {
+        while let Some(group) = groups.recv().await {
+            committer::send(group);
+        }
+    });
+    Some(sender)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {

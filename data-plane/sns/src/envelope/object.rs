@@ -73,6 +73,10 @@ pub(crate) fn same_but_for_case(left: &str, right: &str) -> bool {
             .flat_map(char::to_uppercase)
             .flat_map(char::to_lowercase)
     }
+    // No fold of a letter beyond ASCII matters where there is none; nearly all keys are like that.
+    if left.is_ascii() && right.is_ascii() {
+        return left.eq_ignore_ascii_case(right);
+    }
     folded(left).eq(folded(right))
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use metrics::{Counter, Histogram};
 use signalbox_log::{CommitError, Log, Writer};
 use signalbox_model::{ids::ExecutionName, record::Certificate};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{
     Shared,
@@ -26,12 +26,25 @@ use crate::spool::{Accept, Acceptance, Definition, SpoolError, sqlite::Index};
 
 /// Jobs that one group may hold.
 const GROUP_MAX: usize = 1024;
+/// Jobs that room is kept for.
+const GROUP_KEPT: usize = 64;
 /// Bytes beyond which a group takes no more.
 const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Definitions and certificates that are remembered to be in the log; beyond, all are written anew.
 const KNOWN_MAX: usize = 4096;
 
 type Answer = oneshot::Sender<Result<Acceptance, SpoolError>>;
+
+/// What a durable group is answered.
+pub(super) type Answers = Vec<(Answer, Acceptance)>;
+
+/// Answers a group.
+pub(super) fn send(answers: Answers) {
+    for (answer, acceptance) in answers {
+        // Whoever is gone is told when it asks again: its message is durable.
+        let _ = answer.send(Ok(acceptance));
+    }
+}
 
 /// Something for the committer.
 pub(super) enum Job {
@@ -81,6 +94,8 @@ pub(super) struct Parts {
     /// Wakes the drain.
     pub(super) drain: SyncSender<()>,
     pub(super) mark_after: Duration,
+    /// Sends answers from a thread of the runtime; none: they are sent from here.
+    pub(super) answers: Option<UnboundedSender<Answers>>,
 }
 
 pub(super) struct Committer {
@@ -91,7 +106,7 @@ pub(super) struct Committer {
     since: Vec<(Key, i64)>,
     known_definitions: HashSet<[u8; 32]>,
     known_certificates: HashSet<String>,
-    group: Vec<(Answer, Acceptance)>,
+    group: Answers,
     group_keys: Vec<Key>,
     syncs: Counter,
     sync_seconds: Histogram,
@@ -107,8 +122,8 @@ impl Committer {
             since,
             known_definitions: HashSet::new(),
             known_certificates: HashSet::new(),
-            group: Vec::with_capacity(GROUP_MAX),
-            group_keys: Vec::with_capacity(GROUP_MAX),
+            group: Vec::with_capacity(GROUP_KEPT),
+            group_keys: Vec::with_capacity(GROUP_KEPT),
             syncs: metrics::counter!("signalbox_intake_syncs_total"),
             sync_seconds: metrics::histogram!("signalbox_intake_commit_seconds"),
             group_size: metrics::histogram!("signalbox_intake_commit_messages"),
@@ -250,8 +265,15 @@ impl Committer {
         if let Some(error) = failure {
             return self.refuse(&error);
         }
-        for (answer, acceptance) in self.group.drain(..) {
-            let _ = answer.send(Ok(acceptance));
+        let answers = std::mem::replace(&mut self.group, Vec::with_capacity(GROUP_KEPT));
+        match &self.parts.answers {
+            // One wake of the runtime for the group; waking each of its tasks from outside would cost more than the sync.
+            Some(runtime) => {
+                if let Err(unsent) = runtime.send(answers) {
+                    send(unsent.0);
+                }
+            }
+            None => send(answers),
         }
         if writes {
             self.syncs.increment(1);
