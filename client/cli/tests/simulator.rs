@@ -160,11 +160,12 @@ async fn credentials_go_out_when_they_are_asked_for() {
 }
 
 /// What a receiver makes of a request.
-async fn verified(request: &Request, sns: &SimulatedSns) -> signalbox_sns::Verified {
+async fn verified(request: &Request, sns: &SimulatedSns) -> signalbox_sns::Verified<'static> {
     let trust = TrustPolicy {
         trusted_origins: vec![sns.origin().parse().unwrap()],
     };
-    let envelope = Envelope::parse(&request.body).unwrap();
+    let body = request.body.to_vec().leak();
+    let envelope: &'static _ = Box::leak(Box::new(Envelope::parse(body).unwrap()));
     let location =
         SigningCertUrl::parse(envelope.signing_cert_url(), envelope.topic_arn(), &trust).unwrap();
     let pem = reqwest::get(location.url())
@@ -175,7 +176,7 @@ async fn verified(request: &Request, sns: &SimulatedSns) -> signalbox_sns::Verif
         .unwrap();
     let certificate = SigningCertificate::from_pem(&pem, location.expected_name()).unwrap();
     let policy = SignaturePolicy::default();
-    signalbox_sns::verify(&envelope, &certificate, Timestamp::now(), &policy).unwrap()
+    signalbox_sns::verify(envelope, &certificate, Timestamp::now(), &policy).unwrap()
 }
 
 #[tokio::test]

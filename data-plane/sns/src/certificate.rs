@@ -221,18 +221,18 @@ impl SigningCertificate {
         &self.0.expected
     }
 
-    /// Whether `signature` is this key's over `text`, by RSA PKCS#1 v1.5 (RFC 8017 §8.2.2).
+    /// Whether `signature` is this key's over the text of this `digest`, by RSA PKCS#1 v1.5 (RFC 8017 §8.2.2).
     pub(crate) fn has_signed(
         &self,
         version: SignatureVersion,
-        text: &[u8],
+        digest: &digest::Digest,
         signature: &[u8],
     ) -> bool {
         let key = match version {
             SignatureVersion::V1 => &self.0.sha1_key,
             SignatureVersion::V2 => &self.0.sha256_key,
         };
-        key.verify_sig(text, signature).is_ok()
+        key.verify_digest_sig(digest, signature).is_ok()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use aws_lc_rs::digest::{Algorithm, Context, Digest};
 use jiff::Timestamp;
 
 use crate::{HeaderError, Headers, MessageAttributes, MessageType, SubscriptionArn, TopicArn};
@@ -139,22 +140,34 @@ impl<'a> Envelope<'a> {
     /// What the signature is over: for each key present, `key\nvalue\n`, in the documented order ("Verifying the
     /// signatures of Amazon SNS messages").
     pub fn string_to_sign(&self) -> Vec<u8> {
-        let mut text = StringToSign::with_capacity(self.message.len() + 1024);
-        text.push(Field::Message, &self.message);
-        text.push(Field::MessageId, &self.message_id);
+        let mut text = Vec::with_capacity(self.message.len() + 1024);
+        self.each_signed(|part| text.extend_from_slice(part));
+        text
+    }
+
+    /// The digest of [`Envelope::string_to_sign`], which is not made for it.
+    pub(crate) fn signed_digest(&self, algorithm: &'static Algorithm) -> Digest {
+        let mut context = Context::new(algorithm);
+        self.each_signed(|part| context.update(part));
+        context.finish()
+    }
+
+    fn each_signed(&self, mut part: impl FnMut(&[u8])) {
+        let mut push = |field, value: &str| each_part(field, value, &mut part);
+        push(Field::Message, &self.message);
+        push(Field::MessageId, &self.message_id);
         if let Some(subject) = &self.subject {
-            text.push(Field::Subject, subject);
+            push(Field::Subject, subject);
         }
         if let Some(confirmation) = &self.confirmation {
-            text.push(Field::SubscribeUrl, &confirmation.subscribe_url);
+            push(Field::SubscribeUrl, &confirmation.subscribe_url);
         }
-        text.push(Field::Timestamp, &self.timestamp_text);
+        push(Field::Timestamp, &self.timestamp_text);
         if let Some(confirmation) = &self.confirmation {
-            text.push(Field::Token, &confirmation.token);
+            push(Field::Token, &confirmation.token);
         }
-        text.push(Field::TopicArn, self.topic_arn.as_str());
-        text.push(Field::Type, self.message_type.as_str());
-        text.0
+        push(Field::TopicArn, self.topic_arn.as_str());
+        push(Field::Type, self.message_type.as_str());
     }
 
     /// The body as received, fit to be kept: see [`redacted_body`].
@@ -230,18 +243,10 @@ impl fmt::Debug for Envelope<'_> {
     }
 }
 
-/// The string to sign as it grows.
-pub(crate) struct StringToSign(pub(crate) Vec<u8>);
-
-impl StringToSign {
-    pub(crate) fn with_capacity(capacity_bytes: usize) -> Self {
-        Self(Vec::with_capacity(capacity_bytes))
-    }
-
-    pub(crate) fn push(&mut self, field: Field, value: &str) {
-        for part in [field.name(), "\n", value, "\n"] {
-            self.0.extend_from_slice(part.as_bytes());
-        }
+/// What a field adds to the string to sign.
+pub(crate) fn each_part(field: Field, value: &str, part: &mut impl FnMut(&[u8])) {
+    for text in [field.name(), "\n", value, "\n"] {
+        part(text.as_bytes());
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -120,30 +121,25 @@ impl Refusal for VerifyError {
 
 /// What an envelope says, proven to be its topic's word. Only [`verify`] makes one.
 #[derive(Clone, Debug)]
-pub struct Verified {
-    message_type: MessageType,
-    message_id: String,
-    topic_arn: TopicArn,
-    subject: Option<String>,
-    message: String,
-    timestamp: Timestamp,
+pub struct Verified<'a> {
+    envelope: &'a Envelope<'a>,
     token: Option<ConfirmToken>,
     signature_version: SignatureVersion,
     certificate_fingerprint: Fingerprint,
     certificate_origin: CertOrigin,
-    unsigned_attributes: MessageAttributes,
+    signed_sha256: [u8; 32],
 }
 
 /// Verifies an envelope's signature with the certificate fetched for it, at the time `now`.
 ///
 /// # Errors
 /// The first rule that signature or certificate breaks.
-pub fn verify(
-    envelope: &Envelope<'_>,
+pub fn verify<'a>(
+    envelope: &'a Envelope<'a>,
     certificate: &SigningCertificate,
     now: Timestamp,
     policy: &SignaturePolicy,
-) -> Result<Verified, VerifyError> {
+) -> Result<Verified<'a>, VerifyError> {
     let version: SignatureVersion = envelope.signature_version().parse()?;
     if version < policy.minimum_version {
         return Err(VerifyError::VersionTooLow {
@@ -161,60 +157,65 @@ pub fn verify(
     let signature = STANDARD
         .decode(envelope.signature())
         .map_err(|_| VerifyError::Encoding)?;
-    if !certificate.has_signed(version, &envelope.string_to_sign(), &signature) {
+    let sha256 = envelope.signed_digest(&SHA256);
+    let genuine = match version {
+        SignatureVersion::V2 => certificate.has_signed(version, &sha256, &signature),
+        SignatureVersion::V1 => {
+            let sha1 = envelope.signed_digest(&SHA1_FOR_LEGACY_USE_ONLY);
+            certificate.has_signed(version, &sha1, &signature)
+        }
+    };
+    if !genuine {
         return Err(VerifyError::Invalid);
     }
+    let mut signed_sha256 = [0; 32];
+    signed_sha256.copy_from_slice(sha256.as_ref());
     Ok(Verified {
-        message_type: envelope.message_type(),
-        message_id: envelope.message_id().to_owned(),
-        topic_arn: envelope.topic_arn().clone(),
-        subject: envelope.subject().map(str::to_owned),
-        message: envelope.message().to_owned(),
-        timestamp: envelope.timestamp(),
         token: envelope
             .token()
             .and_then(|token| ConfirmToken::parse(token).ok()),
         signature_version: version,
         certificate_fingerprint: certificate.fingerprint(),
         certificate_origin: certificate.expected_name().origin(),
-        unsigned_attributes: envelope.unsigned_attributes().clone(),
+        signed_sha256,
+        envelope,
     })
 }
 
-impl Verified {
+impl Verified<'_> {
     /// Type.
     pub fn message_type(&self) -> MessageType {
-        self.message_type
+        self.envelope.message_type()
     }
 
     /// MessageId: what to deduplicate by, with the topic.
     pub fn message_id(&self) -> &str {
-        &self.message_id
+        self.envelope.message_id()
     }
 
     /// TopicArn. Any AWS account gets valid signatures: whether this topic is allowed is the workflow's to say.
     pub fn topic_arn(&self) -> &TopicArn {
-        &self.topic_arn
+        self.envelope.topic_arn()
     }
 
     /// Subject.
     pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+        self.envelope.subject()
     }
 
     /// Message.
     pub fn message(&self) -> &str {
-        &self.message
+        self.envelope.message()
     }
 
-    /// Message, without copying it.
-    pub fn into_message(self) -> String {
-        self.message
+    /// The SHA-256 of what is signed: the same for every copy of a message, whatever it was signed with, and for no other.
+    pub fn signed_sha256(&self) -> [u8; 32] {
+        self.signed_sha256
     }
 
     /// Timestamp: when it was published.
     pub fn timestamp(&self) -> Timestamp {
-        self.timestamp
+        self.envelope.timestamp()
     }
 
     /// Token of a confirmation. A capability: kept until the subscription is confirmed, shown nowhere.
@@ -239,7 +240,7 @@ impl Verified {
 
     /// MessageAttributes: not part of what was proven.
     pub fn unsigned_attributes(&self) -> &MessageAttributes {
-        &self.unsigned_attributes
+        self.envelope.unsigned_attributes()
     }
 
     /// Where to confirm the subscription: `None` for anything but a SubscriptionConfirmation. The URL of an
@@ -248,9 +249,9 @@ impl Verified {
         let token = self
             .token
             .as_ref()
-            .filter(|_| self.message_type == MessageType::SubscriptionConfirmation)?;
+            .filter(|_| self.message_type() == MessageType::SubscriptionConfirmation)?;
         Some(ConfirmUrl::new(
-            &self.topic_arn,
+            self.envelope.topic_arn(),
             token,
             &self.certificate_origin,
         ))

@@ -109,7 +109,6 @@ pub(super) async fn handle(
                 signing_cert_url: envelope.signing_cert_url().to_owned(),
                 certificate_sha256: verified.certificate_fingerprint().to_string(),
             };
-            let digest = *blake3::hash(&envelope.string_to_sign()).as_bytes();
             let deduplicate_from = now.max(verified.timestamp());
             let message = Message {
                 topic: verified.topic_arn().as_str().to_owned(),
@@ -117,7 +116,7 @@ pub(super) async fn handle(
                 scope: None,
                 body: Bytes::from(envelope.redacted_body().into_owned()),
                 signature: Some((proof, kept)),
-                digest,
+                digest: verified.signed_sha256(),
                 deduplicate_from,
             };
             accept(ingest, authorized, message, seen, traceparent).await
@@ -234,7 +233,7 @@ fn topic_allowed(
 fn check_age(
     ingest: &Ingest,
     trigger: &AmazonSnsTrigger,
-    verified: &Verified,
+    verified: &Verified<'_>,
     now: Timestamp,
 ) -> Refused<()> {
     let window = ingest.deduplication_window;
@@ -405,7 +404,7 @@ async fn raw(
 async fn confirmation(
     ingest: &Ingest,
     authorized: &Authorized,
-    verified: &Verified,
+    verified: &Verified<'_>,
     seen: &mut Seen,
     traceparent: Option<String>,
 ) -> Refused<Answer> {
@@ -437,7 +436,7 @@ async fn confirmation(
 async fn unsubscribed(
     ingest: &Ingest,
     authorized: &Authorized,
-    verified: &Verified,
+    verified: &Verified<'_>,
     seen: &mut Seen,
     traceparent: Option<String>,
 ) -> Refused<Answer> {

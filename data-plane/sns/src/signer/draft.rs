@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use super::{Signer, SignerError};
-use crate::envelope::StringToSign;
+use crate::envelope::each_part;
 use crate::{
     ConfirmToken, Field, MessageAttributes, MessageType, SignatureVersion, SubscriptionArn,
     TopicArn,
@@ -216,22 +216,25 @@ impl Draft {
     }
 
     fn string_to_sign(&self) -> Vec<u8> {
-        let mut text = StringToSign::with_capacity(self.message.len() + 1024);
-        text.push(Field::Message, &self.message);
-        text.push(Field::MessageId, &self.message_id);
+        let mut text = Vec::with_capacity(self.message.len() + 1024);
+        let mut push = |field, value: &str| {
+            each_part(field, value, &mut |part| text.extend_from_slice(part));
+        };
+        push(Field::Message, &self.message);
+        push(Field::MessageId, &self.message_id);
         if let Some(subject) = &self.subject {
-            text.push(Field::Subject, subject);
+            push(Field::Subject, subject);
         }
         if let Some(url) = self.subscribe_url() {
-            text.push(Field::SubscribeUrl, &url);
+            push(Field::SubscribeUrl, &url);
         }
-        text.push(Field::Timestamp, &self.timestamp_text());
+        push(Field::Timestamp, &self.timestamp_text());
         if let Some(token) = &self.token {
-            text.push(Field::Token, token.expose());
+            push(Field::Token, token.expose());
         }
-        text.push(Field::TopicArn, self.topic_arn.as_str());
-        text.push(Field::Type, self.message_type.as_str());
-        text.0
+        push(Field::TopicArn, self.topic_arn.as_str());
+        push(Field::Type, self.message_type.as_str());
+        text
     }
 
     fn timestamp_text(&self) -> String {

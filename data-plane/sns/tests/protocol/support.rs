@@ -65,11 +65,16 @@ pub(crate) fn signed(draft: &Draft) -> String {
     String::from_utf8(draft.sign(&SIGNER).unwrap().body).unwrap()
 }
 
+/// The envelope of a body, for the rest of the test.
+pub(crate) fn parsed(body: &[u8]) -> Result<&'static Envelope<'static>, SnsError> {
+    let envelope = Envelope::parse(body.to_vec().leak())?;
+    Ok(Box::leak(Box::new(envelope)))
+}
+
 /// Parse and verify, with [`CERTIFICATE`], now.
-pub(crate) fn judge(body: impl AsRef<[u8]>) -> Result<Verified, SnsError> {
-    let envelope = Envelope::parse(body.as_ref())?;
+pub(crate) fn judge(body: impl AsRef<[u8]>) -> Result<Verified<'static>, SnsError> {
     Ok(verify(
-        &envelope,
+        parsed(body.as_ref())?,
         &CERTIFICATE,
         now(),
         &SignaturePolicy::default(),

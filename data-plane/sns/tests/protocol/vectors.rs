@@ -5,7 +5,7 @@ use signalbox_sns::{
     SigningCertUrl, SigningCertificate, SnsError, TrustPolicy, Verified, redacted_body, verify,
 };
 
-use crate::support::time;
+use crate::support::{parsed, time};
 
 const CONFIRMATION: &str = include_str!("../data/aws/subscription-confirmation-v1.json");
 const NOTIFICATION: &str = include_str!("../data/aws/notification-v2.json");
@@ -22,8 +22,8 @@ fn notification() -> String {
     )
 }
 
-fn judge(body: &[u8], at: &str, policy: SignaturePolicy) -> Result<Verified, SnsError> {
-    let envelope = Envelope::parse(body)?;
+fn judge(body: &[u8], at: &str, policy: SignaturePolicy) -> Result<Verified<'static>, SnsError> {
+    let envelope = parsed(body)?;
     let location = SigningCertUrl::parse(
         envelope.signing_cert_url(),
         envelope.topic_arn(),
@@ -31,7 +31,7 @@ fn judge(body: &[u8], at: &str, policy: SignaturePolicy) -> Result<Verified, Sns
     )?;
     assert_eq!(location.url(), URL);
     let certificate = SigningCertificate::from_pem(PEM, location.expected_name())?;
-    Ok(verify(&envelope, &certificate, time(at), &policy)?)
+    Ok(verify(envelope, &certificate, time(at), &policy)?)
 }
 
 #[test]
