@@ -11,6 +11,10 @@ use signalbox_runtime::{
     telemetry,
 };
 
+/// A request costs some dozen allocations, made by one thread and freed by another: where the system's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();

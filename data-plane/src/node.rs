@@ -7,6 +7,7 @@ use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, T
 use signalbox_model::ids::NodeId;
 use signalbox_runtime::{
     admin::{self, Check},
+    background::Background,
     data_dir::{DataDir, DataDirError},
     net::{self, BindError},
     shutdown::Shutdown,
@@ -130,6 +131,9 @@ pub enum StartError {
     /// Outbound HTTP.
     #[error(transparent)]
     Egress(#[from] EgressError),
+    /// The threads that execute and report.
+    #[error("the background threads cannot be started")]
+    Background(#[source] std::io::Error),
 }
 
 /// A running node.
@@ -143,6 +147,8 @@ pub struct RunningNode {
     pub node: NodeId,
     // Held for its lock.
     _data_dir: DataDir,
+    // Held for its tasks.
+    _background: Background,
 }
 
 /// Starts a node; its parts are tasks of `shutdown`, which drains them.
@@ -226,6 +232,8 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         shutdown.clone(),
     ));
 
+    // Whatever waits on the node's disk already runs behind what still wants to get there.
+    let background = Background::start().map_err(StartError::Background)?;
     let performer = HttpPerformer::new(Egress::new(egress_policy)?);
     let executions = ExecutionRuntime::new(
         spool.clone(),
@@ -234,7 +242,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             concurrency_max: config.limits.executions_max,
         },
     );
-    shutdown.spawn(Arc::new(executions).run(shutdown.clone()));
+    background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));
     let confirmer = Confirmer {
         spool: spool.clone(),
         certificates,
@@ -255,7 +263,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         client,
         spool: spool.clone(),
     };
-    shutdown.spawn(report.run(shutdown.clone()));
+    background.spawn(shutdown, report.run(shutdown.clone()));
     shutdown.spawn(gauge(spool.clone(), shutdown.clone()));
 
     let admin_addr = match admin_listener {
@@ -277,6 +285,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         admin_addr,
         node,
         _data_dir: data_dir,
+        _background: background,
     })
 }
 

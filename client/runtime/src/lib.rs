@@ -14,8 +14,10 @@
 //! | [`tls`] | PEM files to rustls configurations, and their exchange while they serve |
 //! | [`exit`] | exit codes and the one error line |
 //! | [`backoff`] | the one reconnect policy |
+//! | [`background`] | threads for what may wait |
 
 pub mod admin;
+pub mod background;
 pub mod backoff;
 pub mod data_dir;
 pub mod exit;

@@ -36,6 +36,7 @@ use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange, Verdict},
 };
+use signalbox_runtime::background;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
@@ -236,8 +237,12 @@ impl IntakeSpool {
             read_scope: config.store.read_scope,
             committer: Some(spawn("intake-commit", move || committer.run(&queue))?),
             helpers: vec![
-                spawn("intake-drain", move || drain.run())?,
+                spawn("intake-drain", move || {
+                    background::lower_priority();
+                    drain.run();
+                })?,
                 spawn("intake-filter", move || {
+                    background::lower_priority();
                     filter::build(&index, &of_filter, &to)
                 })?,
             ],

@@ -25,6 +25,7 @@ use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, SequencedRecord, SubscriptionChange},
 };
+use signalbox_runtime::background;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
@@ -93,7 +94,10 @@ impl SqliteSpool {
         let writer = writer::Writer::new(connection, shared.clone(), head_sender, &config);
         let writer = std::thread::Builder::new()
             .name("spool-writer".to_owned())
-            .spawn(move || writer.run(queue))
+            .spawn(move || {
+                background::lower_priority();
+                writer.run(queue);
+            })
             .map_err(OpenError::Thread)?;
         Ok(Self {
             incarnation: opened.incarnation,
