@@ -14,8 +14,10 @@
 //! | [`tls`] | PEM files to rustls configurations, and their exchange while they serve |
 //! | [`exit`] | exit codes and the one error line |
 //! | [`backoff`] | the one reconnect policy |
+//! | [`ambient`] | the time of day and chance, so that a simulation can give its own |
 
 pub mod admin;
+pub mod ambient;
 pub mod backoff;
 pub mod data_dir;
 pub mod exit;
