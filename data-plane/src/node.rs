@@ -7,6 +7,7 @@ use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, T
 use signalbox_model::ids::NodeId;
 use signalbox_runtime::{
     admin::{self, Check},
+    ambient::System,
     data_dir::{DataDir, DataDirError},
     net::{self, BindError},
     shutdown::Shutdown,
@@ -232,6 +233,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Arc::new(performer),
         &ExecutionConfig {
             concurrency_max: config.limits.executions_max,
+            ambient: System::shared(),
         },
     );
     shutdown.spawn(Arc::new(executions).run(shutdown.clone()));
@@ -240,6 +242,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         certificates,
         trust,
         policy: ConfirmPolicy::default(),
+        ambient: System::shared(),
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
     let sync = SyncClient {
@@ -254,6 +257,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         node: node.clone(),
         client,
         spool: spool.clone(),
+        ambient: System::shared(),
     };
     shutdown.spawn(report.run(shutdown.clone()));
     shutdown.spawn(gauge(spool.clone(), shutdown.clone()));
