@@ -39,8 +39,10 @@ pub(super) struct Drive<'a> {
     span: Span,
     traceparent: Option<String>,
     steps: StepSpans,
-    /// Time of the last fact: a clock that is set back does not take the history with it.
+    /// The latest time that was told, and when that was: a clock that is set back takes neither the history with it, nor
+    /// holds up a wait by as much.
     latest: Timestamp,
+    told: tokio::time::Instant,
 }
 
 /// How driving an execution ended.
@@ -70,6 +72,7 @@ impl<'a> Drive<'a> {
                 .journal
                 .last()
                 .map_or(Timestamp::MIN, |record| record.time),
+            told: tokio::time::Instant::now(),
             claimed: Some(claimed),
             steps: StepSpans::new(span.clone()),
             span,
@@ -184,9 +187,15 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// The time, never before that of the last fact.
+    /// The time. It never goes back, and never stands still: where the clock was set back, it goes on from the latest.
     fn now(&mut self) -> Timestamp {
-        self.latest = self.latest.max(self.runtime.ambient.now());
+        let passed = self.latest.saturating_add(self.told.elapsed());
+        self.latest = self
+            .runtime
+            .ambient
+            .now()
+            .max(passed.unwrap_or(self.latest));
+        self.told = tokio::time::Instant::now();
         self.latest
     }
 
@@ -226,8 +235,7 @@ impl<'a> Drive<'a> {
     async fn wait_until(&mut self, time: Timestamp) -> bool {
         let _waiting = Gauge::new("signalbox_executions_waiting");
         self.place.running = None;
-        let left =
-            Duration::try_from(time.duration_since(self.runtime.ambient.now())).unwrap_or_default();
+        let left = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => return false,

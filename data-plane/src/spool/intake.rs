@@ -16,6 +16,8 @@ mod drain;
 mod filter;
 mod record;
 #[cfg(test)]
+pub(crate) mod simulated;
+#[cfg(test)]
 mod tests;
 
 use std::{
