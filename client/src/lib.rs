@@ -25,9 +25,10 @@
 mod auth;
 mod error;
 
-use std::{future::Future, path::PathBuf, time::Duration};
+use std::{future::Future, io, path::PathBuf, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
+use hyper_util::rt::TokioIo;
 use signalbox_proto::{
     dataplane::v1::{
         report_service_client::ReportServiceClient, sync_service_client::SyncServiceClient,
@@ -41,10 +42,11 @@ use signalbox_proto::{
         workflow_service_client::WorkflowServiceClient,
     },
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
     Code, Response, Status,
     service::interceptor::InterceptedService,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri},
 };
 
 pub use auth::{CallContext, TokenSource};
@@ -147,38 +149,39 @@ impl Client {
     /// # Errors
     /// When the endpoint is no URL or the CA file cannot be read.
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
-        let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
-            .map_err(|_| ConfigError::Endpoint(config.endpoint.clone()))?
-            .connect_timeout(config.connect_timeout)
-            .tcp_nodelay(true)
-            // A peer that vanished without a word is noticed within 15 s.
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true);
-        let is_tls = match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
-            (Some("http"), Some(_)) => false,
-            (Some("https"), Some(_)) => true,
-            _ => return Err(ConfigError::Endpoint(config.endpoint)),
-        };
-        if is_tls {
-            let mut tls = ClientTlsConfig::new();
-            tls = match &config.ca_file {
-                Some(path) => {
-                    let pem = std::fs::read(path)
-                        .map_err(|error| ConfigError::CaFile(path.clone(), error))?;
-                    tls.ca_certificate(Certificate::from_pem(pem))
-                }
-                None => tls.with_enabled_roots(),
-            };
-            endpoint = endpoint.tls_config(tls).map_err(ConfigError::Tls)?;
-        }
+        let channel = endpoint(&config)?.connect_lazy();
+        Ok(Self::over(channel, config))
+    }
+
+    /// A client whose connections `connect` opens, in the place of TCP.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_connector<F, Fut, S>(
+        config: ClientConfig,
+        mut connect: F,
+    ) -> Result<Self, ConfigError>
+    where
+        F: FnMut(Uri) -> Fut + Send + 'static,
+        Fut: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let connector = tower::service_fn(move |uri| {
+            let connected = connect(uri);
+            async move { connected.await.map(TokioIo::new) }
+        });
+        let channel = endpoint(&config)?.connect_with_connector_lazy(connector);
+        Ok(Self::over(channel, config))
+    }
+
+    fn over(channel: Channel, config: ClientConfig) -> Self {
         let stream = CallContext::new(config.token, None, config.traceparent);
-        Ok(Self {
-            channel: endpoint.connect_lazy(),
+        Self {
+            channel,
             unary: stream.clone().with_deadline(config.deadline),
             stream,
             attempts_max: config.attempts_max.max(1),
-        })
+        }
     }
 
     /// Calls, and calls again (with jittered exponential pauses, at least as long as the control plane asks for) while it
@@ -209,4 +212,34 @@ impl Client {
             .map(Response::into_inner)
             .map_err(ClientError::from)
     }
+}
+
+/// What the channel connects to, and how.
+fn endpoint(config: &ClientConfig) -> Result<Endpoint, ConfigError> {
+    let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
+        .map_err(|_| ConfigError::Endpoint(config.endpoint.clone()))?
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        // A peer that vanished without a word is noticed within 15 s.
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true);
+    let is_tls = match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
+        (Some("http"), Some(_)) => false,
+        (Some("https"), Some(_)) => true,
+        _ => return Err(ConfigError::Endpoint(config.endpoint.clone())),
+    };
+    if is_tls {
+        let mut tls = ClientTlsConfig::new();
+        tls = match &config.ca_file {
+            Some(path) => {
+                let pem = std::fs::read(path)
+                    .map_err(|error| ConfigError::CaFile(path.clone(), error))?;
+                tls.ca_certificate(Certificate::from_pem(pem))
+            }
+            None => tls.with_enabled_roots(),
+        };
+        endpoint = endpoint.tls_config(tls).map_err(ConfigError::Tls)?;
+    }
+    Ok(endpoint)
 }

@@ -12,7 +12,11 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use signalbox_engine::{Effect, EffectKind, Outcome};
-use signalbox_runtime::{backoff::Backoff, shutdown::Shutdown};
+use signalbox_runtime::{
+    ambient::{Ambient, System},
+    backoff::Backoff,
+    shutdown::Shutdown,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::{drive::Drive, plans::Plans};
@@ -43,12 +47,15 @@ pub trait Performer: Send + Sync + 'static {
 pub struct ExecutionConfig {
     /// Executions that run at once. Those that wait for a time are not counted.
     pub concurrency_max: NonZeroUsize,
+    /// The time of day, and chance.
+    pub ambient: Arc<dyn Ambient>,
 }
 
 impl Default for ExecutionConfig {
     fn default() -> Self {
         Self {
             concurrency_max: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
+            ambient: System::shared(),
         }
     }
 }
@@ -58,6 +65,7 @@ pub struct ExecutionRuntime {
     spool: Arc<dyn Spool>,
     http: Arc<dyn Performer>,
     plans: Plans,
+    ambient: Arc<dyn Ambient>,
     /// Places of those that run.
     running: Arc<Semaphore>,
     /// Places of those in memory.
@@ -76,6 +84,7 @@ impl ExecutionRuntime {
             spool,
             http,
             plans: Plans::default(),
+            ambient: config.ambient.clone(),
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }
@@ -86,7 +95,7 @@ impl ExecutionRuntime {
     /// until it is forced; the next start goes on with all of them.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let claimable = self.spool.claimable();
-        let mut busy = Backoff::new(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX);
+        let mut busy = self.busy();
         loop {
             let place = tokio::select! {
                 biased;
@@ -105,6 +114,7 @@ impl ExecutionRuntime {
                 }
                 Err(SpoolError::Overloaded | SpoolError::Full) => {
                     tokio::select! {
+                        biased;
                         () = shutdown.stopping() => return,
                         () = tokio::time::sleep(busy.next_delay()) => continue,
                     }
@@ -115,11 +125,17 @@ impl ExecutionRuntime {
                 }
             };
             tokio::select! {
+                biased;
                 () = shutdown.stopping() => return,
                 () = woken => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// The pauses before the spool is asked again.
+    fn busy(&self) -> Backoff {
+        Backoff::seeded(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX, self.ambient.random())
     }
 
     /// Room for one execution.

@@ -12,5 +12,7 @@ pub mod node;
 pub mod options;
 pub mod report;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod spool;
 pub mod sync;

@@ -7,6 +7,7 @@ use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, T
 use signalbox_model::ids::NodeId;
 use signalbox_runtime::{
     admin::{self, Check},
+    ambient::System,
     background::Background,
     data_dir::{DataDir, DataDirError},
     net::{self, BindError},
@@ -240,6 +241,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Arc::new(performer),
         &ExecutionConfig {
             concurrency_max: config.limits.executions_max,
+            ambient: System::shared(),
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));
@@ -248,6 +250,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         certificates,
         trust,
         policy: ConfirmPolicy::default(),
+        ambient: System::shared(),
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
     let sync = SyncClient {
@@ -262,6 +265,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         node: node.clone(),
         client,
         spool: spool.clone(),
+        ambient: System::shared(),
     };
     background.spawn(shutdown, report.run(shutdown.clone()));
     shutdown.spawn(gauge(spool.clone(), shutdown.clone()));

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use signalbox_client::Client;
 use signalbox_model::ids::NodeId;
 use signalbox_proto::{convert, dataplane::v1 as wire};
-use signalbox_runtime::{backoff::Backoff, shutdown::Shutdown};
+use signalbox_runtime::{ambient::Ambient, backoff::Backoff, shutdown::Shutdown};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -50,6 +50,8 @@ pub struct ReportClient {
     pub client: Client,
     /// Where the records are.
     pub spool: Arc<dyn Spool>,
+    /// Chance, for the pauses between streams.
+    pub ambient: Arc<dyn Ambient>,
 }
 
 /// Why a stream ended.
@@ -78,11 +80,12 @@ impl ReportClient {
     }
 
     async fn run_with(self, timing: Timing, shutdown: Shutdown) {
-        let mut backoff = Backoff::reconnect();
+        let mut backoff = Backoff::reconnect_seeded(self.ambient.random());
         let mut told = String::new();
         loop {
             let began = tokio::time::Instant::now();
             let ended = tokio::select! {
+                biased;
                 () = shutdown.stopping() => return,
                 ended = self.follow(timing, &mut backoff, &mut told) => ended,
             };
@@ -100,6 +103,7 @@ impl ReportClient {
                 }
             }
             tokio::select! {
+                biased;
                 () = shutdown.stopping() => return,
                 () = tokio::time::sleep(backoff.next_delay()) => {}
             }
@@ -169,6 +173,7 @@ impl ReportClient {
                 .oldest()
                 .map(|sent| sent + timing.acknowledge_timeout);
             tokio::select! {
+                biased;
                 response = incoming.message() => {
                     let response = response?.ok_or(ReportError::Closed)?;
                     if let Some(durable) = window.acknowledged(sequence(&response)) {

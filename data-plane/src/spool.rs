@@ -21,6 +21,8 @@ use signalbox_model::{
 };
 use tokio::sync::{Notify, watch};
 
+#[cfg(test)]
+pub(crate) use intake::simulated;
 pub use intake::{IntakeSpool, IntakeSpoolConfig, OpenError as IntakeOpenError};
 pub use sqlite::{OpenError, SqliteSpool, SqliteSpoolConfig};
 

@@ -16,12 +16,16 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(15);
 /// The seed is drawn here because `backon` without its `std` feature jitters every process alike.
 #[must_use]
 pub fn exponential(min: Duration, max: Duration) -> ExponentialBuilder {
+    seeded(min, max, rand::random())
+}
+
+fn seeded(min: Duration, max: Duration, seed: u64) -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_factor(2.0)
         .with_min_delay(min)
         .with_max_delay(max)
         .with_jitter()
-        .with_jitter_seed(rand::random())
+        .with_jitter_seed(seed)
         .without_max_times()
 }
 
@@ -30,6 +34,7 @@ pub fn exponential(min: Duration, max: Duration) -> ExponentialBuilder {
 pub struct Backoff {
     min: Duration,
     max: Duration,
+    seed: u64,
     delays: ExponentialBackoff,
 }
 
@@ -37,14 +42,31 @@ impl Backoff {
     /// Delays from `min` to `max`, each with up to as much again of jitter.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
-        let delays = exponential(min, max).build();
-        Self { min, max, delays }
+        Self::seeded(min, max, rand::random())
+    }
+
+    /// The same, with jitter that `seed` determines.
+    #[must_use]
+    pub fn seeded(min: Duration, max: Duration, seed: u64) -> Self {
+        let delays = seeded(min, max, seed).build();
+        Self {
+            min,
+            max,
+            seed,
+            delays,
+        }
     }
 
     /// The policy for the streams between the planes: 200 ms to 15 s, so at most 30 s with jitter.
     #[must_use]
     pub fn reconnect() -> Self {
         Self::new(RECONNECT_MIN, RECONNECT_MAX)
+    }
+
+    /// The same, with jitter that `seed` determines.
+    #[must_use]
+    pub fn reconnect_seeded(seed: u64) -> Self {
+        Self::seeded(RECONNECT_MIN, RECONNECT_MAX, seed)
     }
 
     /// How long to wait before the next attempt.
@@ -56,7 +78,12 @@ impl Backoff {
     /// Begins again at the shortest delay. Call it once a connection has proved to work, not when
     /// it was merely accepted, or a server that closes at once is called in a tight loop.
     pub fn reset(&mut self) {
-        self.delays = exponential(self.min, self.max).build();
+        // Other jitter than before, or the same pauses would come each time.
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        self.delays = seeded(self.min, self.max, self.seed).build();
     }
 }
 
@@ -87,6 +114,20 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next_delay() <= RECONNECT_MIN * 2);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_delays() {
+        let delays = |seed| -> Vec<_> {
+            let mut backoff = Backoff::reconnect_seeded(seed);
+            let mut all: Vec<_> = (0..8).map(|_| backoff.next_delay()).collect();
+            backoff.reset();
+            all.extend((0..8).map(|_| backoff.next_delay()));
+            all
+        };
+        assert_eq!(delays(7), delays(7));
+        assert_ne!(delays(7), delays(8));
+        assert_ne!(delays(7)[..8], delays(7)[8..], "a reset draws anew");
     }
 
     #[test]

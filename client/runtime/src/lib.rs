@@ -15,8 +15,10 @@
 //! | [`exit`] | exit codes and the one error line |
 //! | [`backoff`] | the one reconnect policy |
 //! | [`background`] | threads for what may wait |
+//! | [`ambient`] | the time of day and chance, so that a simulation can give its own |
 
 pub mod admin;
+pub mod ambient;
 pub mod background;
 pub mod backoff;
 pub mod data_dir;

@@ -21,6 +21,9 @@ pub struct Faults {
     pub fail_sync_after: Option<u64>,
     /// Fail the write after so many more that go well, with an I/O error.
     pub fail_write_after: Option<u64>,
+    /// Lose power at the write or sync after so many more: it and all that follow fail, and what they wrote is as
+    /// doubtful as all that was not synced. [`SimulatedDisk::crash`] decides what of it there is.
+    pub lose_power_after: Option<u64>,
     /// Bytes that the disk holds.
     pub capacity_bytes: Option<u64>,
 }
@@ -40,6 +43,19 @@ struct State {
     faults: Faults,
     random: SmallRng,
     syncs: u64,
+    lost: bool,
+}
+
+impl State {
+    /// Whether the power is gone at the next operation.
+    fn loses_power(&mut self) -> bool {
+        self.lost = self.lost || due(&mut self.faults.lose_power_after);
+        self.lost
+    }
+}
+
+fn power_lost() -> io::Error {
+    io::Error::other("simulated loss of power")
 }
 
 /// The disk. Clones are the same disk.
@@ -62,6 +78,7 @@ impl SimulatedDisk {
                 faults: Faults::default(),
                 random: SmallRng::seed_from_u64(seed),
                 syncs: 0,
+                lost: false,
             })),
         }
     }
@@ -69,6 +86,22 @@ impl SimulatedDisk {
     /// Sets the faults that are due.
     pub fn set_faults(&self, faults: Faults) {
         lock(&self.state).faults = faults;
+    }
+
+    /// Whether power was lost by [`Faults::lose_power_after`] since the last [`SimulatedDisk::crash`].
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        lock(&self.state).lost
+    }
+
+    /// Size of all files, in bytes.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        let files = &lock(&self.state).files;
+        files
+            .values()
+            .map(|file| lock(file).seen.len() as u64)
+            .sum()
     }
 
     /// Syncs that went well.
@@ -103,6 +136,7 @@ impl SimulatedDisk {
             }));
         }
         state.faults = Faults::default();
+        state.lost = false;
     }
 
     /// Changes bytes of a file behind everyone's back.
@@ -151,6 +185,9 @@ impl Storage for SimulatedDisk {
         let size = usize::try_from(size).map_err(io::Error::other)?;
         let file = {
             let mut state = lock(&self.state);
+            if state.lost {
+                return Err(power_lost());
+            }
             if state.files.contains_key(name) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
@@ -177,6 +214,9 @@ impl Storage for SimulatedDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = lock(&self.state);
+        if state.lost {
+            return Err(power_lost());
+        }
         if state.files.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -186,7 +226,11 @@ impl Storage for SimulatedDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let removed = lock(&self.state).files.remove(name);
+        let mut state = lock(&self.state);
+        if state.lost {
+            return Err(power_lost());
+        }
+        let removed = state.files.remove(name);
         removed
             .map(drop)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -226,9 +270,15 @@ impl SegmentFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if due(&mut lock(&self.disk.state).faults.fail_write_after) {
+        let mut state = lock(&self.disk.state);
+        if due(&mut state.faults.fail_write_after) {
             return Err(io::Error::other("simulated write error"));
         }
+        if state.lost {
+            return Err(power_lost());
+        }
+        let lost = state.loses_power();
+        drop(state);
         let mut content = lock(&self.file);
         let from = usize::try_from(offset).map_err(io::Error::other)?;
         let end = from + bytes.len();
@@ -237,11 +287,14 @@ impl SegmentFile for SimulatedFile {
         }
         content.seen[from..end].copy_from_slice(bytes);
         content.dirty.push((from, bytes.len()));
-        Ok(())
+        if lost { Err(power_lost()) } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = lock(&self.disk.state);
+        if state.loses_power() {
+            return Err(power_lost());
+        }
         if due(&mut state.faults.fail_sync_after) {
             // As the kernel does: the pages are clean from now on, and not on the disk.
             lock(&self.file).dirty.clear();

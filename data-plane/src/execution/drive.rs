@@ -13,11 +13,11 @@ use signalbox_model::{
     ids::ExecutionName,
     record::{Record, RecordBody},
 };
-use signalbox_runtime::{backoff::Backoff, shutdown::Shutdown, telemetry::context};
+use signalbox_runtime::{shutdown::Shutdown, telemetry::context};
 use tracing::{Instrument as _, Span};
 
 use super::{
-    BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, ExecutionRuntime, Place,
+    ExecutionRuntime, Place,
     span::{self, StepSpans},
 };
 use crate::spool::{Claimed, SpoolError};
@@ -39,8 +39,10 @@ pub(super) struct Drive<'a> {
     span: Span,
     traceparent: Option<String>,
     steps: StepSpans,
-    /// Time of the last fact: a clock that is set back does not take the history with it.
+    /// The latest time that was told, and when that was: a clock that is set back takes neither the history with it, nor
+    /// holds up a wait by as much.
     latest: Timestamp,
+    told: tokio::time::Instant,
 }
 
 /// How driving an execution ended.
@@ -70,6 +72,7 @@ impl<'a> Drive<'a> {
                 .journal
                 .last()
                 .map_or(Timestamp::MIN, |record| record.time),
+            told: tokio::time::Instant::now(),
             claimed: Some(claimed),
             steps: StepSpans::new(span.clone()),
             span,
@@ -99,7 +102,7 @@ impl<'a> Drive<'a> {
                 span::ended(&span, state);
                 let state = span::name(state);
                 metrics::counter!("signalbox_executions_total", "state" => state).increment(1);
-                let took = Timestamp::now().duration_since(self.received_at);
+                let took = self.runtime.ambient.now().duration_since(self.received_at);
                 metrics::histogram!("signalbox_execution_duration_seconds", "state" => state)
                     .record(took.as_secs_f64().max(0.0));
             }
@@ -184,9 +187,15 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// The time, never before that of the last fact.
+    /// The time. It never goes back, and never stands still: where the clock was set back, it goes on from the latest.
     fn now(&mut self) -> Timestamp {
-        self.latest = self.latest.max(Timestamp::now());
+        let passed = self.latest.saturating_add(self.told.elapsed());
+        self.latest = self
+            .runtime
+            .ambient
+            .now()
+            .max(passed.unwrap_or(self.latest));
+        self.told = tokio::time::Instant::now();
         self.latest
     }
 
@@ -204,7 +213,7 @@ impl<'a> Drive<'a> {
             })
             .collect();
         let ended = matches!(facts.last(), Some(Fact::Finished { .. }));
-        let mut busy = Backoff::new(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX);
+        let mut busy = self.runtime.busy();
         loop {
             let spool = &self.runtime.spool;
             let journalled = spool.journal(self.execution.clone(), records.clone(), ended);
@@ -215,6 +224,7 @@ impl<'a> Drive<'a> {
                 Err(error @ (SpoolError::Closed | SpoolError::Failed(_))) => return Err(error),
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(busy.next_delay()) => {}
                 () = self.shutdown.forced() => return Ok(false),
             }
@@ -225,7 +235,7 @@ impl<'a> Drive<'a> {
     async fn wait_until(&mut self, time: Timestamp) -> bool {
         let _waiting = Gauge::new("signalbox_executions_waiting");
         self.place.running = None;
-        let left = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
+        let left = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => return false,
@@ -253,6 +263,7 @@ impl<'a> Drive<'a> {
         let performer = self.runtime.performer(&effect.kind);
         let attempt = performer.perform(effect).instrument(span.clone());
         let outcome = tokio::select! {
+            biased;
             outcome = tokio::time::timeout(timeout + PERFORMER_GRACE, attempt) => outcome,
             () = self.shutdown.forced() => return None,
         };

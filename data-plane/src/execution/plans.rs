@@ -28,6 +28,9 @@ impl Default for Plans {
     }
 }
 
+/// Size of a definition that is read where it is asked for, in bytes: it holds a handful of expressions at most.
+const INLINE_MAX_BYTES: usize = 512;
+
 impl Plans {
     /// The plan of a definition.
     ///
@@ -59,9 +62,13 @@ impl Plans {
 async fn make(definition: &Bytes, project: &ProjectId) -> Result<(Arc<Plan>, u32), Failure> {
     let size_bytes = u32::try_from(definition.len()).unwrap_or(u32::MAX);
     let (definition, project) = (definition.clone(), project.clone());
+    let decode = move || definition::decode(&definition, &project);
     // Parsing hundreds of expressions takes longer than a task may hold its thread.
-    let decoded =
-        tokio::task::spawn_blocking(move || definition::decode(&definition, &project)).await;
+    let decoded = if size_bytes as usize <= INLINE_MAX_BYTES {
+        Ok(decode())
+    } else {
+        tokio::task::spawn_blocking(decode).await
+    };
     match decoded {
         Ok(Ok(workflow)) => Ok((Arc::new(Plan::new(&workflow)), size_bytes)),
         Ok(Err(violations)) => Err(Failure::new(

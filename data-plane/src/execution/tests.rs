@@ -374,3 +374,35 @@ async fn an_execution_ends_at_its_timeout() {
     assert_eq!(finished(&facts).0, ExecutionState::TimedOut);
     assert_eq!(code_of(&facts), "EXECUTION_TIMEOUT");
 }
+
+/// A clock that is wrong by so many hours.
+#[derive(Debug, Default)]
+struct Wrong(std::sync::atomic::AtomicI64);
+
+impl Ambient for Wrong {
+    fn now(&self) -> jiff::Timestamp {
+        let by = jiff::SignedDuration::from_hours(self.0.load(Ordering::Relaxed));
+        System.now() + by
+    }
+
+    fn random(&self) -> u64 {
+        System.random()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_holds_up_no_retry() {
+    let target = Target::start(|_| Reply::text(503, "")).await;
+    let mut world = World::start().await;
+    let clock = Arc::new(Wrong::default());
+    clock.0.store(48, Ordering::Relaxed);
+    world.ambient = clock.clone();
+    let retry = "retry: {maxAttempts: 3, initialBackoff: 1s}";
+    let definition = http_step(&format!("http://{}/", target.addr), retry);
+    let execution = world.accept(&definition, "one", "").await;
+    world.run();
+    target.called(1).await;
+    clock.0.store(0, Ordering::Relaxed);
+    let facts = world.finished(&execution).await;
+    assert_eq!(attempts(&facts), [(1, false), (2, false), (3, false)]);
+}

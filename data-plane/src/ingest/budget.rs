@@ -1,9 +1,8 @@
 //! How many refusals are recorded. Beyond it they are only counted, so that nobody can fill a node's spool with them.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
 
 /// Refusals of callers without a live key: a second, and at once.
 const STRANGERS: (f64, f64) = (10.0, 100.0);

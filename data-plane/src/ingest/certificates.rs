@@ -218,7 +218,7 @@ impl Certificates {
 
     /// Keeps a certificate as if it had been fetched.
     #[cfg(test)]
-    pub(super) async fn keep(&self, location: &CertLocation, certificate: SigningCertificate) {
+    pub(crate) async fn keep(&self, location: &CertLocation, certificate: SigningCertificate) {
         let kept = Kept::new(certificate, KEPT_FOR);
         self.kept
             .insert(location.cache_key().to_owned(), kept)

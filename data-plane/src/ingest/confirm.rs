@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use signalbox_model::record::{SubscriptionChange, SubscriptionState};
-use signalbox_runtime::shutdown::Shutdown;
+use signalbox_runtime::{ambient::Ambient, shutdown::Shutdown};
 use signalbox_sns::{
     CONFIRM_RESPONSE_MAX_BYTES, CertOrigin, ConfirmToken, ConfirmUrl, SubscriptionArn, TopicArn,
     TrustPolicy, parse_confirm_response,
@@ -63,6 +63,8 @@ pub struct Confirmer {
     pub trust: TrustPolicy,
     /// When to try again, and when to stop.
     pub policy: ConfirmPolicy,
+    /// The time of day, and chance.
+    pub ambient: Arc<dyn Ambient>,
 }
 
 /// Why an attempt confirmed nothing. Texts hold no token.
@@ -114,7 +116,7 @@ impl Confirmer {
         }
         // Those under way are still due: asked for with the rest, and passed over.
         let max = CONCURRENCY_MAX + busy.len();
-        let due = match self.spool.due_handshakes(Timestamp::now(), max).await {
+        let due = match self.spool.due_handshakes(self.ambient.now(), max).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "cannot ask the spool for handshakes");
@@ -144,7 +146,7 @@ impl Confirmer {
 
     async fn attempt(&self, mut handshake: Handshake) {
         let outcome = self.confirm(&handshake).await;
-        let now = Timestamp::now();
+        let now = self.ambient.now();
         handshake.attempts = handshake.attempts.saturating_add(1);
         let mut change = SubscriptionChange {
             workflow: handshake.workflow.clone(),
@@ -201,7 +203,7 @@ impl Confirmer {
         let pause = retry_min
             .saturating_mul(1 << doublings)
             .min(retry_max)
-            .mul_f64(0.5 + rand::random::<f64>() / 2.0);
+            .mul_f64(0.5 + self.ambient.fraction() / 2.0);
         let add = |time: Timestamp, duration: Duration| {
             time.checked_add(SignedDuration::try_from(duration).ok()?)
                 .ok()

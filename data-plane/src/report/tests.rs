@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use signalbox_model::record::{Certificate, Record, RecordBody};
+use signalbox_runtime::ambient::System;
 use tempfile::TempDir;
 
 use self::taker::{Connection, PATIENCE, Taker};
@@ -36,6 +37,7 @@ impl Node {
             node: "n1".parse().unwrap(),
             client: Client::new(signalbox_client::ClientConfig::new(endpoint)).unwrap(),
             spool: spool.clone(),
+            ambient: System::shared(),
         };
         let task = tokio::spawn(client.run_with(timing, shutdown.clone()));
         Self {

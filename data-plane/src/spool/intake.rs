@@ -16,6 +16,8 @@ mod drain;
 mod filter;
 mod record;
 #[cfg(test)]
+pub(crate) mod simulated;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -23,7 +25,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
     time::Duration,
@@ -36,7 +38,7 @@ use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange, Verdict},
 };
-use signalbox_runtime::background;
+use signalbox_runtime::{ambient::Ambient, background};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
@@ -45,7 +47,8 @@ use self::{
 };
 use super::{
     Accept, Acceptance, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError, SpoolStats,
-    SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
+    SqliteSpool, SqliteSpoolConfig, delivery_of,
+    sqlite::{self, Index},
 };
 
 /// Folder of the log inside the node's data folder.
@@ -150,6 +153,28 @@ impl Shared {
     }
 }
 
+/// The parts of an open spool, to be run.
+struct Unstarted {
+    committer: Committer,
+    queue: Receiver<Job>,
+    drain: Drain,
+    filter: Builder,
+}
+
+/// What builds the filter of known names.
+struct Builder {
+    index: Index,
+    ambient: Arc<dyn Ambient>,
+    shared: Arc<Shared>,
+    to: SyncSender<Job>,
+}
+
+impl Builder {
+    fn build(self) {
+        filter::build(&self.index, self.ambient, &self.shared, &self.to);
+    }
+}
+
 /// The embedded spool: an intake log and the store behind it.
 pub struct IntakeSpool {
     store: Arc<SqliteSpool>,
@@ -185,6 +210,18 @@ impl IntakeSpool {
         config: &IntakeSpoolConfig,
     ) -> Result<Self, OpenError> {
         let store = Arc::new(SqliteSpool::open(dir, config.store.clone())?);
+        let (mut spool, unstarted) = Self::unstarted(store, dir, storage, config)?;
+        spool.start(unstarted)?;
+        Ok(spool)
+    }
+
+    /// Opens it over its store, and leaves it to the caller to run the parts.
+    fn unstarted(
+        store: Arc<SqliteSpool>,
+        dir: &Path,
+        storage: Arc<dyn Storage>,
+        config: &IntakeSpoolConfig,
+    ) -> Result<(Self, Unstarted), OpenError> {
         let known = store.intake();
         let seen = known.map_or(0, |(_, seen)| seen);
         let opened = Log::open(storage, &config.log, known).map_err(|source| OpenError::Log {
@@ -224,10 +261,15 @@ impl IntakeSpool {
             drained: jobs.clone(),
             unclaimed_max: config.unclaimed_max,
             read_scope: config.store.read_scope,
+            ambient: config.store.ambient.clone(),
         };
-        let index = store.index()?;
-        let (of_filter, to) = (shared.clone(), jobs.clone());
-        Ok(Self {
+        let filter = Builder {
+            index: store.index()?,
+            ambient: config.store.ambient.clone(),
+            shared: shared.clone(),
+            to: jobs.clone(),
+        };
+        let spool = Self {
             store,
             shared,
             jobs: Some(jobs),
@@ -235,18 +277,38 @@ impl IntakeSpool {
             max_bytes: config.store.max_bytes,
             pending_max: config.pending_max as u64,
             read_scope: config.store.read_scope,
-            committer: Some(spawn("intake-commit", move || committer.run(&queue))?),
-            helpers: vec![
-                spawn("intake-drain", move || {
-                    background::lower_priority();
-                    drain.run();
-                })?,
-                spawn("intake-filter", move || {
-                    background::lower_priority();
-                    filter::build(&index, &of_filter, &to)
-                })?,
-            ],
-        })
+            committer: None,
+            helpers: Vec::new(),
+        };
+        let unstarted = Unstarted {
+            committer,
+            queue,
+            drain,
+            filter,
+        };
+        Ok((spool, unstarted))
+    }
+
+    /// Gives each part a thread.
+    fn start(&mut self, parts: Unstarted) -> Result<(), OpenError> {
+        let Unstarted {
+            committer,
+            queue,
+            drain,
+            filter,
+        } = parts;
+        self.committer = Some(spawn("intake-commit", move || committer.run(&queue))?);
+        self.helpers = vec![
+            spawn("intake-drain", move || {
+                background::lower_priority();
+                drain.run();
+            })?,
+            spawn("intake-filter", move || {
+                background::lower_priority();
+                filter.build();
+            })?,
+        ];
+        Ok(())
     }
 
     /// Messages that are durable in the log and not in the store yet: neither claimed nor reported.

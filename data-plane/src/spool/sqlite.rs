@@ -25,12 +25,15 @@ use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, SequencedRecord, SubscriptionChange},
 };
-use signalbox_runtime::background;
+use signalbox_runtime::{
+    ambient::{Ambient, System},
+    background,
+};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
     batch::encode,
-    writer::{Answer, Job, Shared},
+    writer::{Answer, Job, Shared, Writer},
 };
 use super::{Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolStats};
 
@@ -51,6 +54,8 @@ pub struct SqliteSpoolConfig {
     pub purge_interval: Duration,
     /// Reads the scope of an event from its body.
     pub read_scope: ReadScope,
+    /// The time of day.
+    pub ambient: Arc<dyn Ambient>,
 }
 
 impl Default for SqliteSpoolConfig {
@@ -61,6 +66,7 @@ impl Default for SqliteSpoolConfig {
             batch_max: 512,
             purge_interval: Duration::from_secs(10),
             read_scope: |_| Err("this spool reads no envelopes".to_owned()),
+            ambient: System::shared(),
         }
     }
 }
@@ -75,7 +81,24 @@ pub struct SqliteSpool {
     path: PathBuf,
     intake: Option<(LogId, u64)>,
     read_scope: ReadScope,
+    reads: Reads,
     writer: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Where queries run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Off the runtime's threads.
+    Elsewhere,
+    /// In the caller's task: of a simulation, whose order no thread may decide.
+    #[cfg(test)]
+    Inline,
+}
+
+/// The writer and its queue, to be run.
+pub(super) struct Unstarted {
+    pub(super) writer: Writer,
+    pub(super) queue: mpsc::Receiver<Job>,
 }
 
 impl SqliteSpool {
@@ -84,6 +107,25 @@ impl SqliteSpool {
     /// # Errors
     /// [`OpenError`].
     pub fn open(dir: &Path, config: SqliteSpoolConfig) -> Result<Self, OpenError> {
+        let (mut spool, Unstarted { writer, queue }) =
+            Self::unstarted(dir, &config, Reads::Elsewhere)?;
+        let thread = std::thread::Builder::new()
+            .name("spool-writer".to_owned())
+            .spawn(move || {
+                background::lower_priority();
+                writer.run(queue);
+            })
+            .map_err(OpenError::Thread)?;
+        spool.writer = Some(thread);
+        Ok(spool)
+    }
+
+    /// Opens it, and leaves it to the caller to run the writer.
+    pub(super) fn unstarted(
+        dir: &Path,
+        config: &SqliteSpoolConfig,
+        reads: Reads,
+    ) -> Result<(Self, Unstarted), OpenError> {
         let path = dir.join("spool.sqlite");
         let mut connection = schema::connect(&path)?;
         let opened = schema::prepare(&mut connection)?;
@@ -91,15 +133,8 @@ impl SqliteSpool {
         let (head_sender, head) = watch::channel(opened.head);
         let shared = Arc::new(Shared::new(&opened, config.max_bytes));
         let (jobs, queue) = mpsc::channel(config.queue_max);
-        let writer = writer::Writer::new(connection, shared.clone(), head_sender, &config);
-        let writer = std::thread::Builder::new()
-            .name("spool-writer".to_owned())
-            .spawn(move || {
-                background::lower_priority();
-                writer.run(queue);
-            })
-            .map_err(OpenError::Thread)?;
-        Ok(Self {
+        let writer = Writer::new(connection, shared.clone(), head_sender, config);
+        let spool = Self {
             incarnation: opened.incarnation,
             jobs,
             reader,
@@ -108,8 +143,10 @@ impl SqliteSpool {
             path,
             intake: opened.intake,
             read_scope: config.read_scope,
-            writer: Some(writer),
-        })
+            reads,
+            writer: None,
+        };
+        Ok((spool, Unstarted { writer, queue }))
     }
 
     /// The intake log that it belongs to, and the last sequence that it has taken from that, as of opening.
@@ -132,6 +169,12 @@ impl SqliteSpool {
         answered
             .blocking_recv()
             .unwrap_or_else(|_| Err(self.shared.why_closed()))
+    }
+
+    /// [`SqliteSpool::drain`] for a task.
+    #[cfg(test)]
+    pub(super) fn drain_in_task(&self, drained: Drained) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.submit_waiting(|answer| Job::Drain(Box::new(drained), answer))
     }
 
     /// Executions that nobody has claimed.
@@ -197,7 +240,7 @@ impl SqliteSpool {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, SpoolError>> {
-        let reader = self.reader.clone();
+        let (reader, reads) = (self.reader.clone(), self.reads);
         async move {
             let run = move || {
                 let connection = reader
@@ -205,9 +248,13 @@ impl SqliteSpool {
                     .map_err(|_| SpoolError::Failed("a reader panicked".to_owned()))?;
                 query(&connection).map_err(|error| SpoolError::Failed(error.to_string()))
             };
-            tokio::task::spawn_blocking(run)
-                .await
-                .unwrap_or(Err(SpoolError::Closed))
+            match reads {
+                Reads::Elsewhere => tokio::task::spawn_blocking(run)
+                    .await
+                    .unwrap_or(Err(SpoolError::Closed)),
+                #[cfg(test)]
+                Reads::Inline => run(),
+            }
         }
         .boxed()
     }

@@ -315,6 +315,7 @@ pub fn run_confirmer(
             retry_max: Duration::from_millis(100),
             ..ConfirmPolicy::default()
         },
+        ambient: signalbox_runtime::ambient::System::shared(),
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
     shutdown

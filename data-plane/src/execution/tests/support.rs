@@ -18,7 +18,10 @@ use signalbox_proto::{
     convert::{definition, json},
     v1,
 };
-use signalbox_runtime::shutdown::{DrainOutcome, Shutdown};
+use signalbox_runtime::{
+    ambient::{Ambient, System},
+    shutdown::{DrainOutcome, Shutdown},
+};
 use tempfile::TempDir;
 
 use super::super::{ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer};
@@ -41,6 +44,7 @@ pub(crate) struct World {
     runtime: Option<tokio::task::JoinHandle<()>>,
     pub(crate) concurrency_max: usize,
     pub(crate) performer: Option<Arc<dyn Performer>>,
+    pub(crate) ambient: Arc<dyn Ambient>,
 }
 
 impl World {
@@ -52,6 +56,7 @@ impl World {
             runtime: None,
             concurrency_max: 16,
             performer: None,
+            ambient: System::shared(),
         };
         world.reopen().await;
         world
@@ -89,6 +94,7 @@ impl World {
             .unwrap_or_else(|| Arc::new(HttpPerformer::new(loopback())));
         let config = ExecutionConfig {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
+            ambient: self.ambient.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
         self.runtime = Some(tokio::spawn(runtime.run(self.shutdown.clone())));

@@ -138,9 +138,8 @@ impl Committer {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) if marked => continue,
                 Err(end) => {
-                    // Idle, or at an end: what stands before the mark is known to be whole.
-                    if !marked && let Err(error) = self.parts.writer.mark() {
-                        tracing::warn!(%error, "the end of the intake log is not marked");
+                    if !marked {
+                        self.mark();
                     }
                     marked = true;
                     match end {
@@ -149,20 +148,35 @@ impl Committer {
                     }
                 }
             };
-            self.take(first);
-            let mut taken = 1;
-            while taken < GROUP_MAX
-                && self.parts.writer.staged_bytes() < GROUP_MAX_BYTES
-                && let Ok(job) = queue.try_recv()
-            {
-                self.take(job);
-                taken += 1;
-            }
-            marked &= self.parts.writer.staged_bytes() == 0;
-            if let Err(failure) = self.commit() {
+            match self.turn(first, queue) {
+                Ok(wrote) => marked &= !wrote,
                 // Dropping the queue drops every waiting answer; callers then read the failure.
-                return self.parts.shared.fail(failure);
+                Err(failure) => return self.parts.shared.fail(failure),
             }
+        }
+    }
+
+    /// Makes what is queued durable as one group, and answers it. Says whether it had anything to write. An error ends
+    /// the committer.
+    pub(super) fn turn(&mut self, first: Job, queue: &Receiver<Job>) -> Result<bool, String> {
+        self.take(first);
+        let mut taken = 1;
+        while taken < GROUP_MAX
+            && self.parts.writer.staged_bytes() < GROUP_MAX_BYTES
+            && let Ok(job) = queue.try_recv()
+        {
+            self.take(job);
+            taken += 1;
+        }
+        let writes = self.parts.writer.staged_bytes() > 0;
+        self.commit()?;
+        Ok(writes)
+    }
+
+    /// Idle, or at an end: what stands before the mark is known to be whole.
+    pub(super) fn mark(&mut self) {
+        if let Err(error) = self.parts.writer.mark() {
+            tracing::warn!(%error, "the end of the intake log is not marked");
         }
     }
 

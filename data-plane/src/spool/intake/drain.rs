@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use signalbox_log::{Log, Reader, RecordKind};
+use signalbox_runtime::ambient::Ambient;
 
 use super::{
     Shared,
@@ -40,19 +40,20 @@ pub(super) struct Drain {
     pub(super) drained: SyncSender<Job>,
     pub(super) unclaimed_max: u64,
     pub(super) read_scope: ReadScope,
+    pub(super) ambient: Arc<dyn Ambient>,
+}
+
+/// Records of the log, on their way into the store.
+pub(super) struct Batch {
+    pub(super) taken: Drained,
+    pub(super) keys: Vec<Key>,
 }
 
 impl Drain {
     /// Until the spool is dropped, or log or store fail.
     pub(super) fn run(mut self) {
         while !self.shared.is_stopping() {
-            if let Err(error) = self.log.prepare() {
-                tracing::warn!(%error, "no spare segment can be made for the intake log");
-            }
-            let waiting = self.log.end() > self.reader.next_sequence();
-            let room = self.store.unclaimed() < self.unclaimed_max;
-            if !(waiting && room) {
-                let pause = if waiting { FULL_PAUSE } else { IDLE };
+            if let Err(pause) = self.ready() {
                 let _ = self.woken.recv_timeout(pause);
                 continue;
             }
@@ -65,7 +66,33 @@ impl Drain {
         }
     }
 
+    /// Prepares the log to grow, and says whether there is something to take: if not, how long to wait for a wake.
+    pub(super) fn ready(&self) -> Result<(), Duration> {
+        if let Err(error) = self.log.prepare() {
+            tracing::warn!(%error, "no spare segment can be made for the intake log");
+        }
+        let waiting = self.log.end() > self.reader.next_sequence();
+        let room = self.store.unclaimed() < self.unclaimed_max;
+        match (waiting, room) {
+            (true, true) => Ok(()),
+            (true, false) => Err(FULL_PAUSE),
+            (false, _) => Err(IDLE),
+        }
+    }
+
     fn batch(&mut self) -> Result<(), SpoolError> {
+        let Some(Batch { taken, keys }) = self.read()? else {
+            return Ok(());
+        };
+        let position = taken.position;
+        self.store.drain(taken)?;
+        // It fails only when the committer has ended.
+        let _ = self.drained.send(self.taken(position, keys));
+        Ok(())
+    }
+
+    /// What one commit of the store takes, if there is anything.
+    pub(super) fn read(&mut self) -> Result<Option<Batch>, SpoolError> {
         let mut taken = Drained {
             certificates: Vec::new(),
             definitions: Vec::new(),
@@ -90,17 +117,15 @@ impl Drain {
                 RecordKind::Seal | RecordKind::Mark => {}
             }
         }
-        if taken.position == 0 {
-            return Ok(());
-        }
-        let position = taken.position;
-        self.store.drain(taken)?;
+        Ok((taken.position > 0).then_some(Batch { taken, keys }))
+    }
+
+    /// The store has everything up to `position`: frees it in the log, and gives what the committer must know.
+    pub(super) fn taken(&self, position: u64, keys: Vec<Key>) -> Job {
         if let Err(error) = self.log.retire(position) {
             tracing::warn!(%error, "a segment of the intake log cannot be freed");
         }
-        // It fails only when the committer has ended.
-        let _ = self.drained.send(Job::Drained(keys));
-        Ok(())
+        Job::Drained(keys)
     }
 
     fn sort(
@@ -117,7 +142,7 @@ impl Drain {
             }
             Content::Definition(definition) => taken.definitions.push(definition),
             Content::Certificate(certificate) => {
-                taken.certificates.push((certificate, Timestamp::now()));
+                taken.certificates.push((certificate, self.ambient.now()));
             }
         }
         Ok(())

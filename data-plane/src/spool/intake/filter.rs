@@ -1,11 +1,11 @@
 //! What keeps the store out of the way of new messages: a filter of the names that were accepted. It may say "perhaps" of
 //! a new one, which costs a look-up; it never says "no" of a known one.
 
-use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, mpsc::SyncSender};
 
 use fastbloom::BloomFilter;
-use jiff::Timestamp;
 use signalbox_model::ids::ExecutionName;
+use signalbox_runtime::ambient::Ambient;
 
 use super::{Shared, committer::Job};
 use crate::spool::sqlite::Index;
@@ -48,9 +48,9 @@ const LAYER_MAX: usize = 1 << 22;
 const FALSE_POSITIVES: f64 = 1e-4;
 
 /// Layers of Bloom filters. Each goes when the last of its names may be forgotten.
-#[derive(Default)]
 pub(super) struct Filter {
     layers: Vec<Layer>,
+    ambient: Arc<dyn Ambient>,
 }
 
 struct Layer {
@@ -61,6 +61,13 @@ struct Layer {
 }
 
 impl Filter {
+    pub(super) fn new(ambient: Arc<dyn Ambient>) -> Self {
+        Self {
+            layers: Vec::new(),
+            ambient,
+        }
+    }
+
     pub(super) fn insert(&mut self, key: Key, until_us: i64) {
         let last = self.layers.last();
         if last.is_none_or(|layer| layer.held >= layer.capacity) {
@@ -85,14 +92,19 @@ impl Filter {
     }
 
     fn expire(&mut self) {
-        let now_us = Timestamp::now().as_microsecond();
+        let now_us = self.ambient.now().as_microsecond();
         self.layers.retain(|layer| layer.until_us >= now_us);
     }
 }
 
 /// Reads every name that the store has and hands the filter over. Until then, the store is asked itself.
-pub(super) fn build(index: &Index, shared: &Shared, to: &SyncSender<Job>) {
-    let mut filter = Filter::default();
+pub(super) fn build(
+    index: &Index,
+    ambient: Arc<dyn Ambient>,
+    shared: &Shared,
+    to: &SyncSender<Job>,
+) {
+    let mut filter = Filter::new(ambient);
     let read = index.each(|name, until_us| {
         if let Some(key) = Key::of_text(name) {
             filter.insert(key, until_us);
@@ -113,11 +125,13 @@ pub(super) fn build(index: &Index, shared: &Shared, to: &SyncSender<Job>) {
 
 #[cfg(test)]
 mod tests {
+    use signalbox_runtime::ambient::System;
+
     use super::*;
 
     #[test]
     fn what_was_inserted_is_never_denied_and_little_else_is_not() {
-        let mut filter = Filter::default();
+        let mut filter = Filter::new(System::shared());
         let key = |n: u64| Key([n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n]);
         for n in 0..300_000 {
             filter.insert(key(n), i64::MAX);
@@ -131,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_layer_goes_when_its_names_may_be_forgotten() {
-        let mut filter = Filter::default();
+        let mut filter = Filter::new(System::shared());
         for n in 0..=FIRST_LAYER as u64 {
             filter.insert(Key([n, n]), 1);
         }

@@ -111,6 +111,8 @@ pub(super) struct Batch<'a> {
     pub(super) transaction: &'a Transaction<'a>,
     known: &'a mut HashSet<String>,
     pub(super) effects: &'a mut Effects,
+    /// When it runs.
+    pub(super) now: Timestamp,
 }
 
 impl<'a> Batch<'a> {
@@ -118,11 +120,13 @@ impl<'a> Batch<'a> {
         transaction: &'a Transaction<'a>,
         known: &'a mut HashSet<String>,
         effects: &'a mut Effects,
+        now: Timestamp,
     ) -> Self {
         Self {
             transaction,
             known,
             effects,
+            now,
         }
     }
 
@@ -382,11 +386,7 @@ impl<'a> Batch<'a> {
                 change.confirm_attempts,
                 next_attempt_at.map(Timestamp::as_microsecond)
             ])?;
-        self.other(
-            RecordBody::Subscription(Box::new(change)),
-            Timestamp::now(),
-            None,
-        )
+        self.other(RecordBody::Subscription(Box::new(change)), self.now, None)
     }
 
     fn claim(&mut self, max: usize) -> Sql<Vec<Claimed>> {

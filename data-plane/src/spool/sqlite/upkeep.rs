@@ -44,7 +44,8 @@ impl Batch<'_> {
     }
 
     /// Drops at most `max` deduplication entries whose time is over; says how many.
-    pub(super) fn purge(&mut self, now: Timestamp, max: usize) -> Sql<usize> {
+    pub(super) fn purge(&mut self, max: usize) -> Sql<usize> {
+        let now = self.now;
         let purged = self
             .transaction
             .prepare_cached(

@@ -6,13 +6,17 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 use signalbox_model::record::{Delivery, SubscriptionChange};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use signalbox_runtime::ambient::Ambient;
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     SqliteSpoolConfig,
@@ -32,7 +36,7 @@ const PURGE_PAUSE: Duration = Duration::from_millis(20);
 pub(super) type Answer<T> = oneshot::Sender<Result<T, SpoolError>>;
 
 /// Something to write. Records come encoded: what is costly is done by the callers' threads, not by the one writer.
-pub(super) enum Job {
+pub(in crate::spool) enum Job {
     Accept(Box<NewExecution>, Answer<Acceptance>),
     Handshake(Box<(Handshake, Delivery, Option<String>)>, Answer<()>),
     UpdateHandshake(
@@ -91,7 +95,7 @@ impl Shared {
         self.failure.lock().ok().and_then(|failure| failure.clone())
     }
 
-    fn fail(&self, failure: String) {
+    pub(super) fn fail(&self, failure: String) {
         tracing::error!(failure, "the spool failed; nothing further is accepted");
         if let Ok(mut slot) = self.failure.lock() {
             *slot = Some(failure);
@@ -121,10 +125,11 @@ enum Next {
     Closed,
 }
 
-pub(super) struct Writer {
+pub(in crate::spool) struct Writer {
     connection: Connection,
     shared: Arc<Shared>,
     head: watch::Sender<u64>,
+    ambient: Arc<dyn Ambient>,
     batch_max: usize,
     purge_interval: Duration,
     last_purge: Instant,
@@ -145,6 +150,7 @@ impl Writer {
             connection,
             shared,
             head,
+            ambient: config.ambient.clone(),
             batch_max: config.batch_max.max(1),
             purge_interval: config.purge_interval,
             last_purge: Instant::now(),
@@ -171,17 +177,12 @@ impl Writer {
         };
         let mut jobs = Vec::with_capacity(self.batch_max);
         loop {
-            match self.next(&timer, &mut queue) {
-                Next::Job(first) => jobs.push(first),
-                Next::Idle => {}
+            let first = match self.next(&timer, &mut queue) {
+                Next::Job(first) => Some(first),
+                Next::Idle => None,
                 Next::Closed => break,
-            }
-            while jobs.len() < self.batch_max
-                && let Ok(job) = queue.try_recv()
-            {
-                jobs.push(job);
-            }
-            if let Err(failure) = self.commit(&mut jobs) {
+            };
+            if let Err(failure) = self.turn(first, &mut queue, &mut jobs) {
                 // Dropping the queue drops every waiting answer; callers then read the failure.
                 return self.shared.fail(failure);
             }
@@ -194,17 +195,45 @@ impl Writer {
         }
     }
 
+    /// Runs what is queued, commits it, and answers it; purges when it is time. An error ends the writer. `jobs` is
+    /// room for them, empty before and after.
+    pub(in crate::spool) fn turn(
+        &mut self,
+        first: Option<Job>,
+        queue: &mut mpsc::Receiver<Job>,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), String> {
+        jobs.extend(first);
+        while jobs.len() < self.batch_max
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        self.commit(jobs)
+    }
+
+    /// Notes why the writer ends, for [`SqliteSpool`](super::SqliteSpool)'s callers. Before the queue is dropped.
+    #[cfg(test)]
+    pub(in crate::spool) fn fail(&self, failure: String) {
+        self.shared.fail(failure);
+    }
+
+    /// How long to wait for a job before the next purge.
+    pub(in crate::spool) fn patience(&self) -> Duration {
+        if self.purge_behind {
+            PURGE_PAUSE
+        } else {
+            self.purge_interval
+        }
+    }
+
     fn next(&self, timer: &tokio::runtime::Runtime, queue: &mut mpsc::Receiver<Job>) -> Next {
         match queue.try_recv() {
             Ok(job) => return Next::Job(job),
             Err(mpsc::error::TryRecvError::Disconnected) => return Next::Closed,
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
-        let patience = if self.purge_behind {
-            PURGE_PAUSE
-        } else {
-            self.purge_interval
-        };
+        let patience = self.patience();
         match timer.block_on(async { tokio::time::timeout(patience, queue.recv()).await }) {
             Ok(Some(job)) => Next::Job(job),
             Ok(None) => Next::Closed,
@@ -224,7 +253,12 @@ impl Writer {
             let transaction = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut batch = Batch::new(&transaction, &mut self.known, &mut effects);
+            let mut batch = Batch::new(
+                &transaction,
+                &mut self.known,
+                &mut effects,
+                self.ambient.now(),
+            );
             for job in jobs.drain(..) {
                 batch.run(job, &mut pending)?;
             }
@@ -234,7 +268,7 @@ impl Writer {
                     0 => PURGE_MAX,
                     _ => (2 * batch.accepted()).clamp(PURGE_MIN, PURGE_MAX),
                 };
-                self.purge_behind = batch.purge(Timestamp::now(), room)? >= room;
+                self.purge_behind = batch.purge(room)? >= room;
                 self.last_purge = Instant::now();
             }
             transaction.commit()
