@@ -10,6 +10,7 @@ fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
             digest: KeyDigest([digest; 32]),
             revoked,
             expires_at: None,
+            rate_limit: None,
         }),
         encoded: Bytes::from(format!("{id} {digest} {revoked}")),
         name,

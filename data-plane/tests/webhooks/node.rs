@@ -367,6 +367,7 @@ pub fn key(name: &str, value: &str, revoked: bool, expires_at: Option<&str>) -> 
         digest: KeyDigest(digest),
         revoked,
         expires_at: expires_at.map(|at| at.parse::<Timestamp>().unwrap()),
+        rate_limit: None,
     };
     upsert(name.to_owned(), &convert::config::key_to_wire(&config))
 }
