@@ -29,6 +29,8 @@ use crate::{
     crypto::MasterKey,
 };
 
+mod limits;
+
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {
     dir: tempfile::TempDir,
