@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::{
     attacks::support::{
-        Answer, Post, Stage, TOPIC, Wire, Workflow, connect_from, exchange, exchange_from,
+        Answer, Letter, Post, Stage, TOPIC, Wire, Workflow, connect_from, exchange, exchange_from,
         stage::path,
     },
     local_stack::synced,
@@ -277,11 +277,11 @@ async fn a_full_spool_refuses_until_reports_make_room() {
         ..Options::default()
     })
     .await;
+    let (signing, target) = (stage.signing.clone(), stage.target());
     let large = |n: usize| {
-        let letter = stage.signing.notification(&format!("large-{n}"));
-        let filler = "x".repeat(240 * 1024);
-        let letter = letter.with("Subject", "s").with("Message", &filler);
-        stage.post(&stage.signing.sign(letter))
+        let letter = Letter::notification(&format!("large-{n}"));
+        let letter = signing.sign(letter.with("Message", &"x".repeat(240 * 1024)));
+        Post::of(&target, &letter)
     };
     let post = stage.post(&stage.signing.notification("first"));
     let answer = exchange(stage.addr(), post.bytes()).await.unwrap();
