@@ -17,7 +17,7 @@ use crate::{
     store::Store,
 };
 
-pub use keys::NewKey;
+pub use keys::{KeyChange, NewKey};
 pub use nodes::Refusal;
 pub use workflows::{Definition, NewWorkflow, WebhookAccess};
 
@@ -38,6 +38,8 @@ pub struct Settings {
     pub public_webhook_url: String,
     /// Whether key values may be shown again.
     pub reveal_enabled: bool,
+    /// Deliveries of each verdict but ACCEPTED that are kept for a workflow: the newest.
+    pub deliveries_kept_max: u64,
 }
 
 impl App {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
 use secrecy::SecretString;
+use signalbox_model::limits;
 use signalbox_runtime::telemetry::TelemetryArgs;
 
 use crate::server::ControlPlaneConfig;
@@ -42,6 +43,9 @@ pub struct Options {
     /// Never show a key's value again after its creation.
     #[arg(long, env = "SIGNALBOX_CP_DISABLE_REVEAL")]
     pub disable_reveal: bool,
+    /// Rejected deliveries that are kept for each workflow, and as many duplicates: the newest.
+    #[arg(long, env = "SIGNALBOX_CP_DELIVERIES_KEPT_MAX", default_value_t = limits::DELIVERIES_KEPT_MAX)]
+    pub deliveries_kept_max: u64,
     /// PEM file of the listener's certificate chain.
     #[arg(long, env = "SIGNALBOX_CP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -76,6 +80,7 @@ impl Options {
             database_url: self.database_url.clone(),
             public_webhook_url: self.public_webhook_url.clone(),
             reveal_enabled: !self.disable_reveal,
+            deliveries_kept_max: self.deliveries_kept_max,
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),
         }

@@ -53,6 +53,8 @@ pub struct ControlPlaneConfig {
     pub public_webhook_url: String,
     /// Whether key values may be shown again.
     pub reveal_enabled: bool,
+    /// Deliveries of each verdict but ACCEPTED that are kept for a workflow.
+    pub deliveries_kept_max: u64,
     /// Certificate chain and key of the gRPC listener.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins of browsers that may call by gRPC-web.
@@ -141,6 +143,7 @@ pub async fn start(
     let settings = Settings {
         public_webhook_url: config.public_webhook_url.clone(),
         reveal_enabled: config.reveal_enabled,
+        deliveries_kept_max: config.deliveries_kept_max,
     };
     let app = App::new(store.clone(), master_key, settings);
     app.no_node_connected().await?;

@@ -6,13 +6,15 @@
 
 mod commands;
 mod config;
+mod deliveries;
 mod entity;
 mod history;
 mod open;
 mod page;
+mod rate_limit;
 mod records;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use sea_orm::{
@@ -22,12 +24,13 @@ use sea_orm::{
     EntityTrait as _, QueryFilter as _, SqlErr, TransactionTrait as _,
     sea_query::{Expr, ExprTrait as _},
 };
-use signalbox_model::error::Error;
+use signalbox_model::{error::Error, ids::WorkflowName};
 use tokio::sync::{Mutex, watch};
 
 pub use commands::OpenCommand;
 pub use config::{ConfigChange, ConfigEntry};
-pub use history::{DeliveryFilter, ExecutionDetail, ExecutionFilter};
+pub use deliveries::DeliveryFilter;
+pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
 pub use records::Applied;
@@ -71,6 +74,8 @@ pub struct Tx {
     now: Timestamp,
     revision: Option<i64>,
     history: Option<i64>,
+    /// Whose deliveries of which verdict have become more.
+    grown: BTreeSet<(WorkflowName, &'static str)>,
 }
 
 impl Store {
@@ -125,6 +130,7 @@ impl Store {
             now: Timestamp::now(),
             revision: None,
             history: None,
+            grown: BTreeSet::new(),
         };
         let result = match work(&mut tx).await {
             Ok(result) => result,

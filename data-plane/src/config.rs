@@ -2,6 +2,7 @@
 //! last known good.
 
 mod disk;
+mod limited;
 
 use std::{
     path::Path,
@@ -19,6 +20,7 @@ use signalbox_model::{
 use self::disk::Disk;
 
 pub use disk::ConfigError;
+pub use limited::{Limited, Rates};
 
 /// A state of the configuration. Cheap to clone: its maps share what did not change.
 #[derive(Clone, Debug, Default)]
@@ -27,9 +29,10 @@ pub struct Snapshot {
     pub incarnation: String,
     /// Its number.
     pub revision: Revision,
-    keys: HashMap<[u8; 32], Arc<KeyConfig>>,
+    rates: Rates,
+    keys: HashMap<[u8; 32], Arc<Limited<KeyConfig>>>,
     digests: HashMap<String, [u8; 32]>,
-    workflows: HashMap<WorkflowName, Arc<WorkflowConfig>>,
+    workflows: HashMap<WorkflowName, Arc<Limited<WorkflowConfig>>>,
     refused: HashSet<WorkflowName>,
 }
 
@@ -42,13 +45,13 @@ impl Snapshot {
 
     /// The key whose value has this digest. A look-up by a digest of 256 random bits takes no time that tells of a value.
     #[must_use]
-    pub fn key(&self, digest: &KeyDigest) -> Option<&Arc<KeyConfig>> {
+    pub fn key(&self, digest: &KeyDigest) -> Option<&Arc<Limited<KeyConfig>>> {
         self.keys.get(&digest.0)
     }
 
     /// A workflow.
     #[must_use]
-    pub fn workflow(&self, name: &WorkflowName) -> Option<&Arc<WorkflowConfig>> {
+    pub fn workflow(&self, name: &WorkflowName) -> Option<&Arc<Limited<WorkflowConfig>>> {
         self.workflows.get(name)
     }
 
@@ -71,19 +74,29 @@ impl Snapshot {
         self.len() == 0
     }
 
-    fn set(&mut self, resource: Resource) {
+    /// Sets a resource, which goes on counting where `before` has come.
+    fn set(&mut self, resource: Resource, before: &Self) {
         match resource {
             Resource::Key(key) => {
                 let name = key.name.to_string();
                 self.remove(&name);
-                self.digests.insert(name, key.digest.0);
-                self.keys.insert(key.digest.0, Arc::new(key));
+                let digest = key.digest.0;
+                let counted = before.key_called(&name).map(Arc::as_ref);
+                let key = Limited::key(key, self.rates, counted);
+                self.digests.insert(name, digest);
+                self.keys.insert(digest, Arc::new(key));
             }
             Resource::Workflow(workflow) => {
-                self.workflows
-                    .insert(workflow.name.clone(), Arc::new(workflow));
+                let name = workflow.name.clone();
+                let counted = before.workflow(&name).map(Arc::as_ref);
+                let workflow = Limited::workflow(workflow, self.rates, counted);
+                self.workflows.insert(name, Arc::new(workflow));
             }
         }
+    }
+
+    fn key_called(&self, name: &str) -> Option<&Arc<Limited<KeyConfig>>> {
+        self.keys.get(self.digests.get(name)?)
     }
 
     fn remove(&mut self, name: &str) {
@@ -149,11 +162,24 @@ impl ConfigStore {
         dir: &Path,
         decode: impl Fn(&[u8]) -> Result<Resource, String>,
     ) -> Result<Self, ConfigError> {
+        Self::open_with(dir, Rates::default(), decode)
+    }
+
+    /// As [`Self::open`], with limits for what sets none itself.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn open_with(
+        dir: &Path,
+        rates: Rates,
+        decode: impl Fn(&[u8]) -> Result<Resource, String>,
+    ) -> Result<Self, ConfigError> {
         let disk = Disk::open(&dir.join("config.sqlite"))?;
         let stored = disk.load()?;
         let mut snapshot = Snapshot {
             incarnation: stored.incarnation,
             revision: Revision(stored.revision),
+            rates,
             ..Snapshot::default()
         };
         for name in stored.refused {
@@ -161,7 +187,7 @@ impl ConfigStore {
         }
         for (name, encoded) in stored.resources {
             match decode(&encoded) {
-                Ok(resource) => snapshot.set(resource),
+                Ok(resource) => snapshot.set(resource, &Snapshot::default()),
                 Err(reason) => {
                     tracing::warn!(name, reason, "a stored resource is left out");
                     snapshot.refuse(&name);
@@ -190,17 +216,21 @@ impl ConfigStore {
         disk.apply(&change)?;
         let current = self.current.load_full();
         let mut next = if change.replaces_all {
-            let mut kept = Snapshot::default();
+            let mut kept = Snapshot {
+                rates: current.rates,
+                ..Snapshot::default()
+            };
             for name in &change.keep {
-                if let Some(digest) = current.digests.get(name)
-                    && let Some(key) = current.keys.get(digest)
-                {
-                    kept.set(Resource::Key(KeyConfig::clone(key)));
+                if let Some(key) = current.key_called(name) {
+                    kept.set(Resource::Key(KeyConfig::clone(key)), &current);
                 }
                 if let Ok(name) = name.parse::<WorkflowName>()
                     && let Some(workflow) = current.workflows.get(&name)
                 {
-                    kept.set(Resource::Workflow(WorkflowConfig::clone(workflow)));
+                    kept.set(
+                        Resource::Workflow(WorkflowConfig::clone(workflow)),
+                        &current,
+                    );
                 }
             }
             kept
@@ -214,7 +244,7 @@ impl ConfigStore {
             if let Resource::Workflow(workflow) = &upsert.resource {
                 next.refused.remove(&workflow.name);
             }
-            next.set(upsert.resource);
+            next.set(upsert.resource, &current);
         }
         for name in &change.keep {
             next.refuse(name);

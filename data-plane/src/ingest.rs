@@ -21,14 +21,18 @@ use signalbox_model::{
     ids::{ApiKeyName, ExecutionName, WorkflowName},
     record::{Delivery, Record, RecordBody, Verdict},
 };
+use signalbox_runtime::telemetry::context;
 use signalbox_sns::TrustPolicy;
 
 use crate::{
-    config::ConfigStore,
+    config::{ConfigStore, Limited},
     spool::{Acceptance, Spool, SpoolError, delivery_id},
 };
 
-pub use self::{budget::Budget, certificates::Certificates};
+pub use self::{
+    budget::{Budget, Standing},
+    certificates::Certificates,
+};
 pub use problem::Problem;
 pub use sns::read_scope;
 
@@ -86,7 +90,7 @@ pub enum Answer {
 pub struct Authorized {
     head: Head,
     key: ApiKeyName,
-    workflow: Arc<WorkflowConfig>,
+    workflow: Arc<Limited<WorkflowConfig>>,
     published: PublishedVersion,
 }
 
@@ -96,6 +100,16 @@ impl Authorized {
     pub fn head(&self) -> &Head {
         &self.head
     }
+}
+
+/// A request that came to nothing before its body was read.
+pub struct Turned {
+    /// The request.
+    pub head: Head,
+    /// Why.
+    pub problem: Problem,
+    /// Who was refused.
+    pub standing: Standing,
 }
 
 /// What a message says of itself, as far as it could be read: for its delivery's record.
@@ -140,11 +154,12 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Checks the key and finds the workflow: before the body is read, so that strangers cannot make us read one.
+    /// Checks the key, finds the workflow, counts the request against the rates of both: before the body is read, so that
+    /// strangers and floods cannot make us read one.
     ///
     /// # Errors
     /// The answer, when there is nothing more to be done.
-    pub fn authorize(&self, head: Head) -> Result<Authorized, Box<(Head, Problem)>> {
+    pub fn authorize(&self, head: Head) -> Result<Authorized, Box<Turned>> {
         authorize::authorize(&self.config.current(), head)
     }
 
@@ -179,26 +194,27 @@ impl Ingest {
         match result {
             Ok(answer) => answer,
             Err(problem) => {
-                self.reject(&authorized.head, seen, &problem, traceparent, true);
+                let standing = Standing::Caller;
+                self.reject(&authorized.head, seen, &problem, traceparent, standing);
                 Answer::Problem(problem)
             }
         }
     }
 
-    /// Notes a refusal of a request that never got to [`Ingest::handle`]; `has_key` says whether it showed a live key.
+    /// Notes a refusal of a request that never got to [`Ingest::handle`].
     pub fn refuse(
         &self,
         head: &Head,
         problem: &Problem,
         traceparent: Option<String>,
-        has_key: bool,
+        standing: Standing,
     ) {
         let mut seen = Seen::default();
         match head.kind {
             Kind::Sns => sns::note_headers(&mut seen, &sns::sns_headers(&head.headers)),
             Kind::Webhook => "webhook".clone_into(&mut seen.message_type),
         }
-        self.reject(head, seen, problem, traceparent, has_key);
+        self.reject(head, seen, problem, traceparent, standing);
     }
 
     /// The record of a refusal, for workflows that exist. It may be lost under load: the sender still has the message.
@@ -208,10 +224,13 @@ impl Ingest {
         seen: Seen,
         problem: &Problem,
         traceparent: Option<String>,
-        has_key: bool,
+        standing: Standing,
     ) {
         if self.config.current().workflow(&head.workflow).is_none() {
             return;
+        }
+        if !self.budget.take(standing, &head.workflow) {
+            return unrecorded();
         }
         let delivery = delivery(
             head,
@@ -221,15 +240,34 @@ impl Ingest {
             &problem.detail,
             problem.status,
         );
+        log(&delivery, traceparent.as_deref());
         let record = Record {
             time: head.received_at,
             traceparent,
             body: RecordBody::Delivery(Box::new(delivery)),
         };
-        if !self.budget.take(has_key) || !self.spool.offer(record) {
-            metrics::counter!("signalbox_ingest_rejections_unrecorded_total").increment(1);
+        if !self.spool.offer(record) {
+            unrecorded();
         }
     }
+}
+
+fn unrecorded() {
+    metrics::counter!("signalbox_ingest_rejections_unrecorded_total").increment(1);
+}
+
+/// The line of a refusal that is recorded, and so of no more than the budget lets through. Ids are the sender's claims.
+fn log(delivery: &Delivery, traceparent: Option<&str>) {
+    tracing::info!(
+        workflow = %delivery.workflow,
+        reason = delivery.reason,
+        status = delivery.http_status,
+        source_address = delivery.source_address,
+        message_id = delivery.message_id,
+        topic_arn = delivery.topic_arn,
+        trace_id = traceparent.and_then(context::trace_id_of),
+        "a delivery was refused"
+    );
 }
 
 fn delivery(

@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod layer;
 pub mod node;
 pub mod options;
+pub mod rate;
 pub mod report;
 pub mod server;
 #[cfg(test)]

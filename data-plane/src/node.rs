@@ -18,7 +18,7 @@ use signalbox_runtime::{
 use signalbox_sns::{TrustPolicy, TrustedOrigin};
 
 use crate::{
-    config::{ConfigError, ConfigStore},
+    config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
     execution::{ExecutionConfig, ExecutionRuntime, HttpPerformer},
     ingest::{
@@ -75,6 +75,8 @@ pub struct Limits {
     pub spool_max_bytes: u64,
     /// Connections at once of one address.
     pub connections_per_address_max: NonZeroUsize,
+    /// Requests of a workflow, and with a key, that set no limit themselves.
+    pub rates: Rates,
 }
 
 /// A node's configuration.
@@ -174,7 +176,11 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
         None => None,
     };
-    let store = Arc::new(ConfigStore::open(data_dir.path(), sync::decode_resource)?);
+    let store = Arc::new(ConfigStore::open_with(
+        data_dir.path(),
+        config.limits.rates,
+        sync::decode_resource,
+    )?);
     let spool: Arc<dyn Spool> = Arc::new(IntakeSpool::open(
         data_dir.path(),
         &IntakeSpoolConfig {

@@ -6,10 +6,12 @@ use clap::Parser;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use signalbox_client::TokenSource;
+use signalbox_model::{limits::RATE_MAX, rate_limit::RateLimit};
 use signalbox_runtime::telemetry::TelemetryArgs;
 use signalbox_sns::TrustedOrigin;
 
 use crate::{
+    config::Rates,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles},
     server::Proxies,
 };
@@ -96,6 +98,13 @@ pub struct Options {
         default_value = "1024"
     )]
     pub connections_per_address_max: NonZeroUsize,
+    /// Requests a second for each workflow that sets no rateLimit itself, and as many at once; more are answered 503, or
+    /// 429 at /webhook. 0: no limit.
+    #[arg(long, env = "SIGNALBOX_DP_WORKFLOW_RATE_MAX", default_value = "0", value_parser = rate, hide_default_value = true)]
+    pub workflow_rate_max: Rate,
+    /// The same for each API key that has no rate limit itself.
+    #[arg(long, env = "SIGNALBOX_DP_KEY_RATE_MAX", default_value = "0", value_parser = rate, hide_default_value = true)]
+    pub key_rate_max: Rate,
     /// Network (10.0.0.0/8) whose connections begin with a PROXY protocol header, version 1 or 2, and are closed without.
     #[arg(long, env = "SIGNALBOX_DP_PROXY_PROTOCOL_FROM", value_delimiter = ',')]
     pub proxy_protocol_from: Vec<IpNet>,
@@ -105,6 +114,21 @@ pub struct Options {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// A rate, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate(Option<RateLimit>);
+
+fn rate(text: &str) -> Result<Rate, String> {
+    if text == "0" {
+        return Ok(Rate(None));
+    }
+    let number = text.parse::<i64>().ok();
+    number
+        .and_then(|number| RateLimit::new(number, 0).ok())
+        .map(|limit| Rate(Some(limit)))
+        .ok_or_else(|| format!("expected 1 to {RATE_MAX}, or 0: no limit"))
 }
 
 const AFTER_HELP: &str = "\
@@ -144,6 +168,10 @@ impl Options {
                 executions_max: self.executions_max,
                 spool_max_bytes: self.spool_max_bytes,
                 connections_per_address_max: self.connections_per_address_max,
+                rates: Rates {
+                    workflow_max: self.workflow_rate_max.0,
+                    key_max: self.key_rate_max.0,
+                },
             },
             proxies: Proxies {
                 proxy_protocol: self.proxy_protocol_from.clone().into(),

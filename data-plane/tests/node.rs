@@ -32,6 +32,7 @@ fn config(data_dir: &Path) -> NodeConfig {
             executions_max: many,
             spool_max_bytes: 1 << 30,
             connections_per_address_max: many,
+            rates: signalbox_data_plane::config::Rates::default(),
         },
         proxies: Proxies::default(),
     }

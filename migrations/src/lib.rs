@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 mod m20261124_000001_create_configuration;
 mod m20261124_000002_create_history;
 mod m20261124_000003_create_nodes;
+mod m20261203_000004_add_rate_limits;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000001_create_configuration::Migration),
             Box::new(m20261124_000002_create_history::Migration),
             Box::new(m20261124_000003_create_nodes::Migration),
+            Box::new(m20261203_000004_add_rate_limits::Migration),
         ]
     }
 }

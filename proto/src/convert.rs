@@ -4,6 +4,7 @@ pub mod config;
 pub mod definition;
 pub mod enums;
 pub mod json;
+pub mod rate_limit;
 pub mod record;
 pub mod status;
 mod suggestion;

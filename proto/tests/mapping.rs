@@ -1,7 +1,7 @@
 //! The JSON and YAML mapping, and what a definition's problems read like.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use signalbox_model::ids::ProjectId;
+use signalbox_model::{ids::ProjectId, rate_limit::RateLimit};
 use signalbox_proto::{
     convert::{definition, json, record},
     v1,
@@ -14,6 +14,7 @@ trigger:
     topicArns: ["arn:aws:sns:us-east-1:123456789012:alarms"]
 vars: {desk: "https://desk.example.com", n: 3}
 timeout: 60s
+rateLimit: {eventsPerSecond: 50, burst: 100}
 steps:
   - id: call
     if: event.json.n > vars.n
@@ -37,6 +38,7 @@ fn a_definition_is_the_same_by_every_road() {
     assert_eq!(workflow.steps().len(), 2);
     assert_eq!(workflow.vars()["n"], 3);
     assert_eq!(workflow.steps()[0].retry.max_attempts, 5);
+    assert_eq!(workflow.rate_limit(), RateLimit::new(50, 100).ok());
 }
 
 #[track_caller]
@@ -50,7 +52,7 @@ fn refused(yaml: &str) -> String {
 fn unknown_fields_are_told_with_place_and_expectation() {
     let error = refused(&YAML.replace("timeout: 5s", "timeot: 5s"));
     for part in [
-        "line 11",
+        "line 12",
         "steps[0].timeot",
         "did you mean \"timeout\"?",
         "retry",
@@ -72,6 +74,7 @@ trigger:
     apiKeys: [Pager, projects/other/apiKeys/x]
     topicArns: [nonsense, "arn:aws:sns:us-east-1:123456789012:a.fifo"]
     minimumSignatureVersion: 3
+rateLimit: {burst: -1}
 steps:
   - id: Bad
     transform: {expression: "1 +"}
@@ -89,6 +92,8 @@ steps:
     assert_eq!(
         fields,
         [
+            "rateLimit.burst",
+            "rateLimit.eventsPerSecond",
             "steps[0].id",
             "steps[0].transform.expression",
             "steps[1].http.headers.Host",

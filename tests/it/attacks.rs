@@ -3,7 +3,7 @@
 //! Each attack is answered as DESIGN.md §4.1 says, starts no execution, makes no request to the outside beyond the
 //! rules, and leaves a reasoned entry without a secret; a sender of good messages goes on all the while.
 
-mod support;
+pub(crate) mod support;
 
 mod certificate_fetch;
 mod certificate_url;

@@ -13,6 +13,8 @@ mod crash;
 mod dev;
 mod local_stack;
 mod manual;
+mod overload;
 mod partition;
+mod rejected;
 mod revocation;
 mod trace;

@@ -93,15 +93,20 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// SIGTERM, and no more.
+    pub fn signal_end(&self) {
+        let _ = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.child.id().to_string())
+            .status();
+    }
+
     /// SIGTERM, then waits for the end.
     ///
     /// # Panics
     /// When it has not ended within `limit`.
     pub fn terminate(&mut self, limit: Duration) -> std::process::ExitStatus {
-        let _ = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.child.id().to_string())
-            .status();
+        self.signal_end();
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -9,6 +9,7 @@ use signalbox_control_plane::{
     server::{self, ControlPlaneConfig, RunningControlPlane},
 };
 use signalbox_data_plane::{
+    config::Rates,
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode},
     server::Proxies,
 };
@@ -73,6 +74,7 @@ impl Composition {
                 database_url: None,
                 public_webhook_url: webhook_url.clone(),
                 reveal_enabled: true,
+                deliveries_kept_max: signalbox_model::limits::DELIVERIES_KEPT_MAX,
                 tls: None,
                 cors_origins: Vec::new(),
             },
@@ -154,5 +156,6 @@ fn limits() -> Limits {
         executions_max: count(256),
         spool_max_bytes: 1024 * 1024 * 1024,
         connections_per_address_max: count(1000),
+        rates: Rates::default(),
     }
 }

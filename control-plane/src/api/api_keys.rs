@@ -1,14 +1,67 @@
 //! `ApiKeyService`.
 
-use signalbox_model::ids::ApiKeyName;
+use prost_types::FieldMask;
+use signalbox_model::{
+    error::Error,
+    ids::ApiKeyName,
+    rate_limit::{RateLimit, RateLimitError},
+    violation::{Violation, Violations},
+};
 use signalbox_proto::{
-    convert::{status::to_status, time},
+    convert::{rate_limit, status::to_status, time},
     v1::{self, api_key_service_server::ApiKeyService},
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, map, name, parent_project};
-use crate::{app::NewKey, auth::Caller, store::Page};
+use super::{Api, map, name, parent_project, required};
+use crate::{
+    app::{KeyChange, NewKey},
+    auth::Caller,
+    store::Page,
+};
+
+/// The limit that was given, if any.
+fn rate_limit_of(given: &v1::ApiKey) -> Result<Option<RateLimit>, Error> {
+    let Some(limit) = &given.rate_limit else {
+        return Ok(None);
+    };
+    let wrong = match rate_limit::from_wire(limit) {
+        Ok(limit) => return Ok(Some(limit)),
+        Err(wrong) => wrong,
+    };
+    let violations = wrong.into_iter().map(|problem| {
+        let part = match problem {
+            RateLimitError::EventsPerSecond(_) => "events_per_second",
+            RateLimitError::Burst(_) => "burst",
+        };
+        Violation::new(format!("api_key.rate_limit.{part}"), problem.to_string())
+    });
+    Err(Violations(violations.collect()).into())
+}
+
+/// What `mask` names, or without one what is set (AIP-134).
+fn change_of(given: &v1::ApiKey, mask: Option<&FieldMask>) -> Result<KeyChange, Error> {
+    let rate_limit = rate_limit_of(given)?;
+    let mut change = KeyChange::default();
+    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+        change.display_name = Some(given.display_name.clone()).filter(|name| !name.is_empty());
+        change.rate_limit = rate_limit.map(Some);
+        return Ok(change);
+    };
+    for path in &mask.paths {
+        match path.as_str() {
+            "display_name" => change.display_name = Some(given.display_name.clone()),
+            "rate_limit" => change.rate_limit = Some(rate_limit),
+            _ => {
+                return Err(Error::invalid(
+                    "update_mask",
+                    format!("{path:?} cannot be changed; expected display_name or rate_limit"),
+                ));
+            }
+        }
+    }
+    Ok(change)
+}
 
 #[tonic::async_trait]
 impl ApiKeyService for Api {
@@ -26,10 +79,9 @@ impl ApiKeyService for Api {
                 .expire_time
                 .map(|at| time::from_wire("api_key.expire_time", at))
                 .transpose()
-                .map_err(|error| {
-                    signalbox_model::error::Error::invalid("api_key.expire_time", error.to_string())
-                })?;
+                .map_err(|error| Error::invalid("api_key.expire_time", error.to_string()))?;
             let new = NewKey {
+                rate_limit: rate_limit_of(&given)?,
                 display_name: given.display_name,
                 expires_at,
             };
@@ -76,6 +128,26 @@ impl ApiKeyService for Api {
             api_keys: page.rows.into_iter().map(map::api_key).collect(),
             next_page_token: page.next_page_token,
         }))
+    }
+
+    async fn update_api_key(
+        &self,
+        request: Request<v1::UpdateApiKeyRequest>,
+    ) -> Result<Response<v1::ApiKey>, Status> {
+        let update = async || {
+            let asked = request.get_ref();
+            let given = required("api_key", asked.api_key.as_ref())?;
+            let key: ApiKeyName = name("api_key.name", &given.name)?;
+            let caller = Caller::of(&request, &key.project)?;
+            let change = change_of(given, asked.update_mask.as_ref())?;
+            self.app
+                .update_key(&caller.actor(""), &key, change, &given.etag)
+                .await
+        };
+        update()
+            .await
+            .map(|row| Response::new(map::api_key(row)))
+            .map_err(to_status)
     }
 
     async fn reveal_api_key(

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use prost_types::Timestamp as WireTime;
 use signalbox_model::error::Error;
-use signalbox_proto::{convert::time, v1};
+use signalbox_proto::{
+    convert::{rate_limit, time},
+    v1,
+};
 
 use crate::{
     app::{Refusal, etag},
@@ -35,6 +38,7 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
     } else {
         v1::ApiKeyState::Active
     };
+    let rate_limit = row.rate_limit();
     v1::ApiKey {
         name: format!("projects/{}/apiKeys/{}", row.project, row.id),
         display_name: row.display_name,
@@ -44,6 +48,7 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
         create_time: at(row.create_time_us),
         revoke_time: maybe_at(row.revoke_time_us),
         etag: etag(row.revision),
+        rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
     }
 }
 

@@ -5,6 +5,7 @@ use signalbox_model::{
     error::Error,
     ids::{ApiKeyId, ApiKeyName, ProjectId},
     limits,
+    rate_limit::RateLimit,
 };
 
 use super::{App, check_etag, check_length, check_request_id, crypto};
@@ -22,6 +23,17 @@ pub struct NewKey {
     pub display_name: String,
     /// When it stops working by itself.
     pub expires_at: Option<Timestamp>,
+    /// How many requests are taken with it.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// What of a key is changed; what is [`None`] stays.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChange {
+    /// Name for people.
+    pub display_name: Option<String>,
+    /// How many requests are taken with it; inner [`None`]: no limit of its own.
+    pub rate_limit: Option<Option<RateLimit>>,
 }
 
 impl App {
@@ -37,11 +49,7 @@ impl App {
         new: NewKey,
         request_id: &str,
     ) -> Result<(ApiKey, KeyValue), Error> {
-        check_length(
-            "api_key.display_name",
-            &new.display_name,
-            limits::DISPLAY_NAME_MAX_CHARS,
-        )?;
+        check_display_name(&new.display_name)?;
         if new.expires_at.is_some_and(|at| at <= Timestamp::now()) {
             return Err(Error::invalid("api_key.expire_time", "is in the past"));
         }
@@ -69,18 +77,23 @@ impl App {
                     return Ok((tx.key(&name).await?, false));
                 }
                 let row = tx
-                    .insert_key(ApiKey {
-                        project: project.to_string(),
-                        id: id.to_string(),
-                        display_name: new.display_name.clone(),
-                        prefix: value.shown(),
-                        digest: value.digest(),
-                        ciphertext: ciphertext.clone(),
-                        expire_time_us: new.expires_at.map(Timestamp::as_microsecond),
-                        create_time_us: tx.now_us(),
-                        revoke_time_us: None,
-                        revision: 0,
-                    })
+                    .insert_key(
+                        ApiKey {
+                            project: project.to_string(),
+                            id: id.to_string(),
+                            display_name: new.display_name.clone(),
+                            prefix: value.shown(),
+                            digest: value.digest(),
+                            ciphertext: ciphertext.clone(),
+                            expire_time_us: new.expires_at.map(Timestamp::as_microsecond),
+                            create_time_us: tx.now_us(),
+                            revoke_time_us: None,
+                            revision: 0,
+                            rate_limit_events_per_second: None,
+                            rate_limit_burst: None,
+                        }
+                        .with_rate_limit(new.rate_limit),
+                    )
                     .await?;
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
@@ -119,6 +132,42 @@ impl App {
     /// When the database fails.
     pub async fn keys(&self, project: &ProjectId, page: &Page) -> Result<PageOf<ApiKey>, Error> {
         self.store.keys(project, page).await
+    }
+
+    /// Changes a key. Revoked ones, too: nothing comes of it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stale`, `Invalid`.
+    pub async fn update_key(
+        &self,
+        actor: &Actor,
+        name: &ApiKeyName,
+        change: KeyChange,
+        etag: &str,
+    ) -> Result<ApiKey, Error> {
+        if let Some(display_name) = &change.display_name {
+            check_display_name(display_name)?;
+        }
+        let text = name.to_string();
+        self.store
+            .write(async |tx| {
+                let before = tx.key(name).await?;
+                check_etag(etag, before.revision, &text)?;
+                let mut after = before.clone();
+                if let Some(display_name) = &change.display_name {
+                    after.display_name.clone_from(display_name);
+                }
+                if let Some(rate_limit) = change.rate_limit {
+                    after = after.with_rate_limit(rate_limit);
+                }
+                if after == before {
+                    return Ok(before);
+                }
+                let row = tx.update_key(after).await?;
+                tx.audit(actor, "UpdateApiKey", &text).await?;
+                Ok(row)
+            })
+            .await
     }
 
     /// The value of a live key, once more. Audited before it is shown.
@@ -201,4 +250,12 @@ impl App {
             })
             .await
     }
+}
+
+fn check_display_name(display_name: &str) -> Result<(), Error> {
+    check_length(
+        "api_key.display_name",
+        display_name,
+        limits::DISPLAY_NAME_MAX_CHARS,
+    )
 }

@@ -69,6 +69,8 @@ impl App {
                         tx.bind_topic(row, &topic).await?;
                     }
                 }
+                tx.trim_deliveries(self.settings.deliveries_kept_max)
+                    .await?;
                 let reached = cursor.max(last);
                 if reached > cursor {
                     tx.set_cursor(node, incarnation, reached).await?;

@@ -28,6 +28,9 @@ pub mod api_key {
         pub create_time_us: i64,
         pub revoke_time_us: Option<i64>,
         pub revision: i64,
+        /// Both or neither.
+        pub rate_limit_events_per_second: Option<i64>,
+        pub rate_limit_burst: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

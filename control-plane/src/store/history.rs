@@ -1,4 +1,4 @@
-//! Reading executions, events, deliveries and subscriptions.
+//! Reading executions, events and subscriptions.
 
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -12,7 +12,7 @@ use signalbox_model::{
 use super::{
     Page, PageOf, Store, entity, internal,
     page::keyset,
-    rows::{Attempt, Delivery, Event, Execution, StepRun, Subscription},
+    rows::{Attempt, Event, Execution, StepRun, Subscription},
 };
 
 /// Which executions of a project. Every field that is set must match.
@@ -52,19 +52,6 @@ impl ExecutionFilter {
             all.add_option(value.as_ref().map(|value| column.eq(value.as_str())))
         })
     }
-}
-
-/// Which deliveries. Every field that is set must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeliveryFilter {
-    /// Verdict, as it is stored.
-    pub verdict: Option<String>,
-    /// Reason.
-    pub reason: Option<String>,
-    /// Message.
-    pub message_id: Option<String>,
-    /// Topic.
-    pub topic_arn: Option<String>,
 }
 
 /// An execution with its steps in the order in which they started, and their attempts.
@@ -183,43 +170,6 @@ impl Store {
             None => None,
         };
         Ok((execution, event, certificate))
-    }
-
-    /// The deliveries of a workflow, or of all of a project.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn deliveries(
-        &self,
-        project: &ProjectId,
-        workflow: Option<&WorkflowId>,
-        filter: &DeliveryFilter,
-        page: &Page,
-    ) -> Result<PageOf<Delivery>, Error> {
-        use entity::delivery::{Column, Entity};
-        let DeliveryFilter {
-            verdict,
-            reason,
-            message_id,
-            topic_arn,
-        } = filter;
-        let mut condition = Condition::all()
-            .add(Column::Project.eq(project.as_str()))
-            .add_option(workflow.map(|workflow| Column::Workflow.eq(workflow.as_str())));
-        for (column, value) in [
-            (Column::Verdict, verdict),
-            (Column::Reason, reason),
-            (Column::MessageId, message_id),
-            (Column::TopicArn, topic_arn),
-        ] {
-            condition = condition.add_option(value.as_ref().map(|value| column.eq(value.as_str())));
-        }
-        let query = Entity::find().filter(condition);
-        let rows = keyset!(query, page, Column::ReceiveTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.receive_time_us, row.id.clone())))
     }
 
     /// A subscription.

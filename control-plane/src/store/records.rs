@@ -53,7 +53,7 @@ fn step_text(state: StepState) -> &'static str {
     }
 }
 
-fn verdict_text(verdict: Verdict) -> &'static str {
+pub(super) fn verdict_text(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accepted => "ACCEPTED",
         Verdict::Duplicate => "DUPLICATE",
@@ -81,7 +81,7 @@ fn trigger_text(trigger: signalbox_model::event::TriggerKind) -> &'static str {
 }
 
 /// The trace id of a W3C traceparent.
-fn trace_id(traceparent: Option<&str>) -> Option<String> {
+pub(super) fn trace_id(traceparent: Option<&str>) -> Option<String> {
     traceparent?.split('-').nth(1).map(str::to_owned)
 }
 
@@ -220,7 +220,7 @@ impl Tx {
     }
 
     async fn accepted_elsewhere(
-        &self,
+        &mut self,
         node: &NodeId,
         accepted: &Accepted,
         time_us: i64,
@@ -245,37 +245,6 @@ impl Tx {
             execution: Some(accepted.execution.clone()),
         };
         self.delivery(node, &delivery, time_us, traceparent).await
-    }
-
-    async fn delivery(
-        &self,
-        node: &NodeId,
-        delivery: &Delivery,
-        time_us: i64,
-        traceparent: Option<&str>,
-    ) -> Result<(), Error> {
-        let row = entity::delivery::ActiveModel {
-            project: Set(delivery.workflow.project.to_string()),
-            workflow: Set(delivery.workflow.workflow.to_string()),
-            id: Set(delivery.id.to_string()),
-            verdict: Set(verdict_text(delivery.verdict).to_owned()),
-            reason: Set(delivery.reason.clone()),
-            detail: Set(delivery.detail.clone()),
-            http_status: Set(i64::from(delivery.http_status)),
-            message_type: Set(delivery.message_type.clone()),
-            message_id: Set(delivery.message_id.clone()),
-            topic_arn: Set(delivery.topic_arn.clone()),
-            receive_time_us: Set(time_us),
-            source_address: Set(delivery.source_address.clone()),
-            execution: Set(delivery
-                .execution
-                .as_ref()
-                .map(|name| name.execution.to_string())),
-            node: Set(node.to_string()),
-            trace_id: Set(trace_id(traceparent)),
-        };
-        row.insert(&self.inner).await.map_err(|e| internal(&e))?;
-        Ok(())
     }
 
     async fn certificate(&self, certificate: &Certificate) -> Result<Applied, Error> {

@@ -29,6 +29,8 @@ use crate::{
     crypto::MasterKey,
 };
 
+mod limits;
+
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {
     dir: tempfile::TempDir,
@@ -140,10 +142,14 @@ async fn sqlite(dir: &Path) -> Store {
     Store::open_sqlite(&dir.join("db.sqlite")).await.unwrap()
 }
 
+/// Deliveries that [`app`] keeps.
+const DELIVERIES_KEPT: u64 = 25;
+
 fn app(store: Store) -> App {
     let settings = Settings {
         public_webhook_url: "https://hooks.example.com/".into(),
         reveal_enabled: true,
+        deliveries_kept_max: DELIVERIES_KEPT,
     };
     App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
 }

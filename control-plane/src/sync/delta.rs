@@ -121,5 +121,6 @@ fn key(row: &ApiKey) -> Result<KeyConfig, String> {
         digest: KeyDigest(digest),
         revoked: row.revoke_time_us.is_some(),
         expires_at,
+        rate_limit: row.rate_limit(),
     })
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use signalbox_model::rate_limit::RateLimit;
+
 use super::*;
 
 fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
@@ -10,6 +12,7 @@ fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
             digest: KeyDigest([digest; 32]),
             revoked,
             expires_at: None,
+            rate_limit: None,
         }),
         encoded: Bytes::from(format!("{id} {digest} {revoked}")),
         name,
@@ -174,4 +177,67 @@ fn what_a_start_cannot_read_is_asked_for_again() {
     assert_eq!(live(&now, 1), Some(true));
     assert_eq!(now.revision, Revision(0), "and everything is asked for");
     assert!(now.is_refused(&name));
+}
+
+fn limited(id: &str, burst: i64, revoked: bool) -> Upsert {
+    let mut upsert = key(id, 1, revoked);
+    if let Resource::Key(key) = &mut upsert.resource {
+        key.rate_limit = RateLimit::new(1, burst).ok();
+    }
+    upsert
+}
+
+/// How many hundreds of requests are let through at once, and a few more as time goes by.
+fn hundreds_at_once(store: &ConfigStore) -> usize {
+    let now = store.current();
+    let key = now.key(&KeyDigest([1; 32])).unwrap();
+    (0..1000).take_while(|_| key.take().is_ok()).count() / 100
+}
+
+#[test]
+fn a_limit_is_counted_on_until_it_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let set = |revision, all, upsert, deletes: &[&str]| {
+        store
+            .apply(change(revision, all, vec![upsert], deletes, &[]))
+            .unwrap();
+    };
+    set(1, true, limited("a", 200, false), &[]);
+    assert_eq!(hundreds_at_once(&store), 2);
+    // Neither another change nor a whole new snapshot is worth a burst.
+    set(2, false, limited("a", 200, true), &[]);
+    assert_eq!(hundreds_at_once(&store), 0);
+    set(3, true, limited("a", 200, false), &[]);
+    assert_eq!(hundreds_at_once(&store), 0);
+    set(4, false, limited("a", 300, false), &[]);
+    assert_eq!(hundreds_at_once(&store), 3);
+    set(5, false, key("a", 1, false), &[]);
+    assert_eq!(hundreds_at_once(&store), 10, "without a limit");
+    // Gone and made anew.
+    set(6, false, limited("a", 200, false), &[]);
+    assert_eq!(hundreds_at_once(&store), 2);
+    set(7, false, key("b", 2, false), &["a"]);
+    set(8, false, limited("a", 200, false), &[]);
+    assert_eq!(hundreds_at_once(&store), 2);
+}
+
+#[test]
+fn what_sets_no_limit_has_the_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let rates = Rates {
+        key_max: RateLimit::new(1, 400).ok(),
+        workflow_max: None,
+    };
+    let open = || ConfigStore::open_with(dir.path(), rates, decode).unwrap();
+    let store = open();
+    for (revision, all) in [(1, true), (2, false)] {
+        for upsert in [limited("a", 200, false), key("a", 1, false)] {
+            store
+                .apply(change(revision, all, vec![upsert], &[], &[]))
+                .unwrap();
+        }
+        assert_eq!(hundreds_at_once(&store), 4);
+    }
+    assert_eq!(hundreds_at_once(&open()), 4, "from the disk, too");
 }

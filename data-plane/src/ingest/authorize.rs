@@ -1,41 +1,126 @@
-//! The key, then the workflow.
+//! The key, then the workflow, then how often they were used.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
-use signalbox_model::{config::KeyDigest, ids::ApiKeyName, workflow::Trigger};
+use signalbox_model::{
+    config::{KeyConfig, KeyDigest, PublishedVersion, WorkflowConfig},
+    workflow::Trigger,
+};
 
-use super::{Authorized, Head, Kind, Problem};
-use crate::config::Snapshot;
+use super::{Authorized, Head, Kind, Problem, Standing, Turned};
+use crate::config::{Limited, Snapshot};
 
 /// Length of a key's value, at most; longer ones are unknown without being hashed.
 const KEY_MAX_BYTES: usize = 256;
 const KEY_NAME: &str = "x-api-key";
+/// Longest pause asked for, in seconds: within it, a limit may be raised, or another node have room.
+const RETRY_AFTER_MAX_S: u64 = 60;
 
-pub(super) fn authorize(
-    snapshot: &Snapshot,
-    head: Head,
-) -> Result<Authorized, Box<(Head, Problem)>> {
+pub(super) fn authorize(snapshot: &Snapshot, head: Head) -> Result<Authorized, Box<Turned>> {
     match find(snapshot, &head) {
-        Ok((key, workflow, published)) => Ok(Authorized {
-            head,
+        Ok(Found {
             key,
             workflow,
             published,
+        }) => Ok(Authorized {
+            key: key.name.clone(),
+            workflow: workflow.clone(),
+            published,
+            head,
         }),
-        Err(problem) => Err(Box::new((head, problem))),
+        Err(Refused { problem, standing }) => Err(Box::new(Turned {
+            head,
+            problem,
+            standing,
+        })),
     }
 }
 
-type Found = (
-    ApiKeyName,
-    std::sync::Arc<signalbox_model::config::WorkflowConfig>,
-    signalbox_model::config::PublishedVersion,
-);
+struct Found<'a> {
+    key: &'a Limited<KeyConfig>,
+    workflow: &'a Arc<Limited<WorkflowConfig>>,
+    published: PublishedVersion,
+}
 
-fn find(snapshot: &Snapshot, head: &Head) -> Result<Found, Problem> {
+struct Refused {
+    problem: Problem,
+    standing: Standing,
+}
+
+impl From<Problem> for Refused {
+    /// Whose key is not known to be the workflow's is a stranger.
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            standing: Standing::Stranger,
+        }
+    }
+}
+
+fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
+    let key = live_key(snapshot, head)?;
+    // A key of another project learns nothing of what exists in this one.
+    let not_its_key = || {
+        Problem::forbidden(
+            "key-not-allowed",
+            "the API key is not one of this workflow's",
+        )
+    };
+    if key.name.project != head.workflow.project {
+        return Err(not_its_key().into());
+    }
+    let unknown = || Problem::not_found("workflow-unknown", "there is no such workflow");
+    let workflow = snapshot.workflow(&head.workflow).ok_or_else(unknown)?;
+    let published = workflow.published.clone();
+    let is_its_key = published
+        .as_ref()
+        .is_some_and(|published| published.workflow.trigger().api_keys().contains(&key.name));
+    let standing = if is_its_key {
+        Standing::Caller
+    } else {
+        Standing::Stranger
+    };
+    let refused = |problem| Refused { problem, standing };
+    let Some(published) = published.filter(|_| workflow.enabled) else {
+        let detail =
+            "the workflow takes no messages now: it is disabled, or has no published version";
+        return Err(refused(match head.kind {
+            Kind::Sns => Problem::unavailable("workflow-disabled", detail),
+            Kind::Webhook => Problem::too_many("workflow-disabled", detail),
+        }));
+    };
+    if !is_its_key {
+        return Err(not_its_key().into());
+    }
+    match (published.workflow.trigger(), head.kind) {
+        (Trigger::AmazonSns(_), Kind::Sns) | (Trigger::Webhook(_), Kind::Webhook) => {}
+        _ => {
+            return Err(refused(Problem::not_found(
+                "trigger-other",
+                "the workflow's trigger is of another kind than this path",
+            )));
+        }
+    }
+    // The key first: what one key sends too much is not to use up what the workflow takes of others.
+    key.take().map_err(|wait| {
+        let detail = "more requests came with the API key than its rate limit allows";
+        over_rate(head.kind, "key-rate-limited", detail, wait)
+    })?;
+    workflow.take().map_err(|wait| {
+        let detail = "more requests came for the workflow than its rate limit allows";
+        over_rate(head.kind, "workflow-rate-limited", detail, wait)
+    })?;
+    Ok(Found {
+        key,
+        workflow,
+        published,
+    })
+}
+
+fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Limited<KeyConfig>, Problem> {
     if !snapshot.is_synced() {
         return Err(Problem::unavailable(
             "not-synced",
@@ -65,39 +150,24 @@ fn find(snapshot: &Snapshot, head: &Head) -> Result<Found, Problem> {
             "the API key has expired",
         ));
     }
-    // A key of another project learns nothing of what exists in this one.
-    let not_its_key = || {
-        Problem::forbidden(
-            "key-not-allowed",
-            "the API key is not one of this workflow's",
-        )
+    Ok(key)
+}
+
+/// Amazon SNS retries 503 by every edition of AWS's pages, 429 only by the newer ones.
+fn over_rate(kind: Kind, reason: &'static str, detail: &'static str, wait: Duration) -> Refused {
+    let problem = match kind {
+        Kind::Sns => Problem::unavailable(reason, detail),
+        Kind::Webhook => Problem::too_many(reason, detail),
     };
-    if key.name.project != head.workflow.project {
-        return Err(not_its_key());
+    let whole_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let retry_after_s = u32::try_from(whole_s.clamp(1, RETRY_AFTER_MAX_S)).ok();
+    Refused {
+        problem: Problem {
+            retry_after_s,
+            ..problem
+        },
+        standing: Standing::OverRate,
     }
-    let unknown = || Problem::not_found("workflow-unknown", "there is no such workflow");
-    let workflow = snapshot.workflow(&head.workflow).ok_or_else(unknown)?;
-    let Some(published) = workflow.published.clone().filter(|_| workflow.enabled) else {
-        let detail =
-            "the workflow takes no messages now: it is disabled, or has no published version";
-        return Err(match head.kind {
-            Kind::Sns => Problem::unavailable("workflow-disabled", detail),
-            Kind::Webhook => Problem::too_many("workflow-disabled", detail),
-        });
-    };
-    if !published.workflow.trigger().api_keys().contains(&key.name) {
-        return Err(not_its_key());
-    }
-    match (published.workflow.trigger(), head.kind) {
-        (Trigger::AmazonSns(_), Kind::Sns) | (Trigger::Webhook(_), Kind::Webhook) => {}
-        _ => {
-            return Err(Problem::not_found(
-                "trigger-other",
-                "the workflow's trigger is of another kind than this path",
-            ));
-        }
-    }
-    Ok((key.name.clone(), workflow.clone(), published))
 }
 
 fn digest_of(value: &str) -> KeyDigest {

@@ -1,98 +1,124 @@
-//! How many refusals are recorded. Beyond it they are only counted, so that nobody can fill a node's spool with them.
+//! How many refusals are recorded. Beyond it they are only counted, so that nobody can fill a node's spool with them, or
+//! crowd out the records of others.
 
-use std::sync::{Mutex, PoisonError};
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use governor::Quota;
+use moka::sync::Cache;
+use signalbox_model::ids::WorkflowName;
 
-/// Refusals of callers without a live key: a second, and at once.
-const STRANGERS: (f64, f64) = (10.0, 100.0);
-/// Refusals of callers with one.
-const CALLERS: (f64, f64) = (200.0, 2000.0);
+use crate::rate::{Bucket, fixed};
 
-/// Two budgets, so that strangers cannot use up that of callers.
+/// Refusals of callers who showed no live key of the workflow.
+const STRANGERS: Quota = fixed(10, 100);
+/// Refusals of callers who did; a workflow's share comes on top of what strangers use.
+const CALLERS: Quota = fixed(200, 2000);
+const CALLERS_SHARE: Quota = fixed(20, 500);
+/// What was over a rate limit: each says the same as the one before.
+const OVER_RATE: Quota = fixed(20, 200);
+const OVER_RATE_SHARE: Quota = fixed(1, 10);
+/// Workflows whose shares are remembered, and for how long: by then they are whole again.
+const SHARES_MAX: u64 = 10_000;
+const SHARES_KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// Who was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Showed no live key of the workflow.
+    Stranger,
+    /// Showed one.
+    Caller,
+    /// Showed one, too often.
+    OverRate,
+}
+
+/// Three budgets, so that strangers and floods cannot use up that of good callers. Of those of callers each workflow has a
+/// share, so that one workflow's cannot use up that of the others.
 #[derive(Debug)]
 pub struct Budget {
-    strangers: Mutex<Bucket>,
-    callers: Mutex<Bucket>,
+    strangers: Bucket,
+    callers: Bucket,
+    over_rate: Bucket,
+    shares: Cache<WorkflowName, Arc<Share>>,
+}
+
+#[derive(Debug)]
+struct Share {
+    callers: Bucket,
+    over_rate: Bucket,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            callers: Bucket::new(CALLERS_SHARE),
+            over_rate: Bucket::new(OVER_RATE_SHARE),
+        }
+    }
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        let now = Instant::now();
         Self {
-            strangers: Mutex::new(Bucket::new(STRANGERS, now)),
-            callers: Mutex::new(Bucket::new(CALLERS, now)),
+            strangers: Bucket::new(STRANGERS),
+            callers: Bucket::new(CALLERS),
+            over_rate: Bucket::new(OVER_RATE),
+            shares: Cache::builder()
+                .max_capacity(SHARES_MAX)
+                .time_to_idle(SHARES_KEPT_FOR)
+                .build(),
         }
     }
 }
 
 impl Budget {
-    /// Whether one more refusal may be recorded.
-    pub(super) fn take(&self, has_key: bool) -> bool {
-        let bucket = if has_key {
-            &self.callers
-        } else {
-            &self.strangers
-        };
-        bucket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(Instant::now())
-    }
-}
-
-/// A token bucket.
-#[derive(Debug)]
-struct Bucket {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
-    filled_at: Instant,
-}
-
-impl Bucket {
-    fn new((per_second, burst): (f64, f64), now: Instant) -> Self {
-        Self {
-            per_second,
-            burst,
-            tokens: burst,
-            filled_at: now,
+    /// Whether one more refusal of the workflow may be recorded.
+    pub(super) fn take(&self, standing: Standing, workflow: &WorkflowName) -> bool {
+        let share = || self.shares.get_with_by_ref(workflow, Arc::default);
+        match standing {
+            Standing::Stranger => self.strangers.take().is_ok(),
+            Standing::Caller => share().callers.take().is_ok() && self.callers.take().is_ok(),
+            Standing::OverRate => share().over_rate.take().is_ok() && self.over_rate.take().is_ok(),
         }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.filled_at);
-        self.filled_at = now;
-        self.tokens = (self.tokens + elapsed.as_secs_f64() * self.per_second).min(self.burst);
-        let has = self.tokens >= 1.0;
-        if has {
-            self.tokens -= 1.0;
-        }
-        has
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let start = Instant::now();
-        let mut bucket = Bucket::new((2.0, 3.0), start);
-        let taken = |bucket: &mut Bucket, at| (0..10).filter(|_| bucket.take(at)).count();
-        assert_eq!(taken(&mut bucket, start), 3);
-        assert_eq!(taken(&mut bucket, start + Duration::from_secs(1)), 2);
-        assert_eq!(taken(&mut bucket, start + Duration::from_secs(100)), 3);
+    fn workflow(id: &str) -> WorkflowName {
+        format!("projects/default/workflows/{id}").parse().unwrap()
     }
 
     #[test]
-    fn strangers_do_not_use_up_the_budget_of_callers() {
+    fn no_flood_uses_up_the_budget_of_others() {
         let budget = Budget::default();
-        let recorded = (0..100_000).filter(|_| budget.take(false)).count();
-        assert!((100..100_000).contains(&recorded), "{recorded}");
-        assert!(budget.take(true));
+        let (flooded, other) = (workflow("flooded"), workflow("other"));
+        for (standing, least) in [
+            (Standing::Stranger, 100),
+            (Standing::Caller, 500),
+            (Standing::OverRate, 10),
+        ] {
+            let recorded = (0..100_000)
+                .filter(|_| budget.take(standing, &flooded))
+                .count();
+            assert!(
+                (least..50_000).contains(&recorded),
+                "{standing:?}: {recorded}"
+            );
+        }
+        for standing in [Standing::Caller, Standing::OverRate] {
+            assert!(budget.take(standing, &other), "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn all_together_have_a_limit() {
+        let budget = Budget::default();
+        let recorded = (0..100_000)
+            .filter(|n| budget.take(Standing::Caller, &workflow(&format!("w{}", n % 1000))))
+            .count();
+        assert!((2000..50_000).contains(&recorded), "{recorded}");
     }
 }

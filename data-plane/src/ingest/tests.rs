@@ -110,6 +110,7 @@ fn configuration(topics: &[&str]) -> Change {
         digest: KeyDigest(digest),
         revoked: false,
         expires_at: None,
+        rate_limit: None,
     });
     let upserts = [workflow.unwrap(), key].map(|resource| {
         let encoded = Bytes::from(resource.encode_to_vec());

@@ -25,7 +25,7 @@ use super::{
     route::route,
     trace::{Call, Trace},
 };
-use crate::ingest::{Answer, Head, Ingest, Problem};
+use crate::ingest::{Answer, Head, Ingest, Problem, Standing, Turned};
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
@@ -115,10 +115,14 @@ impl Handler {
         let authorized = match self.ingest.authorize(head) {
             Ok(authorized) => authorized,
             Err(refusal) => {
-                let (head, problem) = *refusal;
+                let Turned {
+                    head,
+                    problem,
+                    standing,
+                } = *refusal;
                 let trace = trace(&head, None);
                 self.ingest
-                    .refuse(&head, &problem, trace.traceparent(), false);
+                    .refuse(&head, &problem, trace.traceparent(), standing);
                 return trace.refused(&problem, route);
             }
         };
@@ -128,7 +132,7 @@ impl Handler {
                 let head = authorized.head();
                 let trace = trace(head, None);
                 self.ingest
-                    .refuse(head, &problem, trace.traceparent(), true);
+                    .refuse(head, &problem, trace.traceparent(), Standing::Caller);
                 return trace.refused(&problem, route);
             }
         };

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::node::{Answer, KEY, Node, Options, eventually};
+use crate::{
+    node::{Answer, KEY, Node, OTHER_KEY, Options, change, eventually, key, with_rate, workflow},
+    sns::{ORDERS, sign},
+};
 
 #[tokio::test]
 async fn bodies_are_bounded() {
@@ -72,4 +75,123 @@ async fn more_than_may_be_under_way_is_shed_and_what_takes_too_long_is_ended() {
         415,
         "the slot is free again"
     );
+}
+
+/// What `count` posts of JSON came to, one after the other: how many were taken, and every refusal.
+async fn posted(node: &Node, workflow: &str, key: &str, count: usize) -> (usize, Vec<Answer>) {
+    let url = format!("{}?x-api-key={key}", node.hook_url(workflow));
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        let post = node
+            .request(&url)
+            .header("content-type", "application/json");
+        answers.push(node.send(post.body("{}")).await);
+    }
+    let (taken, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    (taken.len(), refused)
+}
+
+/// The trigger of a workflow, and its limit.
+fn rated(trigger: &str, burst: u32) -> String {
+    format!("{trigger}\nrateLimit: {{eventsPerSecond: 1, burst: {burst}}}")
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_and_says_when_to_come_again() {
+    let node = Node::start().await;
+    let keys = "apiKeys: [sender, other]";
+    let hook = rated(&format!("{{webhook: {{{keys}}}}}"), 40);
+    let orders = rated(
+        &format!("{{amazonSns: {{{keys}, topicArns: ['{ORDERS}']}}}}"),
+        1,
+    );
+    let free = format!("{{webhook: {{{keys}}}}}");
+    let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+    let upserts = vec![
+        workflow("rated", true, Some(&hook), None),
+        workflow("rated-orders", true, Some(&orders), None),
+        workflow("free", true, Some(&free), None),
+        with_rate(sender.clone(), 1, 30),
+    ];
+    node.store.apply(change(2, upserts)).unwrap();
+
+    // The key's own limit is the lower one, whatever it is used for; a second or two may go by.
+    let (taken, refused) = posted(&node, "free", KEY, 50).await;
+    assert!((30..40).contains(&taken), "{taken}");
+    for answer in &refused {
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.reason(), "key-rate-limited");
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    // What it sends too much uses up nothing of the workflow's.
+    let (taken, _) = posted(&node, "rated", KEY, 20).await;
+    assert!(taken < 10, "{taken}");
+    let (taken, refused) = posted(&node, "rated", OTHER_KEY, 60).await;
+    assert!((25..50).contains(&taken), "{taken}");
+    for answer in &refused {
+        assert_eq!(
+            (answer.status.as_u16(), answer.reason().as_str()),
+            (429, "workflow-rate-limited")
+        );
+    }
+    let (taken, _) = posted(&node, "free", OTHER_KEY, 60).await;
+    assert_eq!(taken, 60, "another workflow, and a key without a limit");
+
+    // Amazon SNS gets an answer that it surely tries again after; a copy counts like any request.
+    node.store.apply(change(3, vec![sender])).unwrap();
+    let copy = || sign(&node.origin.notification("copy", "hello"));
+    let mut reasons = Vec::new();
+    for _ in 0..10 {
+        let answer = node.deliver("rated-orders", copy()).await;
+        if answer.status != 200 {
+            assert_eq!(answer.status, 503);
+            assert_eq!(answer.headers["retry-after"], "1");
+            reasons.push(answer.reason());
+        }
+    }
+    assert!(!reasons.is_empty());
+    assert!(
+        reasons
+            .iter()
+            .all(|reason| reason == "workflow-rate-limited")
+    );
+
+    // A workflow without a limit again, at once.
+    let free_again = workflow("rated", true, Some(&free), None);
+    node.store.apply(change(4, vec![free_again])).unwrap();
+    let (taken, _) = posted(&node, "rated", KEY, 60).await;
+    assert_eq!(taken, 60);
+}
+
+#[tokio::test]
+async fn what_is_over_a_rate_is_refused_before_its_body_is_read() {
+    let node = Node::start().await;
+    let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+    node.store
+        .apply(change(2, vec![with_rate(sender, 1, 1)]))
+        .unwrap();
+    let url = format!("{}?x-api-key={KEY}", node.hook_url("hook"));
+    let mut held = Vec::new();
+    eventually("an answer to a request without a body", || {
+        // Never more than its first byte.
+        let (sender, body) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
+        sender.try_send(Ok("{")).unwrap();
+        held.push(sender);
+        let stream = tokio_stream::wrappers::ReceiverStream::new(body);
+        let request = node
+            .request(&url)
+            .timeout(Duration::from_millis(500))
+            .header("content-type", "application/json")
+            .body(reqwest::Body::wrap_stream(stream));
+        async move {
+            let answer = Answer::of(request.send().await.ok()?).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.reason().as_str()),
+                (429, "key-rate-limited")
+            );
+            Some(())
+        }
+    })
+    .await;
 }

@@ -21,7 +21,8 @@ use signalbox_data_plane::{
 };
 use signalbox_log::LogConfig;
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest, Revision},
+    config::{KeyConfig, KeyDigest, Resource, Revision},
+    rate_limit::RateLimit,
     record::{Accepted, Delivery, RecordBody, SequencedRecord, SubscriptionChange},
 };
 use signalbox_proto::{convert, v1};
@@ -368,8 +369,18 @@ pub fn key(name: &str, value: &str, revoked: bool, expires_at: Option<&str>) -> 
         digest: KeyDigest(digest),
         revoked,
         expires_at: expires_at.map(|at| at.parse::<Timestamp>().unwrap()),
+        rate_limit: None,
     };
     upsert(name.to_owned(), &convert::config::key_to_wire(&config))
+}
+
+/// The same with a rate limit.
+pub fn with_rate(key: Upsert, per_second: i64, burst: i64) -> Upsert {
+    let Resource::Key(mut config) = key.resource else {
+        panic!("is no key");
+    };
+    config.rate_limit = RateLimit::new(per_second, burst).ok();
+    upsert(key.name, &convert::config::key_to_wire(&config))
 }
 
 pub fn workflow(id: &str, enabled: bool, trigger: Option<&str>, bound: Option<&str>) -> Upsert {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     ids::{ApiKeyName, WorkflowName},
+    rate_limit::RateLimit,
     workflow::Workflow,
 };
 
@@ -41,6 +42,8 @@ pub struct KeyConfig {
     pub revoked: bool,
     /// When it stops working by itself.
     pub expires_at: Option<Timestamp>,
+    /// How many requests are taken with it.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl KeyConfig {

@@ -12,6 +12,7 @@ pub mod execution;
 pub mod expression;
 pub mod ids;
 pub mod limits;
+pub mod rate_limit;
 pub mod record;
 pub mod violation;
 pub mod workflow;

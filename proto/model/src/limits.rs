@@ -45,6 +45,10 @@ pub const OPAQUE_ID_MAX_BYTES: usize = 256;
 pub const DISPLAY_NAME_MAX_CHARS: usize = 128;
 /// Length of a description, in characters.
 pub const DESCRIPTION_MAX_CHARS: usize = 2048;
+/// Events a second, and at once, that a rate limit may allow.
+pub const RATE_MAX: u32 = 1_000_000;
+/// Deliveries of each verdict but ACCEPTED that are kept for a workflow: the newest.
+pub const DELIVERIES_KEPT_MAX: u64 = 10_000;
 /// Size of a secret, in bytes.
 pub const SECRET_MAX_BYTES: usize = 64 * 1024;
 /// Size of the input of a manual run as JSON text, in bytes.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     ids::StepId,
     limits,
+    rate_limit::RateLimit,
     violation::{Collector, Violations},
 };
 
@@ -31,6 +32,7 @@ pub struct Workflow {
     vars: BTreeMap<String, Value>,
     steps: Vec<Step>,
     timeout: Duration,
+    rate_limit: Option<RateLimit>,
 }
 
 impl Workflow {
@@ -50,10 +52,18 @@ impl Workflow {
             vars,
             steps,
             timeout: timeout.unwrap_or(limits::WORKFLOW_TIMEOUT_DEFAULT),
+            rate_limit: None,
         };
         let mut problems = Collector::default();
         check::workflow(&workflow, &mut problems);
         problems.finish(Some(workflow))
+    }
+
+    /// The same with a rate limit, which is valid by itself.
+    #[must_use]
+    pub fn with_rate_limit(mut self, rate_limit: Option<RateLimit>) -> Self {
+        self.rate_limit = rate_limit;
+        self
     }
 
     /// What starts it.
@@ -78,6 +88,12 @@ impl Workflow {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How many requests its webhook takes.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.rate_limit
     }
 
     /// The step called `id`, at any depth.

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use signalbox_model::{
     config::{KeyConfig, KeyDigest, PublishedVersion, Resource, WorkflowConfig},
     ids::{ApiKeyName, WorkflowName},
+    rate_limit::RateLimitError,
 };
 
-use super::{WireError, definition, non_empty, parse, time};
+use super::{WireError, definition, non_empty, parse, rate_limit, time};
 use crate::{dataplane::v1 as wire, v1};
 
 /// A key for the wire.
@@ -19,6 +20,7 @@ pub fn key_to_wire(key: &KeyConfig) -> wire::Resource {
         digest,
         revoked,
         expires_at,
+        rate_limit,
     } = key;
     wire::Resource {
         kind: Some(wire::resource::Kind::Key(wire::KeyConfig {
@@ -26,6 +28,7 @@ pub fn key_to_wire(key: &KeyConfig) -> wire::Resource {
             digest: Bytes::copy_from_slice(&digest.0),
             revoked: *revoked,
             expire_time: expires_at.map(time::to_wire),
+            rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
         })),
     }
 }
@@ -96,6 +99,7 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
         digest,
         revoked,
         expire_time,
+        rate_limit,
     } = key;
     let digest = digest
         .as_ref()
@@ -108,7 +112,17 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
         expires_at: expire_time
             .map(|at| time::from_wire("expire_time", at))
             .transpose()?,
+        rate_limit: rate_limit
+            .as_ref()
+            .map(rate_limit::from_wire)
+            .transpose()
+            .map_err(|problems| WireError::invalid("rate_limit", listed(&problems)))?,
     })
+}
+
+fn listed(problems: &[RateLimitError]) -> String {
+    let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }
 
 fn workflow_config(workflow: wire::WorkflowConfig) -> Result<WorkflowConfig, WireError> {

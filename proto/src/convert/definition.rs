@@ -9,11 +9,12 @@ use signalbox_model::{
     expression::JsonTemplate,
     ids::ProjectId,
     limits,
+    rate_limit::{RateLimit, RateLimitError},
     violation::{Collector, Violations},
     workflow::{Trigger, Workflow},
 };
 
-use super::time;
+use super::{rate_limit, time};
 use crate::v1;
 
 mod http;
@@ -51,6 +52,7 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         vars,
         steps,
         timeout,
+        rate_limit,
     } = spec;
     let mut problems = Collector::default();
     if spec.encoded_len() > limits::DEFINITION_MAX_BYTES {
@@ -77,10 +79,13 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         .and_then(|timeout| problems.check("timeout", time::duration(timeout)))
         .map(Some)
         .unwrap_or_default();
+    let rate_limit = rate_limit
+        .as_ref()
+        .and_then(|limit| rate_limit_of("rateLimit", limit, &mut problems));
     // What the parts alone can say is said; the whole is checked even so, that all problems come at once.
     match trigger {
         Some(trigger) => match Workflow::new(trigger, vars, steps, timeout) {
-            Ok(workflow) => problems.finish(Some(workflow)),
+            Ok(workflow) => problems.finish(Some(workflow.with_rate_limit(rate_limit))),
             Err(violations) => {
                 problems.extend(violations);
                 problems.finish(None)
@@ -93,6 +98,25 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
             problems.finish(None)
         }
     }
+}
+
+fn rate_limit_of(
+    field: &str,
+    limit: &v1::RateLimit,
+    problems: &mut Collector,
+) -> Option<RateLimit> {
+    let wrong = match rate_limit::from_wire(limit) {
+        Ok(limit) => return Some(limit),
+        Err(wrong) => wrong,
+    };
+    for problem in wrong {
+        let part = match problem {
+            RateLimitError::EventsPerSecond(_) => "eventsPerSecond",
+            RateLimitError::Burst(_) => "burst",
+        };
+        problems.add(format!("{field}.{part}"), problem.to_string());
+    }
+    None
 }
 
 /// A duration of more than nothing and at most `max`; [`None`] when it is not set or wrong.

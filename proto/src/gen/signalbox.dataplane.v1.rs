@@ -1034,6 +1034,9 @@ pub struct KeyConfig {
     /// When it stops working by itself.
     #[prost(message, optional, tag = "4")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How many requests are taken with it.
+    #[prost(message, optional, tag = "5")]
+    pub rate_limit: ::core::option::Option<super::super::v1::RateLimit>,
 }
 impl ::prost::Name for KeyConfig {
     const NAME: &'static str = "KeyConfig";

@@ -77,6 +77,48 @@ async fn under_way(stage: &Stage, id: &str) -> (Wire, Vec<u8>) {
     (wire, last.to_vec())
 }
 
+/// What is under way would take longer, and its sender is not heard from again: who says it twice means it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_drain() {
+    let mut stage = Stage::with(Options {
+        data_plane: vec!["--drain-timeout-s".into(), "600".into()],
+        ..Options::default()
+    })
+    .await;
+    let flow = stage.flow().await;
+    let acknowledged = flow.finish().await;
+    let _held = under_way(&stage, "held").await;
+    wait::until("it to be under way", LIMIT, || async {
+        let under_way = stage
+            .metric("signalbox_ingest_in_flight_requests", &[])
+            .await;
+        if under_way >= 1.0 {
+            Ok(())
+        } else {
+            Err(String::new())
+        }
+    })
+    .await;
+    stage.planes.data.process().signal_end();
+    wait::until("the end to begin", LIMIT, || async {
+        match stage.planes.data.log().contains("a second signal forces") {
+            true => Ok(()),
+            false => Err("it has not".to_owned()),
+        }
+    })
+    .await;
+    assert!(stage.planes.data.process().is_running());
+    // Shorter than what a body may take.
+    let soon = Duration::from_secs(8);
+    let status = tokio::task::block_in_place(|| stage.planes.data.process().terminate(soon));
+    assert_eq!(status.code(), Some(0));
+    assert!(stage.planes.data.log().contains("the drain was cut off"));
+    stage.planes.data.kill();
+    stage.planes.data.start().await;
+    stage.ran.lock().unwrap().extend(acknowledged);
+    stage.ran_what_it_knows().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_told_to_end_drains() {
     let mut stage = Stage::with(Options::default()).await;

@@ -2,10 +2,20 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Subcommand, ValueEnum};
+use clap::{ArgGroup, Subcommand, ValueEnum};
 use signalbox_control_plane::auth::Role;
+use signalbox_model::limits;
 
 use super::duration;
+
+/// What a number of a rate limit may be.
+fn rate(text: &str) -> Result<i32, String> {
+    let number = text.parse::<u32>().ok();
+    number
+        .filter(|number| (1..=limits::RATE_MAX).contains(number))
+        .and_then(|number| i32::try_from(number).ok())
+        .ok_or_else(|| format!("expected 1 to {}", limits::RATE_MAX))
+}
 
 /// `token`.
 #[derive(Debug, Subcommand)]
@@ -40,6 +50,30 @@ pub enum KeysCommand {
         /// When it stops working by itself: 2027-01-01T00:00:00Z.
         #[arg(long)]
         expires: Option<jiff::Timestamp>,
+        /// Requests a second that each node takes with it; more are told to come again. The node's limit when not given.
+        #[arg(long, value_parser = rate)]
+        rate_limit: Option<i32>,
+        /// Requests at once after a pause; as many as a second's when not given.
+        #[arg(long, value_parser = rate, requires = "rate_limit")]
+        burst: Option<i32>,
+    },
+    /// Change a key's display name or rate limit.
+    #[command(group = ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// Which.
+        id: String,
+        /// Name for people.
+        #[arg(long, group = "change")]
+        display_name: Option<String>,
+        /// Requests a second that each node takes with it.
+        #[arg(long, value_parser = rate, group = "change")]
+        rate_limit: Option<i32>,
+        /// Requests at once after a pause; as many as a second's when not given.
+        #[arg(long, value_parser = rate, requires = "rate_limit")]
+        burst: Option<i32>,
+        /// Take its rate limit away: the node's counts.
+        #[arg(long, group = "change", conflicts_with = "rate_limit")]
+        no_rate_limit: bool,
     },
     /// List keys.
     List,
@@ -197,6 +231,9 @@ pub enum DeliveriesCommand {
         /// Such as: verdict == "REJECTED".
         #[arg(long, short, default_value = "")]
         filter: String,
+        /// Only refused ones, with what they claim to be: the same as verdict == "REJECTED".
+        #[arg(long)]
+        rejected: bool,
         /// Show at most so many.
         #[arg(long, default_value_t = 50)]
         limit: usize,

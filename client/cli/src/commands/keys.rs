@@ -1,5 +1,6 @@
 //! `signalbox keys`.
 
+use prost_types::FieldMask;
 use signalbox_proto::{convert::time::to_wire, v1};
 
 use super::{call, once, pages};
@@ -11,7 +12,7 @@ use crate::{
 
 const COLLECTION: &str = "apiKeys";
 
-fn row(key: &v1::ApiKey) -> [String; 6] {
+fn row(key: &v1::ApiKey) -> [String; 7] {
     [
         short(&key.name),
         value(key.state().as_str_name(), "API_KEY_STATE_"),
@@ -19,17 +20,31 @@ fn row(key: &v1::ApiKey) -> [String; 6] {
         key.display_name.clone(),
         time(key.create_time.as_ref()),
         time(key.expire_time.as_ref()),
+        key.rate_limit.as_ref().map(rate).unwrap_or_default(),
     ]
 }
 
-const HEADER: [&str; 6] = [
+const HEADER: [&str; 7] = [
     "KEY",
     "STATE",
     "PREFIX",
     "DISPLAY NAME",
     "CREATED",
     "EXPIRES",
+    "RATE LIMIT",
 ];
+
+fn rate(limit: &v1::RateLimit) -> String {
+    format!("{}/s, burst {}", limit.events_per_second, limit.burst)
+}
+
+/// Without a burst, the control plane makes it as many as a second's.
+fn limit(rate_limit: Option<i32>, burst: Option<i32>) -> Option<v1::RateLimit> {
+    Some(v1::RateLimit {
+        events_per_second: rate_limit?,
+        burst: burst.unwrap_or(0),
+    })
+}
 
 pub(crate) async fn run(
     global: &Global,
@@ -44,6 +59,8 @@ pub(crate) async fn run(
             id,
             display_name,
             expires,
+            rate_limit,
+            burst,
         } => {
             let request = v1::CreateApiKeyRequest {
                 parent: parent.clone(),
@@ -51,6 +68,7 @@ pub(crate) async fn run(
                 api_key: Some(v1::ApiKey {
                     display_name,
                     expire_time: expires.map(to_wire),
+                    rate_limit: limit(rate_limit, burst),
                     ..Default::default()
                 }),
                 request_id: uuid::Uuid::new_v4().to_string(),
@@ -67,6 +85,32 @@ pub(crate) async fn run(
                     created.value
                 )
             })
+        }
+        KeysCommand::Update {
+            id,
+            display_name,
+            rate_limit,
+            burst,
+            no_rate_limit,
+        } => {
+            let mut paths = Vec::with_capacity(2);
+            if display_name.is_some() {
+                paths.push("display_name".to_owned());
+            }
+            if rate_limit.is_some() || no_rate_limit {
+                paths.push("rate_limit".to_owned());
+            }
+            let request = v1::UpdateApiKeyRequest {
+                api_key: Some(v1::ApiKey {
+                    name: global.name(COLLECTION, &id)?,
+                    display_name: display_name.unwrap_or_default(),
+                    rate_limit: limit(rate_limit, burst),
+                    ..Default::default()
+                }),
+                update_mask: Some(FieldMask { paths }),
+            };
+            let key = call!(client, keys.update_api_key(request));
+            output.message(&key, shown)
         }
         KeysCommand::List => {
             let request = || v1::ListApiKeysRequest {

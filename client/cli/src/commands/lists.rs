@@ -21,11 +21,16 @@ pub(crate) async fn deliveries(
 ) -> Result<(), CliError> {
     let DeliveriesCommand::List {
         workflow,
-        filter,
+        mut filter,
+        rejected,
         limit,
     } = command;
     let client = global.client()?;
     let parent = of_workflow(global, workflow)?;
+    if rejected {
+        let and = if filter.is_empty() { "" } else { " && " };
+        filter = format!("verdict == \"REJECTED\"{and}{filter}");
+    }
     let request = || v1::ListDeliveriesRequest {
         parent: parent.clone(),
         filter: filter.clone(),
@@ -36,6 +41,9 @@ pub(crate) async fn deliveries(
         limit,
         deliveries.list_deliveries(request()).deliveries
     );
+    if rejected {
+        return refusals(&all, output);
+    }
     let header = [
         "RECEIVED",
         "VERDICT",
@@ -56,6 +64,24 @@ pub(crate) async fn deliveries(
             delivery.message_id.clone(),
             delivery.source_address.clone(),
             short(&delivery.execution),
+        ]
+    })
+}
+
+fn refusals(all: &[v1::Delivery], output: &Output) -> Result<(), CliError> {
+    let header = [
+        "RECEIVED", "STATUS", "REASON", "TYPE", "MESSAGE", "TOPIC", "FROM", "DETAIL",
+    ];
+    output.list(all, header, |delivery| {
+        [
+            time(delivery.receive_time.as_ref()),
+            delivery.http_status.to_string(),
+            delivery.reason.clone(),
+            delivery.message_type.clone(),
+            delivery.message_id.clone(),
+            delivery.topic_arn.clone(),
+            delivery.source_address.clone(),
+            delivery.detail.clone(),
         ]
     })
 }

@@ -51,7 +51,7 @@ pub(crate) struct Stage {
     pub(crate) key: String,
     pub(crate) started_at: Timestamp,
     /// Message ids and executions of what was rightly taken before.
-    pub(super) ran: Mutex<BTreeSet<String>>,
+    pub(crate) ran: Mutex<BTreeSet<String>>,
     /// What must be shown nowhere, beside the workflow's key.
     pub(super) secrets: Mutex<Vec<String>>,
     flows: AtomicUsize,
