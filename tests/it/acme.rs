@@ -1,8 +1,6 @@
 //! Automatic certificates: the data plane with a real ACME server, and clients that take nothing on trust.
 
-use std::{
-    io, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration,
-};
+use std::{io, net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -18,7 +16,7 @@ use signalbox_tests::{
     planes::{self, DataPlane, Planes, install_crypto},
     wait,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Mutex};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::local_stack::synced;
@@ -285,21 +283,17 @@ async fn a_renewal_leaves_connections_alone_and_a_failed_one_the_certificate() {
     begin(&mut planes).await;
     planes.data.ready().await;
     let roots = pebble.roots().await;
-    let mut open = Open::to(addr, &roots).await;
-    wait::until("the renewal", LIMIT, || {
-        let before = open.leaf.clone();
-        let answered = open.is_answered();
-        let roots = &roots;
-        async move {
-            answered.await;
-            match leaf(addr, DOMAIN, roots).await == before {
-                false => Ok(()),
-                true => Err("the first certificate".to_owned()),
-            }
+    let open = Mutex::new(Open::to(addr, &roots).await);
+    wait::until("the renewal", LIMIT, || async {
+        let mut open = open.lock().await;
+        open.is_answered().await;
+        match leaf(addr, DOMAIN, &roots).await == open.leaf {
+            false => Ok(()),
+            true => Err("the first certificate".to_owned()),
         }
     })
     .await;
-    open.is_answered().await;
+    open.lock().await.is_answered().await;
 
     let renewed = leaf(addr, DOMAIN, &roots).await;
     pebble.stop();
@@ -378,7 +372,7 @@ async fn an_account_is_bound_to_an_external_one_and_lost_nonces_are_made_up_for(
     .await;
 
     let file = planes.dir().join("hmac");
-    write_key(&file, HMAC);
+    std::fs::write(&file, format!("{HMAC}\n")).unwrap();
     let file = file.to_str().unwrap();
     planes
         .data
@@ -388,8 +382,4 @@ async fn an_account_is_bound_to_an_external_one_and_lost_nonces_are_made_up_for(
     leaf(planes.data.addr(), DOMAIN, &pebble.roots().await).await;
     assert!(!planes.data.log().contains(HMAC));
     kept_secret(&planes.data);
-}
-
-fn write_key(file: &Path, key: &str) {
-    std::fs::write(file, format!("{key}\n")).unwrap();
 }

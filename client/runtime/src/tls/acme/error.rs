@@ -33,8 +33,8 @@ pub(super) enum OrderError {
         name: String,
         source: instant_acme::Error,
     },
-    #[error("the authority ended the order as {0:?}")]
-    Ended(instant_acme::OrderStatus),
+    #[error("the authority ended the order without a word")]
+    Invalid,
     #[error("the challenge's certificate cannot be made")]
     Challenge(#[source] rcgen::Error),
     #[error("the challenge's key cannot be used")]
@@ -108,7 +108,7 @@ impl OrderError {
     pub(super) fn outcome(&self) -> &'static str {
         match (self, self.kind()) {
             _ if self.is_rate_limit() => "rate-limited",
-            (Self::Refused { .. } | Self::NoChallenge(_) | Self::Ended(_), _) | (_, Some(_)) => {
+            (Self::Refused { .. } | Self::NoChallenge(_) | Self::Invalid, _) | (_, Some(_)) => {
                 "refused"
             }
             _ => "failed",

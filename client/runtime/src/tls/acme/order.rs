@@ -32,12 +32,11 @@ impl Orderer<'_> {
         let mut order = self.place().await?;
         let answering = self.challenges.begin();
         self.answer(&mut order, &answering).await?;
-        let status = order.poll_ready(&POLLING).await;
-        match status.map_err(OrderError::when("waiting for the validation"))? {
-            OrderStatus::Ready => {}
-            OrderStatus::Invalid => return Err(refusal(&mut order).await?),
-            other => return Err(OrderError::Ended(other)),
+        let validated = order.poll_ready(&POLLING).await;
+        if order.state().status == OrderStatus::Invalid {
+            return Err(refusal(&mut order).await?);
         }
+        validated.map_err(OrderError::when("waiting for the validation"))?;
         drop(answering);
         let key = order.finalize().await;
         let key = key.map_err(OrderError::when("the request for the certificate"))?;
@@ -194,5 +193,5 @@ async fn refusal(order: &mut Order) -> Result<OrderError, OrderError> {
             });
         }
     }
-    Ok(OrderError::Ended(OrderStatus::Invalid))
+    Ok(OrderError::Invalid)
 }
