@@ -35,7 +35,11 @@ async fn run(options: &Options) -> ExitCode {
         Ok(shutdown) => shutdown,
         Err(error) => return fail(Code::Software, &error),
     };
-    let running = match node::start(options.node_config(), &shutdown).await {
+    let config = match options.node_config() {
+        Ok(config) => config,
+        Err(error) => return fail(Code::Config, &error),
+    };
+    let running = match node::start(config, &shutdown).await {
         Ok(running) => running,
         Err(error) => return fail(Code::Config, &error),
     };

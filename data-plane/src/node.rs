@@ -1,5 +1,7 @@
 //! A whole data plane: opens what it keeps, binds its listeners, starts its parts.
 
+mod listener_tls;
+
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
@@ -13,7 +15,10 @@ use signalbox_runtime::{
     net::{self, BindError},
     shutdown::Shutdown,
     telemetry::context,
-    tls::{self, ReloadedPair, TlsError},
+    tls::{
+        self, TlsError,
+        acme::{AcmeConfig, AcmeOpenError},
+    },
 };
 use signalbox_sns::{TrustPolicy, TrustedOrigin};
 
@@ -31,6 +36,8 @@ use crate::{
     spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
+
+use listener_tls::ListenerTls;
 
 /// Amazon SNS waits 15 s for an answer; ours, also of "try again", comes before that.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(14);
@@ -58,6 +65,15 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+}
+
+/// Where the webhook listener's certificate comes from.
+#[derive(Clone, Debug)]
+pub enum TlsSource {
+    /// Files, read anew when they change.
+    Files(TlsFiles),
+    /// An authority, asked by ACME.
+    Acme(AcmeConfig),
 }
 
 /// Limits of a node.
@@ -91,7 +107,7 @@ pub struct NodeConfig {
     /// The control plane.
     pub control_plane: ControlPlaneAddress,
     /// TLS of the webhook listener.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsSource>,
     /// Origins accepted as SNS beside AWS.
     pub sns_trusted_origins: Vec<TrustedOrigin>,
     /// Networks that may be reached although they are not public: by http steps, and for an SNS endpoint of a VPC.
@@ -128,6 +144,9 @@ pub enum StartError {
     /// TLS files.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Automatic certificates.
+    #[error(transparent)]
+    Acme(#[from] AcmeOpenError),
     /// The control plane's address.
     #[error(transparent)]
     Client(#[from] ClientConfigError),
@@ -149,7 +168,7 @@ pub struct RunningNode {
     /// Its id.
     pub node: NodeId,
     // Held for its lock.
-    _data_dir: DataDir,
+    _data_dir: Arc<DataDir>,
     // Held for its tasks.
     _background: Background,
 }
@@ -160,17 +179,10 @@ pub struct RunningNode {
 /// [`StartError`].
 pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNode, StartError> {
     tls::install_crypto_provider();
-    let data_dir = DataDir::open(&config.data_dir)?;
+    let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let node = node_id(&data_dir)?;
-    let tls_files = config
-        .tls
-        .as_ref()
-        .map(|files| ReloadedPair::open(&files.cert, &files.key))
-        .transpose()?;
-    let tls = tls_files
-        .as_ref()
-        .map(ReloadedPair::server_config)
-        .transpose()?;
+    let listener_tls = ListenerTls::open(config.tls, &data_dir)?;
+    let tls = listener_tls.server_config()?;
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
@@ -227,9 +239,8 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         idle_timeout: IDLE_TIMEOUT,
         end_timeout: END_TIMEOUT,
     };
-    if let Some(files) = tls_files {
-        shutdown.spawn(files.watch(tls::RELOAD_PERIOD, shutdown.clone()));
-    }
+    let acme = listener_tls.acme();
+    listener_tls.watch(shutdown);
     shutdown.spawn(server::run(
         listener,
         tls,
@@ -279,7 +290,11 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     let admin_addr = match admin_listener {
         Some(listener) => {
             let address = listener.local_addr().map_err(StartError::Address)?;
-            let readiness = move || checks(&store, spool.as_ref());
+            let readiness = move || {
+                let mut checks = checks(&store, spool.as_ref());
+                checks.extend(acme.as_ref().map(|acme| acme.check()));
+                checks
+            };
             tokio::spawn(admin::serve(
                 listener,
                 Arc::new(readiness),

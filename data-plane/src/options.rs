@@ -1,5 +1,7 @@
 //! The command line of `signalbox-data-plane`. Every flag has an environment variable.
 
+mod acme;
+
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::Parser;
@@ -12,9 +14,11 @@ use signalbox_sns::TrustedOrigin;
 
 use crate::{
     config::Rates,
-    node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles},
+    node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles, TlsSource},
     server::Proxies,
 };
+
+pub use acme::{AcmeArgs, AcmeArgsError};
 
 /// The Signalbox data plane: takes Amazon SNS webhooks, makes them durable, runs their workflows.
 #[derive(Debug, Parser)]
@@ -111,6 +115,9 @@ pub struct Options {
     /// Network (10.0.0.0/8) of proxies whose Forwarded, X-Forwarded-For and X-Forwarded-Proto are believed.
     #[arg(long, env = "SIGNALBOX_DP_TRUSTED_PROXY", value_delimiter = ',')]
     pub trusted_proxy: Vec<IpNet>,
+    /// Automatic certificates.
+    #[command(flatten)]
+    pub acme: AcmeArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -137,14 +144,19 @@ Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a 
 
 impl Options {
     /// What a node needs of it.
-    #[must_use]
-    pub fn node_config(&self) -> NodeConfig {
+    ///
+    /// # Errors
+    /// Flags that do not go together.
+    pub fn node_config(&self) -> Result<NodeConfig, AcmeArgsError> {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        let acme = self.acme.config(files.is_some())?;
+        let files = files.map(|(cert, key)| TlsSource::Files(TlsFiles { cert, key }));
         let token = self
             .token
             .clone()
             .map(TokenSource::Value)
             .or_else(|| self.token_file.clone().map(TokenSource::File));
-        NodeConfig {
+        Ok(NodeConfig {
             listen: self.listen,
             admin_listen: Some(self.admin_listen),
             data_dir: self.data_dir.clone(),
@@ -153,11 +165,7 @@ impl Options {
                 token,
                 ca_file: self.control_plane_ca.clone(),
             },
-            tls: self
-                .tls_cert
-                .clone()
-                .zip(self.tls_key.clone())
-                .map(|(cert, key)| TlsFiles { cert, key }),
+            tls: files.or(acme.map(TlsSource::Acme)),
             sns_trusted_origins: self.sns_trusted_origin.clone(),
             egress_allow: self.egress_allow.clone(),
             deduplication_window: Duration::from_secs(self.deduplication_window_s),
@@ -177,6 +185,6 @@ impl Options {
                 proxy_protocol: self.proxy_protocol_from.clone().into(),
                 trusted: self.trusted_proxy.clone().into(),
             },
-        }
+        })
     }
 }

@@ -5,11 +5,12 @@ use std::{num::NonZeroU32, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
-    clock::{Clock, MonotonicClock},
+    clock::Clock,
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
 };
 use signalbox_model::rate_limit::RateLimit;
+use tokio::time::Instant;
 
 /// The quota of a rate limit.
 #[must_use]
@@ -29,18 +30,33 @@ pub const fn fixed(per_second: u32, burst: u32) -> Quota {
     Quota::per_second(some(per_second)).allow_burst(some(burst))
 }
 
+/// Time that only passes, as the runtime knows it: it stands still where the runtime's does.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    since: Instant,
+}
+
+impl Clock for Passing {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
 /// A token bucket, full at first.
 #[derive(Debug)]
-pub struct Bucket<C: Clock = MonotonicClock> {
+pub struct Bucket<C: Clock = Passing> {
     quota: Quota,
     limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
 }
 
 impl Bucket {
-    /// On the clock of the machine, which never goes back.
+    /// On the clock of the runtime, which never goes back.
     #[must_use]
     pub fn new(quota: Quota) -> Self {
-        Self::with_clock(quota, MonotonicClock)
+        let since = Instant::now();
+        Self::with_clock(quota, Passing { since })
     }
 }
 

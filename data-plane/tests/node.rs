@@ -4,7 +4,9 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use signalbox_data_plane::{
-    node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsFiles},
+    node::{
+        self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsFiles, TlsSource,
+    },
     server::Proxies,
 };
 use signalbox_runtime::{exit, shutdown::Shutdown};
@@ -110,10 +112,10 @@ async fn what_keeps_a_node_from_starting_is_one_line() {
     assert!(taken.contains(&running.webhook_addr.to_string()), "{taken}");
     assert!(taken.contains("in use"), "{taken}");
     let mut tls = config(other.path());
-    tls.tls = Some(TlsFiles {
+    tls.tls = Some(TlsSource::Files(TlsFiles {
         cert: file.clone(),
         key: file.clone(),
-    });
+    }));
     let tls = why(tls).await;
     assert!(tls.contains("file"), "{tls}");
     for line in [locked, no_folder, taken, tls] {

@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod acme;
 mod attacks;
 mod bad_input;
 mod buf_curl;

@@ -12,6 +12,7 @@
 pub mod api;
 pub mod localstack;
 pub mod otlp;
+pub mod pebble;
 pub mod planes;
 pub mod process;
 pub mod proxy;

@@ -187,6 +187,28 @@ impl DataPlane {
         ([127, 0, 0, 1], self.port).into()
     }
 
+    /// Gives it more arguments, from the next start on.
+    pub fn add_args(&mut self, args: impl IntoIterator<Item = impl Into<String>>) {
+        self.extra.extend(args.into_iter().map(Into::into));
+    }
+
+    /// What its `/readyz` says of one check: whether it holds, and the detail.
+    ///
+    /// # Errors
+    /// What keeps it from answering, or the whole answer when there is no such check.
+    pub async fn check(&self, name: &str) -> Result<(bool, String), String> {
+        let url = format!("http://127.0.0.1:{}/readyz", self.admin_port);
+        let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        let all: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        let checks = all["checks"].as_array().into_iter().flatten();
+        let check = checks.into_iter().find(|check| check["name"] == name);
+        let check = check.ok_or(text)?;
+        let detail = check["detail"].as_str().unwrap_or_default().to_owned();
+        Ok((check["ok"] == true, detail))
+    }
+
     /// Its metrics as Prometheus text.
     pub async fn metrics(&self) -> String {
         let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);

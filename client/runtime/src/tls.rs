@@ -1,6 +1,8 @@
-//! PEM files to rustls configurations, with aws-lc-rs as the one cryptographic provider.
+//! PEM files, or an ACME authority, to rustls configurations, with aws-lc-rs as the one cryptographic provider.
 
+pub mod acme;
 mod error;
+mod hangups;
 mod reload;
 
 use std::fs::File;
@@ -108,8 +110,17 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 /// The end of the validity of a chain's first certificate, in seconds since 1970.
 #[must_use]
 pub fn expiry(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    Some(validity(chain)?.1)
+}
+
+/// Begin and end of the validity of a chain's first certificate, in seconds since 1970.
+fn validity(chain: &[CertificateDer<'_>]) -> Option<(i64, i64)> {
     let (_, leaf) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
-    Some(leaf.validity().not_after.timestamp())
+    let validity = leaf.validity();
+    Some((
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    ))
 }
 
 /// Notes the end of a chain's validity as a metric, for alerts on certificates that nobody renews.

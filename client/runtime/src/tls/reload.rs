@@ -14,6 +14,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
+use super::hangups::Hangups;
 use super::{TlsError, certified_key, note_expiry, read, resolving_config};
 use crate::shutdown::Shutdown;
 
@@ -155,43 +156,5 @@ impl ReloadedPair {
 impl ResolvesServerCert for ReloadedPair {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load_full())
-    }
-}
-
-#[cfg(unix)]
-struct Hangups(Option<tokio::signal::unix::Signal>);
-
-#[cfg(unix)]
-impl Hangups {
-    fn install() -> Self {
-        let kind = tokio::signal::unix::SignalKind::hangup();
-        let installed = tokio::signal::unix::signal(kind);
-        if let Err(error) = &installed {
-            tracing::warn!(%error, "SIGHUP cannot be handled; certificates are still looked at");
-        }
-        Self(installed.ok())
-    }
-
-    async fn next(&mut self) {
-        if let Some(signal) = &mut self.0
-            && signal.recv().await.is_some()
-        {
-            return;
-        }
-        std::future::pending().await
-    }
-}
-
-#[cfg(not(unix))]
-struct Hangups;
-
-#[cfg(not(unix))]
-impl Hangups {
-    fn install() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) {
-        std::future::pending().await
     }
 }
