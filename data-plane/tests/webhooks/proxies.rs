@@ -240,6 +240,8 @@ async fn spans_name_sender_proxy_and_the_senders_protocol() {
     let writer = written.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
+        // A request's span is at this level: it is made only where somebody wants it.
+        .with_max_level(tracing::Level::DEBUG)
         .with_span_events(tracing_subscriber::fmt::format::FmtSpan::NEW)
         .with_writer(move || writer.clone())
         .finish();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use jiff::Timestamp;
@@ -85,6 +85,7 @@ impl Http {
     async fn exchange(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect().await;
+        let method = head.method.clone();
         let request = Request::from_parts(head, reqwest::Body::from(body.to_bytes()));
         let request = reqwest::Request::try_from(request).map_err(other)?;
         let answer = self.client.execute(request).await.map_err(other)?;
@@ -92,13 +93,16 @@ impl Http {
         self.note(head.status, &head.headers);
         let body = Limited::new(body, ANSWER_MAX_BYTES);
         let body = body.collect().await.map_err(Error::Other)?.to_bytes();
-        // RFC 8555 §6.7. What stands before an authority that is down answers in HTML.
-        let problem = head
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
-        if !head.status.is_success() && !problem {
-            return Err(other(Unexpected(head.status)));
+        if !head.status.is_success() {
+            // RFC 8555 §6.7. What stands before an authority that is down answers in HTML.
+            let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+            if !kind.is_some_and(|kind| kind.starts_with(b"application/problem+json")) {
+                return Err(other(Unexpected(head.status)));
+            }
+            // The crate looks at the status of what it signed, not at that of the directory.
+            if method == Method::GET {
+                return Err(Error::Api(serde_json::from_slice(&body)?));
+            }
         }
         Ok(Response::from_parts(head, Full::new(body)).into())
     }

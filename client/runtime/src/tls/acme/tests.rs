@@ -247,7 +247,7 @@ async fn a_challenge_is_answered_to_its_authority_while_it_lasts() {
     answering.add(DOMAIN.parse().unwrap(), &[7; 32]).unwrap();
     // Its critical extension (RFC 8737 §3) is what no other client takes.
     let shown = knock(&acme, DOMAIN, ASKS).await;
-    assert!(shown.contains("UnhandledCriticalExtension"), "{shown}");
+    assert!(shown.contains("UnsupportedCriticalExtension"), "{shown}");
     for (name, protocols) in [
         ("other.example.com", ASKS),
         (DOMAIN, &[b"h2"]),
