@@ -196,6 +196,10 @@ impl Service {
                 .map(|wire| record::from_wire(wire).map_err(|e| Status::internal(e.to_string())))
                 .collect::<Result<_, _>>()?;
             tokio::time::sleep(self.chance.ms(0..30)).await;
+            let dies = self.chance.of(0..40);
+            if dies == 0 {
+                self.die("before");
+            }
             if self.life.is_over() {
                 return Err(gone());
             }
@@ -207,15 +211,19 @@ impl Service {
                 "the control plane commits up to {}",
                 lock(&self.book).cursor()
             ));
-            if self.chance.flip(0.02) {
-                self.trace
-                    .note(format_args!("the control plane dies after its commit"));
-                self.network.end(&self.life, self.chance.flip(0.5));
+            if dies == 1 {
+                self.die("after");
                 return Err(gone());
             }
             self.answer(&outgoing).await?;
         }
         Ok(())
+    }
+
+    fn die(&self, when: &str) {
+        self.trace
+            .note(format_args!("the control plane dies {when} its commit"));
+        self.network.end(&self.life, self.chance.flip(0.5));
     }
 
     /// Says what is committed.

@@ -38,7 +38,7 @@ use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange, Verdict},
 };
-use signalbox_runtime::{ambient::Ambient, background};
+use signalbox_runtime::background;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
@@ -47,8 +47,7 @@ use self::{
 };
 use super::{
     Accept, Acceptance, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError, SpoolStats,
-    SqliteSpool, SqliteSpoolConfig, delivery_of,
-    sqlite::{self, Index},
+    SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -158,21 +157,7 @@ struct Unstarted {
     committer: Committer,
     queue: Receiver<Job>,
     drain: Drain,
-    filter: Builder,
-}
-
-/// What builds the filter of known names.
-struct Builder {
-    index: Index,
-    ambient: Arc<dyn Ambient>,
-    shared: Arc<Shared>,
-    to: SyncSender<Job>,
-}
-
-impl Builder {
-    fn build(self) {
-        filter::build(&self.index, self.ambient, &self.shared, &self.to);
-    }
+    filter: filter::Builder,
 }
 
 /// The embedded spool: an intake log and the store behind it.
@@ -263,7 +248,7 @@ impl IntakeSpool {
             read_scope: config.store.read_scope,
             ambient: config.store.ambient.clone(),
         };
-        let filter = Builder {
+        let filter = filter::Builder {
             index: store.index()?,
             ambient: config.store.ambient.clone(),
             shared: shared.clone(),
@@ -305,7 +290,7 @@ impl IntakeSpool {
             })?,
             spawn("intake-filter", move || {
                 background::lower_priority();
-                filter.build();
+                filter.run();
             })?,
         ];
         Ok(())

@@ -98,27 +98,36 @@ impl Filter {
 }
 
 /// Reads every name that the store has and hands the filter over. Until then, the store is asked itself.
-pub(super) fn build(
-    index: &Index,
-    ambient: Arc<dyn Ambient>,
-    shared: &Shared,
-    to: &SyncSender<Job>,
-) {
-    let mut filter = Filter::new(ambient);
-    let read = index.each(|name, until_us| {
-        if let Some(key) = Key::of_text(name) {
-            filter.insert(key, until_us);
-        }
-        !shared.is_stopping()
-    });
-    match read {
-        Ok(()) if shared.is_stopping() => {}
-        Ok(()) => {
+pub(super) struct Builder {
+    pub(super) index: Index,
+    pub(super) ambient: Arc<dyn Ambient>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) to: SyncSender<Job>,
+}
+
+impl Builder {
+    pub(super) fn run(self) {
+        if let Some(filter) = self.build() {
             // It fails only when the committer has ended.
-            let _ = to.send(Job::Filter(filter));
+            let _ = self.to.send(filter);
         }
-        Err(error) => {
-            tracing::warn!(%error, "the filter of known messages cannot be built; each costs a look-up");
+    }
+
+    /// The filter, for the committer.
+    pub(super) fn build(&self) -> Option<Job> {
+        let mut filter = Filter::new(self.ambient.clone());
+        let read = self.index.each(|name, until_us| {
+            if let Some(key) = Key::of_text(name) {
+                filter.insert(key, until_us);
+            }
+            !self.shared.is_stopping()
+        });
+        match read {
+            Ok(()) => (!self.shared.is_stopping()).then(|| Job::Filter(filter)),
+            Err(error) => {
+                tracing::warn!(%error, "the filter of known messages cannot be built; each costs a look-up");
+                None
+            }
         }
     }
 }

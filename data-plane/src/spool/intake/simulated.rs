@@ -131,17 +131,7 @@ async fn drain(
             Err(error) => Err(error),
         };
         match taken {
-            Ok(job) => {
-                // Blocks a thread where it is one; a simulation's queue is never full for long.
-                let mut job = Some(job);
-                while let Some(next) = job.take() {
-                    if let Err(TrySendError::Full(back)) = drain.drained.try_send(next) {
-                        job = Some(back);
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                }
-                queued.notify_one();
-            }
+            Ok(job) => hand_over(&drain.drained, job, &queued).await,
             Err(SpoolError::Closed) => return,
             Err(error) => return drain.shared.fail(error.to_string()),
         }
@@ -175,9 +165,22 @@ async fn write(unstarted: sqlite::Unstarted, pace: Arc<dyn Pace>) {
     }
 }
 
-async fn build_filter(filter: Builder, queued: Arc<Notify>, pace: Arc<dyn Pace>) {
+async fn build_filter(filter: filter::Builder, queued: Arc<Notify>, pace: Arc<dyn Pace>) {
     pace.wait(Turn::Filter).await;
-    filter.build();
+    if let Some(built) = filter.build() {
+        hand_over(&filter.to, built, &queued).await;
+    }
+}
+
+/// Queues a job for the committer. A thread is blocked while the queue is full; a task waits.
+async fn hand_over(to: &SyncSender<Job>, job: Job, queued: &Notify) {
+    let mut job = Some(job);
+    while let Some(next) = job.take() {
+        if let Err(TrySendError::Full(back)) = to.try_send(next) {
+            job = Some(back);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
     queued.notify_one();
 }
 
