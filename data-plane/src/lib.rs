@@ -13,4 +13,5 @@ pub mod options;
 pub mod report;
 pub mod server;
 pub mod spool;
+pub mod spool_command;
 pub mod sync;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use signalbox_client::TokenSource;
@@ -12,12 +12,16 @@ use signalbox_sns::TrustedOrigin;
 use crate::{
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles},
     server::Proxies,
+    spool_command::SpoolCommand,
 };
 
 /// The Signalbox data plane: takes Amazon SNS webhooks, makes them durable, runs their workflows.
 #[derive(Debug, Parser)]
 #[command(version, name = "signalbox-data-plane", after_help = AFTER_HELP)]
 pub struct Options {
+    /// What to do; none: serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Where webhooks are taken.
     #[arg(long, env = "SIGNALBOX_DP_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -32,7 +36,8 @@ pub struct Options {
     #[arg(
         long,
         env = "SIGNALBOX_DP_DATA_DIR",
-        default_value = "./signalbox-data-plane"
+        default_value = "./signalbox-data-plane",
+        global = true
     )]
     pub data_dir: PathBuf,
     /// The control plane's gRPC endpoint.
@@ -105,6 +110,13 @@ pub struct Options {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at, check or repair the spool of a node that is stopped.
+    Spool(SpoolCommand),
 }
 
 const AFTER_HELP: &str = "\

@@ -6,6 +6,7 @@
 
 mod batch;
 mod index;
+mod look;
 mod read;
 mod schema;
 mod upkeep;
@@ -35,6 +36,7 @@ use super::{Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError
 
 pub(super) use batch::{Drained, NewExecution};
 pub(super) use index::Index;
+pub(super) use look::{Found, begin_anew, look, set_aside};
 pub use schema::OpenError;
 
 /// Limits of a [`SqliteSpool`].
@@ -83,7 +85,7 @@ impl SqliteSpool {
     /// # Errors
     /// [`OpenError`].
     pub fn open(dir: &Path, config: SqliteSpoolConfig) -> Result<Self, OpenError> {
-        let path = dir.join("spool.sqlite");
+        let path = dir.join(look::FILE);
         let mut connection = schema::connect(&path)?;
         let opened = schema::prepare(&mut connection)?;
         let reader = Arc::new(Mutex::new(schema::connect(&path)?));
@@ -128,6 +130,11 @@ impl SqliteSpool {
         answered
             .blocking_recv()
             .unwrap_or_else(|_| Err(self.shared.why_closed()))
+    }
+
+    /// Whether it waits for room on the disk.
+    pub(super) fn disk_full(&self) -> bool {
+        self.shared.disk_full()
     }
 
     /// Executions that nobody has claimed.

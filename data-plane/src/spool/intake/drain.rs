@@ -28,6 +28,8 @@ const BATCH_MAX: usize = 256;
 const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Pause while the store holds enough to claim.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
+/// Pause while the disk has no room.
+const DISK_PAUSE: Duration = Duration::from_millis(200);
 /// How long it sleeps when nothing comes.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -40,15 +42,17 @@ pub(super) struct Drain {
     pub(super) drained: SyncSender<Job>,
     pub(super) unclaimed_max: u64,
     pub(super) read_scope: ReadScope,
+    /// Last sequence that the store has.
+    pub(super) taken: u64,
+    /// It was said that there is no spare.
+    pub(super) told: bool,
 }
 
 impl Drain {
     /// Until the spool is dropped, or log or store fail.
     pub(super) fn run(mut self) {
         while !self.shared.is_stopping() {
-            if let Err(error) = self.log.prepare() {
-                tracing::warn!(%error, "no spare segment can be made for the intake log");
-            }
+            self.mind_spares();
             let waiting = self.log.end() > self.reader.next_sequence();
             let room = self.store.unclaimed() < self.unclaimed_max;
             if !(waiting && room) {
@@ -58,9 +62,36 @@ impl Drain {
             }
             match self.batch() {
                 Ok(()) => {}
+                // The store has no room: what it did not take is read again.
+                Err(SpoolError::Full) => {
+                    self.reader = self.log.reader(self.taken + 1);
+                    let _ = self.woken.recv_timeout(DISK_PAUSE);
+                }
                 // Shutting down, or failed: the store has said so itself.
                 Err(SpoolError::Closed) => return,
                 Err(error) => return self.shared.fail(error.to_string()),
+            }
+        }
+    }
+
+    /// A spare for the writer to go on with; none while the store is short of room: what it has to journal and to forget
+    /// goes before what may come in.
+    fn mind_spares(&mut self) {
+        let minded = match self.store.disk_full() {
+            true => self.log.release_spares(),
+            false => self.log.prepare(),
+        };
+        match minded {
+            Ok(()) => {
+                self.told = false;
+                if !self.store.disk_full() {
+                    self.shared.set_no_room(false);
+                }
+            }
+            Err(_) if self.told => {}
+            Err(error) => {
+                tracing::warn!(%error, "no spare segment can be made for the intake log");
+                self.told = true;
             }
         }
     }
@@ -95,6 +126,7 @@ impl Drain {
         }
         let position = taken.position;
         self.store.drain(taken)?;
+        self.taken = position;
         if let Err(error) = self.log.retire(position) {
             tracing::warn!(%error, "a segment of the intake log cannot be freed");
         }
