@@ -120,8 +120,8 @@ pub enum Command {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port), \
-70 failed while running.";
+Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, a spool that is \
+not as it was left), 70 failed while running. Of `spool`: 0 whole or mended, 1 damaged, 64 no spool, or in use.";
 
 impl Options {
     /// What a node needs of it.

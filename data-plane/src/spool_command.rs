@@ -128,10 +128,9 @@ fn show_entry(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
         "{:016x} {:>9} {:>10} {:<11} {:>8}",
         entry.segment, entry.offset, entry.sequence, entry.kind, entry.bytes
     )?;
-    for told in [&entry.execution, &entry.workflow, &entry.unreadable] {
-        if let Some(told) = told {
-            write!(out, " {told}")?;
-        }
+    let told = [&entry.execution, &entry.workflow, &entry.unreadable];
+    for told in told.into_iter().flatten() {
+        write!(out, " {told}")?;
     }
     if let Some(at) = entry.received_at {
         write!(out, " {at:.3}")?;

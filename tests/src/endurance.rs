@@ -3,6 +3,7 @@
 //!
 //! `tests/it` runs short forms, `tests/endurance` the long ones.
 
+pub mod descriptors;
 pub mod full;
 pub mod kills;
 pub mod overload;
@@ -67,8 +68,17 @@ pub struct Settled {
 }
 
 impl World {
-    /// Starts it. `prepare` is called before the data plane begins.
+    /// Starts it with more arguments of the data plane. `prepare` is called before that begins.
     pub async fn start(data_plane: Vec<String>, prepare: impl FnOnce(&Planes)) -> Self {
+        let options = Options {
+            data_plane,
+            ..Options::default()
+        };
+        Self::with(options, prepare).await
+    }
+
+    /// Starts it.
+    pub async fn with(mut options: Options, prepare: impl FnOnce(&Planes)) -> Self {
         install_crypto();
         let open = Arc::new(AtomicBool::new(true));
         let gate = open.clone();
@@ -80,10 +90,6 @@ impl World {
         let sns = SimulatedSns::start(([127, 0, 0, 1], 0).into())
             .await
             .unwrap();
-        let mut options = Options {
-            data_plane,
-            ..Options::default()
-        };
         let trusted = ["--sns-trusted-origin".to_owned(), sns.origin().to_owned()];
         options.data_plane.extend(trusted);
         let mut planes = Planes::new(options);
@@ -146,31 +152,37 @@ impl World {
     /// not sent; but for `lost` that a repair has given up. Waits as long as there is progress; tells it when `tells`.
     pub async fn settle(&self, sent: &Sent, lost: usize, tells: bool) -> Settled {
         let began = Instant::now();
-        let (mut best, mut since, mut told) = ((0, 0), Instant::now(), Instant::now());
+        let (mut best, mut since, mut told) = (0, Instant::now(), Instant::now());
         let executions = loop {
-            let all = self.api.all_executions("").await.unwrap();
-            let (ended, missing) = progress(&all, &sent.acknowledged);
-            if missing == lost && ended == all.len() {
-                break all;
+            // Asking the control plane for everything costs it more than the reports do: only when the node has no more.
+            let Backlog {
+                unfinished,
+                unreported,
+                reported,
+            } = self.backlog().await;
+            let mut found = String::new();
+            if unfinished + unreported == 0 {
+                let all = self.api.all_executions("").await.unwrap();
+                let (ended, missing) = progress(&all, &sent.acknowledged);
+                if missing == lost && ended == all.len() {
+                    break all;
+                }
+                found = format!("; {missing} are missing, {ended} of {} ended", all.len());
             }
-            // What has ended is told to the control plane after all that came before it.
-            let now = (ended, self.reported().await);
-            if now > best {
-                (best, since) = (now, Instant::now());
+            if reported > best {
+                (best, since) = (reported, Instant::now());
             }
             assert!(
                 since.elapsed() < PATIENCE,
-                "{missing} acknowledged are missing; {ended} of {} executions succeeded",
-                all.len()
+                "{unfinished} executions have not ended, {unreported} records are not reported{found}"
             );
             if tells && told.elapsed() > Duration::from_secs(5) {
-                let reported = now.1;
                 eprintln!(
-                    "draining: {ended} known to be executed, {missing} to come; {reported} records reported"
+                    "draining: {unfinished} executions to end, {unreported} records to report"
                 );
                 told = Instant::now();
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         };
         let drain_s = began.elapsed().as_secs_f64();
         let ids: BTreeSet<&str> = executions.iter().map(|e| e.message_id.as_str()).collect();
@@ -198,13 +210,19 @@ impl World {
         }
     }
 
-    /// Records that the control plane has.
-    async fn reported(&self) -> u64 {
+    /// What the node says is still to be done; all of it, while it does not say.
+    async fn backlog(&self) -> Backlog {
         let metrics = self.planes.data.metrics().await;
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("signalbox_report_durable_sequence "));
-        line.and_then(|value| value.parse().ok()).unwrap_or(0)
+        let value = |name: &str| {
+            let mut lines = metrics.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+            value.parse().ok()
+        };
+        Backlog {
+            unfinished: value("signalbox_spool_unfinished_executions").unwrap_or(u64::MAX / 2),
+            unreported: value("signalbox_spool_unreported_records").unwrap_or(u64::MAX / 2),
+            reported: value("signalbox_report_durable_sequence").unwrap_or(0),
+        }
     }
 
     /// Status and text of the data plane's `/readyz`.
@@ -217,6 +235,15 @@ impl World {
             Err(error) => (0, error.to_string()),
         }
     }
+}
+
+struct Backlog {
+    /// Executions that have not ended.
+    unfinished: u64,
+    /// Records that the control plane does not have.
+    unreported: u64,
+    /// Highest sequence that it has.
+    reported: u64,
 }
 
 /// Executions that have ended well, and acknowledged messages that have none.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use signalbox_tests::endurance::{full, kills, overload};
+use signalbox_tests::endurance::{descriptors, full, kills, overload};
 
 /// Plays Amazon SNS against both planes, with real signatures, for as long as is asked; at the end holds them to their word:
 /// what was acknowledged was executed, each message once, and nothing else. Prints what it saw, and fails when it is not so.
@@ -33,6 +33,12 @@ enum Run {
         #[arg(long, default_value_t = 20)]
         full_s: u64,
     },
+    /// Let the data plane run out of file descriptors (`ulimit -n 64`) under load.
+    Descriptors {
+        /// How long there are none, in seconds.
+        #[arg(long, default_value_t = 20)]
+        exhausted_s: u64,
+    },
     /// Send more than the node can take.
     Overload {
         /// How long, in minutes.
@@ -56,6 +62,9 @@ async fn main() {
     let report = match options.run {
         Run::Kills { kills } => shown(&kills::run(kills, true).await),
         Run::FullDisk { full_s } => shown(&full::run(Duration::from_secs(full_s), true).await),
+        Run::Descriptors { exhausted_s } => {
+            shown(&descriptors::run(Duration::from_secs(exhausted_s), true).await)
+        }
         Run::Overload {
             minutes,
             measure_s,

@@ -222,11 +222,7 @@ async fn end_minute(world: &mut World, now: &Noted<Now>) -> Minute {
     minute.p99_ms = quantile_ms(&answers_us, 99);
     minute.rss_mib = rss_kib(world.planes.data.process().id()) / 1024;
     minute.spool_mib = folder_bytes(&world.planes.data.data_dir) / (1024 * 1024);
-    let metrics = world.planes.data.metrics().await;
-    let backlog = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("signalbox_spool_unfinished_executions "));
-    minute.backlog = backlog.and_then(|value| value.parse().ok()).unwrap_or(0);
+    minute.backlog = world.backlog().await.unfinished;
     minute
 }
 

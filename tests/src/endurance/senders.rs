@@ -123,8 +123,7 @@ impl Load {
         while let Some(ended) = self.senders.join_next().await {
             ended.unwrap();
         }
-        let sent = self.sent.lock().unwrap().clone();
-        sent
+        self.sent.lock().unwrap().clone()
     }
 }
 

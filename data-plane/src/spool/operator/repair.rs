@@ -7,7 +7,7 @@ use serde::Serialize;
 use signalbox_log::{FileStorage, LogId, Overlay, Storage, repair as repair_log};
 
 use super::{OperatorError, overlay, sqlite, survey::Survey};
-use crate::spool::{OpenError, intake::INTAKE_DIR};
+use crate::spool::intake::INTAKE_DIR;
 
 /// What a repair gives up, or has given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -82,7 +82,7 @@ fn give_up_store(
         .kept
         .extend(names.map(|name| name.to_string_lossy().into_owned()));
     if let Some((log, position)) = known {
-        sqlite::begin_anew(dir, log, position).map_err(OpenError::from)?;
+        sqlite::begin_anew(dir, log, position)?;
     }
     Ok(())
 }

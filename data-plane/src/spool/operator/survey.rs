@@ -10,10 +10,7 @@ use signalbox_log::{
 use signalbox_runtime::exit;
 
 use super::{Entry, OperatorError, overlay, sqlite};
-use crate::spool::{
-    OpenError,
-    intake::record::{self, Content},
-};
+use crate::spool::intake::record::{self, Content};
 
 /// What a spool holds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -218,7 +215,7 @@ pub fn survey(dir: &Path, each: &mut dyn FnMut(&Entry)) -> Result<Survey, Operat
 }
 
 fn look_at_store(dir: &Path, survey: &mut Survey) -> Result<(), OperatorError> {
-    match sqlite::look(dir).map_err(OpenError::from)? {
+    match sqlite::look(dir)? {
         sqlite::Found::Nothing => {}
         sqlite::Found::Damaged(why) => {
             survey.store.state = StoreState::Unreadable;

@@ -263,7 +263,7 @@ impl Writer {
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut batch = Batch::new(&transaction, &mut self.known, &mut effects);
-            while let Some(job) = waiting.next() {
+            for job in waiting.by_ref() {
                 batch.run(job, &mut pending)?;
             }
             if purges {
