@@ -16,4 +16,5 @@ pub mod server;
 #[cfg(test)]
 mod simulation;
 pub mod spool;
+pub mod spool_command;
 pub mod sync;

@@ -3,7 +3,11 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
-use signalbox_data_plane::{node, options::Options};
+use signalbox_data_plane::{
+    node,
+    options::{Command, Options},
+    spool_command,
+};
 use signalbox_runtime::{
     exit::{Code, fail},
     metrics,
@@ -18,6 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(Command::Spool(command)) = &options.command {
+        return spool_command::run(&options.data_dir, command);
+    }
     let telemetry = match telemetry::init("signalbox-data-plane", &options.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(Code::Config, &error),

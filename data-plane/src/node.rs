@@ -346,6 +346,7 @@ fn checks(store: &ConfigStore, spool: &dyn Spool) -> Vec<Check> {
     let stats = spool.stats();
     let writable = match spool.failure() {
         Some(failure) => Check::failing("spool", failure),
+        None if stats.disk_full => Check::failing("spool", "the disk is full"),
         None if stats.used_bytes >= stats.max_bytes => Check::failing("spool", "full"),
         None => Check::ok("spool", format!("{} bytes", stats.used_bytes)),
     };

@@ -4,7 +4,7 @@ mod acme;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use signalbox_client::TokenSource;
@@ -16,6 +16,7 @@ use crate::{
     config::Rates,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles, TlsSource},
     server::Proxies,
+    spool_command::SpoolCommand,
 };
 
 pub use acme::{AcmeArgs, AcmeArgsError};
@@ -24,6 +25,9 @@ pub use acme::{AcmeArgs, AcmeArgsError};
 #[derive(Debug, Parser)]
 #[command(version, name = "signalbox-data-plane", after_help = AFTER_HELP)]
 pub struct Options {
+    /// What to do; none: serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Where webhooks are taken.
     #[arg(long, env = "SIGNALBOX_DP_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -38,7 +42,8 @@ pub struct Options {
     #[arg(
         long,
         env = "SIGNALBOX_DP_DATA_DIR",
-        default_value = "./signalbox-data-plane"
+        default_value = "./signalbox-data-plane",
+        global = true
     )]
     pub data_dir: PathBuf,
     /// The control plane's gRPC endpoint.
@@ -138,9 +143,16 @@ fn rate(text: &str) -> Result<Rate, String> {
         .ok_or_else(|| format!("expected 1 to {RATE_MAX}, or 0: no limit"))
 }
 
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at, check or repair the spool of a node that is stopped.
+    Spool(SpoolCommand),
+}
+
 const AFTER_HELP: &str = "\
-Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port), \
-70 failed while running.";
+Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, a spool that is \
+not as it was left), 70 failed while running. Of `spool`: 0 whole or mended, 1 damaged, 64 no spool, or in use.";
 
 impl Options {
     /// What a node needs of it.

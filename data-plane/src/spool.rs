@@ -5,6 +5,7 @@
 //! ascending sequence: the journal and the outbox of reports are one log.
 
 mod intake;
+pub mod operator;
 mod sqlite;
 
 use std::sync::Arc;
@@ -281,12 +282,14 @@ pub struct SpoolStats {
     pub used_bytes: u64,
     /// Size beyond which [`Spool::accept`] refuses.
     pub max_bytes: u64,
+    /// The disk has no room: what needs some waits, and is tried again until there is.
+    pub disk_full: bool,
 }
 
 /// Why the spool did nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolError {
-    /// At its limit; reports and finished executions make room.
+    /// At its limit, or the disk is: reports and finished executions make room, or the operator does.
     #[error("the spool is full")]
     Full,
     /// Too much is queued for the disk.

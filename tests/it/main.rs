@@ -12,6 +12,8 @@ mod bad_input;
 mod buf_curl;
 mod crash;
 mod dev;
+mod disk;
+mod endurance;
 mod local_stack;
 mod manual;
 mod overload;

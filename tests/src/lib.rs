@@ -10,6 +10,8 @@
 )]
 
 pub mod api;
+pub mod disk;
+pub mod endurance;
 pub mod localstack;
 pub mod otlp;
 pub mod pebble;

@@ -209,10 +209,27 @@ impl DataPlane {
         Ok((check["ok"] == true, detail))
     }
 
+    /// A URL of its admin listener.
+    #[must_use]
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.admin_port)
+    }
+
+    /// Gives the spool its ordinary limit from the next start on.
+    pub fn raise_spool_max(&mut self) {
+        if let Some(at) = self.extra.iter().position(|of| of == "--spool-max-bytes") {
+            self.extra.drain(at..at + 2);
+        }
+    }
+
     /// Its metrics as Prometheus text.
     pub async fn metrics(&self) -> String {
-        let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
-        reqwest::get(url).await.unwrap().text().await.unwrap()
+        reqwest::get(self.admin_url("/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 }
 

@@ -33,9 +33,14 @@ pub fn root() -> PathBuf {
 /// When it is not there: `tests/run` builds it first.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    // target/{profile}/deps/it-… → target/{profile}
-    let path = test.parent().unwrap().parent().unwrap().join(name);
+    let exe = std::env::current_exe().unwrap();
+    // Of a test, target/{profile}/deps/it-…; of a binary, target/{profile}/….
+    let dir = exe.parent().unwrap();
+    let dir = match dir.ends_with("deps") {
+        true => dir.parent().unwrap(),
+        false => dir,
+    };
+    let path = dir.join(name);
     assert!(
         path.exists(),
         "{} is missing: run `cargo build --workspace --bins` first (tests/run does)",

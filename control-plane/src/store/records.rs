@@ -167,9 +167,8 @@ impl Tx {
                 .await?;
             return Ok(Applied::Ignored);
         }
-        if existing.as_ref().is_some_and(|row| row.node.is_some()) {
-            // The same node again: its memory of copies was shorter than ours.
-            return Ok(Applied::Ignored);
+        if let Some(row) = existing.clone().filter(|row| row.node.is_some()) {
+            return self.accepted_again(execution, row).await;
         }
         let history = self.next_history().await?;
         let row = Execution {
@@ -216,6 +215,35 @@ impl Tx {
             certificate_sha256: Set(signature.map(|proof| proof.certificate_sha256.clone())),
         };
         event.insert(&self.inner).await.map_err(|e| internal(&e))?;
+        Ok(Applied::Written)
+    }
+
+    /// The same node again: its memory of copies was shorter than ours, or its store was lost. What has ended stays as it is;
+    /// the rest begins anew there, by the same id and with the same Idempotency-Keys.
+    async fn accepted_again(
+        &mut self,
+        name: &ExecutionName,
+        row: Execution,
+    ) -> Result<Applied, Error> {
+        use entity::{attempt, step_run};
+        if row.end_time_us.is_some() {
+            return Ok(Applied::Ignored);
+        }
+        attempt::Entity::delete_many()
+            .filter(attempt::Column::Project.eq(name.project.as_str()))
+            .filter(attempt::Column::Execution.eq(name.execution.as_str()))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        step_run::Entity::delete_many()
+            .filter(step_run::Column::Project.eq(name.project.as_str()))
+            .filter(step_run::Column::Execution.eq(name.execution.as_str()))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        let queued = |row: &mut Execution| row.start_time_us = None;
+        self.update_execution(row, ExecutionState::Queued, queued)
+            .await?;
         Ok(Applied::Written)
     }
 
@@ -338,7 +366,8 @@ impl Tx {
             tracing::warn!(execution = %name, %node, "a fact of an execution that is not known");
             return Ok(Applied::Ignored);
         };
-        if row.node.as_deref() != Some(node.as_str()) {
+        // Its node may begin anew what has ended here ([`Tx::accepted_again`]).
+        if row.node.as_deref() != Some(node.as_str()) || row.end_time_us.is_some() {
             return Ok(Applied::Ignored);
         }
         match fact {

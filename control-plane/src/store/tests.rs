@@ -598,6 +598,37 @@ async fn records_are_folded_once_whatever_is_repeated() {
 }
 
 #[tokio::test]
+async fn a_node_that_lost_its_store_reports_anew_what_it_had_begun() {
+    each_database(async |store| {
+        let app = app(store);
+        let records: Vec<_> = (1..)
+            .zip(whole_execution("x1"))
+            .map(|(n, body)| record(n, body))
+            .collect();
+        let apply = async |incarnation: &str, records: &[SequencedRecord]| {
+            let last = records.last().unwrap().sequence;
+            app.apply_records(&node("n1"), incarnation, records, last, decode_any)
+                .await
+                .unwrap()
+        };
+        // As far as its second attempt; then all of it, from another store.
+        apply("lost", &records[..7]).await;
+        assert_eq!(apply("new", &records).await, 11);
+        let name = "projects/default/executions/x1".parse().unwrap();
+        let found = app.execution(&name).await.unwrap();
+        assert_eq!(found.execution.state, "SUCCEEDED");
+        assert_eq!(found.steps.len(), 2);
+        assert_eq!(found.steps[0].1.len(), 2);
+        // What has ended is not begun again, whoever runs it again.
+        assert_eq!(apply("newer", &records[..7]).await, 7);
+        let again = app.execution(&name).await.unwrap();
+        assert_eq!(again.execution, found.execution);
+        assert_eq!(again.steps, found.steps);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_first_confirmed_topic_binds_and_no_other() {
     each_database(async |store| {
         let app = app(store.clone());

@@ -5,15 +5,18 @@
 //! every file goes through [`Storage`], so that a simulated disk can stand in for the real one. The format is written down
 //! in `docs/intake-log.md`.
 
+mod check;
 mod error;
 mod format;
 mod log;
+mod overlay;
 mod reader;
 mod repair;
 mod scan;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 mod storage;
+mod walk;
 mod writer;
 
 pub use error::{CommitError, Damage, OpenError, ReadError};
@@ -22,7 +25,9 @@ pub use format::{
     decode_record_header,
 };
 pub use log::{Log, LogConfig, Opened};
+pub use overlay::Overlay;
 pub use reader::{Reader, Record};
 pub use repair::{Repaired, SegmentReport, inspect, repair};
 pub use storage::{FileStorage, SegmentFile, Storage};
+pub use walk::{Found, segment_files, walk};
 pub use writer::Writer;

@@ -3,11 +3,12 @@
 use std::io;
 
 use crate::{
+    check::{scan_all, segments},
     error::{Damage, OpenError},
     format::{
         LogId, RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, encode_record,
     },
-    log::{Segment, file_name, number_of, scan_all, segments},
+    log::{Segment, file_name, number_of},
     scan::Scan,
     storage::Storage,
 };
@@ -73,7 +74,7 @@ pub struct Repaired {
 /// bytes are first copied to a file of their own. `known` as in [`crate::Log::open`].
 ///
 /// # Errors
-/// [`OpenError`] when the disk fails, or a header is damaged that nothing else tells.
+/// [`OpenError`] when the disk fails, a header is damaged that nothing else tells, or a segment is another log's.
 pub fn repair(
     storage: &dyn Storage,
     segment_bytes: u64,
@@ -83,6 +84,18 @@ pub fn repair(
     mend_headers(storage, known.map(|(id, _)| id), &mut repaired)?;
     let names = storage.list().map_err(OpenError::io("list the folder"))?;
     let mut all = segments(storage, &names)?;
+    let id = known
+        .map(|(id, _)| id)
+        .or_else(|| all.first().map(|segment| segment.header.log));
+    // What belongs to another log can stand for nothing that is missing here.
+    if let Some(expected) = id
+        && let Some(other) = all.iter().find(|segment| segment.header.log != expected)
+    {
+        return Err(OpenError::OtherLog {
+            found: other.header.log,
+            expected,
+        });
+    }
     let mut scans = scan_all(&all)?;
     let fills = |source: io::Error| OpenError::io("fill a gap")(source);
     for at in 0..all.len() {
@@ -206,6 +219,9 @@ fn fill(segment: &Segment, from: u64, to: u64, lost: (u64, u64)) -> io::Result<(
     segment.file.sync()
 }
 
+/// A gap record where nothing dictates its size.
+const GAP_BYTES: u64 = RECORD_HEADER_BYTES as u64 + 8;
+
 /// Stands segments in for those that are gone.
 fn bridge(
     storage: &dyn Storage,
@@ -234,13 +250,19 @@ fn bridge(
                 let before = &all[at - 1];
                 let end = scans[at - 1].end;
                 keep(storage, before, end, before.header.size, repaired)?;
-                let to = end + 2 * RECORD_HEADER_BYTES as u64;
+                let to = end + GAP_BYTES;
                 fill(before, end, to, (expected, first - 1))?;
+                if to + RECORD_HEADER_BYTES as u64 > before.header.size {
+                    return Err(io::Error::other("a segment has no room for a gap"));
+                }
                 seal(before, to, first - 1)?;
             } else {
                 stand_in(storage, segment_bytes, id, number, (expected, first - 1))?;
             }
-            repaired.lost.push((expected, first));
+            // The last of them was the seal, which stands again.
+            if first - 1 > expected {
+                repaired.lost.push((expected, first - 1));
+            }
         }
         expected = scan.next_sequence;
         number = segment.header.number + 1;
@@ -249,15 +271,12 @@ fn bridge(
         .last()
         .is_some_and(|scan| scan.last == Some(RecordKind::Seal));
     if lacks_next || all.is_empty() || expected <= seen {
+        // How many records stood in what is gone at the end, nothing tells: one at least.
         let upto = expected.max(seen + 1);
+        let upto = upto + u64::from(upto == expected);
         if let (Some(last), false) = (all.last(), lacks_next) {
             let end = scans.last().map_or(SEGMENT_HEADER_BYTES, |scan| scan.end);
-            fill(
-                last,
-                end,
-                end + 2 * RECORD_HEADER_BYTES as u64,
-                (expected, upto),
-            )?;
+            fill(last, end, end + GAP_BYTES, (expected, upto))?;
         } else {
             stand_in_open(storage, segment_bytes, id, number, (expected, upto))?;
         }
@@ -283,7 +302,7 @@ fn stand_in(
     lost: (u64, u64),
 ) -> io::Result<()> {
     let segment = stand_in_open(storage, segment_bytes, id, number, lost)?;
-    let after = SEGMENT_HEADER_BYTES + 2 * RECORD_HEADER_BYTES as u64;
+    let after = SEGMENT_HEADER_BYTES + GAP_BYTES;
     seal(&segment, after, lost.1)
 }
 
@@ -305,7 +324,7 @@ fn stand_in_open(
     let segment = Segment { header, file };
     if lost.1 > lost.0 {
         let from = SEGMENT_HEADER_BYTES;
-        fill(&segment, from, from + 2 * RECORD_HEADER_BYTES as u64, lost)?;
+        fill(&segment, from, from + GAP_BYTES, lost)?;
     }
     segment.file.write_at(&header.encode(), 0)?;
     segment.file.sync()?;

@@ -144,7 +144,7 @@ pub(crate) fn scan(file: &dyn SegmentFile, segment: &SegmentHeader) -> io::Resul
 /// Whether what stands at `offset`, where `expected` should, was durable once. A group is written only when all before it is
 /// durable, and says where it begins: a whole record of a group that begins beyond `expected` proves that `expected` was
 /// durable. Whole records of a group that begins no later prove nothing: a crash tears a group anywhere.
-fn damage_after(
+pub(crate) fn damage_after(
     file: &dyn SegmentFile,
     window: &mut Window,
     segment: &SegmentHeader,

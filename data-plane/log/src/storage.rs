@@ -90,6 +90,16 @@ impl FileStorage {
     }
 }
 
+/// What a new file leaves free on the disk: room for the store beside the log to journal, and to forget, what it has.
+const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Whether the file system has room for `size` bytes and the reserve.
+fn has_room(dir: &Path, size: u64) -> io::Result<bool> {
+    let found = rustix::fs::statvfs(dir)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    Ok(free >= size.saturating_add(RESERVE_BYTES))
+}
+
 /// Zero bytes written at a time.
 const FILL_BYTES: usize = 1024 * 1024;
 
@@ -106,6 +116,9 @@ impl Storage for FileStorage {
 
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn SegmentFile>> {
         let path = self.dir.join(name);
+        if !has_room(&self.dir, size)? {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let make = || {
             let file = OpenOptions::new()
                 .read(true)

@@ -68,6 +68,13 @@ impl Writer {
         self.staged.len()
     }
 
+    /// Whether the group, with a payload of `more_bytes` besides, goes into a new segment.
+    #[must_use]
+    pub fn begins_segment(&self, more_bytes: usize) -> bool {
+        let needed = self.staged.len() as u64 + span(more_bytes) + span(0);
+        self.end + needed > self.segment.header.size
+    }
+
     /// Bytes that one group may hold.
     #[must_use]
     pub fn group_max_bytes(&self) -> usize {

@@ -14,7 +14,7 @@
 mod committer;
 mod drain;
 mod filter;
-mod record;
+pub(super) mod record;
 #[cfg(test)]
 pub(crate) mod simulated;
 #[cfg(test)]
@@ -102,6 +102,14 @@ pub enum OpenError {
         /// What is wrong.
         source: signalbox_log::OpenError,
     },
+    /// The store is new, or was made before the log: it cannot say what it has taken of it.
+    #[error(
+        "the intake log in {folder} holds records, but the store that it belongs to is gone (`signalbox-data-plane spool verify` shows it, `spool repair` goes on without what is lost)"
+    )]
+    StoreLost {
+        /// Where.
+        folder: String,
+    },
     /// A record of the log that this version cannot read.
     #[error("record {sequence} of the intake log cannot be read: {reason}")]
     Record {
@@ -124,22 +132,29 @@ struct Shared {
     stopping: AtomicBool,
     pending: AtomicU64,
     log_bytes: AtomicU64,
+    /// The log could not grow.
+    no_room: AtomicBool,
+    failed: AtomicBool,
     failure: Mutex<Option<String>>,
 }
 
 impl Shared {
     fn fail(&self, failure: String) {
-        tracing::error!(
-            failure,
-            "the intake log failed; nothing further is accepted"
-        );
+        tracing::error!(failure, "the spool failed; nothing further is accepted");
         if let Ok(mut slot) = self.failure.lock() {
             slot.get_or_insert(failure);
         }
+        self.failed.store(true, Ordering::Release);
     }
 
     fn failure(&self) -> Option<String> {
         self.failure.lock().ok().and_then(|failure| failure.clone())
+    }
+
+    fn set_no_room(&self, no_room: bool) {
+        if self.no_room.swap(no_room, Ordering::Relaxed) != no_room && !no_room {
+            tracing::info!("the intake log has room again");
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -217,6 +232,11 @@ impl IntakeSpool {
             tracing::info!("a group that was never acknowledged was cut off by a crash");
         }
         let log = opened.log;
+        if known.is_none() && log.end() > 1 {
+            return Err(OpenError::StoreLost {
+                folder: dir.join(INTAKE_DIR).display().to_string(),
+            });
+        }
         store.begin_intake(log.id(), log.end() == seen + 1)?;
         let pending = record::undrained(log.reader(seen + 1))?;
         let shared = Arc::new(Shared::default());
@@ -247,6 +267,8 @@ impl IntakeSpool {
             unclaimed_max: config.unclaimed_max,
             read_scope: config.store.read_scope,
             ambient: config.store.ambient.clone(),
+            stored: seen,
+            told: false,
         };
         let filter = filter::Builder {
             index: store.index()?,
@@ -384,6 +406,10 @@ impl Spool for IntakeSpool {
 
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
         async move {
+            // The store's failures are noted by the drain: the log alone would take what nothing executes.
+            if self.shared.failed.load(Ordering::Acquire) {
+                return Err(self.shared.why_closed());
+            }
             if self.is_full() {
                 return Err(SpoolError::Full);
             }
@@ -483,6 +509,7 @@ impl Spool for IntakeSpool {
             unreported_records: store.unreported_records + pending,
             used_bytes: self.used_bytes(),
             max_bytes: self.max_bytes,
+            disk_full: store.disk_full || self.shared.no_room.load(Ordering::Relaxed),
         }
     }
 

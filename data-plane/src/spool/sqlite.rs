@@ -6,6 +6,7 @@
 
 mod batch;
 mod index;
+mod look;
 mod read;
 mod schema;
 mod upkeep;
@@ -39,6 +40,7 @@ use super::{Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError
 
 pub(super) use batch::{Drained, NewExecution};
 pub(super) use index::Index;
+pub(super) use look::{Found, begin_anew, look, set_aside};
 pub use schema::OpenError;
 
 /// Limits of a [`SqliteSpool`].
@@ -126,7 +128,7 @@ impl SqliteSpool {
         config: &SqliteSpoolConfig,
         reads: Reads,
     ) -> Result<(Self, Unstarted), OpenError> {
-        let path = dir.join("spool.sqlite");
+        let path = dir.join(look::FILE);
         let mut connection = schema::connect(&path)?;
         let opened = schema::prepare(&mut connection)?;
         let reader = Arc::new(Mutex::new(schema::connect(&path)?));
@@ -175,6 +177,11 @@ impl SqliteSpool {
     #[cfg(test)]
     pub(super) fn drain_in_task(&self, drained: Drained) -> BoxFuture<'_, Result<(), SpoolError>> {
         self.submit_waiting(|answer| Job::Drain(Box::new(drained), answer))
+    }
+
+    /// Whether it waits for room on the disk.
+    pub(super) fn disk_full(&self) -> bool {
+        self.shared.disk_full()
     }
 
     /// Executions that nobody has claimed.

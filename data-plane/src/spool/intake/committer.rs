@@ -26,6 +26,8 @@ use crate::spool::{Accept, Acceptance, Definition, SpoolError, sqlite::Index};
 
 /// Jobs that one group may hold.
 const GROUP_MAX: usize = 1024;
+/// What an entry's records take beside what is in them.
+const MARGIN_BYTES: usize = 1024;
 /// Jobs that room is kept for.
 const GROUP_KEPT: usize = 64;
 /// Bytes beyond which a group takes no more.
@@ -84,6 +86,18 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Bytes of its record, and of what it may refer to.
+    fn bytes(&self) -> usize {
+        let certificate = self.certificate.as_ref().map_or(0, |of| of.pem.len());
+        self.head.len()
+            + self.body.len()
+            + self.definition.source.len()
+            + certificate
+            + MARGIN_BYTES
+    }
+}
+
 /// What a committer is made of.
 pub(super) struct Parts {
     pub(super) writer: Writer,
@@ -106,6 +120,8 @@ pub(super) struct Committer {
     since: Vec<(Key, i64)>,
     known_definitions: HashSet<[u8; 32]>,
     known_certificates: HashSet<String>,
+    /// The group goes into a new segment.
+    begins_segment: bool,
     group: Answers,
     group_keys: Vec<Key>,
     syncs: Counter,
@@ -122,6 +138,7 @@ impl Committer {
             since,
             known_definitions: HashSet::new(),
             known_certificates: HashSet::new(),
+            begins_segment: false,
             group: Vec::with_capacity(GROUP_KEPT),
             group_keys: Vec::with_capacity(GROUP_KEPT),
             syncs: metrics::counter!("signalbox_intake_syncs_total"),
@@ -239,6 +256,12 @@ impl Committer {
 
     fn stage(&mut self, entry: &Entry) -> Result<(), CommitError> {
         let writer = &mut self.parts.writer;
+        // Each segment has what its events refer to: where one is lost, the others can be executed.
+        if !self.begins_segment && writer.begins_segment(entry.bytes()) {
+            self.begins_segment = true;
+            self.known_definitions.clear();
+            self.known_certificates.clear();
+        }
         if let Some(certificate) = &entry.certificate
             && !self.known_certificates.contains(&certificate.sha256)
         {
@@ -274,6 +297,7 @@ impl Committer {
             return Ok(());
         }
         let writes = self.parts.writer.staged_bytes() > 0;
+        self.begins_segment = false;
         let started = Instant::now();
         let failure = self.parts.writer.commit().err();
         if let Some(error) = failure {
@@ -290,6 +314,7 @@ impl Committer {
             None => send(answers),
         }
         if writes {
+            self.parts.shared.set_no_room(false);
             self.syncs.increment(1);
             self.sync_seconds.record(started.elapsed());
             #[expect(clippy::cast_precision_loss, reason = "a group is small")]
@@ -312,6 +337,9 @@ impl Committer {
         let (answer, outcome) = match error {
             CommitError::NoSpace | CommitError::TooLarge { .. } => {
                 tracing::warn!(%error, "messages are refused: the intake log cannot grow");
+                self.parts
+                    .shared
+                    .set_no_room(matches!(error, CommitError::NoSpace));
                 (SpoolError::Full, Ok(()))
             }
             CommitError::Failed(failure) => {

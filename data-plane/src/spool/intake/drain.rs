@@ -28,6 +28,8 @@ const BATCH_MAX: usize = 256;
 const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Pause while the store holds enough to claim.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
+/// Pause while the disk has no room.
+const DISK_PAUSE: Duration = Duration::from_millis(200);
 /// How long it sleeps when nothing comes.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -41,6 +43,10 @@ pub(super) struct Drain {
     pub(super) unclaimed_max: u64,
     pub(super) read_scope: ReadScope,
     pub(super) ambient: Arc<dyn Ambient>,
+    /// Last sequence that the store has.
+    pub(super) stored: u64,
+    /// It was said that there is no spare.
+    pub(super) told: bool,
 }
 
 /// Records of the log, on their way into the store.
@@ -59,6 +65,11 @@ impl Drain {
             }
             match self.batch() {
                 Ok(()) => {}
+                // The store has no room: what it did not take is read again.
+                Err(SpoolError::Full) => {
+                    let pause = self.again();
+                    let _ = self.woken.recv_timeout(pause);
+                }
                 // Shutting down, or failed: the store has said so itself.
                 Err(SpoolError::Closed) => return,
                 Err(error) => return self.shared.fail(error.to_string()),
@@ -67,10 +78,8 @@ impl Drain {
     }
 
     /// Prepares the log to grow, and says whether there is something to take: if not, how long to wait for a wake.
-    pub(super) fn ready(&self) -> Result<(), Duration> {
-        if let Err(error) = self.log.prepare() {
-            tracing::warn!(%error, "no spare segment can be made for the intake log");
-        }
+    pub(super) fn ready(&mut self) -> Result<(), Duration> {
+        self.mind_spares();
         let waiting = self.log.end() > self.reader.next_sequence();
         let room = self.store.unclaimed() < self.unclaimed_max;
         match (waiting, room) {
@@ -80,14 +89,43 @@ impl Drain {
         }
     }
 
+    /// The store had no room for a batch: what it did not take is read again, after a pause.
+    pub(super) fn again(&mut self) -> Duration {
+        self.reader = self.log.reader(self.stored + 1);
+        DISK_PAUSE
+    }
+
+    /// A spare for the writer to go on with; none while the store is short of room: what it has to journal and to forget
+    /// goes before what may come in.
+    fn mind_spares(&mut self) {
+        let minded = match self.store.disk_full() {
+            true => self.log.release_spares(),
+            false => self.log.prepare(),
+        };
+        match minded {
+            Ok(()) => {
+                self.told = false;
+                if !self.store.disk_full() {
+                    self.shared.set_no_room(false);
+                }
+            }
+            Err(_) if self.told => {}
+            Err(error) => {
+                tracing::warn!(%error, "no spare segment can be made for the intake log");
+                self.told = true;
+            }
+        }
+    }
+
     fn batch(&mut self) -> Result<(), SpoolError> {
         let Some(Batch { taken, keys }) = self.read()? else {
             return Ok(());
         };
         let position = taken.position;
         self.store.drain(taken)?;
+        let job = self.taken(position, keys);
         // It fails only when the committer has ended.
-        let _ = self.drained.send(self.taken(position, keys));
+        let _ = self.drained.send(job);
         Ok(())
     }
 
@@ -121,7 +159,8 @@ impl Drain {
     }
 
     /// The store has everything up to `position`: frees it in the log, and gives what the committer must know.
-    pub(super) fn taken(&self, position: u64, keys: Vec<Key>) -> Job {
+    pub(super) fn taken(&mut self, position: u64, keys: Vec<Key>) -> Job {
+        self.stored = position;
         if let Err(error) = self.log.retire(position) {
             tracing::warn!(%error, "a segment of the intake log cannot be freed");
         }

@@ -99,14 +99,24 @@ pub(super) fn encode(accept: &Accept) -> Result<Vec<u8>, SpoolError> {
 }
 
 /// What a record says.
-pub(super) enum Content {
+pub(in crate::spool) enum Content {
     Accepted(Box<Accept>),
     Definition(Definition),
     Certificate(Certificate),
 }
 
+/// What a tag is called.
+pub(in crate::spool) fn name(tag: u8) -> &'static str {
+    match tag {
+        ACCEPTED => "accepted",
+        DEFINITION => "definition",
+        CERTIFICATE => "certificate",
+        _ => "unknown",
+    }
+}
+
 /// Reads a record. An accepted event's definition is given by its digest alone.
-pub(super) fn decode(tag: u8, payload: &Bytes) -> Result<Content, String> {
+pub(in crate::spool) fn decode(tag: u8, payload: &Bytes) -> Result<Content, String> {
     match tag {
         ACCEPTED => Ok(Content::Accepted(Box::new(accepted(payload)?))),
         DEFINITION => {

@@ -132,6 +132,7 @@ async fn drain(
         };
         match taken {
             Ok(job) => hand_over(&drain.drained, job, &queued).await,
+            Err(SpoolError::Full) => tokio::time::sleep(drain.again()).await,
             Err(SpoolError::Closed) => return,
             Err(error) => return drain.shared.fail(error.to_string()),
         }

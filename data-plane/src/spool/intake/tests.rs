@@ -290,3 +290,70 @@ async fn a_store_that_was_lost_is_noticed() {
         "{source}"
     );
 }
+
+/// The segment that the page shows, byte for byte.
+fn documented_segment() -> Vec<u8> {
+    let page = include_str!("../../../../docs/intake-log.md");
+    let (_, dump) = page.split_once("```hexdump\n").unwrap();
+    let (dump, _) = dump.split_once("```").unwrap();
+    let mut bytes = vec![0; 8192];
+    for line in dump.lines().filter(|line| !line.is_empty()) {
+        let (at, values) = line.split_once("  ").unwrap();
+        let at = usize::from_str_radix(at, 16).unwrap();
+        for (n, value) in values.split(' ').enumerate() {
+            bytes[at + n] = u8::from_str_radix(value, 16).unwrap();
+        }
+    }
+    bytes
+}
+
+#[test]
+fn reads_the_documented_example() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("0000000000000001.segment");
+    std::fs::write(file, documented_segment()).unwrap();
+    let storage = Arc::new(FileStorage::open(dir.path()).unwrap());
+    let config = LogConfig {
+        segment_bytes: 8192,
+    };
+    let mut opened = Log::open(storage, &config, None).unwrap();
+    assert_eq!(
+        opened.log.id().to_string(),
+        "101112131415161718191a1b1c1d1e1f"
+    );
+    let mut contents = Vec::new();
+    while let Some(record) = opened.reader.read().unwrap() {
+        if let signalbox_log::RecordKind::Data(tag) = record.kind {
+            contents.push(record::decode(tag, &record.payload).unwrap());
+        }
+    }
+    assert_eq!(opened.log.end(), 4);
+    let [
+        record::Content::Definition(definition),
+        record::Content::Accepted(accept),
+    ] = &contents[..]
+    else {
+        panic!("other records");
+    };
+    assert_eq!(definition.source, "spec");
+    assert_eq!(definition.digest, accept.definition.digest);
+    let Accepted {
+        execution,
+        workflow,
+        version,
+        event,
+    } = &accept.accepted;
+    assert_eq!(execution.to_string(), "projects/p/executions/e1");
+    assert_eq!(workflow.to_string(), "projects/p/workflows/w");
+    assert_eq!((*version, event.trigger), (3, TriggerKind::Webhook));
+    let key = event.api_key.as_ref().map(ToString::to_string);
+    assert_eq!(key.as_deref(), Some("projects/p/apiKeys/k"));
+    assert_eq!(event.source_address.as_deref(), Some("192.0.2.1"));
+    assert_eq!(event.received_at.to_string(), "2026-01-02T03:04:05Z");
+    assert_eq!(event.scope.message_id, "m1");
+    assert_eq!(
+        (&event.body[..], accept.content_digest),
+        (&b"hi"[..], [0xcc; 32])
+    );
+    assert_eq!(accept.deduplicate_until.to_string(), "2026-01-09T03:04:05Z");
+}

@@ -138,31 +138,29 @@ impl<'a> Batch<'a> {
     pub(super) fn run(&mut self, job: Job, pending: &mut Vec<Pending>) -> Sql<()> {
         match job {
             Job::Accept(new, answer) => {
-                let outcome = self.accept(*new)?;
-                pending.push(then(answer, outcome));
+                let outcome = self.accept(*new);
+                settle(pending, answer, outcome)
             }
             Job::Handshake(of, answer) => {
                 let (handshake, delivery, traceparent) = *of;
-                self.handshake(&handshake, delivery, traceparent)?;
-                pending.push(then(answer, ()));
+                let outcome = self.handshake(&handshake, delivery, traceparent);
+                settle(pending, answer, outcome)
             }
             Job::UpdateHandshake(of, answer) => {
                 let (handshake, next_attempt_at, change) = *of;
-                self.update_handshake(&handshake, next_attempt_at, change)?;
-                pending.push(then(answer, ()));
+                let outcome = self.update_handshake(&handshake, next_attempt_at, change);
+                settle(pending, answer, outcome)
             }
             Job::Append(records, answer) => {
-                for record in &records {
-                    self.log(KIND_OTHER, None, Some(record))?;
-                }
-                pending.push(then(answer, ()));
+                let outcome = records
+                    .iter()
+                    .try_for_each(|record| self.log(KIND_OTHER, None, Some(record)).map(drop));
+                settle(pending, answer, outcome)
             }
-            Job::Offer(record) => {
-                self.log(KIND_OTHER, None, Some(&record))?;
-            }
+            Job::Offer(record) => self.log(KIND_OTHER, None, Some(&record)).map(drop),
             Job::Claim(max, answer) => {
-                let claimed = self.claim(max)?;
-                pending.push(then(answer, claimed));
+                let outcome = self.claim(max);
+                settle(pending, answer, outcome)
             }
             Job::Journal {
                 execution,
@@ -170,19 +168,18 @@ impl<'a> Batch<'a> {
                 ended,
                 answer,
             } => {
-                self.journal(&execution, &records, ended)?;
-                pending.push(then(answer, ()));
+                let outcome = self.journal(&execution, &records, ended);
+                settle(pending, answer, outcome)
             }
             Job::Drain(drained, answer) => {
-                self.drain(*drained)?;
-                pending.push(then(answer, ()));
+                let outcome = self.drain(*drained);
+                settle(pending, answer, outcome)
             }
             Job::Trim(sequence, answer) => {
-                self.trim(sequence)?;
-                pending.push(then(answer, ()));
+                let outcome = self.trim(sequence);
+                settle(pending, answer, outcome)
             }
         }
-        Ok(())
     }
 
     /// Takes what the intake log held, with the position in one commit: each record is taken once.
@@ -194,12 +191,34 @@ impl<'a> Batch<'a> {
             self.definition(&definition.digest, &definition.source)?;
         }
         for new in drained.executions {
+            self.knows_definition(&new)?;
             // Refused only by a copy that came in by another door; the first stays.
             self.accept(new)?;
         }
         self.transaction
             .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'drained'")?
             .execute(params![drained.position.to_string()])?;
+        Ok(())
+    }
+
+    /// Tells of an event whose definition was in a part of the log that is lost. It is executed when another event brings
+    /// the definition.
+    fn knows_definition(&mut self, new: &NewExecution) -> Sql<()> {
+        let digest = blake3::Hash::from_bytes(new.definition_digest).to_hex();
+        if self.known.contains(&format!("definition {digest}")) {
+            return Ok(());
+        }
+        let found = self
+            .transaction
+            .prepare_cached("SELECT 1 FROM definitions WHERE digest = ?1")?
+            .exists(params![new.definition_digest])?;
+        if !found {
+            tracing::error!(
+                execution = new.name,
+                "its definition was lost with a part of the intake log: it waits for one to come with another message"
+            );
+            metrics::counter!("signalbox_intake_lost_definitions_total").increment(1);
+        }
         Ok(())
     }
 
@@ -289,7 +308,7 @@ impl<'a> Batch<'a> {
         if self.known.len() >= KNOWN_MAX {
             self.known.clear();
         }
-        // A rolled-back batch fails the spool for good, so what is noted here is in the file.
+        // A batch that is rolled back forgets all of them.
         self.known.insert(key);
         Ok(inserted > 0)
     }
@@ -443,9 +462,19 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Sends `value` when the commit went well.
-fn then<T: Send + 'static>(answer: Answer<T>, value: T) -> Pending {
-    Box::new(move |committed| {
-        let _ = answer.send(committed.map(|()| value));
-    })
+/// Keeps the answer to a job until the commit has gone well or not; a job that failed is answered what the commit is.
+fn settle<T: Send + 'static>(
+    pending: &mut Vec<Pending>,
+    answer: Answer<T>,
+    outcome: Sql<T>,
+) -> Sql<()> {
+    let (value, failed) = match outcome {
+        Ok(value) => (Some(value), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    pending.push(Box::new(move |committed| {
+        let value = committed.and_then(|()| value.ok_or(SpoolError::Closed));
+        let _ = answer.send(value);
+    }));
+    failed
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
 use signalbox_log::LogId;
 
 /// Version of the tables below (`PRAGMA user_version`).
-const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 1;
 
 /// `kind` of a row of `log`: a fact of an execution, needed until the execution has ended.
 pub(super) const KIND_FACT: i64 = 0;
@@ -67,7 +67,7 @@ CREATE INDEX handshakes_due ON handshakes (next_attempt_at_us) WHERE next_attemp
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file cannot be opened or is no database.
-    #[error("the spool {} cannot be opened", path.display())]
+    #[error("the spool {} cannot be opened{}", path.display(), advice(source))]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -85,6 +85,15 @@ pub enum OpenError {
     /// The writer's thread did not start.
     #[error("the spool's writer thread cannot be started")]
     Thread(#[source] std::io::Error),
+}
+
+fn advice(source: &rusqlite::Error) -> &'static str {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            " (`signalbox-data-plane spool verify` shows it, `spool repair` goes on without what is lost)"
+        }
+        _ => "",
+    }
 }
 
 /// What opening found.

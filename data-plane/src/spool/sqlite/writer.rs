@@ -4,13 +4,13 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 use signalbox_model::record::{Delivery, SubscriptionChange};
 use signalbox_runtime::ambient::Ambient;
 use tokio::{
@@ -56,6 +56,24 @@ pub(in crate::spool) enum Job {
     Trim(u64, Answer<()>),
 }
 
+impl Job {
+    /// Answers it without having run it.
+    fn refuse(self, error: SpoolError) {
+        // Whoever is gone does not need to know.
+        match self {
+            Self::Accept(_, answer) => drop(answer.send(Err(error))),
+            Self::Claim(_, answer) => drop(answer.send(Err(error))),
+            Self::Handshake(_, answer)
+            | Self::UpdateHandshake(_, answer)
+            | Self::Append(_, answer)
+            | Self::Journal { answer, .. }
+            | Self::Drain(_, answer)
+            | Self::Trim(_, answer) => drop(answer.send(Err(error))),
+            Self::Offer(_) => {}
+        }
+    }
+}
+
 /// What the writer shares with the spool's callers.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -66,6 +84,7 @@ pub(super) struct Shared {
     reported: AtomicU64,
     used_bytes: AtomicU64,
     max_bytes: u64,
+    disk_full: AtomicBool,
     failure: Mutex<Option<String>>,
 }
 
@@ -79,6 +98,7 @@ impl Shared {
             reported: opened.reported.into(),
             used_bytes: 0.into(),
             max_bytes,
+            disk_full: AtomicBool::new(false),
             failure: Mutex::default(),
         }
     }
@@ -89,6 +109,21 @@ impl Shared {
 
     pub(super) fn is_full(&self) -> bool {
         self.used_bytes.load(Ordering::Relaxed) >= self.max_bytes
+    }
+
+    pub(super) fn disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+
+    fn set_disk_full(&self, full: bool) {
+        if self.disk_full.swap(full, Ordering::Relaxed) == full {
+            return;
+        }
+        if full {
+            tracing::error!("the disk is full: the spool waits for room");
+        } else {
+            tracing::info!("the disk has room again: the spool goes on");
+        }
     }
 
     pub(super) fn failure(&self) -> Option<String> {
@@ -114,6 +149,7 @@ impl Shared {
             unreported_records: head.saturating_sub(self.reported.load(Ordering::Relaxed)),
             used_bytes: self.used_bytes.load(Ordering::Relaxed),
             max_bytes: self.max_bytes,
+            disk_full: self.disk_full(),
         }
     }
 }
@@ -241,13 +277,15 @@ impl Writer {
         }
     }
 
-    /// Runs and commits `jobs`, then answers them.
+    /// Runs and commits `jobs`, then answers them. Where the disk has no room for them, nothing was written and they are
+    /// answered so: that is no failure, since what was written before stands, and whoever needs it asks again.
     fn commit(&mut self, jobs: &mut Vec<Job>) -> Result<(), String> {
         let started = Instant::now();
         let count = jobs.len();
         let mut pending: Vec<Pending> = Vec::with_capacity(count);
         let mut effects = Effects::default();
         let purges = self.purge_behind || self.last_purge.elapsed() >= self.purge_interval;
+        let mut waiting = jobs.drain(..);
         let result = (|| {
             // The write lock is taken at once: one that is taken on the way, after a read, is not waited for.
             let transaction = self
@@ -259,7 +297,7 @@ impl Writer {
                 &mut effects,
                 self.ambient.now(),
             );
-            for job in jobs.drain(..) {
+            for job in waiting.by_ref() {
                 batch.run(job, &mut pending)?;
             }
             if purges {
@@ -274,12 +312,24 @@ impl Writer {
             transaction.commit()
         })();
         if let Err(error) = result {
+            let no_room = is_no_room(&error);
             let failure = error.to_string();
-            for answer in pending {
-                answer(Err(SpoolError::Failed(failure.clone())));
+            let answer = match no_room {
+                true => SpoolError::Full,
+                false => SpoolError::Failed(failure.clone()),
+            };
+            // Before the answers: whoever gets one may look.
+            self.shared.set_disk_full(no_room);
+            for refused in pending {
+                refused(Err(answer.clone()));
             }
-            return Err(failure);
+            waiting.for_each(|job| job.refuse(answer.clone()));
+            // What the batch had put into the file is not there.
+            self.known.clear();
+            return if no_room { Ok(()) } else { Err(failure) };
         }
+        drop(waiting);
+        self.shared.set_disk_full(false);
         self.publish(&effects);
         for answer in pending {
             answer(Ok(()));
@@ -325,6 +375,13 @@ impl Writer {
         let used = pages * pragma("page_size");
         self.shared.used_bytes.store(used, Ordering::Relaxed);
     }
+}
+
+/// Whether the disk had no room, for the file or for the index of its log.
+fn is_no_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    })
 }
 
 #[cfg(test)]

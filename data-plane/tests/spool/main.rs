@@ -1,9 +1,13 @@
 //! A process that writes to a spool under load is killed with SIGKILL at random, again and again. Whatever it was told to
 //! be durable is there exactly once; what is there is whole; and every record is reported exactly once, in order.
 
+//!
+//! And what an operator asks of a spool on which no node runs ([`commands`]).
+
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod child;
+mod commands;
 mod events;
 mod told;
 
