@@ -21,6 +21,8 @@ use signalbox_model::{
 };
 use tokio::sync::{Notify, watch};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use intake::fuzzing;
 pub use intake::{IntakeSpool, IntakeSpoolConfig, OpenError as IntakeOpenError};
 pub use sqlite::{OpenError, SqliteSpool, SqliteSpoolConfig};
 

@@ -1,7 +1,6 @@
 //! One connection: its handshake, its requests, its end.
 
-use std::{
-    convert::Infallible,net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{

@@ -14,6 +14,8 @@
 mod committer;
 mod drain;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod record;
 #[cfg(test)]
 mod tests;
