@@ -299,3 +299,6 @@ pub enum SpoolError {
     #[error("the spool failed: {0}")]
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@ use crate::{
     error::{Damage, OpenError},
     format::{
         LogId, RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, encode_record,
+        span,
     },
-    log::{Segment, file_name, number_of, scan_all, segments},
+    log::{Segment, check, file_name, number_of, scan_all, segments},
     scan::Scan,
     storage::Storage,
 };
@@ -73,7 +74,7 @@ pub struct Repaired {
 /// bytes are first copied to a file of their own. `known` as in [`crate::Log::open`].
 ///
 /// # Errors
-/// [`OpenError`] when the disk fails, or a header is damaged that nothing else tells.
+/// [`OpenError`] when the disk fails, a header is damaged that nothing else tells, or the log still does not open.
 pub fn repair(
     storage: &dyn Storage,
     segment_bytes: u64,
@@ -114,6 +115,10 @@ pub fn repair(
         &mut repaired,
     )
     .map_err(fills)?;
+    // Nothing is said to be repaired that does not open.
+    let names = storage.list().map_err(OpenError::io("list the folder"))?;
+    let all = segments(storage, &names)?;
+    check(&all, &scan_all(&all)?, seen)?;
     Ok(repaired)
 }
 
@@ -206,6 +211,17 @@ fn fill(segment: &Segment, from: u64, to: u64, lost: (u64, u64)) -> io::Result<(
     segment.file.sync()
 }
 
+/// A gap record after the last one of a segment, at `from`; where it ends.
+fn fill_after(segment: &Segment, from: u64, lost: (u64, u64)) -> io::Result<u64> {
+    let to = from + 2 * RECORD_HEADER_BYTES as u64;
+    // Writing beyond its end would make the file longer than its header says.
+    if to + span(0) > segment.header.size {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    fill(segment, from, to, lost)?;
+    Ok(to)
+}
+
 /// Stands segments in for those that are gone.
 fn bridge(
     storage: &dyn Storage,
@@ -226,16 +242,25 @@ fn bridge(
     for (at, (segment, scan)) in all.iter().zip(scans.iter()).enumerate() {
         let first = segment.header.first_sequence;
         let sealed = |at: usize| scans[at].last == Some(RecordKind::Seal);
-        let unfinished_roll =
-            at > 0 && !sealed(at - 1) && first == expected + 1 && scan.records == 0;
+        let unfinished_roll = at > 0
+            && !sealed(at - 1)
+            && first == expected + 1
+            && scan.records == 0
+            && at + 1 == all.len();
         if first > expected && !unfinished_roll {
             // A cut before it, within a segment or between two.
             if at > 0 && !sealed(at - 1) {
                 let before = &all[at - 1];
                 let end = scans[at - 1].end;
                 keep(storage, before, end, before.header.size, repaired)?;
-                let to = end + 2 * RECORD_HEADER_BYTES as u64;
-                fill(before, end, to, (expected, first - 1))?;
+                // Nothing but the seal may be missing.
+                if first - 1 == expected {
+                    seal(before, end, expected)?;
+                    expected = scan.next_sequence;
+                    number = segment.header.number + 1;
+                    continue;
+                }
+                let to = fill_after(before, end, (expected, first - 1))?;
                 seal(before, to, first - 1)?;
             } else {
                 stand_in(storage, segment_bytes, id, number, (expected, first - 1))?;
@@ -251,13 +276,15 @@ fn bridge(
     if lacks_next || all.is_empty() || expected <= seen {
         let upto = expected.max(seen + 1);
         if let (Some(last), false) = (all.last(), lacks_next) {
+            // What comes to stand in the last segment says that the one before it is sealed.
+            if let [.., (before, scan), (_, _)] =
+                all.iter().zip(scans.iter()).collect::<Vec<_>>()[..]
+                && scan.last != Some(RecordKind::Seal)
+            {
+                seal(before, scan.end, last.header.first_sequence - 1)?;
+            }
             let end = scans.last().map_or(SEGMENT_HEADER_BYTES, |scan| scan.end);
-            fill(
-                last,
-                end,
-                end + 2 * RECORD_HEADER_BYTES as u64,
-                (expected, upto),
-            )?;
+            fill_after(last, end, (expected, upto))?;
         } else {
             stand_in_open(storage, segment_bytes, id, number, (expected, upto))?;
         }

@@ -102,18 +102,20 @@ pub fn body(bytes: &[u8]) {
 fn is_written(headers: &HeaderMap, address: IpAddr) -> bool {
     let words = ["forwarded", "x-forwarded-for"];
     let lines = words.iter().flat_map(|name| headers.get_all(*name));
-    lines.filter_map(|line| line.to_str().ok()).any(|line| {
-        // A quoted-pair may stand for any character (RFC 9110 §5.6.4).
-        let line = line.replace('\\', "");
-        let is_part = |char: char| char.is_ascii_hexdigit() || char == ':' || char == '.';
-        line.split(|char: char| !is_part(char)).any(|word| {
-            let without_port = word.split_once(':').map_or(word, |(address, _)| address);
-            [word, without_port].iter().any(|word| {
-                let read = word.parse::<IpAddr>();
-                read.is_ok_and(|read| read.to_canonical() == address)
+    lines
+        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .any(|line| {
+            // A quoted-pair may stand for any character (RFC 9110 §5.6.4).
+            let line = line.replace('\\', "");
+            let is_part = |char: char| char.is_ascii_hexdigit() || char == ':' || char == '.';
+            line.split(|char: char| !is_part(char)).any(|word| {
+                let without_port = word.split_once(':').map_or(word, |(address, _)| address);
+                [word, without_port].iter().any(|word| {
+                    let read = word.parse::<IpAddr>();
+                    read.is_ok_and(|read| read.to_canonical() == address)
+                })
             })
         })
-    })
 }
 
 /// From the right, the first address that is not a proxy's; the outermost when all are; none when a proxy wrote nonsense.

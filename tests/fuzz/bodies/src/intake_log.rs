@@ -103,7 +103,13 @@ fn check(disk: &SimulatedDisk, mut opened: Opened, known: Option<(LogId, u64)>) 
         drop(opened);
         let mut again = open(disk, Some((id, seen))).expect("it was whole");
         let all = read_all(&mut again.reader).unwrap();
-        assert_eq!(all, [records, more].concat());
+        let (same, remnants) = all.split_at((records.len() + more.len()).min(all.len()));
+        assert_eq!(same, [records, more].concat());
+        // Of a torn group that was never acknowledged, a part may come to stand right after what was written in its place.
+        for record in remnants {
+            let record = (record.sequence, record.kind, record.payload.clone());
+            assert!(written.contains(&record), "{record:?} is not in the files");
+        }
     }
 }
 

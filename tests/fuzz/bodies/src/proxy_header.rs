@@ -61,6 +61,10 @@ fn version_1(bytes: &[u8]) -> Expected {
     let line = std::str::from_utf8(&bytes[..end])
         .ok()?
         .strip_suffix('\r')?;
+    // Nothing is said of a lone one. Who passes others' lines on should not be believed.
+    if line.contains('\r') {
+        return None;
+    }
     let rest = line.strip_prefix("PROXY ")?;
     if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") {
         return Some((None, end + 1));

@@ -57,7 +57,9 @@ fn try_target(name: &str) {
         run(target, bytes, &path.display().to_string());
     }
     let corpus: Vec<Vec<u8>> = corpus.into_iter().map(|(_, bytes)| bytes).collect();
-    for seed in 0..u64::from(target.mutations) {
+    let mutations = std::env::var("SIGNALBOX_FUZZ_MUTATIONS").ok();
+    let mutations = mutations.map_or(target.mutations.into(), |text| text.parse().unwrap());
+    for seed in 0..mutations {
         let bytes = mutant(&corpus, target.tokens, seed);
         run(target, &bytes, &format!("the mutant of seed {seed}"));
     }

@@ -148,7 +148,7 @@ pub(super) fn write(disk: &SimulatedDisk, script: &[u8]) -> Option<u64> {
                     segment.bytes[at] ^= 1 << (low % 8);
                 }
             }
-            _ => seen = Some(number(argument)),
+            _ => seen = Some(number(argument).min(i64::MAX.unsigned_abs())),
         }
     }
     segment.put(disk);
