@@ -7,6 +7,8 @@ mod authorize;
 mod budget;
 mod certificates;
 pub mod confirm;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod problem;
 mod sns;
 mod webhook;

@@ -6,6 +6,8 @@
 pub mod config;
 pub mod egress;
 pub mod execution;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod ingest;
 pub mod layer;
 pub mod node;

@@ -4,6 +4,8 @@ mod activity;
 mod connection;
 mod counted;
 mod forwarded;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod handler;
 mod proxy_protocol;
 mod route;

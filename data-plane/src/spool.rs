@@ -22,6 +22,8 @@ use signalbox_model::{
 };
 use tokio::sync::{Notify, watch};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use intake::fuzzing;
 #[cfg(test)]
 pub(crate) use intake::simulated;
 pub use intake::{IntakeSpool, IntakeSpoolConfig, OpenError as IntakeOpenError};
@@ -302,3 +304,6 @@ pub enum SpoolError {
     #[error("the spool failed: {0}")]
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,10 @@ pub(crate) fn check(segments: &[Segment], scans: &[Scan], seen: u64) -> Result<(
             return Err(OpenError::Damaged(damage.clone()));
         }
         match segments.get(at + 1) {
-            Some(next) => check_next(segment, scan, next, &scans[at + 1])?,
+            Some(next) => {
+                let may_lack_seal = at + 2 == segments.len() && scans[at + 1].records == 0;
+                check_next(segment, scan, next, may_lack_seal)?;
+            }
             None if scan.last == Some(RecordKind::Seal) => {
                 return Err(OpenError::Missing {
                     missing: segment.header.number + 1,
@@ -103,7 +106,7 @@ fn check_next(
     segment: &Segment,
     scan: &Scan,
     next: &Segment,
-    next_scan: &Scan,
+    may_lack_seal: bool,
 ) -> Result<(), OpenError> {
     if next.header.number != segment.header.number + 1 {
         return Err(OpenError::Missing {
@@ -114,8 +117,7 @@ fn check_next(
     let sealed = scan.last == Some(RecordKind::Seal);
     // The seal itself takes a sequence; it may still be missing while nothing was written after it.
     let expected = scan.next_sequence + u64::from(!sealed);
-    let unfinished = !sealed && next_scan.records == 0;
-    if next.header.first_sequence == expected && (sealed || unfinished) {
+    if next.header.first_sequence == expected && (sealed || may_lack_seal) {
         return Ok(());
     }
     Err(OpenError::Damaged(Damage {

@@ -11,6 +11,9 @@ pub const RECORD_HEADER_BYTES: usize = 32;
 /// Records begin at multiples of this.
 pub(crate) const ALIGNMENT: u64 = 8;
 
+/// Sequences and numbers of segments stay below: beyond what anyone counts to, and what a store's signed integers hold.
+pub(crate) const SEQUENCE_MAX: u64 = i64::MAX as u64;
+
 const MAGIC: &[u8; 8] = b"SBXLOG\r\n";
 const SEGMENT_HEADER_USED: usize = 60;
 
@@ -124,12 +127,17 @@ impl SegmentHeader {
         let mut log = [0; 16];
         log.copy_from_slice(&bytes[12..28]);
         let field = |at| u64_at(bytes, at).unwrap_or(0);
-        Ok(Self {
+        let header = Self {
             log: LogId(log),
             number: field(28),
             size: field(36),
             first_sequence: field(44),
-        })
+        };
+        let counted = 1..SEQUENCE_MAX;
+        if !counted.contains(&header.number) || !counted.contains(&header.first_sequence) {
+            return Err(HeaderError::Damaged);
+        }
+        Ok(header)
     }
 
     /// What every checksum in the segment begins with: bytes that an earlier use of the file left never check out.

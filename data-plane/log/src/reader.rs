@@ -1,10 +1,12 @@
 //! Following the log.
 
+use std::io;
+
 use bytes::Bytes;
 
 use crate::{
     error::ReadError,
-    format::{RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_BYTES},
+    format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, SEGMENT_HEADER_BYTES},
     log::{Log, Segment},
     scan::{Window, record_at, sequence_after},
 };
@@ -100,13 +102,17 @@ impl Reader {
     /// The record at a position, and the bytes that it takes.
     fn record(&mut self, at: &Position) -> Result<Option<(Record, u64)>, ReadError> {
         let file = at.segment.file.as_ref();
-        let mut header = record_at(file, &mut self.window, &at.segment.header, at.offset)?;
+        let read = |window: &mut Window| -> io::Result<Option<RecordHeader>> {
+            let found = record_at(file, window, &at.segment.header, at.offset)?;
+            Ok(found.filter(|header| header.sequence == at.sequence))
+        };
+        let mut header = read(&mut self.window)?;
         if header.is_none() {
             // What was read ahead may be older than what the writer has written since.
             self.window.forget();
-            header = record_at(file, &mut self.window, &at.segment.header, at.offset)?;
+            header = read(&mut self.window)?;
         }
-        let Some(header) = header.filter(|header| header.sequence == at.sequence) else {
+        let Some(header) = header else {
             return Ok(None);
         };
         let whole = RECORD_HEADER_BYTES + header.length as usize;

@@ -3,10 +3,11 @@
 use std::io;
 
 use crate::{
-    check::{scan_all, segments},
+    check::{check, scan_all, segments},
     error::{Damage, OpenError},
     format::{
         LogId, RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, encode_record,
+        span,
     },
     log::{Segment, file_name, number_of},
     scan::Scan,
@@ -74,7 +75,8 @@ pub struct Repaired {
 /// bytes are first copied to a file of their own. `known` as in [`crate::Log::open`].
 ///
 /// # Errors
-/// [`OpenError`] when the disk fails, a header is damaged that nothing else tells, or a segment is another log's.
+/// [`OpenError`] when the disk fails, a header is damaged that nothing else tells, a segment is another log's, or the log
+/// still does not open.
 pub fn repair(
     storage: &dyn Storage,
     segment_bytes: u64,
@@ -127,6 +129,10 @@ pub fn repair(
         &mut repaired,
     )
     .map_err(fills)?;
+    // Nothing is said to be repaired that does not open.
+    let names = storage.list().map_err(OpenError::io("list the folder"))?;
+    let all = segments(storage, &names)?;
+    check(&all, &scan_all(&all)?, seen)?;
     Ok(repaired)
 }
 
@@ -222,6 +228,17 @@ fn fill(segment: &Segment, from: u64, to: u64, lost: (u64, u64)) -> io::Result<(
 /// A gap record where nothing dictates its size.
 const GAP_BYTES: u64 = RECORD_HEADER_BYTES as u64 + 8;
 
+/// A gap record after the last one of a segment, at `from`; where it ends.
+fn fill_after(segment: &Segment, from: u64, lost: (u64, u64)) -> io::Result<u64> {
+    let to = from + GAP_BYTES;
+    // Writing beyond its end would make the file longer than its header says.
+    if to + span(0) > segment.header.size {
+        return Err(io::Error::other("a segment has no room for a gap"));
+    }
+    fill(segment, from, to, lost)?;
+    Ok(to)
+}
+
 /// Stands segments in for those that are gone.
 fn bridge(
     storage: &dyn Storage,
@@ -242,19 +259,25 @@ fn bridge(
     for (at, (segment, scan)) in all.iter().zip(scans.iter()).enumerate() {
         let first = segment.header.first_sequence;
         let sealed = |at: usize| scans[at].last == Some(RecordKind::Seal);
-        let unfinished_roll =
-            at > 0 && !sealed(at - 1) && first == expected + 1 && scan.records == 0;
+        let unfinished_roll = at > 0
+            && !sealed(at - 1)
+            && first == expected + 1
+            && scan.records == 0
+            && at + 1 == all.len();
         if first > expected && !unfinished_roll {
             // A cut before it, within a segment or between two.
             if at > 0 && !sealed(at - 1) {
                 let before = &all[at - 1];
                 let end = scans[at - 1].end;
                 keep(storage, before, end, before.header.size, repaired)?;
-                let to = end + GAP_BYTES;
-                fill(before, end, to, (expected, first - 1))?;
-                if to + RECORD_HEADER_BYTES as u64 > before.header.size {
-                    return Err(io::Error::other("a segment has no room for a gap"));
+                // Nothing but the seal may be missing.
+                if first - 1 == expected {
+                    seal(before, end, expected)?;
+                    expected = scan.next_sequence;
+                    number = segment.header.number + 1;
+                    continue;
                 }
+                let to = fill_after(before, end, (expected, first - 1))?;
                 seal(before, to, first - 1)?;
             } else {
                 stand_in(storage, segment_bytes, id, number, (expected, first - 1))?;
@@ -275,8 +298,15 @@ fn bridge(
         let upto = expected.max(seen + 1);
         let upto = upto + u64::from(upto == expected);
         if let (Some(last), false) = (all.last(), lacks_next) {
+            // What comes to stand in the last segment says that the one before it is sealed.
+            if let [.., (before, scan), (_, _)] =
+                all.iter().zip(scans.iter()).collect::<Vec<_>>()[..]
+                && scan.last != Some(RecordKind::Seal)
+            {
+                seal(before, scan.end, last.header.first_sequence - 1)?;
+            }
             let end = scans.last().map_or(SEGMENT_HEADER_BYTES, |scan| scan.end);
-            fill(last, end, end + GAP_BYTES, (expected, upto))?;
+            fill_after(last, end, (expected, upto))?;
         } else {
             stand_in_open(storage, segment_bytes, id, number, (expected, upto))?;
         }

@@ -6,7 +6,7 @@ use crate::{
     error::Damage,
     format::{
         ALIGNMENT, RECORD_HEADER_BYTES, RecordHeader, RecordKind, SEGMENT_HEADER_BYTES,
-        SegmentHeader, decode_record_header,
+        SEQUENCE_MAX, SegmentHeader, decode_record_header,
     },
     storage::SegmentFile,
 };
@@ -60,7 +60,10 @@ pub(crate) fn record_at(
     let Some(header) = decode_record_header(bytes, salt) else {
         return Ok(None);
     };
-    if header.group > header.sequence || offset + header.span() > segment.size {
+    if header.group > header.sequence
+        || header.sequence >= SEQUENCE_MAX
+        || offset + header.span() > segment.size
+    {
         return Ok(None);
     }
     let whole = RECORD_HEADER_BYTES + header.length as usize;
@@ -68,7 +71,11 @@ pub(crate) fn record_at(
         .get(file, offset, whole)?
         .get(RECORD_HEADER_BYTES..)
         .unwrap_or_default();
-    Ok(header.payload_is_whole(salt, payload).then_some(header))
+    // A gap goes forward: one that does not would give records a second time.
+    let next = sequence_after(&header, payload);
+    let whole = header.payload_is_whole(salt, payload)
+        && (header.sequence + 1..=SEQUENCE_MAX).contains(&next);
+    Ok(whole.then_some(header))
 }
 
 /// The sequence after a record: the next number, but for a gap, which says it.

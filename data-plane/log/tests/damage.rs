@@ -242,6 +242,61 @@ fn a_log_shorter_than_its_owner_remembers_is_refused() {
     assert_eq!(opened.writer.commit().unwrap(), 10..11);
 }
 
+/// A segment that was made, and nothing more: what a crash within a roll leaves. `first` is its first sequence.
+fn begun_segment(disk: &SimulatedDisk, id: LogId, number: u64, first: u64) {
+    let mut header = Vec::from(*b"SBXLOG\r\n");
+    header.extend(1_u32.to_le_bytes());
+    header.extend(id.0);
+    header.extend(number.to_le_bytes());
+    header.extend(SEGMENT_BYTES.to_le_bytes());
+    header.extend(first.to_le_bytes());
+    header.extend([0; 4]);
+    header.extend(crc32fast::hash(&header).to_le_bytes());
+    let file = disk.create(&name(number), SEGMENT_BYTES).unwrap();
+    file.write_at(&header, 0).unwrap();
+    file.sync().unwrap();
+}
+
+#[test]
+fn a_short_log_whose_roll_was_broken_off_is_repaired() {
+    let disk = SimulatedDisk::new(1);
+    let id = filled(&disk, 4);
+    begun_segment(&disk, id, 2, 6);
+    assert_eq!(
+        read_all(&mut open(&disk, Some((id, 0))).unwrap()).0,
+        [1, 2, 3, 4]
+    );
+    let disk = SimulatedDisk::new(1);
+    let id = filled(&disk, 4);
+    begun_segment(&disk, id, 2, 6);
+    assert!(matches!(
+        problem(&disk, Some((id, 9))),
+        OpenError::Short { end: 6, seen: 9 }
+    ));
+    let repaired = repair(&disk, SEGMENT_BYTES, Some((id, 9))).unwrap();
+    assert_eq!(repaired.lost, [(6, 10)]);
+    let mut opened = open(&disk, Some((id, 9))).unwrap();
+    opened.writer.push(1, &[b"goes on"]).unwrap();
+    assert_eq!(opened.writer.commit().unwrap(), 10..11);
+}
+
+#[test]
+fn only_the_last_segment_may_follow_one_without_a_seal() {
+    let disk = SimulatedDisk::new(1);
+    let id = filled(&disk, 4);
+    begun_segment(&disk, id, 2, 6);
+    begun_segment(&disk, id, 3, 7);
+    assert!(matches!(
+        problem(&disk, Some((id, 0))),
+        OpenError::Damaged(_)
+    ));
+    repair(&disk, SEGMENT_BYTES, Some((id, 0))).unwrap();
+    let mut opened = open(&disk, Some((id, 0))).unwrap();
+    assert_eq!(read_all(&mut opened).0, [1, 2, 3, 4]);
+    opened.writer.push(1, &[b"goes on"]).unwrap();
+    assert_eq!(opened.writer.commit().unwrap(), 7..8);
+}
+
 #[test]
 fn another_log_is_not_taken_for_ours() {
     let disk = SimulatedDisk::new(1);

@@ -340,7 +340,17 @@ fn no_control_character(field: Field, text: &str) -> Result<(), EnvelopeError> {
 
 /// `2026-03-06T20:00:26.893Z` and nothing that merely resembles it.
 fn parse_timestamp(text: &str) -> Result<Timestamp, EnvelopeError> {
-    let shaped = text.is_ascii() && text.as_bytes().get(10) == Some(&b'T') && text.ends_with('Z');
+    let (seconds, fraction) = text
+        .strip_suffix('Z')
+        .and_then(|text| text.split_at_checked("2026-03-06T20:00:26".len()))
+        .ok_or(EnvelopeError::Timestamp)?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let shape = seconds.bytes().map(|byte| match byte {
+        b'0'..=b'9' => b'0',
+        other => other,
+    });
+    let shaped = shape.eq(*b"0000-00-00T00:00:00")
+        && (fraction.is_empty() || fraction.strip_prefix('.').is_some_and(digits));
     if !shaped {
         return Err(EnvelopeError::Timestamp);
     }

@@ -177,7 +177,10 @@ fn digest_of(value: &str) -> KeyDigest {
 }
 
 /// The key's value: in the header, in the query, or as the password of Basic authorization (what Amazon SNS can send).
-fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<Cow<'a, str>, Problem> {
+pub(super) fn presented<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> Result<Cow<'a, str>, Problem> {
     let mut values: Vec<Cow<'a, str>> = Vec::with_capacity(2);
     for value in headers.get_all(KEY_NAME) {
         values.push(String::from_utf8_lossy(value.as_bytes()));

@@ -56,6 +56,9 @@ where
             }
             header.push(stream.read_u8().await?);
         }
+        if !header.ends_with(b"\r\n") {
+            return Err(ProxyError::Malformed);
+        }
     } else {
         return Err(ProxyError::Missing);
     }

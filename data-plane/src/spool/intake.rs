@@ -14,6 +14,8 @@
 mod committer;
 mod drain;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(super) mod record;
 #[cfg(test)]
 pub(crate) mod simulated;

@@ -297,6 +297,20 @@ fn type_topic_and_timestamp_are_what_they_say() {
             "\"2026-13-24T12:00:00.000Z\"",
             "timestamp-malformed",
         ),
+        // What a lenient reader of RFC 3339 takes as well.
+        ("Timestamp", "\"2026-11-24T12:00Z\"", "timestamp-malformed"),
+        ("Timestamp", "\"2026-11-24T12Z\"", "timestamp-malformed"),
+        ("Timestamp", "\"2026-11-24T120000Z\"", "timestamp-malformed"),
+        (
+            "Timestamp",
+            "\"2026-11-24T12:00:00,5Z\"",
+            "timestamp-malformed",
+        ),
+        (
+            "Timestamp",
+            "\"2026-11-24T12:00:00.Z\"",
+            "timestamp-malformed",
+        ),
     ] {
         assert_eq!(reason(set(&good, field, raw)), expected, "{field} {raw}");
     }

@@ -105,6 +105,10 @@ async fn anything_else_is_refused_within_bounds() {
             "malformed",
         ),
         (
+            b"PROXY UNKNOWN 203.0.113.9 \n 2 3\r\n".to_vec(),
+            "malformed",
+        ),
+        (
             b"PROXY UDP4 203.0.113.9 192.0.2.1 1 2\r\n".to_vec(),
             "malformed",
         ),

@@ -1,0 +1,5 @@
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use signalbox_fuzz::intake_log::body;
+
+fuzz_target!(|bytes: &[u8]| body(bytes));
