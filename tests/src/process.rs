@@ -33,9 +33,13 @@ pub fn root() -> PathBuf {
 /// When it is not there: `tests/run` builds it first.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    // target/{profile}/deps/it-… → target/{profile}
-    let path = test.parent().unwrap().parent().unwrap().join(name);
+    let this = std::env::current_exe().unwrap();
+    // target/{profile}/deps/it-… or target/{profile}/signalbox-bench → target/{profile}
+    let mut folder = this.parent().unwrap();
+    if folder.ends_with("deps") {
+        folder = folder.parent().unwrap();
+    }
+    let path = folder.join(name);
     assert!(
         path.exists(),
         "{} is missing: run `cargo build --workspace --bins` first (tests/run does)",
