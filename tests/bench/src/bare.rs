@@ -8,7 +8,7 @@
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, Result};
-use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
+use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -19,14 +19,29 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::{corpus::string_to_sign, request::Layout};
+use crate::{
+    corpus::{Key, string_to_sign},
+    request::Layout,
+};
 
 /// What the server that verifies is told, in a file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Verify {
-    pub(crate) layout: Layout,
-    /// DER of the SubjectPublicKeyInfo.
-    pub(crate) public_key: Vec<u8>,
+    layout: Layout,
+    /// DER of the RSAPublicKey.
+    public_key: Vec<u8>,
+}
+
+impl Verify {
+    /// Messages of `layout` that are signed by `key`.
+    pub(crate) fn new(layout: Layout, key: &Key) -> Result<Self> {
+        let pair = RsaKeyPair::from_pkcs8(key.signer.pkcs8());
+        let pair = pair.ok().context("no RSA key")?;
+        Ok(Self {
+            layout,
+            public_key: pair.public_key().as_ref().to_vec(),
+        })
+    }
 }
 
 /// One bare server, a process of its own.
@@ -39,22 +54,27 @@ pub(crate) struct BareArgs {
     verify: Option<PathBuf>,
 }
 
-struct Verifier {
+/// Verifies without parsing.
+pub(crate) struct Verifier {
     layout: Layout,
     key: ParsedPublicKey,
 }
 
-impl Verifier {
-    fn open(path: &PathBuf) -> Result<Self> {
-        let told: Verify = serde_json::from_slice(&std::fs::read(path)?)?;
+impl TryFrom<Verify> for Verifier {
+    type Error = anyhow::Error;
+
+    fn try_from(told: Verify) -> Result<Self> {
         let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, told.public_key);
         Ok(Self {
             layout: told.layout,
             key: key.ok().context("no RSA key")?,
         })
     }
+}
 
-    fn is_signed(&self, body: &[u8]) -> Option<()> {
+impl Verifier {
+    /// Something, if the message was signed by the key.
+    pub(crate) fn is_signed(&self, body: &[u8]) -> Option<()> {
         let part = |(from, to): (usize, usize)| body.get(from..to);
         let layout = &self.layout;
         let text = string_to_sign(
@@ -71,7 +91,10 @@ impl Verifier {
 /// Serves until it is killed.
 pub(crate) async fn run(args: &BareArgs) -> Result<()> {
     let verifier = match &args.verify {
-        Some(path) => Some(Arc::new(Verifier::open(path)?)),
+        Some(path) => {
+            let told: Verify = serde_json::from_slice(&std::fs::read(path)?)?;
+            Some(Arc::new(Verifier::try_from(told)?))
+        }
         None => None,
     };
     let listener = TcpListener::bind(args.listen).await?;

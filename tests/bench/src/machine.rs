@@ -23,7 +23,7 @@ const VERIFY_FOR: Duration = Duration::from_secs(1);
 const VERIFIED: u64 = 2048;
 
 /// What the machine is, and does.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,

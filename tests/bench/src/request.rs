@@ -114,3 +114,47 @@ fn all(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
         .map(|(at, _)| at)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use signalbox_sns::Envelope;
+
+    use super::*;
+    use crate::bare::{Verifier, Verify};
+
+    const URL: &str = "http://127.0.0.1:50123";
+
+    fn body(request: &[u8]) -> &[u8] {
+        let head = all(request, b"\r\n\r\n")[0];
+        &request[head + 4..]
+    }
+
+    #[test]
+    fn each_message_is_what_a_node_and_the_bare_server_take_it_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = Key::load(dir.path()).unwrap();
+        let corpus = Corpus::load(dir.path(), &key, 1536, 3).unwrap();
+        // Again, from what was kept, and further.
+        let corpus_again = Corpus::load(dir.path(), &key, 1536, 5).unwrap();
+        assert_eq!(corpus.signature(2), corpus_again.signature(2));
+        let target = format!("/v1/projects/default/workflows/{WORKFLOW}/sns?x-api-key=k");
+        let mut template =
+            Template::new(&corpus_again, &key, URL, "127.0.0.1:80", &target).unwrap();
+        let told = Verify::new(template.layout, &key).unwrap();
+        let verifier = Verifier::try_from(told).unwrap();
+        for index in [0, 4] {
+            let request = template.fill(&corpus_again, index, 17).to_vec();
+            let text = String::from_utf8(request.clone()).unwrap();
+            assert!(text.starts_with("POST /v1/projects/default/workflows/bench-0017/sns?"));
+            assert!(text.contains(&format!("x-amz-sns-message-id: {}", message_id(index))));
+            let body = body(&request);
+            assert_eq!(body.len(), 1536);
+            let envelope = Envelope::parse(body).unwrap();
+            assert_eq!(envelope.message_id(), message_id(index));
+            assert!(verifier.is_signed(body).is_some());
+            let mut forged = body.to_vec();
+            forged[template.layout.message.0] ^= 1;
+            assert!(verifier.is_signed(&forged).is_none());
+        }
+    }
+}

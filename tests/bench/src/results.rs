@@ -266,3 +266,51 @@ pub(crate) fn bars(of: &Ingest, body_bytes: usize) -> Vec<Bar> {
     ));
     bars
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounds(rates: &[f64]) -> Vec<Measured> {
+        let of = |rate: &f64| Measured {
+            rate_per_s: *rate,
+            cpu_us: 1e6 / rate,
+            errors: 1.0,
+            ..Measured::default()
+        };
+        rates.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_ratio_is_of_what_was_measured_together() {
+        // The machine was slow in the second round, for both.
+        let rows = vec![
+            Row::new(Variant::Verify, 1536, 64, rounds(&[100.0, 10.0, 110.0])),
+            Row::new(Variant::Signalbox, 1536, 64, rounds(&[90.0, 9.0, 66.0])),
+        ];
+        let ingest = Ingest {
+            machine: Machine::default(),
+            command: String::new(),
+            started_at: String::new(),
+            rounds: 3,
+            seconds_each: 1.0,
+            rows,
+        };
+        let ratios = ingest.ratios();
+        assert_eq!(ratios.len(), 1);
+        assert!((ratios[0].rate - 0.9).abs() < 1e-9);
+        assert!((ratios[0].cpu - 1.0 / 0.9).abs() < 1e-9);
+        let bars = bars(&ingest, 1536);
+        assert!(bars[0].is_met, "{}", bars[0].line());
+        // No error of any round goes by.
+        assert_eq!(ingest.rows[1].median.errors, 3.0);
+        assert!(!bars.last().unwrap().is_met);
+    }
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![]), 0.0);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}

@@ -11,8 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use anyhow::Result;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde::{Deserialize, Serialize};
 use signalbox_tests::{
@@ -112,12 +111,7 @@ impl Subject {
             Variant::Hyper => bare(ground, None).await,
             Variant::Verify => {
                 let template = Template::new(corpus, &ground.key, &ground.origin, "x", "/")?;
-                let pair = RsaKeyPair::from_pkcs8(ground.key.signer.pkcs8());
-                let pair = pair.ok().context("no key")?;
-                let verify = Verify {
-                    layout: template.layout,
-                    public_key: pair.public_key().as_ref().to_vec(),
-                };
+                let verify = Verify::new(template.layout, &ground.key)?;
                 bare(ground, Some(verify)).await
             }
             Variant::Signalbox => {
