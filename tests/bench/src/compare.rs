@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use rand::RngExt as _;
 use serde::Serialize;
@@ -27,6 +27,8 @@ use crate::{
     subject::{Ground, Subject, Variant},
 };
 
+/// Messages of the corpus; each goes to a server once.
+const MESSAGES: u64 = 131_072;
 /// How long a server may take, after the last kill, until it has done all that it will do.
 const SETTLE_LIMIT: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -113,12 +115,16 @@ struct Found {
 
 /// Plays it, prints it and writes it to `out`.
 pub(crate) async fn run(args: CompareArgs, out: &output::Out) -> Result<()> {
+    ensure!(
+        u64::from(args.kills) * args.messages_per_kill <= MESSAGES,
+        "a kill needs messages of its own; there are {MESSAGES}"
+    );
     for kind in &args.peers {
         peers::install(*kind)?;
     }
     let started_at = Timestamp::now().to_string();
     let ground = ground(&out.dir).await?;
-    let corpus = corpus(&ground, SMALL_BYTES, 131_072)?;
+    let corpus = corpus(&ground, SMALL_BYTES, MESSAGES)?;
     let machine = Machine::measure(&ground.dir, &ground.key, &corpus)?;
     let all: Vec<Who> = std::iter::once(Who::Signalbox)
         .chain(args.peers.iter().map(|kind| Who::Peer(*kind)))

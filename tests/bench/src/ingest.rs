@@ -274,15 +274,18 @@ struct Sample {
 
 impl Sample {
     async fn of(subject: &mut Subject) -> Result<Self> {
+        // CPU first: what a node executes while it is asked for the rest is not the measurement's.
+        let pid = subject.pid();
+        let (server, memory) = (Cpu::of(pid)?, Memory::of(pid)?);
         let control = subject.control_pid().map(Cpu::of).transpose()?;
+        let load = Cpu::of(std::process::id())?;
         let syncs = subject.metric("signalbox_intake_syncs_total").await;
         let executions = subject.metric("signalbox_executions_total").await;
-        let pid = subject.pid();
         Ok(Self {
-            server: Cpu::of(pid)?,
+            server,
             control: control.unwrap_or_default(),
-            load: Cpu::of(std::process::id())?,
-            memory: Memory::of(pid)?,
+            load,
+            memory,
             syncs: syncs.unwrap_or_default(),
             executions: executions.unwrap_or_default(),
         })

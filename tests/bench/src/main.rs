@@ -115,10 +115,10 @@ async fn main() -> Result<()> {
 fn build_binaries() -> Result<()> {
     let this = std::env::current_exe()?;
     let folder = this.parent().and_then(Path::file_name);
-    ensure!(
-        folder.is_some_and(|folder| folder == "release"),
-        "only release binaries are worth measuring: cargo run --release -p signalbox-bench"
-    );
+    if folder.is_none_or(|folder| folder != "release") {
+        eprintln!("no release build: this shows that it works, and its figures mean nothing");
+        return Ok(());
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root())

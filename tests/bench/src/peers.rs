@@ -165,13 +165,11 @@ impl Peer {
     }
 
     fn fastapi_command(&self) -> Command {
-        let mut command = Command::new(tools().join("fastapi/bin/uvicorn"));
+        let mut command = Command::new(tools().join("fastapi/bin/python"));
         command
-            .args(["receiver:app", "--host", "127.0.0.1", "--no-access-log"])
-            .args(["--port", &self.addr.port().to_string()])
-            .args(["--workers", &machine::cores().to_string()])
-            .args(["--log-level", "warning", "--app-dir"])
-            .arg(files())
+            .args(["receiver.py", &self.addr.port().to_string()])
+            .arg(machine::cores().to_string())
+            .current_dir(files())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("DATABASE", self.database())
             .env("CERTIFICATE_HOST", &self.origin);
