@@ -16,8 +16,8 @@ fn every_variant_is_measured_without_an_error() {
     )
     .unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_signalbox-bench"))
-        .args(["ingest", "--rounds", "1", "--duration-ms", "300"])
-        .args(["--connections", "1,4", "--body-bytes", "1536"])
+        .args(["ingest", "--rounds", "1", "--duration-ms", "1000"])
+        .args(["--connections", "4", "--body-bytes", "1536"])
         .args(["--messages", "256", "--out"])
         .arg(dir.path())
         .arg("--markdown")
@@ -30,7 +30,7 @@ fn every_variant_is_measured_without_an_error() {
     let json = std::fs::read(dir.path().join("ingest.json")).unwrap();
     let json: Value = serde_json::from_slice(&json).unwrap();
     let rows = json["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 10);
+    assert_eq!(rows.len(), 5);
     for row in rows {
         let median = &row["median"];
         assert_eq!(median["errors"], 0.0, "{row}");
@@ -47,7 +47,7 @@ fn every_variant_is_measured_without_an_error() {
             .sum::<f64>()
     };
     assert_eq!(executed("held"), 0.0);
-    assert!(executed("signalbox") > 0.0);
+    assert!(executed("signalbox") + executed("tls") > 0.0);
     let document = std::fs::read_to_string(&document).unwrap();
     assert!(document.starts_with("before\n") && document.ends_with("\nafter\n"));
     assert!(document.contains("| c/b | 1.5 KiB | 4 |"), "{document}");
