@@ -262,6 +262,8 @@ pub struct Options {
     pub data_plane_files_max: Option<u32>,
     /// Port of the control plane, when it must be known before.
     pub control_plane_port: Option<u16>,
+    /// Folder that the temporary folder is made in, where the system's own will not do (it may be no disk).
+    pub dir_in: Option<PathBuf>,
 }
 
 /// Both planes in a temporary folder.
@@ -279,7 +281,10 @@ impl Planes {
     #[must_use]
     pub fn new(options: Options) -> Self {
         install_crypto();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = match &options.dir_in {
+            Some(parent) => tempfile::tempdir_in(parent).unwrap(),
+            None => tempfile::tempdir().unwrap(),
+        };
         let port = options.control_plane_port.unwrap_or_else(free_port);
         let webhook_port = free_port();
         let endpoint = format!("http://127.0.0.1:{port}");
