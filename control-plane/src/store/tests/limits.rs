@@ -107,7 +107,8 @@ async fn the_newest_refusals_of_each_workflow_are_kept_on_both_databases() {
                 ..DeliveryFilter::default()
             };
             let workflow = workflow.map(|id| id.parse().unwrap());
-            let page = app.deliveries(&project(), workflow.as_ref(), &filter, &Page::first(100));
+            let (project, first) = (project(), Page::first(100));
+            let page = app.deliveries(&project, workflow.as_ref(), &filter, &first);
             let ids = page.await.unwrap().rows.into_iter();
             ids.map(|row| row.message_id.parse().unwrap())
                 .collect::<Vec<u64>>()
