@@ -17,7 +17,7 @@ const SECTOR_BYTES: usize = 512;
 /// Faults that are due.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// Fail the sync after so many more that go well.
+    /// Fail one sync, after so many more that go well.
     pub fail_sync_after: Option<u64>,
     /// Fail the write after so many more that go well, with an I/O error.
     pub fail_write_after: Option<u64>,
@@ -296,7 +296,8 @@ impl SegmentFile for SimulatedFile {
             return Err(power_lost());
         }
         if due(&mut state.faults.fail_sync_after) {
-            // As the kernel does: the pages are clean from now on, and not on the disk.
+            // As the kernel does: told once; the pages are clean from now on, and not on the disk.
+            state.faults.fail_sync_after = None;
             lock(&self.file).dirty.clear();
             return Err(io::Error::other("simulated sync error"));
         }

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use signalbox_log::simulator::Faults;
 use tokio::time::Instant;
 
-use super::{network::Link, run::Stage};
+use super::{network::Link, node::PACE_MS, run::Stage};
 use crate::spool::Spool as _;
 
 /// How often the supervisor looks.
@@ -96,6 +96,8 @@ async fn one(stage: &Arc<Stage>) {
         }
         7 => {
             faults.capacity_bytes = Some(disk.log.used_bytes());
+            // Slow as well, or segments would be free again before a new one is needed.
+            disk.set_pace(0..chance.of(200..2_000));
             "the disk is full"
         }
         8 => {
@@ -143,7 +145,7 @@ async fn one(stage: &Arc<Stage>) {
             disk.set_pace(20..chance.of(100..3_000));
             stage.trace.note(format_args!("the disk is slow"));
             later(stage, chance.ms(1_000..20_000), |stage| {
-                stage.node.disk.set_pace(0..4);
+                stage.node.disk.set_pace(PACE_MS);
             });
             return;
         }
@@ -153,6 +155,7 @@ async fn one(stage: &Arc<Stage>) {
     if fault == 7 {
         later(stage, chance.ms(1_000..20_000), |stage| {
             stage.node.disk.log.set_faults(Faults::default());
+            stage.node.disk.set_pace(PACE_MS);
         });
     }
 }
@@ -169,7 +172,7 @@ fn later(stage: &Arc<Stage>, after: Duration, then: impl FnOnce(&Stage) + Send +
 pub(super) async fn heal(stage: &Arc<Stage>) {
     stage.node.disk.log.set_faults(Faults::default());
     stage.node.disk.store_fails.store(false, Ordering::Relaxed);
-    stage.node.disk.set_pace(0..4);
+    stage.node.disk.set_pace(PACE_MS);
     stage.node.day.set(SignedDuration::ZERO);
     for link in [Link::Webhooks, Link::Reports] {
         stage.network.cut(link, false);

@@ -47,6 +47,8 @@ use crate::{
 pub(super) const KEY: &str = "sbk_simulated";
 pub(super) const WORKFLOW: &str = "projects/default/workflows/w";
 const SEGMENT_BYTES: u64 = 24 * 1024;
+/// How long a turn of a healthy disk takes, in ms.
+pub(super) const PACE_MS: Range<u64> = 0..4;
 /// As the node's own (`node::REQUEST_TIMEOUT`): what the layer above ingest answers before Amazon SNS gives up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(14);
 
@@ -214,7 +216,7 @@ impl Node {
             dir: folder(),
             disk: Arc::new(Disk {
                 chance: chance.clone(),
-                pace_ms: Mutex::new(0..4),
+                pace_ms: Mutex::new(PACE_MS),
                 log: SimulatedDisk::new(chance.bits()),
                 store_fails: AtomicBool::new(false),
                 lost: Notify::new(),
@@ -250,8 +252,10 @@ impl Node {
             log: LogConfig {
                 segment_bytes: SEGMENT_BYTES,
             },
+            // So low that they are reached.
             unclaimed_max: 8,
             queue_max: 16,
+            pending_max: 5,
             ..IntakeSpoolConfig::default()
         };
         let pace: Arc<dyn Pace> = self.disk.clone();
@@ -272,6 +276,8 @@ impl Node {
             }
             Err(error) => {
                 let why = signalbox_runtime::exit::chain(&error);
+                // Its name is drawn elsewhere.
+                let why = why.replace(&self.dir.path().display().to_string(), "its folder");
                 return self.trace.broken(format!("the node does not start: {why}"));
             }
         };
