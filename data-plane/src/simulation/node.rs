@@ -35,7 +35,7 @@ use super::{
 use crate::{
     config::{Change, ConfigStore, Upsert},
     execution::{ExecutionConfig, ExecutionRuntime, Performer},
-    ingest::{self, Answer, Budget, Ingest},
+    ingest::{self, Answer, Budget, Ingest, Turned},
     report::ReportClient,
     spool::{
         IntakeOpenError, IntakeSpoolConfig, Spool as _, SqliteSpoolConfig,
@@ -79,6 +79,7 @@ fn configuration() -> Change {
         digest: KeyDigest(digest.as_ref().try_into().unwrap()),
         revoked: false,
         expires_at: None,
+        rate_limit: None,
     });
     let upserts = [workflow.unwrap(), key].map(|resource| {
         let encoded = Bytes::from(resource.encode_to_vec());
@@ -377,8 +378,12 @@ async fn handle(ingest: &Ingest, letter: &Letter, day: &Day) -> u16 {
     let authorized = match ingest.authorize(letter.head(day.now())) {
         Ok(authorized) => authorized,
         Err(refusal) => {
-            let (head, problem) = *refusal;
-            ingest.refuse(&head, &problem, None, false);
+            let Turned {
+                head,
+                problem,
+                standing,
+            } = *refusal;
+            ingest.refuse(&head, &problem, None, standing);
             return problem.status.as_u16();
         }
     };

@@ -251,7 +251,7 @@ pub(crate) fn look_up(args: &LookUpArgs) -> Result<()> {
         let started = Instant::now();
         for head in heads {
             let authorized = ingest.authorize(head);
-            black_box(authorized.map_err(|refused| anyhow!("{:?}", refused.1))?);
+            black_box(authorized.map_err(|refused| anyhow!("{:?}", refused.problem))?);
         }
         Ok(started.elapsed())
     })?;
@@ -310,6 +310,7 @@ fn change(revision: u64, numbers: std::ops::Range<usize>) -> Result<Change> {
             digest: key_digest(number),
             revoked: false,
             expires_at: None,
+            rate_limit: None,
         };
         let key = convert::config::key_to_wire(&key);
         let spec = spec(number)?.encode_to_vec();
