@@ -184,6 +184,7 @@ impl Ingest {
         let Prepared {
             authorized, body, ..
         } = prepared;
+        let _arriving = self.spool.arriving();
         let mut seen = Seen::default();
         let result = match authorized.head.kind {
             Kind::Sns => {

@@ -8,7 +8,10 @@ mod intake;
 pub mod operator;
 mod sqlite;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -40,6 +43,12 @@ pub trait Spool: Send + Sync + 'static {
     /// # Errors
     /// [`SpoolError`]; nothing was accepted then.
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>>;
+
+    /// Says that an event may be on its way, until what is returned is dropped: those that come together are made durable
+    /// together.
+    fn arriving(&self) -> Option<Arriving> {
+        None
+    }
 
     /// Makes a subscription's handshake durable, with the delivery's record. A copy (same workflow, topic and token)
     /// changes nothing.
@@ -135,6 +144,23 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Why the spool failed, if it did: it stays so until a restart.
     fn failure(&self) -> Option<String>;
+}
+
+/// An event that may be on its way, or waits to be durable.
+#[derive(Debug)]
+pub struct Arriving(Arc<AtomicUsize>);
+
+impl Arriving {
+    fn counted(by: &Arc<AtomicUsize>) -> Self {
+        by.fetch_add(1, Ordering::Relaxed);
+        Self(by.clone())
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An event to accept.

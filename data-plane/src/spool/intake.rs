@@ -26,7 +26,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -48,8 +48,8 @@ use self::{
     drain::Drain,
 };
 use super::{
-    Accept, Acceptance, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError, SpoolStats,
-    SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
+    Accept, Acceptance, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError,
+    SpoolStats, SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -132,6 +132,9 @@ pub enum OpenError {
 #[derive(Debug, Default)]
 struct Shared {
     stopping: AtomicBool,
+    /// Events on their way or waiting, and those of them that wait in the queue.
+    arriving: Arc<AtomicUsize>,
+    queued: AtomicUsize,
     pending: AtomicU64,
     log_bytes: AtomicU64,
     /// The log could not grow.
@@ -336,10 +339,14 @@ impl IntakeSpool {
 
     fn submit(&self, entry: Entry) -> Result<(), SpoolError> {
         let jobs = self.jobs.as_ref().ok_or(SpoolError::Closed)?;
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
         jobs.try_send(Job::Accept(Box::new(entry)))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => SpoolError::Overloaded,
-                TrySendError::Disconnected(_) => self.shared.why_closed(),
+            .map_err(|error| {
+                self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                match error {
+                    TrySendError::Full(_) => SpoolError::Overloaded,
+                    TrySendError::Disconnected(_) => self.shared.why_closed(),
+                }
             })
     }
 
@@ -404,6 +411,10 @@ impl Drop for IntakeSpool {
 impl Spool for IntakeSpool {
     fn incarnation(&self) -> &str {
         self.store.incarnation()
+    }
+
+    fn arriving(&self) -> Option<Arriving> {
+        Some(Arriving::counted(&self.shared.arriving))
     }
 
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {

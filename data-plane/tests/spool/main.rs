@@ -61,8 +61,12 @@ fn what_was_told_to_be_durable_survives_every_kill() {
     for round in 0..KILLS {
         let mut child = spawn(dir.path(), round, told.trimmed);
         let mut reader = Reader::new(child.stdout.take().unwrap());
-        // At least one acknowledgement, then any moment: while opening costs time, between commits, within one.
-        reader.until_first(&mut told);
+        // At least one acknowledgement, in every other round some executions' ends, which come behind them; then any
+        // moment: while opening costs time, between commits, within one.
+        reader.until_one_more(&mut told, |told| told.accepted.len());
+        for _ in 0..3 * (round % 2) {
+            reader.until_one_more(&mut told, |told| told.finished.len());
+        }
         let pause_us = rand::rng().random_range(0..150_000);
         let killer = std::thread::spawn(move || {
             std::thread::park_timeout(Duration::from_micros(pause_us));

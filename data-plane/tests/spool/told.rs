@@ -58,9 +58,10 @@ impl Reader {
         (line.pop() == Some(b'\n')).then(|| String::from_utf8(line).unwrap())
     }
 
-    pub(crate) fn until_first(&mut self, told: &mut Told) {
-        let before = told.accepted.len();
-        while told.accepted.len() == before {
+    /// Until there is one more of what `count` counts.
+    pub(crate) fn until_one_more(&mut self, told: &mut Told, count: impl Fn(&Told) -> usize) {
+        let before = count(told);
+        while count(told) == before {
             let line = self.next().expect("the child says something");
             told.take(&line);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signalbox_model::record::Verdict;
 
 use crate::{
-    node::Node,
+    node::{Node, eventually},
     sns::{STRANGER, sign},
 };
 
@@ -27,7 +27,12 @@ async fn a_thousand_copies_at_once_are_one_execution() {
     assert_eq!(new, 1);
     assert_eq!(node.accepted().await.len(), 1);
     assert_eq!(node.origin.asked().len(), 1, "one fetch for all");
-    let deliveries = node.deliveries().await;
+    // Copies are recorded without making their sender wait.
+    let deliveries = eventually("a record of each copy", || async {
+        let deliveries = node.deliveries().await;
+        (deliveries.len() >= 1000).then_some(deliveries)
+    })
+    .await;
     let duplicates = deliveries
         .iter()
         .filter(|d| d.verdict == Verdict::Duplicate)

@@ -1,5 +1,6 @@
 //! The one thread that writes the intake log: takes whatever is queued, deduplicates it, writes and syncs it as one group,
-//! then answers. No delay is added: while one group is on its way to the disk, the next gathers.
+//! then answers. While one group is on its way to the disk, the next gathers. A group waits for those whose requests are being
+//! handled already, and for no one else: an event that comes alone is never delayed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,6 +33,11 @@ const MARGIN_BYTES: usize = 1024;
 const GROUP_KEPT: usize = 64;
 /// Bytes beyond which a group takes no more.
 const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long a group waits for those on their way: so many syncs, but no longer than this.
+const GATHER_SYNCS: u32 = 2;
+const GATHER_MAX: Duration = Duration::from_millis(1);
+/// How often it looks whether they have come.
+const GATHER_STEP: Duration = Duration::from_micros(50);
 /// Definitions and certificates that are remembered to be in the log; beyond, all are written anew.
 const KNOWN_MAX: usize = 4096;
 
@@ -124,6 +130,8 @@ pub(super) struct Committer {
     begins_segment: bool,
     group: Answers,
     group_keys: Vec<Key>,
+    /// How long a commit takes, on a sliding average.
+    usual: Duration,
     syncs: Counter,
     sync_seconds: Histogram,
     group_size: Histogram,
@@ -141,6 +149,7 @@ impl Committer {
             begins_segment: false,
             group: Vec::with_capacity(GROUP_KEPT),
             group_keys: Vec::with_capacity(GROUP_KEPT),
+            usual: Duration::ZERO,
             syncs: metrics::counter!("signalbox_intake_syncs_total"),
             sync_seconds: metrics::histogram!("signalbox_intake_commit_seconds"),
             group_size: metrics::histogram!("signalbox_intake_commit_messages"),
@@ -165,11 +174,28 @@ impl Committer {
                     }
                 }
             };
+            self.gather();
             match self.turn(first, queue) {
                 Ok(wrote) => marked &= !wrote,
                 // Dropping the queue drops every waiting answer; callers then read the failure.
                 Err(failure) => return self.parts.shared.fail(failure),
             }
+        }
+    }
+
+    /// Waits while requests are being handled that will be in the queue before a sync would end: for each it is one sync
+    /// less to wait for, and for all together most of the cost of syncing.
+    fn gather(&self) {
+        let shared = &self.parts.shared;
+        let limit = GATHER_MAX.min(self.usual * GATHER_SYNCS);
+        let started = Instant::now();
+        loop {
+            let queued = shared.queued.load(Ordering::Relaxed);
+            let on_their_way = shared.arriving.load(Ordering::Relaxed) > queued;
+            if !on_their_way || queued >= GROUP_MAX || started.elapsed() >= limit {
+                return;
+            }
+            std::thread::sleep(GATHER_STEP);
         }
     }
 
@@ -199,7 +225,10 @@ impl Committer {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Accept(entry) => self.accept(*entry),
+            Job::Accept(entry) => {
+                self.parts.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                self.accept(*entry);
+            }
             Job::Drained(keys) => {
                 for key in &keys {
                     self.parts.pending.remove(key);
@@ -316,7 +345,9 @@ impl Committer {
         if writes {
             self.parts.shared.set_no_room(false);
             self.syncs.increment(1);
-            self.sync_seconds.record(started.elapsed());
+            let took = started.elapsed();
+            self.usual = (self.usual * 7 + took) / 8;
+            self.sync_seconds.record(took);
             #[expect(clippy::cast_precision_loss, reason = "a group is small")]
             self.group_size.record(self.group_keys.len() as f64);
             self.group_keys.clear();
