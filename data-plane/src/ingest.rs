@@ -191,7 +191,9 @@ impl Ingest {
                 sns::handle(self, &authorized, &body, &mut seen, traceparent.clone()).await
             }
             Kind::Webhook => {
-                webhook::handle(self, &authorized, &body, &mut seen, traceparent.clone()).await
+                let handled =
+                    webhook::handle(self, &authorized, &body, &mut seen, traceparent.clone());
+                Box::pin(handled).await
             }
         };
         match result {

@@ -150,11 +150,12 @@ impl Certificates {
         if let Some(problem) = self.failed.get(key) {
             return Err(problem.into_problem());
         }
-        let fetched = self
-            .kept
-            .try_get_with_by_ref(key, self.fetch(location, now))
-            .await;
-        match fetched {
+        // Apart: what a fetch keeps across its waits would make the future of every request large, and each move of it costly.
+        let fetched = Box::pin(
+            self.kept
+                .try_get_with_by_ref(key, self.fetch(location, now)),
+        );
+        match fetched.await {
             Ok(kept) => Ok((kept.certificate, kept.record)),
             Err(problem) => {
                 if *problem != CertificateProblem::Busy {

@@ -52,7 +52,7 @@ pub(super) async fn handle(
     let headers = sns_headers(&authorized.head.headers);
     note_headers(seen, &headers);
     if headers.raw_delivery {
-        return raw(
+        let handled = raw(
             ingest,
             authorized,
             trigger,
@@ -60,8 +60,8 @@ pub(super) async fn handle(
             body,
             seen,
             traceparent,
-        )
-        .await;
+        );
+        return Box::pin(handled).await;
     }
     let envelope = Envelope::parse(body).map_err(|error| refusal(&error))?;
     seen.message_type = envelope.message_type().to_string();
@@ -122,10 +122,24 @@ pub(super) async fn handle(
             accept(ingest, authorized, message, seen, traceparent).await
         }
         MessageType::SubscriptionConfirmation => {
-            confirmation(ingest, authorized, &verified, seen, traceparent).await
+            Box::pin(confirmation(
+                ingest,
+                authorized,
+                &verified,
+                seen,
+                traceparent,
+            ))
+            .await
         }
         MessageType::UnsubscribeConfirmation => {
-            unsubscribed(ingest, authorized, &verified, seen, traceparent).await
+            Box::pin(unsubscribed(
+                ingest,
+                authorized,
+                &verified,
+                seen,
+                traceparent,
+            ))
+            .await
         }
     }
 }

@@ -247,3 +247,19 @@ fn json_response(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_is_small() {
+        // It is moved several times on its way into its task. What waits for rare things is boxed.
+        let size = size_of_future(Handler::handle);
+        assert!(size <= 8 * 1024, "{size} bytes");
+    }
+}
