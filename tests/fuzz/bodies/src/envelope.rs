@@ -6,7 +6,10 @@ use signalbox_sns::{
     ENVELOPE_MAX_BYTES, Envelope, Headers, MessageType, RawNotification, redacted_body,
 };
 
-use crate::{Target, string_to_sign};
+use crate::{
+    Target,
+    string_to_sign::{self, members},
+};
 
 /// The target.
 pub const TARGET: Target = Target {
@@ -58,19 +61,24 @@ pub fn body(bytes: &[u8]) {
     };
     assert!(bytes.len() <= ENVELOPE_MAX_BYTES);
     // Strict in all that matters: a plain reader agrees on what it says.
-    let members: Map<String, Value> = serde_json::from_slice(bytes).unwrap();
-    let text = |key: &str| members.get(key).and_then(Value::as_str);
-    assert_eq!(text("Type"), Some(envelope.message_type().as_str()));
-    assert_eq!(text("MessageId"), Some(envelope.message_id()));
-    assert_eq!(text("TopicArn"), Some(envelope.topic_arn().as_str()));
-    assert_eq!(text("Message"), Some(envelope.message()));
-    assert_eq!(text("SigningCertURL"), Some(envelope.signing_cert_url()));
+    let members = members(bytes).unwrap();
+    let value = |key: &str| serde_json::from_str::<Value>(members.get(key)?.get()).ok();
+    let text = |key: &str| Some(value(key)?.as_str()?.to_owned());
+    for (key, said) in [
+        ("Type", envelope.message_type().as_str()),
+        ("MessageId", envelope.message_id()),
+        ("TopicArn", envelope.topic_arn().as_str()),
+        ("Message", envelope.message()),
+        ("SigningCertURL", envelope.signing_cert_url()),
+    ] {
+        assert_eq!(text(key).as_deref(), Some(said), "{key}");
+    }
     if envelope.message_type() == MessageType::Notification {
-        assert_eq!(text("Subject"), envelope.subject());
+        assert_eq!(text("Subject").as_deref(), envelope.subject());
     }
     let time = text("Timestamp").unwrap();
-    assert!(is_timestamp(time), "{time:?}");
-    check_attributes(&envelope, members.get("MessageAttributes"));
+    assert!(is_timestamp(&time), "{time:?}");
+    check_attributes(&envelope, value("MessageAttributes").as_ref());
     string_to_sign::check(&envelope, bytes);
     check_headers(&envelope);
 
@@ -107,23 +115,16 @@ fn is_timestamp(text: &str) -> bool {
 
 /// No capability is left, and nothing else is touched.
 fn check_redaction(body: &[u8], redacted: &[u8]) {
-    let (Ok(before), Ok(after)) = (
-        serde_json::from_slice::<Map<String, Value>>(body),
-        serde_json::from_slice::<Map<String, Value>>(redacted),
-    ) else {
-        // Deeper than `serde_json` goes: such a body is kept nowhere.
-        assert!(Envelope::parse(body).is_err());
-        return;
-    };
+    let (before, after) = (members(body).unwrap(), members(redacted).unwrap());
     assert!(before.keys().eq(after.keys()));
     for (key, value) in &after {
         if CAPABILITIES
             .iter()
             .any(|name| name.eq_ignore_ascii_case(key))
         {
-            assert_eq!(value, "[redacted]", "{key}");
+            assert_eq!(value.get(), "\"[redacted]\"", "{key}");
         } else if key.is_ascii() {
-            assert_eq!(value, &before[key], "{key}");
+            assert_eq!(value.get(), before[key].get(), "{key}");
         }
     }
     assert_eq!(

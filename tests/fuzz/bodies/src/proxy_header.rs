@@ -76,9 +76,11 @@ fn version_1(bytes: &[u8]) -> Expected {
         return None;
     };
     for port in [source_port, destination_port] {
-        port.parse::<u16>()
-            .ok()
-            .filter(|read| read.to_string() == port)?;
+        // The parser takes a plus as well; ports are of no use to us.
+        let read = port.parse::<u16>().ok()?;
+        if !port.starts_with('+') && read.to_string() != port {
+            return None;
+        }
     }
     let source: IpAddr = match family {
         "TCP4" => {

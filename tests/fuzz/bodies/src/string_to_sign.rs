@@ -1,6 +1,8 @@
 //! The string to sign: what AWS says it is, and never the same for two messages.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, value::RawValue};
 use signalbox_sns::{Envelope, MessageType};
 
 use crate::Target;
@@ -83,15 +85,23 @@ pub fn body(bytes: &[u8]) {
     }
 }
 
+/// The members of a body, read by `serde_json`; the values as they stand there, since nobody reads the unknown ones.
+pub(crate) fn members(body: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
+    serde_json::from_slice(body).ok()
+}
+
 /// That an envelope's string to sign is the one of AWS's page, and says which message it is of.
 pub fn check(envelope: &Envelope<'_>, body: &[u8]) {
-    let members: Map<String, Value> = serde_json::from_slice(body).unwrap();
+    let members = members(body).unwrap();
+    let text_of = |key: &str| serde_json::from_str::<String>(members.get(key)?.get()).ok();
     let keys = match envelope.message_type() {
         MessageType::Notification => NOTIFICATION,
         _ => CONFIRMATION,
     };
-    let text = |key: &&'static str| Some((*key, members.get(*key)?.as_str()?));
-    let fields: Vec<(&str, &str)> = keys.iter().filter_map(text).collect();
+    let fields: Vec<(&str, String)> = keys
+        .iter()
+        .filter_map(|key| Some((*key, text_of(key)?)))
+        .collect();
     let expected: String = fields
         .iter()
         .map(|(key, value)| format!("{key}\n{value}\n"))
@@ -103,7 +113,7 @@ pub fn check(envelope: &Envelope<'_>, body: &[u8]) {
 }
 
 /// The fields that a string to sign is of. From its end, since only the message may hold what it likes.
-fn read_back(signed: &str) -> Option<Vec<(&'static str, &str)>> {
+fn read_back(signed: &str) -> Option<Vec<(&'static str, String)>> {
     let mut rest = signed.strip_suffix('\n')?;
     let mut fields = Vec::new();
     let kind = rest.rsplit('\n').next()?;
@@ -118,14 +128,14 @@ fn read_back(signed: &str) -> Option<Vec<(&'static str, &str)>> {
             .and_then(|before| before.strip_suffix('\n'))
         {
             Some(before) => {
-                fields.push((*key, value));
+                fields.push((*key, value.to_owned()));
                 rest = before;
             }
             None if *key == "Subject" => {}
             None => return None,
         }
     }
-    fields.push(("Message", rest.strip_prefix("Message\n")?));
+    fields.push(("Message", rest.strip_prefix("Message\n")?.to_owned()));
     fields.reverse();
     Some(fields)
 }
