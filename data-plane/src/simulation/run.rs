@@ -91,10 +91,10 @@ impl Stage {
 async fn play(stage: &Arc<Stage>) {
     stage.control_plane.lock().await.start();
     stage.node.start();
-    let active = stage.chance.ms(5_000..60_000);
+    let active = stage.chance.ms(5_000..40_000);
     let mut senders = JoinSet::new();
     let first = stage.chance.of(0..MESSAGES as u64);
-    for n in 0..stage.chance.of(3..24) {
+    for n in 0..stage.chance.of(3..14) {
         let at = usize::try_from(first + n).unwrap_or(0) % MESSAGES;
         let after = stage.chance.of(0..active.as_millis() as u64);
         senders.spawn(subscription(
