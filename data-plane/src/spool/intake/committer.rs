@@ -332,6 +332,8 @@ impl Committer {
         if let Some(error) = failure {
             return self.refuse(&error);
         }
+        // Before the answers: whoever gets one may look.
+        self.publish();
         let answers = std::mem::replace(&mut self.group, Vec::with_capacity(GROUP_KEPT));
         match &self.parts.answers {
             // One wake of the runtime for the group; waking each of its tasks from outside would cost more than the sync.
@@ -351,7 +353,6 @@ impl Committer {
             #[expect(clippy::cast_precision_loss, reason = "a group is small")]
             self.group_size.record(self.group_keys.len() as f64);
             self.group_keys.clear();
-            self.publish();
             // One wake is enough, however many groups it is for.
             let _ = self.parts.drain.try_send(());
         }
