@@ -57,6 +57,7 @@ async fn a_request_goes_on_with_its_senders_trace_or_else_its_publishers() {
         .delivery_of("orders", sign(&draft))
         .header("traceparent", SENDERS);
     assert_eq!(node.send(both).await.status, 200);
+    assert_eq!(node.accepted().await.len(), 2, "the store has both");
     let claimed = signalbox_data_plane::spool::Spool::claim(&*node.spool, 10)
         .await
         .unwrap();
