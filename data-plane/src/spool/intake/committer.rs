@@ -185,6 +185,10 @@ impl Committer {
 
     /// Waits while requests are being handled that will be in the queue before a sync would end: for each it is one sync
     /// less to wait for, and for all together most of the cost of syncing.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the committer's own thread, and it waits for no condition that could wake it"
+    )]
     fn gather(&self) {
         let shared = &self.parts.shared;
         let limit = GATHER_MAX.min(self.usual * GATHER_SYNCS);
