@@ -2,7 +2,9 @@
 
 use crate::{
     error::{Damage, OpenError},
-    format::{HeaderError, RECORD_HEADER_BYTES, RecordKind, SegmentHeader, decode_record_header},
+    format::{
+        HeaderError, RECORD_HEADER_BYTES, RecordKind, SegmentHeader, decode_record_header, span,
+    },
     log::{Segment, file_name, number_of},
     scan::{Scan, scan},
     storage::{SegmentFile, Storage},
@@ -81,7 +83,10 @@ pub(crate) fn check(segments: &[Segment], scans: &[Scan], seen: u64) -> Result<(
         }
         match segments.get(at + 1) {
             Some(next) => {
-                let may_lack_seal = at + 2 == segments.len() && scans[at + 1].records == 0;
+                // A writer leaves room for it.
+                let may_lack_seal = at + 2 == segments.len()
+                    && scans[at + 1].records == 0
+                    && scan.end + span(0) <= segment.header.size;
                 check_next(segment, scan, next, may_lack_seal)?;
             }
             None if scan.last == Some(RecordKind::Seal) => {

@@ -231,12 +231,19 @@ const GAP_BYTES: u64 = RECORD_HEADER_BYTES as u64 + 8;
 /// A gap record after the last one of a segment, at `from`; where it ends.
 fn fill_after(segment: &Segment, from: u64, lost: (u64, u64)) -> io::Result<u64> {
     let to = from + GAP_BYTES;
-    // Writing beyond its end would make the file longer than its header says.
-    if to + span(0) > segment.header.size {
-        return Err(io::Error::other("a segment has no room for a gap"));
-    }
+    has_room(segment, to + span(0))?;
     fill(segment, from, to, lost)?;
     Ok(to)
+}
+
+/// Writing beyond its end would make the file longer than its header says.
+fn has_room(segment: &Segment, to: u64) -> io::Result<()> {
+    if to > segment.header.size {
+        return Err(io::Error::other(
+            "a segment has no room for a gap or a seal",
+        ));
+    }
+    Ok(())
 }
 
 /// Stands segments in for those that are gone.
@@ -316,6 +323,7 @@ fn bridge(
 }
 
 fn seal(segment: &Segment, at: u64, sequence: u64) -> io::Result<()> {
+    has_room(segment, at + span(0))?;
     let mut bytes = Vec::new();
     let salt = segment.header.salt();
     encode_record(&mut bytes, salt, sequence, sequence, RecordKind::Seal, &[]);

@@ -1,6 +1,8 @@
 //! The envelope, its redaction, its headers: against what `serde_json` reads of the same bytes.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::{Value, value::RawValue};
 use signalbox_data_plane::ingest::read_scope;
 use signalbox_sns::{
     ENVELOPE_MAX_BYTES, Envelope, Headers, MessageType, RawNotification, redacted_body,
@@ -78,7 +80,10 @@ pub fn body(bytes: &[u8]) {
     }
     let time = text("Timestamp").unwrap();
     assert!(is_timestamp(&time), "{time:?}");
-    check_attributes(&envelope, value("MessageAttributes").as_ref());
+    check_attributes(
+        &envelope,
+        members.get("MessageAttributes").map(|raw| raw.get()),
+    );
     string_to_sign::check(&envelope, bytes);
     check_headers(&envelope);
 
@@ -134,14 +139,17 @@ fn check_redaction(body: &[u8], redacted: &[u8]) {
     );
 }
 
-fn check_attributes(envelope: &Envelope<'_>, said: Option<&Value>) {
+fn check_attributes(envelope: &Envelope<'_>, raw: Option<&str>) {
+    type Members = BTreeMap<String, Box<RawValue>>;
     let attributes = envelope.unsigned_attributes();
-    let said = said.and_then(Value::as_object);
-    assert_eq!(attributes.len(), said.map_or(0, Map::len));
+    let said: Option<BTreeMap<String, Members>> =
+        raw.and_then(|raw| serde_json::from_str(raw).unwrap());
+    assert_eq!(attributes.len(), said.as_ref().map_or(0, BTreeMap::len));
     for (name, attribute) in attributes.iter() {
-        let member = &said.unwrap()[name];
-        assert_eq!(member["Type"], attribute.data_type.as_str());
-        assert_eq!(member["Value"], attribute.value.as_str());
+        let member = &said.as_ref().unwrap()[name];
+        let text = |key: &str| serde_json::from_str::<String>(member[key].get()).unwrap();
+        assert_eq!(text("Type"), attribute.data_type);
+        assert_eq!(text("Value"), attribute.value);
         if let Value::String(text) = attribute.to_json() {
             assert_eq!(text, attribute.value);
         }
