@@ -4,6 +4,7 @@
 //! the change-log entry. The revision comes from a row that the transaction locks, so that revisions become visible in
 //! their order on PostgreSQL too.
 
+mod cancellations;
 mod commands;
 mod config;
 mod deliveries;

@@ -3,6 +3,7 @@
 //! Every fact is durable before it is acted on. A task that is dropped at any point leaves an execution that the next
 //! start goes on with.
 
+mod cancel;
 mod drive;
 mod http;
 mod plans;
@@ -22,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::{drive::Drive, plans::Plans};
 use crate::spool::{Claimed, Spool, SpoolError};
 
-pub use self::http::HttpPerformer;
+pub use self::{cancel::Cancels, http::HttpPerformer};
 
 /// Executions claimed at once.
 const CLAIM_MAX: usize = 64;
@@ -49,6 +50,8 @@ pub struct ExecutionConfig {
     pub concurrency_max: NonZeroUsize,
     /// The time of day, and chance.
     pub ambient: Arc<dyn Ambient>,
+    /// Whose end is asked for.
+    pub cancels: Arc<Cancels>,
 }
 
 impl Default for ExecutionConfig {
@@ -56,6 +59,7 @@ impl Default for ExecutionConfig {
         Self {
             concurrency_max: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
             ambient: System::shared(),
+            cancels: Arc::default(),
         }
     }
 }
@@ -66,6 +70,7 @@ pub struct ExecutionRuntime {
     http: Arc<dyn Performer>,
     plans: Plans,
     ambient: Arc<dyn Ambient>,
+    cancels: Arc<Cancels>,
     /// Places of those that run.
     running: Arc<Semaphore>,
     /// Places of those in memory.
@@ -85,6 +90,7 @@ impl ExecutionRuntime {
             http,
             plans: Plans::default(),
             ambient: config.ambient.clone(),
+            cancels: config.cancels.clone(),
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }

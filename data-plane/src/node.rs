@@ -25,7 +25,7 @@ use signalbox_sns::{TrustPolicy, TrustedOrigin};
 use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
-    execution::{ExecutionConfig, ExecutionRuntime, HttpPerformer},
+    execution::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer},
     ingest::{
         self, Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
@@ -253,12 +253,14 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     // Whatever waits on the node's disk already runs behind what still wants to get there.
     let background = Background::start().map_err(StartError::Background)?;
     let performer = HttpPerformer::new(Egress::new(egress_policy)?);
+    let cancels = Arc::new(Cancels::default());
     let executions = ExecutionRuntime::new(
         spool.clone(),
         Arc::new(performer),
         &ExecutionConfig {
             concurrency_max: config.limits.executions_max,
             ambient: System::shared(),
+            cancels: cancels.clone(),
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));
@@ -276,6 +278,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         config: store.clone(),
         spool: spool.clone(),
         deduplication_window: config.deduplication_window,
+        cancels,
     };
     shutdown.spawn(sync.run(shutdown.clone()));
     let report = ReportClient {

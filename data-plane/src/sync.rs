@@ -18,6 +18,7 @@ use tonic::Status;
 use self::assemble::{Applicable, AssembleError, Assembler};
 use crate::{
     config::{ConfigError, ConfigStore},
+    execution::Cancels,
     spool::Spool,
 };
 
@@ -67,6 +68,8 @@ pub struct SyncClient {
     pub spool: Arc<dyn Spool>,
     /// How long copies of a manual run's command are recognised.
     pub deduplication_window: Duration,
+    /// Where requests to end executions go.
+    pub cancels: Arc<Cancels>,
 }
 
 /// Why a stream ended.

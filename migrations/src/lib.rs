@@ -9,6 +9,7 @@ mod m20261124_000001_create_configuration;
 mod m20261124_000002_create_history;
 mod m20261124_000003_create_nodes;
 mod m20261203_000004_add_rate_limits;
+mod m20261210_000005_add_cancellation;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_create_history::Migration),
             Box::new(m20261124_000003_create_nodes::Migration),
             Box::new(m20261203_000004_add_rate_limits::Migration),
+            Box::new(m20261210_000005_add_cancellation::Migration),
         ]
     }
 }

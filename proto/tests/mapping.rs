@@ -384,6 +384,7 @@ fn records_round_trip() {
             output: None,
             error: Some(Failure::new("X", "y")),
         }),
+        fact(Fact::Cancelling),
         fact(Fact::Ending {
             state: ExecutionState::TimedOut,
             output: None,

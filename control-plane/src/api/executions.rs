@@ -45,6 +45,23 @@ impl ExecutionService for Api {
             .map_err(to_status)
     }
 
+    async fn cancel_execution(
+        &self,
+        request: Request<v1::CancelExecutionRequest>,
+    ) -> Result<Response<v1::Execution>, Status> {
+        let cancel = async || {
+            let execution: ExecutionName = name("name", &request.get_ref().name)?;
+            let caller = Caller::of(&request, &execution.project)?;
+            self.app
+                .cancel_execution(&caller.actor(""), &execution)
+                .await
+        };
+        cancel()
+            .await
+            .map(|detail| Response::new(map::execution_detail(detail)))
+            .map_err(to_status)
+    }
+
     async fn list_executions(
         &self,
         request: Request<v1::ListExecutionsRequest>,

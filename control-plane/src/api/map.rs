@@ -136,6 +136,7 @@ pub(super) fn execution(row: Execution) -> v1::Execution {
         error: error(row.error_code, row.error_message),
         steps: Vec::new(),
         trace_id: row.trace_id.unwrap_or_default(),
+        cancel_time: maybe_at(row.cancel_time_us),
     }
 }
 

@@ -1,13 +1,13 @@
-//! Reading the history.
+//! Reading the history, and cancelling what has not ended.
 
 use signalbox_model::{
     error::Error,
-    ids::{ExecutionName, ProjectId, SubscriptionName, WorkflowId},
+    ids::{ExecutionName, NodeId, ProjectId, SubscriptionName, WorkflowId},
 };
 
 use super::App;
 use crate::store::{
-    DeliveryFilter, ExecutionDetail, ExecutionFilter, Page, PageOf,
+    Actor, DeliveryFilter, ExecutionDetail, ExecutionFilter, Page, PageOf,
     rows::{Delivery, Event, Execution, Subscription},
 };
 
@@ -18,6 +18,37 @@ impl App {
     /// `NotFound`.
     pub async fn execution(&self, name: &ExecutionName) -> Result<ExecutionDetail, Error> {
         self.store.execution(name).await
+    }
+
+    /// Asks for the end of an execution.
+    ///
+    /// # Errors
+    /// `NotFound`; `Precondition` when it has ended.
+    pub async fn cancel_execution(
+        &self,
+        actor: &Actor,
+        name: &ExecutionName,
+    ) -> Result<ExecutionDetail, Error> {
+        self.store
+            .write(async |tx| {
+                tx.cancel_execution(name).await?;
+                tx.audit(actor, "CancelExecution", &name.to_string()).await
+            })
+            .await?;
+        self.commands.send_modify(|count| *count += 1);
+        self.store.execution(name).await
+    }
+
+    /// The executions of a node that it is to cancel, at most `max`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cancellations_for(
+        &self,
+        node: &NodeId,
+        max: u64,
+    ) -> Result<Vec<Execution>, Error> {
+        self.store.cancellations(node, max).await
     }
 
     /// The executions of a project.

@@ -463,6 +463,7 @@ fn queued(
             .and_then(|parent| parent.split('-').nth(1))
             .map(str::to_owned),
         history: 0,
+        cancel_time_us: None,
     }
 }
 

@@ -268,6 +268,7 @@ pub mod execution {
         pub error_message: Option<String>,
         pub trace_id: Option<String>,
         pub history: i64,
+        pub cancel_time_us: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

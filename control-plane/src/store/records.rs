@@ -125,7 +125,10 @@ impl Tx {
         }
     }
 
-    async fn find_execution(&self, name: &ExecutionName) -> Result<Option<Execution>, Error> {
+    pub(super) async fn find_execution(
+        &self,
+        name: &ExecutionName,
+    ) -> Result<Option<Execution>, Error> {
         entity::execution::Entity::find_by_id((
             name.project.to_string(),
             name.execution.to_string(),
@@ -199,6 +202,7 @@ impl Tx {
             error_message: None,
             trace_id: trace_id(traceparent),
             history,
+            cancel_time_us: existing.as_ref().and_then(|row| row.cancel_time_us),
         };
         let active = row.into_active_model().reset_all();
         let written = if existing.is_some() {
@@ -448,8 +452,8 @@ impl Tx {
                     .await?;
                 self.show_activity(name, row).await?;
             }
-            // It is shown when it has ended.
-            Fact::Ending { .. } => {}
+            // They are shown when it has ended.
+            Fact::Cancelling | Fact::Ending { .. } => {}
             Fact::Finished {
                 state,
                 output,
@@ -467,7 +471,7 @@ impl Tx {
         Ok(Applied::Written)
     }
 
-    async fn update_execution(
+    pub(super) async fn update_execution(
         &mut self,
         mut row: Execution,
         state: ExecutionState,

@@ -601,6 +601,66 @@ async fn runs_of_a_step_are_told_apart_and_an_execution_waits_when_all_of_it_doe
 }
 
 #[tokio::test]
+async fn a_cancelled_execution_is_asked_for_until_its_end_is_reported() {
+    each_database(async |store| {
+        let app = app(store);
+        let apply = async |sequence, body| {
+            let records = [record(sequence, body)];
+            app.apply_records(&node("n1"), "i", &records, sequence, decode_any)
+                .await
+                .unwrap();
+        };
+        apply(1, accepted("x1")).await;
+        apply(2, fact("x1", Fact::Started)).await;
+        let name = "projects/default/executions/x1".parse().unwrap();
+        let asked = async |of: &str| {
+            let all = app.cancellations_for(&node(of), 10).await.unwrap();
+            all.into_iter().map(|row| row.id).collect::<Vec<_>>()
+        };
+        assert!(asked("n1").await.is_empty());
+        let first = app
+            .cancel_execution(&actor(), &name)
+            .await
+            .unwrap()
+            .execution;
+        assert_eq!((first.state.as_str(), first.end_time_us), ("RUNNING", None));
+        // A second time changes nothing.
+        let again = app
+            .cancel_execution(&actor(), &name)
+            .await
+            .unwrap()
+            .execution;
+        assert_eq!(again.cancel_time_us, first.cancel_time_us);
+        assert_eq!(asked("n1").await, ["x1"]);
+        assert!(asked("n2").await.is_empty());
+        apply(3, fact("x1", Fact::Cancelling)).await;
+        assert_eq!(asked("n1").await, ["x1"]);
+        let end = Fact::Finished {
+            state: ExecutionState::Cancelled,
+            output: None,
+            error: Some(Failure::new("CANCELLED", "why")),
+        };
+        apply(4, fact("x1", end)).await;
+        assert!(asked("n1").await.is_empty());
+        let ended = app.cancel_execution(&actor(), &name).await.unwrap_err();
+        assert!(
+            matches!(
+                ended,
+                Error::Precondition {
+                    reason: "EXECUTION_ENDED",
+                    ..
+                }
+            ),
+            "{ended}"
+        );
+        let nothing = "projects/default/executions/none".parse().unwrap();
+        let missing = app.cancel_execution(&actor(), &nothing).await.unwrap_err();
+        assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn records_are_folded_once_whatever_is_repeated() {
     each_database(async |store| {
         let app = app(store);
@@ -980,6 +1040,50 @@ async fn migrations_go_back_and_forth_on_both_databases() {
         signalbox_migrations::Migrator::up(&store.db, None)
             .await
             .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_no_node_has_is_cancelled_at_once_and_another_when_it_is_known_whose_it_is() {
+    each_database(async |store| {
+        let app = app(store);
+        let wname: WorkflowName = "projects/default/workflows/w".parse().unwrap();
+        let manual = spec("manual: {}", "'1'");
+        app.create_workflow(&actor(), &project(), &wname.workflow, manual, true, "")
+            .await
+            .unwrap();
+        let run = async || {
+            let input = JsonText::try_from("{}".to_owned()).unwrap();
+            let run = app.run_workflow(&actor(), &wname, input, "", None).await;
+            run.unwrap().id
+        };
+        let cancel = async |id: &str| {
+            let name = format!("projects/default/executions/{id}").parse().unwrap();
+            app.cancel_execution(&actor(), &name)
+                .await
+                .unwrap()
+                .execution
+        };
+        let cancelled = cancel(&run().await).await;
+        assert_eq!(cancelled.state, "CANCELLED");
+        assert!(cancelled.end_time_us.is_some());
+        assert_eq!(cancelled.error_code.as_deref(), Some("CANCELLED"));
+        let taken = app.commands_for(&node("n1"), false).await.unwrap();
+        assert!(taken.is_empty(), "nobody starts it");
+
+        let id = run().await;
+        assert_eq!(app.commands_for(&node("n1"), false).await.unwrap().len(), 1);
+        assert_eq!(cancel(&id).await.state, "QUEUED");
+        let asked = async || {
+            let all = app.cancellations_for(&node("n1"), 10).await.unwrap();
+            all.into_iter().map(|row| row.id).collect::<Vec<_>>()
+        };
+        assert!(asked().await.is_empty(), "it is not known who has it");
+        app.apply_records(&node("n1"), "i", &[record(1, accepted(&id))], 1, decode_any)
+            .await
+            .unwrap();
+        assert_eq!(asked().await, [id]);
     })
     .await;
 }

@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 use super::delta::Deltas;
 use crate::{
     app::{App, Refusal},
-    store::OpenCommand,
+    store::{OpenCommand, rows::Execution},
 };
 
 /// How often the hub says that it is alive.
@@ -27,6 +27,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often commands are looked for although nobody said that there is one (another replica may have it).
 const COMMANDS_INTERVAL: Duration = Duration::from_secs(2);
+/// Executions that a node is asked to cancel at once.
+const CANCELLATIONS_MAX: u64 = 1_000;
 /// What a node is told that it may take to answer a command.
 const COMMAND_LEASE: Duration = Duration::from_secs(30);
 /// Size of one part of a snapshot.
@@ -236,6 +238,16 @@ impl<'a> Session<'a> {
             self.send(sync_response::Message::Command(to_wire(command)))
                 .await?;
         }
+        // Again each time: the node forgets them when it restarts, and they end when their ends are reported.
+        let cancellations = self
+            .app
+            .cancellations_for(&self.node, CANCELLATIONS_MAX)
+            .await
+            .map_err(to_status)?;
+        for execution in cancellations {
+            self.send(sync_response::Message::Command(cancel(&execution)))
+                .await?;
+        }
         Ok(())
     }
 
@@ -272,6 +284,17 @@ impl<'a> Session<'a> {
             Some(sync_request::Message::Hello(_)) | None => Ok(()),
         }
         .map_err(to_status)
+    }
+}
+
+fn cancel(execution: &Execution) -> wire::Command {
+    let name = format!("projects/{}/executions/{}", execution.project, execution.id);
+    wire::Command {
+        command_id: format!("cancel-{}", execution.id),
+        lease: Some(time::duration_to_wire(COMMAND_LEASE)),
+        kind: Some(wire::command::Kind::Cancel(wire::CancelCommand {
+            execution: name,
+        })),
     }
 }
 

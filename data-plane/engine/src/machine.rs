@@ -105,6 +105,17 @@ impl Machine {
         self.extend(Vec::new(), now)
     }
 
+    /// Ends the execution as cancelled: nothing begins any more but its `finally` steps, and attempts that are under way get
+    /// [`limits::CANCEL_GRACE`] to end by themselves. It changes nothing when the execution is about to end already.
+    pub fn cancel(&mut self, now: Timestamp) -> Decision {
+        let facts = match &self.state {
+            State::Queued { .. } => vec![run::never_ran()],
+            State::Running(run) if run.can_be_cancelled() => vec![Fact::Cancelling],
+            State::Running(_) | State::Ended(_) => Vec::new(),
+        };
+        self.extend(facts, now)
+    }
+
     /// Says how attempt `number` of `step` ended, one of those that [`Decision::Await`] asked for, and what comes next. An
     /// outcome that no attempt waits for is ignored.
     pub fn attempt_ended(
@@ -183,7 +194,10 @@ fn size(fact: &Fact) -> usize {
         Fact::StepFinished { output, .. }
         | Fact::Ending { output, .. }
         | Fact::Finished { output, .. } => output.as_ref().map_or(0, |text| text.as_str().len()),
-        Fact::Started | Fact::AttemptStarted { .. } | Fact::AttemptFailed { .. } => 0,
+        Fact::Started
+        | Fact::Cancelling
+        | Fact::AttemptStarted { .. }
+        | Fact::AttemptFailed { .. } => 0,
     }
 }
 

@@ -17,6 +17,7 @@ use signalbox_model::{
     record::{Record, RecordBody},
 };
 use signalbox_runtime::{shutdown::Shutdown, telemetry::context};
+use tokio::sync::watch;
 use tracing::{Instrument as _, Span};
 
 use super::{
@@ -42,6 +43,8 @@ pub(super) struct Drive<'a> {
     span: Span,
     traceparent: Option<String>,
     steps: StepSpans,
+    /// Changes with each request to end an execution, of whichever.
+    cancels: watch::Receiver<()>,
     /// The latest time that was told, and when that was: a clock that is set back takes neither the history with it, nor
     /// holds up a wait by as much.
     latest: Timestamp,
@@ -78,6 +81,7 @@ impl<'a> Drive<'a> {
             told: tokio::time::Instant::now(),
             claimed: Some(claimed),
             steps: StepSpans::new(span.clone()),
+            cancels: runtime.cancels.changes(),
             span,
             traceparent,
         }
@@ -125,7 +129,11 @@ impl<'a> Drive<'a> {
             Err(failure) => return self.fail(failure).await,
         };
         let mut under_way = UnderWay::default();
-        let mut decision = machine.decide(self.now());
+        let mut decision = if self.is_cancelled() {
+            machine.cancel(self.now())
+        } else {
+            machine.decide(self.now())
+        };
         loop {
             decision = match decision {
                 Decision::Done(state) => return Ok(End::Ended(state)),
@@ -143,6 +151,7 @@ impl<'a> Drive<'a> {
                         _ => machine.decide(self.now()),
                     }
                 }
+                Decision::Await { .. } if self.is_cancelled() => machine.cancel(self.now()),
                 Decision::Await { attempts, wake_at } => {
                     self.set_under_way(&mut under_way, &attempts);
                     match self.next(&mut under_way, wake_at).await {
@@ -235,6 +244,11 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// Whether its end was asked for. True once for each time.
+    fn is_cancelled(&self) -> bool {
+        self.runtime.cancels.take(&self.execution)
+    }
+
     /// Lets exactly `attempts` be under way; but none begins once the process is to end.
     fn set_under_way(&self, under_way: &mut UnderWay, attempts: &[Arc<Effect>]) {
         under_way.keep(attempts);
@@ -264,6 +278,7 @@ impl<'a> Drive<'a> {
             // The process is to end: what is under way may finish, and nothing else happens.
             () = self.shutdown.stopping(), if !is_stopping => Next::Due,
             () = tokio::time::sleep(left), if !is_stopping => Next::Due,
+            Ok(()) = self.cancels.changed(), if !is_stopping => Next::Due,
         }
     }
 
@@ -282,6 +297,7 @@ impl<'a> Drive<'a> {
             biased;
             () = self.shutdown.stopping() => return false,
             () = tokio::time::sleep(left) => {}
+            Ok(()) = self.cancels.changed() => {}
         }
         tokio::select! {
             biased;

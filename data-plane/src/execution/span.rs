@@ -128,7 +128,7 @@ impl StepSpans {
                 }
                 context::traceparent(&span)
             }
-            Fact::Started | Fact::Ending { .. } | Fact::Finished { .. } => None,
+            Fact::Started | Fact::Cancelling | Fact::Ending { .. } | Fact::Finished { .. } => None,
         }
     }
 

@@ -15,7 +15,8 @@ use signalbox_proto::{convert, dataplane::v1 as wire};
 use super::SyncClient;
 use crate::spool::{Accept, Acceptance, Definition, ScopeSource};
 
-/// Does what the command says; the answer leaves when it is durable here.
+/// Does what the command says; the answer leaves when it is durable here, but for a cancellation: that comes again until
+/// the end is reported.
 pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::CommandResult {
     let wire::Command {
         command_id,
@@ -24,6 +25,7 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
     } = command;
     let done = match kind {
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
+        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel),
         None => Err("this node does not know the command".to_owned()),
     };
     let outcome = if done.is_ok() { "done" } else { "refused" };
@@ -98,6 +100,15 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
         Acceptance::Conflict => {
             Err("an execution of this name exists with another input".to_owned())
         }
+    }
+}
+
+fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
+    let wire::CancelCommand { execution } = cancel;
+    if sync.cancels.ask(execution.parse().map_err(text)?) {
+        Ok(())
+    } else {
+        Err("too many executions are to be cancelled".to_owned())
     }
 }
 

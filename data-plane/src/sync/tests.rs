@@ -40,6 +40,7 @@ impl Node {
             config: config.clone(),
             spool: spool.clone(),
             deduplication_window: Duration::from_secs(3600),
+            cancels: Arc::default(),
         };
         tokio::spawn(client.run_with(timing, shutdown.clone()));
         Self {

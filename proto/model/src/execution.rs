@@ -123,6 +123,8 @@ pub enum Fact {
         /// Why it failed or was cancelled.
         error: Option<Failure>,
     },
+    /// An operator asked for the end: nothing begins any more but `finally` steps.
+    Cancelling,
     /// How the execution is to end is decided; what is left are its `finally` steps.
     Ending {
         /// A terminal state.
@@ -234,6 +236,7 @@ mod tests {
                 output: None,
                 error: Some(failure.clone()),
             },
+            Fact::Cancelling,
             Fact::Ending {
                 state: ExecutionState::Failed,
                 output: None,

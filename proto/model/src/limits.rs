@@ -43,6 +43,8 @@ pub const FINALLY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 pub const FINALLY_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Errors and statuses that one retry policy may name.
 pub const RETRY_ON_MAX: usize = 50;
+/// How long attempts that are under way may go on when their execution is cancelled.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Step runs of one execution, but for its `finally` steps.
 pub const EXECUTION_STEPS_MAX: usize = 5_000;
 /// Size of the JSON texts of all inputs and outputs of one execution's steps, in bytes. A step that would begin beyond it

@@ -138,6 +138,7 @@ fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
             output_json: text(output),
             error: error.map(failure_to_wire),
         }),
+        Fact::Cancelling => Wire::Cancelling(wire::ExecutionCancelling {}),
         Fact::Ending {
             state,
             output,
@@ -358,6 +359,7 @@ fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
             output: optional_json_text("output_json", output_json)?,
             error: error.map(failure),
         },
+        Wire::Cancelling(wire::ExecutionCancelling {}) => Fact::Cancelling,
         Wire::Ending(wire::ExecutionEnding {
             state,
             output_json,

@@ -191,7 +191,7 @@ pub struct ExecutionFact {
     #[prost(string, tag = "1")]
     pub execution: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub fact: ::core::option::Option<execution_fact::Fact>,
 }
 /// Nested message and enum types in `ExecutionFact`.
@@ -220,6 +220,9 @@ pub mod execution_fact {
         /// How the execution is to end is decided; what is left are its `finally` steps.
         #[prost(message, tag = "8")]
         Ending(super::ExecutionEnding),
+        /// An operator asked for the end: nothing begins any more but `finally` steps.
+        #[prost(message, tag = "9")]
+        Cancelling(super::ExecutionCancelling),
     }
 }
 impl ::prost::Name for ExecutionFact {
@@ -353,6 +356,19 @@ impl ::prost::Name for StepFinished {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.StepFinished".into()
+    }
+}
+/// An operator asked for the end of an execution.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecutionCancelling {}
+impl ::prost::Name for ExecutionCancelling {
+    const NAME: &'static str = "ExecutionCancelling";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.ExecutionCancelling".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.ExecutionCancelling".into()
     }
 }
 /// How an execution is to end is decided; what is left are its `finally` steps.
@@ -1125,7 +1141,7 @@ pub struct Command {
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// What.
-    #[prost(oneof = "command::Kind", tags = "3")]
+    #[prost(oneof = "command::Kind", tags = "3, 4")]
     pub kind: ::core::option::Option<command::Kind>,
 }
 /// Nested message and enum types in `Command`.
@@ -1136,6 +1152,9 @@ pub mod command {
         /// Start an execution.
         #[prost(message, tag = "3")]
         Run(super::RunCommand),
+        /// End an execution. Sent again until its end is reported.
+        #[prost(message, tag = "4")]
+        Cancel(super::CancelCommand),
     }
 }
 impl ::prost::Name for Command {
@@ -1178,6 +1197,23 @@ impl ::prost::Name for RunCommand {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.RunCommand".into()
+    }
+}
+/// Ends an execution of this node. One that the node does not know any more has ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelCommand {
+    /// Name of the execution, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub execution: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CancelCommand {
+    const NAME: &'static str = "CancelCommand";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.CancelCommand".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.CancelCommand".into()
     }
 }
 /// What became of a command.

@@ -1550,6 +1550,9 @@ pub struct Execution {
     /// W3C trace id (32 hex digits) of the trace from the webhook to the last step.
     #[prost(string, tag = "17")]
     pub trace_id: ::prost::alloc::string::String,
+    /// When its end was asked for, if it was. It may have ended otherwise before that reached its node.
+    #[prost(message, optional, tag = "18")]
+    pub cancel_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 impl ::prost::Name for Execution {
     const NAME: &'static str = "Execution";
@@ -1851,6 +1854,23 @@ impl ::prost::Name for GetExecutionEventRequest {
         "/signalbox.v1.GetExecutionEventRequest".into()
     }
 }
+/// Request of CancelExecution.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelExecutionRequest {
+    /// Resource name, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CancelExecutionRequest {
+    const NAME: &'static str = "CancelExecutionRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CancelExecutionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CancelExecutionRequest".into()
+    }
+}
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2002,7 +2022,7 @@ pub mod execution_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads executions. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads and cancels executions. What a node has reported is shown; a report takes well under a second when the planes are
     /// connected.
     #[derive(Debug, Clone)]
     pub struct ExecutionServiceClient<T> {
@@ -2214,6 +2234,32 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Asks for the end of an execution: no step of it begins any more, waits end at once, requests under way get 10 seconds.
+        /// Then its `finally` steps run, and its state is CANCELLED. The answer does not wait for that. One that no node has yet
+        /// ends at once. Refused with the reason EXECUTION_ENDED when it has ended. Role: operator.
+        pub async fn cancel_execution(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ExecutionService/CancelExecution",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.ExecutionService", "CancelExecution"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2276,8 +2322,15 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::GetExecutionEventRequest>,
         ) -> std::result::Result<tonic::Response<super::Event>, tonic::Status>;
+        /// Asks for the end of an execution: no step of it begins any more, waits end at once, requests under way get 10 seconds.
+        /// Then its `finally` steps run, and its state is CANCELLED. The answer does not wait for that. One that no node has yet
+        /// ends at once. Refused with the reason EXECUTION_ENDED when it has ended. Role: operator.
+        async fn cancel_execution(
+            &self,
+            request: tonic::Request<super::CancelExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status>;
     }
-    /// Reads executions. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads and cancels executions. What a node has reported is shown; a report takes well under a second when the planes are
     /// connected.
     #[derive(Debug)]
     pub struct ExecutionServiceServer<T> {
@@ -2576,6 +2629,52 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetExecutionEventSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ExecutionService/CancelExecution" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelExecutionSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::CancelExecutionRequest>
+                    for CancelExecutionSvc<T> {
+                        type Response = super::Execution;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelExecutionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::cancel_execution(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelExecutionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -211,6 +211,11 @@ pub enum ExecutionsCommand {
         /// Which.
         id: String,
     },
+    /// End an execution: no step begins any more but its finally steps.
+    Cancel {
+        /// Which.
+        id: String,
+    },
     /// Follow one execution to its end, or all of a project.
     Watch {
         /// Which; all when not given.

@@ -66,6 +66,14 @@ pub(crate) async fn run(
             );
             output.message(&execution, shown)
         }
+        ExecutionsCommand::Cancel { id } => {
+            let name = global.name(COLLECTION, &id)?;
+            let execution = call!(
+                client,
+                executions.cancel_execution(v1::CancelExecutionRequest { name })
+            );
+            output.message(&execution, shown)
+        }
         ExecutionsCommand::Event { id } => {
             let name = format!("{}/event", global.name(COLLECTION, &id)?);
             let event = call!(
@@ -193,6 +201,7 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
     field("node", &execution.node);
     field("trace", &execution.trace_id);
     field("accepted", &time(execution.create_time.as_ref()));
+    field("cancelled", &time(execution.cancel_time.as_ref()));
     field("ended", &time(execution.end_time.as_ref()));
     field("output", &cut(&execution.output_json));
     field(

@@ -35,6 +35,7 @@ impl Machine {
                 execution,
                 frame: Frame::new(scope, Vec::new(), self.plan.first()),
                 phase: Phase::Steps,
+                cancelled_at: None,
                 verdict: None,
                 history: History::default(),
             }));
@@ -68,6 +69,13 @@ impl Run {
                 error: error.clone(),
             };
             return self.ending(plan, verdict, at);
+        }
+        if let Fact::Cancelling = fact {
+            if !self.can_be_cancelled() {
+                return contradiction(name(fact));
+            }
+            self.cancelled_at = Some(at);
+            return Ok(());
         }
         let Some(instance) = step_of(fact) else {
             return contradiction(format!("{} a second time", name(fact)));
@@ -336,7 +344,7 @@ fn named(node: &Node, error: &Failure) -> Failure {
 
 fn step_of(fact: &Fact) -> Option<&StepInstance> {
     match fact {
-        Fact::Started | Fact::Ending { .. } | Fact::Finished { .. } => None,
+        Fact::Started | Fact::Cancelling | Fact::Ending { .. } | Fact::Finished { .. } => None,
         Fact::StepStarted { step, .. }
         | Fact::AttemptStarted { step, .. }
         | Fact::AttemptFailed { step, .. }
@@ -351,6 +359,7 @@ fn name(fact: &Fact) -> &'static str {
         Fact::AttemptStarted { .. } => "an attempt starts",
         Fact::AttemptFailed { .. } => "an attempt fails",
         Fact::StepFinished { .. } => "a step ends",
+        Fact::Cancelling => "the execution is cancelled",
         Fact::Ending { .. } => "the execution is to end",
         Fact::Finished { .. } => "the execution finishes",
     }

@@ -102,6 +102,15 @@ impl Frame {
         }
     }
 
+    /// Adds the attempts that are under way in it and below it.
+    pub(super) fn under_way(&self, into: &mut Vec<Arc<Effect>>) {
+        let Some(open) = &self.step else { return };
+        if let Some(children) = &open.children {
+            children.frames().for_each(|frame| frame.under_way(into));
+        }
+        into.extend(open.effect.clone());
+    }
+
     /// The run of `step`, if it is open.
     pub(super) fn open(&self, plan: &Plan, step: &StepInstance) -> Option<&OpenStep> {
         let mut frame = self;

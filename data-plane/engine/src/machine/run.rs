@@ -12,6 +12,8 @@ pub(super) struct Run {
     /// The steps, or the `finally` steps.
     pub(super) frame: Frame,
     pub(super) phase: Phase,
+    /// When its end was asked for.
+    pub(super) cancelled_at: Option<Timestamp>,
     /// How it ends whatever its steps say: it is out of time, or its history is full.
     pub(super) verdict: Option<Verdict>,
     pub(super) history: History,
@@ -68,6 +70,14 @@ impl Run {
             || self.history.size_bytes >= limits::EXECUTION_HISTORY_MAX_BYTES + bytes
     }
 
+    /// Whether a request to end it still changes something.
+    pub(super) fn can_be_cancelled(&self) -> bool {
+        matches!(self.phase, Phase::Steps)
+            && self.cancelled_at.is_none()
+            && self.verdict.is_none()
+            && self.frame.ended().is_none()
+    }
+
     /// Whether something waits for a time, and nothing else is to be done before.
     pub(super) fn only_waits(&self) -> bool {
         let mut waits = false;
@@ -113,9 +123,13 @@ impl Run {
         if let Some(ended) = self.frame.ended() {
             let verdict = match ended {
                 Ended::Succeeded(output) => Verdict::succeeded(output),
+                Ended::Cancelled(_) if self.is_cancelling() => Verdict::cancelled(),
                 Ended::Failed(error) | Ended::Cancelled(error) => Verdict::failed(error),
             };
             return Move::Facts(vec![self.conclusion(plan, verdict)]);
+        }
+        if self.is_cancelling() {
+            return self.wind_up(plan, now, deadline);
         }
         if now >= deadline {
             let failure = self.out_of_time(plan, code);
@@ -131,6 +145,33 @@ impl Run {
             Some(facts) => Move::Facts(facts),
             None => Move::Rest(around.rest()),
         }
+    }
+
+    fn is_cancelling(&self) -> bool {
+        self.cancelled_at.is_some() && matches!(self.phase, Phase::Steps)
+    }
+
+    /// What is left to do when nothing may begin any more.
+    fn wind_up(&self, plan: &Plan, now: Timestamp, deadline: Timestamp) -> Move {
+        let asked_at = self.cancelled_at.unwrap_or(now);
+        let forced_at = later(asked_at, limits::CANCEL_GRACE).min(deadline);
+        let mut attempts = Vec::new();
+        if now < forced_at {
+            self.frame.under_way(&mut attempts);
+        }
+        if !attempts.is_empty() {
+            return Move::Rest(Decision::Await {
+                attempts,
+                wake_at: forced_at,
+            });
+        }
+        let failure = cancelled();
+        let open = self.frame.close(plan, StepState::Cancelled, &failure);
+        Move::Facts(if open.is_empty() {
+            vec![self.conclusion(plan, Verdict::cancelled())]
+        } else {
+            open
+        })
     }
 
     fn out_of_time(&self, plan: &Plan, code: &str) -> Failure {
@@ -198,6 +239,15 @@ impl Run {
     }
 }
 
+fn cancelled() -> Failure {
+    Failure::new(codes::CANCELLED, "an operator cancelled the execution")
+}
+
+/// The end of an execution that was cancelled before it began: there is nothing to tidy up after it.
+pub(super) fn never_ran() -> Fact {
+    Verdict::cancelled().into_fact()
+}
+
 impl Verdict {
     fn succeeded(output: Option<JsonText>) -> Self {
         Self {
@@ -212,6 +262,14 @@ impl Verdict {
             state: ExecutionState::Failed,
             output: None,
             error: Some(error),
+        }
+    }
+
+    fn cancelled() -> Self {
+        Self {
+            state: ExecutionState::Cancelled,
+            output: None,
+            error: Some(cancelled()),
         }
     }
 

@@ -118,6 +118,7 @@ proptest! {
     fn it_ends_in_time(
         attempt_ms in 1_i64..20_000,
         choices in choices(),
+        cancel_at in prop::option::of(0_usize..40),
         (workflow, outcomes, crashes) in (1_u64..100_000).prop_flat_map(|timeout_ms| (
             workflow(
                 Duration::from_millis(timeout_ms),
@@ -130,6 +131,7 @@ proptest! {
         let plan = Arc::new(Plan::new(&workflow));
         let mut owner = Owner::new(plan, accepted(), outcomes, crashes, choices);
         owner.attempt_ms = attempt_ms;
+        owner.cancel_at = cancel_at;
         owner.run();
         owner.check_keys();
         checker::check(&workflow, &owner.journal);

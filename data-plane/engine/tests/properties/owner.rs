@@ -53,6 +53,8 @@ pub(crate) struct Owner {
     /// Which of several attempts ends first, as long as they last.
     choices: std::vec::IntoIter<u8>,
     now: Timestamp,
+    /// At which decision its end is asked for.
+    pub(crate) cancel_at: Option<usize>,
     /// How long each attempt takes.
     pub(crate) attempt_ms: i64,
     /// What is durable.
@@ -76,6 +78,7 @@ impl Owner {
             crashes: crashes.into_iter(),
             choices: choices.into_iter(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
+            cancel_at: None,
             attempt_ms: 7,
             journal: Vec::new(),
             performed: BTreeMap::new(),
@@ -86,7 +89,13 @@ impl Owner {
     pub(crate) fn run(&mut self) {
         let mut machine = self.recover();
         let mut decision = machine.decide(self.now);
-        for _ in 0..DECISIONS_MAX {
+        for count in 0..DECISIONS_MAX {
+            // An owner asks only when it has made durable what it was given.
+            let is_free = !matches!(decision, Decision::Journal(_));
+            if is_free && self.cancel_at.is_some_and(|at| at <= count) {
+                self.cancel_at = None;
+                decision = machine.cancel(self.now);
+            }
             let crash = self.crashes.next().unwrap_or(Crash::None);
             if let Decision::Done(_) = decision {
                 return;

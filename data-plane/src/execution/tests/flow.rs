@@ -216,3 +216,45 @@ steps:
     assert_eq!(facts.iter().filter(repeated).count(), 0);
     assert_eq!(target.calls().len(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_execution_ends_its_waits_at_once_and_its_requests_soon() {
+    let target = Target::start(|call| match call.path.as_str() {
+        "/slow" => Reply::After(Duration::from_millis(300), 200),
+        _ => Reply::text(200, ""),
+    })
+    .await;
+    let mut world = World::start().await;
+    let waits = "trigger: {manual: {}}\nsteps: [{id: w, wait: {duration: 3600s}}]";
+    let calls = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - {{id: slow, http: {{url: "http://{addr}/slow"}}}}
+  - {{id: never, http: {{url: "http://{addr}/never"}}}}
+finally:
+  steps: [{{id: tidy, http: {{url: "http://{addr}/tidy", text: "${{{{ execution.state }}}}"}}}}]
+"#,
+        addr = target.addr
+    );
+    let waits = world.accept(waits, "waits", "{}").await;
+    let calls = world.accept(&calls, "calls", "{}").await;
+    let early = "trigger: {manual: {}}\nsteps: [{id: a, transform: {expression: '1'}}]";
+    let early = world.accept(early, "early", "{}").await;
+    // One of them has not even begun.
+    assert!(world.cancels.ask(early.clone()));
+    world.run();
+    target.called(1).await;
+    for execution in [&waits, &calls] {
+        assert!(world.cancels.ask(execution.clone()));
+    }
+    for execution in [&waits, &calls, &early] {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Cancelled);
+        assert_eq!(code_of(&facts), "CANCELLED");
+    }
+    assert_eq!(world.facts(&early).await.len(), 1);
+    let paths: Vec<_> = target.calls().into_iter().map(|call| call.path).collect();
+    assert_eq!(paths, ["/slow", "/tidy"]);
+    assert_eq!(target.calls()[1].body, "CANCELLED");
+}

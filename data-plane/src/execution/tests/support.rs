@@ -24,7 +24,7 @@ use signalbox_runtime::{
 };
 use tempfile::TempDir;
 
-use super::super::{ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer};
+use super::super::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer};
 use super::PATIENCE;
 use crate::{
     egress::{Egress, EgressPolicy},
@@ -45,6 +45,7 @@ pub(crate) struct World {
     pub(crate) concurrency_max: usize,
     pub(crate) performer: Option<Arc<dyn Performer>>,
     pub(crate) ambient: Arc<dyn Ambient>,
+    pub(crate) cancels: Arc<Cancels>,
 }
 
 impl World {
@@ -57,6 +58,7 @@ impl World {
             concurrency_max: 16,
             performer: None,
             ambient: System::shared(),
+            cancels: Arc::default(),
         };
         world.reopen().await;
         world
@@ -95,6 +97,7 @@ impl World {
         let config = ExecutionConfig {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
+            cancels: self.cancels.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
         self.runtime = Some(tokio::spawn(runtime.run(self.shutdown.clone())));
