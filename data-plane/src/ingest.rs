@@ -199,6 +199,10 @@ impl Ingest {
         match result {
             Ok(answer) => answer,
             Err(problem) => {
+                // It failed before the body was read: what the headers say is all that there is.
+                if seen.message_type.is_empty() {
+                    note_claims(&mut seen, &authorized.head);
+                }
                 let standing = Standing::Caller;
                 self.reject(&authorized.head, seen, &problem, traceparent, standing);
                 Answer::Problem(problem)
@@ -215,10 +219,7 @@ impl Ingest {
         standing: Standing,
     ) {
         let mut seen = Seen::default();
-        match head.kind {
-            Kind::Sns => sns::note_headers(&mut seen, &sns::sns_headers(&head.headers)),
-            Kind::Webhook => "webhook".clone_into(&mut seen.message_type),
-        }
+        note_claims(&mut seen, head);
         self.reject(head, seen, problem, traceparent, standing);
     }
 
@@ -254,6 +255,14 @@ impl Ingest {
         if !self.spool.offer(record) {
             unrecorded();
         }
+    }
+}
+
+/// What a request claims to be, before its body is read.
+fn note_claims(seen: &mut Seen, head: &Head) {
+    match head.kind {
+        Kind::Sns => sns::note_headers(seen, &sns::sns_headers(&head.headers)),
+        Kind::Webhook => "webhook".clone_into(&mut seen.message_type),
     }
 }
 

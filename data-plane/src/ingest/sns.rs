@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use signalbox_model::{
     event::{Event, EventScope, SignatureProof, TriggerKind},
@@ -16,20 +16,21 @@ use signalbox_model::{
 };
 use signalbox_sns::{
     Envelope, Headers, MessageType, RawNotification, Refusal, RefusalKind, SignaturePolicy,
-    SignatureVersion, SigningCertUrl, TopicArn, Verified, verify,
+    SignatureVersion, SigningCertUrl, SigningCertificate, TopicArn, Verified, verify,
 };
 
 use super::{Answer, Authorized, Ingest, Problem, Seen, answered, delivery, later, spool_problem};
 use crate::spool::{Accept, Definition, Handshake, ScopeSource};
+
+/// Of a Content-Type, what is kept of it.
+const CONTENT_TYPE_KEPT_BYTES: usize = 256;
 
 type Refused<T> = Result<T, Problem>;
 
 /// The trace context that a publisher put among the attributes.
 pub(super) fn traceparent(body: &[u8]) -> Option<String> {
     // Few messages have one: the others need not be parsed twice.
-    if !std::str::from_utf8(body).ok()?.contains("\"traceparent\"") {
-        return None;
-    }
+    memchr::memmem::find(body, b"\"traceparent\"")?;
     let envelope = Envelope::parse(body).ok()?;
     let attribute = envelope.unsigned_attributes().get("traceparent")?;
     Some(attribute.value.clone())
@@ -50,8 +51,8 @@ pub(super) async fn handle(
     };
     content_type(&authorized.head.headers)?;
     let headers = sns_headers(&authorized.head.headers);
-    note_headers(seen, &headers);
     if headers.raw_delivery {
+        note_headers(seen, &headers);
         let handled = raw(
             ingest,
             authorized,
@@ -81,14 +82,8 @@ pub(super) async fn handle(
         envelope.message_type(),
     )?;
 
-    let location = SigningCertUrl::parse(
-        envelope.signing_cert_url(),
-        envelope.topic_arn(),
-        &ingest.trust,
-    )
-    .map_err(|error| refusal(&error))?;
     let now = authorized.head.received_at;
-    let (certificate, kept) = ingest.certificates.get(&location, now).await?;
+    let (certificate, kept) = certificate(ingest, &envelope, now).await?;
     let policy = SignaturePolicy {
         minimum_version: if trigger.minimum_signature_version >= 2 {
             SignatureVersion::V2
@@ -107,7 +102,7 @@ pub(super) async fn handle(
                     SignatureVersion::V2 => 2,
                 },
                 signing_cert_url: envelope.signing_cert_url().to_owned(),
-                certificate_sha256: verified.certificate_fingerprint().to_string(),
+                certificate_sha256: kept.sha256.clone(),
             };
             let deduplicate_from = now.max(verified.timestamp());
             let message = Message {
@@ -144,18 +139,44 @@ pub(super) async fn handle(
     }
 }
 
+/// The certificate that a message names, if it may.
+async fn certificate(
+    ingest: &Ingest,
+    envelope: &Envelope<'_>,
+    now: Timestamp,
+) -> Refused<(SigningCertificate, Arc<Certificate>)> {
+    let (url, topic) = (envelope.signing_cert_url(), envelope.topic_arn());
+    if let Some(latest) = ingest.certificates.latest(url, topic.region()) {
+        return Ok(latest);
+    }
+    let location =
+        SigningCertUrl::parse(url, topic, &ingest.trust).map_err(|error| refusal(&error))?;
+    let of_message = (url, topic.region());
+    // Apart: it is rarely needed, and would make every request's future larger.
+    Box::pin(ingest.certificates.get(&location, of_message, now)).await
+}
+
 /// Amazon SNS sends `text/plain` unless the delivery policy says otherwise; the body is JSON all the same.
 fn content_type(headers: &HeaderMap) -> Refused<()> {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return Ok(());
     };
-    let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    let fits = essence.starts_with("text/")
-        || essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
-        || essence == "application/octet-stream"
-        || essence == "application/x-www-form-urlencoded";
+    let essence = value.as_bytes().split(|byte| *byte == b';').next();
+    let essence = essence.unwrap_or_default().trim_ascii();
+    let begins = |with: &[u8]| {
+        let start = essence.get(..with.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    let ends = |with: &[u8]| {
+        let end = essence.len().checked_sub(with.len());
+        end.is_some_and(|end| essence[end..].eq_ignore_ascii_case(with))
+    };
+    let is = |text: &[u8]| essence.eq_ignore_ascii_case(text);
+    let fits = begins(b"text/")
+        || is(b"application/json")
+        || (begins(b"application/") && ends(b"+json"))
+        || is(b"application/octet-stream")
+        || is(b"application/x-www-form-urlencoded");
     if fits {
         return Ok(());
     }
@@ -167,26 +188,24 @@ fn content_type(headers: &HeaderMap) -> Refused<()> {
 }
 
 pub(super) fn sns_headers(headers: &HeaderMap) -> Headers<'_> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    const TYPE: HeaderName = HeaderName::from_static("x-amz-sns-message-type");
+    const ID: HeaderName = HeaderName::from_static("x-amz-sns-message-id");
+    const TOPIC: HeaderName = HeaderName::from_static("x-amz-sns-topic-arn");
+    const SUBSCRIPTION: HeaderName = HeaderName::from_static("x-amz-sns-subscription-arn");
+    const RAW: HeaderName = HeaderName::from_static("x-amz-sns-rawdelivery");
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     Headers {
-        message_type: text("x-amz-sns-message-type"),
-        message_id: text("x-amz-sns-message-id"),
-        topic_arn: text("x-amz-sns-topic-arn"),
-        subscription_arn: text("x-amz-sns-subscription-arn"),
-        raw_delivery: text("x-amz-sns-rawdelivery")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        message_type: text(&TYPE),
+        message_id: text(&ID),
+        topic_arn: text(&TOPIC),
+        subscription_arn: text(&SUBSCRIPTION),
+        raw_delivery: text(&RAW).is_some_and(|value| value.eq_ignore_ascii_case("true")),
     }
 }
 
 /// The sender's claims, bounded, until the body says better.
 pub(super) fn note_headers(seen: &mut Seen, headers: &Headers<'_>) {
-    let claim = |value: Option<&str>| -> String {
-        value
-            .unwrap_or_default()
-            .chars()
-            .take(limits::OPAQUE_ID_MAX_BYTES)
-            .collect()
-    };
+    let claim = |value: Option<&str>| cut(value.unwrap_or_default(), limits::OPAQUE_ID_MAX_BYTES);
     seen.message_type = claim(headers.message_type);
     seen.message_id = claim(headers.message_id);
     seen.topic_arn = claim(headers.topic_arn);
@@ -361,7 +380,12 @@ pub fn read_scope(body: &[u8]) -> Result<EventScope, String> {
 
 fn content_type_text(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.chars().take(256).collect())
+    Some(cut(value, CONTENT_TYPE_KEPT_BYTES))
+}
+
+/// At most so many bytes of a header's value, which is ASCII.
+fn cut(value: &str, bytes_max: usize) -> String {
+    value[..value.floor_char_boundary(bytes_max)].to_owned()
 }
 
 /// A bare message. It carries no signature, so that only a workflow that says so takes it.

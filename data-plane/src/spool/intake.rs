@@ -26,7 +26,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -49,7 +49,7 @@ use self::{
 };
 use super::{
     Accept, Acceptance, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError,
-    SpoolStats, SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
+    SpoolStats, SqliteSpool, SqliteSpoolConfig, arrivals::Arrivals, delivery_of, sqlite,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -132,9 +132,8 @@ pub enum OpenError {
 #[derive(Debug, Default)]
 struct Shared {
     stopping: AtomicBool,
-    /// Events on their way or waiting, and those of them that wait in the queue.
-    arriving: Arc<AtomicUsize>,
-    queued: AtomicUsize,
+    /// Events on their way or waiting.
+    arrivals: Arc<Arrivals>,
     pending: AtomicU64,
     log_bytes: AtomicU64,
     /// The log could not grow.
@@ -339,15 +338,21 @@ impl IntakeSpool {
 
     fn submit(&self, entry: Entry) -> Result<(), SpoolError> {
         let jobs = self.jobs.as_ref().ok_or(SpoolError::Closed)?;
-        self.shared.queued.fetch_add(1, Ordering::Relaxed);
-        jobs.try_send(Job::Accept(Box::new(entry)))
-            .map_err(|error| {
-                self.shared.queued.fetch_sub(1, Ordering::Relaxed);
-                match error {
+        let arrivals = &self.shared.arrivals;
+        arrivals.queue();
+        match jobs.try_send(Job::Accept(Box::new(entry))) {
+            Ok(()) => {
+                arrivals.queued();
+                Ok(())
+            }
+            Err(error) => {
+                arrivals.unqueue();
+                Err(match error {
                     TrySendError::Full(_) => SpoolError::Overloaded,
                     TrySendError::Disconnected(_) => self.shared.why_closed(),
-                }
-            })
+                })
+            }
+        }
     }
 
     /// Tells of a copy. Its sender has been answered rightly whether this is kept or not.
@@ -414,7 +419,7 @@ impl Spool for IntakeSpool {
     }
 
     fn arriving(&self) -> Option<Arriving> {
-        Some(Arriving::counted(&self.shared.arriving))
+        Some(self.shared.arrivals.begin())
     }
 
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {

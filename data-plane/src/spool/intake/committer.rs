@@ -36,8 +36,6 @@ const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long a group waits for those on their way: so many syncs, but no longer than this.
 const GATHER_SYNCS: u32 = 2;
 const GATHER_MAX: Duration = Duration::from_millis(1);
-/// How often it looks whether they have come.
-const GATHER_STEP: Duration = Duration::from_micros(50);
 /// Definitions and certificates that are remembered to be in the log; beyond, all are written anew.
 const KNOWN_MAX: usize = 4096;
 
@@ -185,22 +183,9 @@ impl Committer {
 
     /// Waits while requests are being handled that will be in the queue before a sync would end: for each it is one sync
     /// less to wait for, and for all together most of the cost of syncing.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the committer's own thread, and it waits for no condition that could wake it"
-    )]
     fn gather(&self) {
-        let shared = &self.parts.shared;
         let limit = GATHER_MAX.min(self.usual * GATHER_SYNCS);
-        let started = Instant::now();
-        loop {
-            let queued = shared.queued.load(Ordering::Relaxed);
-            let on_their_way = shared.arriving.load(Ordering::Relaxed) > queued;
-            if !on_their_way || queued >= GROUP_MAX || started.elapsed() >= limit {
-                return;
-            }
-            std::thread::sleep(GATHER_STEP);
-        }
+        self.parts.shared.arrivals.gather(GROUP_MAX, limit);
     }
 
     /// Makes what is queued durable as one group, and answers it. Says whether it had anything to write. An error ends
@@ -230,7 +215,7 @@ impl Committer {
     fn take(&mut self, job: Job) {
         match job {
             Job::Accept(entry) => {
-                self.parts.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                self.parts.shared.arrivals.unqueue();
                 self.accept(*entry);
             }
             Job::Drained(keys) => {
