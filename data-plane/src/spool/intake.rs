@@ -16,6 +16,7 @@ mod drain;
 mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod pending;
 pub(super) mod record;
 #[cfg(test)]
 pub(crate) mod simulated;

@@ -131,7 +131,7 @@ impl SqliteSpool {
         let path = dir.join(look::FILE);
         let mut connection = schema::connect(&path)?;
         let opened = schema::prepare(&mut connection)?;
-        let reader = Arc::new(Mutex::new(schema::connect(&path)?));
+        let reader = Arc::new(Mutex::new(schema::connect_to_read(&path)?));
         let (head_sender, head) = watch::channel(opened.head);
         let shared = Arc::new(Shared::new(&opened, config.max_bytes));
         let (jobs, queue) = mpsc::channel(config.queue_max);
@@ -191,7 +191,7 @@ impl SqliteSpool {
 
     /// Looks deduplication entries up, for another thread.
     pub(super) fn index(&self) -> Result<Index, OpenError> {
-        Ok(Index::new(schema::connect(&self.path)?))
+        Ok(Index::new(schema::connect_to_read(&self.path)?))
     }
 
     /// Queues a job and waits for its answer.

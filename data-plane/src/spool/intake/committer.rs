@@ -3,7 +3,7 @@
 //! handled already, and for no one else: an event that comes alone is never delayed.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{
         Arc,
         atomic::Ordering,
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use super::{
     Shared,
     filter::{Filter, Key},
+    pending::Pending,
     record::{self, ACCEPTED, CERTIFICATE, DEFINITION, short},
 };
 use crate::spool::{Accept, Acceptance, Definition, SpoolError, sqlite::Index};
@@ -107,7 +108,7 @@ pub(super) struct Parts {
     pub(super) writer: Writer,
     pub(super) log: Log,
     pub(super) index: Index,
-    pub(super) pending: HashMap<Key, u64>,
+    pub(super) pending: Pending,
     pub(super) shared: Arc<Shared>,
     /// Wakes the drain.
     pub(super) drain: SyncSender<()>,
@@ -263,7 +264,7 @@ impl Committer {
             return Ok(None);
         }
         if let Some(content) = self.parts.pending.get(&entry.key) {
-            return Ok(Some(*content == short(&entry.content_digest)));
+            return Ok(Some(content == short(&entry.content_digest)));
         }
         let stored = self
             .parts
