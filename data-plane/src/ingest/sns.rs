@@ -15,11 +15,13 @@ use signalbox_model::{
     workflow::{AmazonSnsTrigger, Trigger},
 };
 use signalbox_sns::{
-    Envelope, Headers, MessageType, RawNotification, Refusal, RefusalKind, SignaturePolicy,
-    SignatureVersion, SigningCertUrl, TopicArn, Verified, verify,
+    Envelope, Headers, MessageAttributes, MessageType, RawNotification, Refusal, RefusalKind,
+    SignaturePolicy, SignatureVersion, SigningCertUrl, TopicArn, Verified, verify,
 };
 
-use super::{Answer, Authorized, Ingest, Problem, Seen, answered, delivery, later, spool_problem};
+use super::{
+    Answer, Authorized, Ingest, Problem, Seen, answered, delivery, filter, later, spool_problem,
+};
 use crate::spool::{Accept, Definition, Handshake, ScopeSource};
 
 type Refused<T> = Result<T, Problem>;
@@ -101,6 +103,9 @@ pub(super) async fn handle(
     check_age(ingest, trigger, &verified, now)?;
     match verified.message_type() {
         MessageType::Notification => {
+            if !filter::wants(trigger, envelope.message(), envelope.unsigned_attributes()) {
+                return Ok(filter::left_out(ingest, authorized, seen, traceparent));
+            }
             let proof = SignatureProof {
                 version: match verified.signature_version() {
                     SignatureVersion::V1 => 1,
@@ -394,6 +399,9 @@ async fn raw(
             "the message is not UTF-8",
         ));
     };
+    if !filter::wants(trigger, &message, &MessageAttributes::default()) {
+        return Ok(filter::left_out(ingest, authorized, seen, traceparent));
+    }
     let now = authorized.head.received_at;
     let topic = notification.topic_arn.as_str().to_owned();
     let message = Message {

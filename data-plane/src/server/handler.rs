@@ -25,7 +25,7 @@ use super::{
     route::route,
     trace::{Call, Trace},
 };
-use crate::ingest::{Answer, Head, Ingest, Problem, Standing, Turned};
+use crate::ingest::{Answer, FILTERED, Head, Ingest, Problem, Standing, Turned};
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +146,7 @@ impl Handler {
                 execution,
                 duplicate,
             } => accepted(&trace, execution.as_ref(), duplicate, route),
+            Answer::Filtered => filtered(&trace, route),
             Answer::Problem(problem) => trace.refused(&problem, route),
         }
     }
@@ -211,6 +212,18 @@ fn accepted(
         response: json_response(StatusCode::OK, "application/json", body),
         verdict: if duplicate { "duplicate" } else { "accepted" },
         reason: "",
+        route,
+    }
+}
+
+/// 200, with that nothing comes of it.
+fn filtered(trace: &Trace, route: &'static str) -> Answered {
+    trace.accepted(None);
+    let body = r#"{"execution":null,"duplicate":false,"filtered":true}"#.to_owned();
+    Answered {
+        response: json_response(StatusCode::OK, "application/json", body),
+        verdict: "filtered",
+        reason: FILTERED,
         route,
     }
 }
