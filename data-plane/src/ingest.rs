@@ -7,6 +7,7 @@ mod authorize;
 mod budget;
 mod certificates;
 pub mod confirm;
+mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod problem;
@@ -35,6 +36,7 @@ pub use self::{
     budget::{Budget, Standing},
     certificates::Certificates,
 };
+pub(crate) use filter::REASON as FILTERED;
 pub use problem::Problem;
 pub use sns::read_scope;
 
@@ -84,6 +86,8 @@ pub enum Answer {
         /// Whether an earlier copy was durable already.
         duplicate: bool,
     },
+    /// 200: genuine, and not wanted by the trigger's filter policy. Nothing comes of it.
+    Filtered,
     /// Anything else.
     Problem(Problem),
 }

@@ -1,29 +1,33 @@
 //! `…/sns`: Amazon SNS's three kinds of messages, and raw delivery.
 
+mod headers;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode, header::CONTENT_TYPE};
+use http::StatusCode;
 use jiff::Timestamp;
 use signalbox_model::{
     event::{Event, EventScope, SignatureProof, TriggerKind},
     ids::{ExecutionId, ExecutionName},
-    limits,
     record::{
         Accepted, Certificate, Record, RecordBody, SubscriptionChange, SubscriptionState, Verdict,
     },
     workflow::{AmazonSnsTrigger, Trigger},
 };
 use signalbox_sns::{
-    Envelope, Headers, MessageType, RawNotification, Refusal, RefusalKind, SignaturePolicy,
-    SignatureVersion, SigningCertUrl, SigningCertificate, TopicArn, Verified, verify,
+    Envelope, Headers, MessageAttributes, MessageType, RawNotification, Refusal, RefusalKind,
+    SignaturePolicy, SignatureVersion, SigningCertUrl, SigningCertificate, TopicArn, Verified,
+    verify,
 };
 
-use super::{Answer, Authorized, Ingest, Problem, Seen, answered, delivery, later, spool_problem};
+use super::{
+    Answer, Authorized, Ingest, Problem, Seen, answered, delivery, filter, later, spool_problem,
+};
 use crate::spool::{Accept, Definition, Handshake, ScopeSource};
 
-/// Of a Content-Type, what is kept of it.
-const CONTENT_TYPE_KEPT_BYTES: usize = 256;
+use headers::{content_type, content_type_text};
+pub(super) use headers::{note_headers, sns_headers};
 
 type Refused<T> = Result<T, Problem>;
 
@@ -96,6 +100,9 @@ pub(super) async fn handle(
     check_age(ingest, trigger, &verified, now)?;
     match verified.message_type() {
         MessageType::Notification => {
+            if !filter::wants(trigger, envelope.message(), envelope.unsigned_attributes()) {
+                return Ok(filter::left_out(ingest, authorized, seen, traceparent));
+            }
             let proof = SignatureProof {
                 version: match verified.signature_version() {
                     SignatureVersion::V1 => 1,
@@ -154,61 +161,6 @@ async fn certificate(
     let of_message = (url, topic.region());
     // Apart: it is rarely needed, and would make every request's future larger.
     Box::pin(ingest.certificates.get(&location, of_message, now)).await
-}
-
-/// Amazon SNS sends `text/plain` unless the delivery policy says otherwise; the body is JSON all the same.
-fn content_type(headers: &HeaderMap) -> Refused<()> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let essence = value.as_bytes().split(|byte| *byte == b';').next();
-    let essence = essence.unwrap_or_default().trim_ascii();
-    let begins = |with: &[u8]| {
-        let start = essence.get(..with.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(with))
-    };
-    let ends = |with: &[u8]| {
-        let end = essence.len().checked_sub(with.len());
-        end.is_some_and(|end| essence[end..].eq_ignore_ascii_case(with))
-    };
-    let is = |text: &[u8]| essence.eq_ignore_ascii_case(text);
-    let fits = begins(b"text/")
-        || is(b"application/json")
-        || (begins(b"application/") && ends(b"+json"))
-        || is(b"application/octet-stream")
-        || is(b"application/x-www-form-urlencoded");
-    if fits {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "content-type-unsupported",
-        "expected text/plain or application/json",
-    ))
-}
-
-pub(super) fn sns_headers(headers: &HeaderMap) -> Headers<'_> {
-    const TYPE: HeaderName = HeaderName::from_static("x-amz-sns-message-type");
-    const ID: HeaderName = HeaderName::from_static("x-amz-sns-message-id");
-    const TOPIC: HeaderName = HeaderName::from_static("x-amz-sns-topic-arn");
-    const SUBSCRIPTION: HeaderName = HeaderName::from_static("x-amz-sns-subscription-arn");
-    const RAW: HeaderName = HeaderName::from_static("x-amz-sns-rawdelivery");
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    Headers {
-        message_type: text(&TYPE),
-        message_id: text(&ID),
-        topic_arn: text(&TOPIC),
-        subscription_arn: text(&SUBSCRIPTION),
-        raw_delivery: text(&RAW).is_some_and(|value| value.eq_ignore_ascii_case("true")),
-    }
-}
-
-/// The sender's claims, bounded, until the body says better.
-pub(super) fn note_headers(seen: &mut Seen, headers: &Headers<'_>) {
-    let claim = |value: Option<&str>| cut(value.unwrap_or_default(), limits::OPAQUE_ID_MAX_BYTES);
-    seen.message_type = claim(headers.message_type);
-    seen.message_id = claim(headers.message_id);
-    seen.topic_arn = claim(headers.topic_arn);
 }
 
 /// OpenTelemetry's messaging conventions, on the span of the request.
@@ -378,16 +330,6 @@ pub fn read_scope(body: &[u8]) -> Result<EventScope, String> {
     })
 }
 
-fn content_type_text(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(cut(value, CONTENT_TYPE_KEPT_BYTES))
-}
-
-/// At most so many bytes of a header's value, which is ASCII.
-fn cut(value: &str, bytes_max: usize) -> String {
-    value[..value.floor_char_boundary(bytes_max)].to_owned()
-}
-
 /// A bare message. It carries no signature, so that only a workflow that says so takes it.
 async fn raw(
     ingest: &Ingest,
@@ -418,6 +360,9 @@ async fn raw(
             "the message is not UTF-8",
         ));
     };
+    if !filter::wants(trigger, &message, &MessageAttributes::default()) {
+        return Ok(filter::left_out(ingest, authorized, seen, traceparent));
+    }
     let now = authorized.head.received_at;
     let topic = notification.topic_arn.as_str().to_owned();
     let message = Message {

@@ -26,7 +26,7 @@ use super::{
     route::route,
     trace::{Call, Trace},
 };
-use crate::ingest::{Answer, Head, Ingest, Problem, Standing, Turned};
+use crate::ingest::{Answer, FILTERED, Head, Ingest, Problem, Standing, Turned};
 
 /// What nearly all answers of 200 fit into.
 const ACCEPTED_BYTES: usize = 160;
@@ -150,6 +150,7 @@ impl Handler {
                 execution,
                 duplicate,
             } => accepted(&trace, execution.as_ref(), duplicate, route),
+            Answer::Filtered => filtered(&trace, route),
             Answer::Problem(problem) => trace.refused(&problem, route),
         }
     }
@@ -220,6 +221,18 @@ fn accepted(
         response: json_response(StatusCode::OK, "application/json", body),
         verdict: if duplicate { "duplicate" } else { "accepted" },
         reason: "",
+        route,
+    }
+}
+
+/// 200, with that nothing comes of it.
+fn filtered(trace: &Trace, route: &'static str) -> Answered {
+    trace.accepted(None);
+    let body = r#"{"execution":null,"duplicate":false,"filtered":true}"#.to_owned();
+    Answered {
+        response: json_response(StatusCode::OK, "application/json", body),
+        verdict: "filtered",
+        reason: FILTERED,
         route,
     }
 }

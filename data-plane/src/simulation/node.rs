@@ -389,7 +389,7 @@ async fn handle(ingest: &Ingest, letter: &Letter, day: &Day) -> u16 {
     };
     let prepared = ingest.prepare(authorized, letter.body());
     match tokio::time::timeout(REQUEST_TIMEOUT, ingest.handle(prepared, None)).await {
-        Ok(Answer::Accepted { .. }) => 200,
+        Ok(Answer::Accepted { .. } | Answer::Filtered) => 200,
         Ok(Answer::Problem(problem)) => problem.status.as_u16(),
         Err(_) => 503,
     }

@@ -41,10 +41,6 @@ impl Arrivals {
     }
 
     /// Waits until all that are on their way are queued, or `enough` are; at most `limit`. For one thread, always the same.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the committer's own thread; whoever comes last wakes it"
-    )]
     pub(super) fn gather(&self, enough: usize, limit: Duration) {
         if self.are_here(enough) || limit.is_zero() {
             return;
