@@ -311,6 +311,47 @@ fn bounds_are_told() {
         ),
         ("{id: a, fail: {}}", "steps[0].fail.message: is missing"),
         ("{id: a, transform: {}}", "expected expression or template"),
+        ("{id: a, wait: {}}", "expected duration or until"),
+        (
+            "{id: a, wait: {duration: 2592001s}}",
+            "at most 2592000 seconds",
+        ),
+        (
+            "{id: a, wait: {until: tomorrow}}",
+            "\"tomorrow\" is no time such as",
+        ),
+        (
+            "{id: a, timeout: 1s, wait: {duration: 1s}}",
+            "steps[0].timeout: is for steps that have attempts",
+        ),
+        (
+            "{id: a, retry: {}, parallel: {branches: [{name: a, steps: [{id: b, succeed: {}}]}]}}",
+            "steps[0].retry: is for steps that have attempts",
+        ),
+        (
+            "{id: a, totalTimeout: 2592001s, wait: {duration: 1s}}",
+            "steps[0].totalTimeout: must be more than 0",
+        ),
+        (
+            "{id: a, retry: {retryOn: [TIMEOUT, 5xx, 600]}, http: {url: 'http://x'}}",
+            "steps[0].retry.retryOn[2]: \"600\" is no error to retry on",
+        ),
+        (
+            "{id: a, onError: {continue: true, steps: [{id: b, succeed: {}}]}, wait: {duration: 1s}}",
+            "steps[0].onError: holds both",
+        ),
+        (
+            "{id: a, parallel: {branches: [{steps: [{id: b, succeed: {}}]}]}}",
+            "steps[0].parallel.branches[0].name: is missing",
+        ),
+        (
+            "{id: a, forEach: {items: '[1]', concurrency: 101, steps: [{id: b, succeed: {}}]}}",
+            "steps[0].forEach.concurrency: is 101; expected 1 to 100",
+        ),
+        (
+            "{id: a, forEach: {steps: [{id: b, transform: {expression: item}}]}}",
+            "steps[0].forEach.items: is empty",
+        ),
     ] {
         let found = problems_of(&format!("  - {step}\n"));
         assert_eq!(found.len(), 1, "{step}: {found:?}");
@@ -364,7 +405,7 @@ fn records_round_trip() {
     let workflow: signalbox_model::ids::WorkflowName =
         "projects/default/workflows/w".parse().unwrap();
     let time: jiff::Timestamp = "2026-11-24T10:00:00.123456789Z".parse().unwrap();
-    let step: signalbox_model::ids::StepId = "a".parse().unwrap();
+    let step: signalbox_model::ids::StepInstance = "a[1][0]".parse().unwrap();
     let json = |text: &str| JsonText::try_from(text.to_owned()).unwrap();
     let fact = |fact| RecordBody::Execution {
         execution: execution.clone(),
@@ -420,6 +461,11 @@ fn records_round_trip() {
             output: None,
             error: Some(Failure::new("X", "y")),
         }),
+        fact(Fact::Ending {
+            state: ExecutionState::TimedOut,
+            output: None,
+            error: Some(Failure::new("X", "y")),
+        }),
         fact(Fact::Finished {
             state: ExecutionState::Succeeded,
             output: Some(json("{\"a\":1}")),
@@ -463,4 +509,67 @@ fn records_round_trip() {
         let again = record::from_wire(record::to_wire(sequenced.clone())).unwrap();
         assert_eq!(again, sequenced);
     }
+}
+
+#[test]
+fn control_flow_is_read_as_it_is_written() {
+    use signalbox_model::workflow::{Action, OnError, RetryOn, WaitStep};
+    use std::time::Duration;
+    let text = r#"
+trigger: {manual: {}}
+steps:
+  - id: call
+    totalTimeout: 60s
+    retry: {retryOn: [429, CONNECTION]}
+    onError: {continue: true}
+    http: {url: "https://example.com/"}
+  - id: both
+    parallel:
+      failFast: false
+      branches:
+        - name: left
+          steps: [{id: pause, wait: {duration: 1.5s}}]
+        - name: right
+          steps:
+            - id: each
+              onError: {steps: [{id: told, transform: {expression: steps.each.error.code}}]}
+              forEach:
+                items: event.json.list
+                steps: [{id: until, wait: {until: "${{ item.at }}"}}]
+finally:
+  steps: [{id: tidy, transform: {expression: execution.state}}]
+"#;
+    let spec: v1::WorkflowSpec = json::from_yaml_str(text).unwrap();
+    // It goes over the wire and comes back.
+    let workflow =
+        definition::decode(&definition::encode(&spec), &ProjectId::default_project()).unwrap();
+    let step = |id: &str| workflow.step(&id.parse().unwrap()).unwrap();
+    let call = step("call");
+    assert_eq!(call.total_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(
+        call.retry.retry_on,
+        [RetryOn::Status(429), RetryOn::Code("CONNECTION")]
+    );
+    assert!(matches!(call.on_error, OnError::Continue));
+    let Action::Parallel(parallel) = &step("both").action else {
+        panic!()
+    };
+    assert!(!parallel.fail_fast);
+    assert_eq!(parallel.branches[1].name.as_str(), "right");
+    let Action::ForEach(each) = &step("each").action else {
+        panic!()
+    };
+    assert_eq!((each.concurrency, each.fail_fast), (10, true));
+    assert_eq!(step("each").handler().unwrap()[0].id.as_str(), "told");
+    let pause = Duration::from_millis(1500);
+    assert!(
+        matches!(step("pause").action, Action::Wait(WaitStep::Duration(wait)) if wait == pause)
+    );
+    assert!(matches!(
+        step("until").action,
+        Action::Wait(WaitStep::Until(_))
+    ));
+    let finally = workflow.finally().unwrap();
+    assert_eq!(finally.timeout, Duration::from_secs(300));
+    assert_eq!(finally.steps[0].id.as_str(), "tidy");
 }

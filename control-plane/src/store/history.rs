@@ -1,5 +1,7 @@
 //! Reading executions, events and subscriptions.
 
+use std::collections::HashMap;
+
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
@@ -90,11 +92,17 @@ impl Store {
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))?;
+        let mut by_step: HashMap<String, Vec<Attempt>> = HashMap::new();
+        for attempt in attempts {
+            by_step
+                .entry(attempt.step.clone())
+                .or_default()
+                .push(attempt);
+        }
         let steps = steps
             .into_iter()
             .map(|step| {
-                let of_step = attempts.iter().filter(|attempt| attempt.step == step.step);
-                let of_step = of_step.cloned().collect();
+                let of_step = by_step.remove(&step.step).unwrap_or_default();
                 (step, of_step)
             })
             .collect();

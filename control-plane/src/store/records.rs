@@ -2,11 +2,11 @@
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, sea_query::Expr,
+    IntoActiveModel as _, QueryFilter as _,
 };
 use signalbox_model::{
     error::Error,
-    execution::{ExecutionState, Fact, Failure, StepState},
+    execution::{ExecutionState, Fact, StepState},
     ids::{ExecutionName, NodeId, SubscriptionId, WorkflowName},
     record::{
         Accepted, Certificate, Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange,
@@ -18,6 +18,10 @@ use super::{
     Tx, entity, internal,
     rows::{Execution, Workflow},
 };
+
+mod steps;
+
+use steps::{NewStep, StepEnd};
 
 /// What applying a record changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,7 @@ fn step_text(state: StepState) -> &'static str {
         StepState::Succeeded => "SUCCEEDED",
         StepState::Failed => "FAILED",
         StepState::Skipped => "SKIPPED",
+        StepState::Cancelled => "CANCELLED",
     }
 }
 
@@ -107,7 +112,8 @@ impl Tx {
                     .await
             }
             RecordBody::Execution { execution, fact } => {
-                self.fact(node, execution, fact, time_us).await
+                let at = (record.sequence, time_us);
+                self.fact(node, execution, fact, at).await
             }
             RecordBody::Delivery(delivery) => {
                 self.delivery(node, delivery, time_us, traceparent.as_deref())
@@ -360,7 +366,7 @@ impl Tx {
         node: &NodeId,
         name: &ExecutionName,
         fact: &Fact,
-        time_us: i64,
+        (sequence, time_us): (u64, i64),
     ) -> Result<Applied, Error> {
         let Some(row) = self.find_execution(name).await? else {
             tracing::warn!(execution = %name, %node, "a fact of an execution that is not known");
@@ -377,26 +383,31 @@ impl Tx {
                     .await?;
             }
             Fact::StepStarted { step, kind, input } => {
+                // A wait that came to wait says until when.
+                let waits = kind == "wait" && input.as_str() != "null";
                 let insert = NewStep {
-                    step: step.as_str(),
+                    step: &step.to_string(),
+                    sequence,
                     kind,
-                    state: StepState::Running,
+                    state: if waits {
+                        StepState::Waiting
+                    } else {
+                        StepState::Running
+                    },
                     input_json: input.as_str(),
                     end_time_us: None,
                 };
                 self.insert_step(name, insert, time_us).await?;
+                self.show_activity(name, row).await?;
             }
             Fact::AttemptStarted {
                 step,
                 number,
                 repeated,
             } => {
-                self.attempt_started(name, step.as_str(), *number, *repeated, time_us)
+                self.attempt_started(name, &step.to_string(), *number, *repeated, time_us)
                     .await?;
-                if row.state != state_text(ExecutionState::Running) {
-                    self.update_execution(row, ExecutionState::Running, |_| {})
-                        .await?;
-                }
+                self.show_activity(name, row).await?;
             }
             Fact::AttemptFailed {
                 step,
@@ -407,17 +418,16 @@ impl Tx {
                 let retry_us = Some(retry_at.as_microsecond());
                 self.attempt_ended(
                     name,
-                    step.as_str(),
+                    &step.to_string(),
                     Some(*number),
                     Some(error),
                     time_us,
                     retry_us,
                 )
                 .await?;
-                self.step_state(name, step.as_str(), StepState::Waiting)
+                self.step_state(name, &step.to_string(), StepState::Waiting)
                     .await?;
-                self.update_execution(row, ExecutionState::Waiting, |_| {})
-                    .await?;
+                self.show_activity(name, row).await?;
             }
             Fact::StepFinished {
                 step,
@@ -425,12 +435,21 @@ impl Tx {
                 output,
                 error,
             } => {
-                self.attempt_ended(name, step.as_str(), None, error.as_ref(), time_us, None)
+                let step = step.to_string();
+                self.attempt_ended(name, &step, None, error.as_ref(), time_us, None)
                     .await?;
                 let output = output.as_ref().map(|text| text.as_str());
-                self.step_finished(name, step.as_str(), *state, output, error.as_ref(), time_us)
+                let end = StepEnd {
+                    state: *state,
+                    output,
+                    error: error.as_ref(),
+                };
+                self.step_finished(name, &step, end, (sequence, time_us))
                     .await?;
+                self.show_activity(name, row).await?;
             }
+            // It is shown when it has ended.
+            Fact::Ending { .. } => {}
             Fact::Finished {
                 state,
                 output,
@@ -464,174 +483,4 @@ impl Tx {
             .map_err(|e| internal(&e))?;
         Ok(())
     }
-
-    async fn insert_step(
-        &self,
-        name: &ExecutionName,
-        step: NewStep<'_>,
-        time_us: i64,
-    ) -> Result<(), Error> {
-        use entity::step_run::{ActiveModel, Column, Entity};
-        use sea_orm::PaginatorTrait as _;
-        let position = Entity::find()
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Execution.eq(name.execution.as_str()))
-            .count(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        let row = ActiveModel {
-            project: Set(name.project.to_string()),
-            execution: Set(name.execution.to_string()),
-            step: Set(step.step.to_owned()),
-            position: Set(i64::try_from(position).unwrap_or(i64::MAX)),
-            kind: Set(step.kind.to_owned()),
-            state: Set(step_text(step.state).to_owned()),
-            input_json: Set(step.input_json.to_owned()),
-            output_json: Set(None),
-            error_code: Set(None),
-            error_message: Set(None),
-            start_time_us: Set(time_us),
-            end_time_us: Set(step.end_time_us),
-        };
-        row.insert(&self.inner).await.map_err(|e| internal(&e))?;
-        Ok(())
-    }
-
-    async fn step_state(
-        &self,
-        name: &ExecutionName,
-        step: &str,
-        state: StepState,
-    ) -> Result<(), Error> {
-        use entity::step_run::{Column, Entity};
-        Entity::update_many()
-            .col_expr(Column::State, Expr::value(step_text(state)))
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Execution.eq(name.execution.as_str()))
-            .filter(Column::Step.eq(step))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(())
-    }
-
-    async fn step_finished(
-        &self,
-        name: &ExecutionName,
-        step: &str,
-        state: StepState,
-        output: Option<&str>,
-        error: Option<&Failure>,
-        time_us: i64,
-    ) -> Result<(), Error> {
-        use entity::step_run::{Column, Entity};
-        let updated = Entity::update_many()
-            .col_expr(Column::State, Expr::value(step_text(state)))
-            .col_expr(Column::OutputJson, Expr::value(output.map(str::to_owned)))
-            .col_expr(
-                Column::ErrorCode,
-                Expr::value(error.map(|error| error.code.clone())),
-            )
-            .col_expr(
-                Column::ErrorMessage,
-                Expr::value(error.map(|error| error.message.clone())),
-            )
-            .col_expr(Column::EndTimeUs, Expr::value(time_us))
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Execution.eq(name.execution.as_str()))
-            .filter(Column::Step.eq(step))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        if updated.rows_affected == 0 {
-            // A skipped step never started.
-            let skipped = NewStep {
-                step,
-                kind: "",
-                state,
-                input_json: "",
-                end_time_us: Some(time_us),
-            };
-            self.insert_step(name, skipped, time_us).await?;
-        }
-        Ok(())
-    }
-
-    async fn attempt_started(
-        &self,
-        name: &ExecutionName,
-        step: &str,
-        number: u32,
-        repeated: bool,
-        time_us: i64,
-    ) -> Result<(), Error> {
-        use entity::attempt::{ActiveModel, Column, Entity};
-        if repeated {
-            Entity::update_many()
-                .col_expr(Column::Repeated, Expr::value(true))
-                .filter(Column::Project.eq(name.project.as_str()))
-                .filter(Column::Execution.eq(name.execution.as_str()))
-                .filter(Column::Step.eq(step))
-                .filter(Column::Number.eq(i64::from(number)))
-                .exec(&self.inner)
-                .await
-                .map_err(|e| internal(&e))?;
-        } else {
-            let row = ActiveModel {
-                project: Set(name.project.to_string()),
-                execution: Set(name.execution.to_string()),
-                step: Set(step.to_owned()),
-                number: Set(i64::from(number)),
-                start_time_us: Set(time_us),
-                end_time_us: Set(None),
-                error_code: Set(None),
-                error_message: Set(None),
-                repeated: Set(false),
-                retry_time_us: Set(None),
-            };
-            row.insert(&self.inner).await.map_err(|e| internal(&e))?;
-        }
-        self.step_state(name, step, StepState::Running).await
-    }
-
-    /// Ends the attempt `number`, or whichever is open.
-    async fn attempt_ended(
-        &self,
-        name: &ExecutionName,
-        step: &str,
-        number: Option<u32>,
-        error: Option<&Failure>,
-        time_us: i64,
-        retry_us: Option<i64>,
-    ) -> Result<(), Error> {
-        use entity::attempt::{Column, Entity};
-        let mut update = Entity::update_many()
-            .col_expr(Column::EndTimeUs, Expr::value(time_us))
-            .col_expr(
-                Column::ErrorCode,
-                Expr::value(error.map(|error| error.code.clone())),
-            )
-            .col_expr(
-                Column::ErrorMessage,
-                Expr::value(error.map(|error| error.message.clone())),
-            )
-            .col_expr(Column::RetryTimeUs, Expr::value(retry_us))
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Execution.eq(name.execution.as_str()))
-            .filter(Column::Step.eq(step));
-        update = match number {
-            Some(number) => update.filter(Column::Number.eq(i64::from(number))),
-            None => update.filter(Column::EndTimeUs.is_null()),
-        };
-        update.exec(&self.inner).await.map_err(|e| internal(&e))?;
-        Ok(())
-    }
-}
-
-struct NewStep<'a> {
-    step: &'a str,
-    kind: &'a str,
-    state: StepState,
-    input_json: &'a str,
-    end_time_us: Option<i64>,
 }

@@ -413,7 +413,7 @@ fn fact(id: &str, fact: Fact) -> RecordBody {
 }
 
 fn whole_execution(id: &str) -> Vec<RecordBody> {
-    let step: signalbox_model::ids::StepId = "call".parse().unwrap();
+    let step: signalbox_model::ids::StepInstance = "call".parse().unwrap();
     let text = |text: &str| JsonText::try_from(text.to_owned()).unwrap();
     vec![
         RecordBody::Certificate(Certificate {
@@ -497,6 +497,107 @@ fn decode_any(
     source: &[u8],
 ) -> Result<Valid, signalbox_model::violation::Violations> {
     decode(source)
+}
+
+#[tokio::test]
+async fn runs_of_a_step_are_told_apart_and_an_execution_waits_when_all_of_it_does() {
+    each_database(async |store| {
+        let app = app(store);
+        let start = |step: &str, kind: &str, input: &str| {
+            let input = JsonText::try_from(input.to_owned()).unwrap();
+            let (step, kind) = (step.parse().unwrap(), kind.to_owned());
+            fact("x1", Fact::StepStarted { step, kind, input })
+        };
+        let attempt = |step: &str, number| {
+            let step = step.parse().unwrap();
+            let repeated = false;
+            fact(
+                "x1",
+                Fact::AttemptStarted {
+                    step,
+                    number,
+                    repeated,
+                },
+            )
+        };
+        let end = |step: &str, state, error: Option<&str>| {
+            let step = step.parse().unwrap();
+            let error = error.map(|code| Failure::new(code, "why"));
+            fact(
+                "x1",
+                Fact::StepFinished {
+                    step,
+                    state,
+                    output: None,
+                    error,
+                },
+            )
+        };
+        let failed = fact(
+            "x1",
+            Fact::AttemptFailed {
+                step: "call[0]".parse().unwrap(),
+                number: 1,
+                error: Failure::new("TIMEOUT", "late"),
+                retry_at: Timestamp::now(),
+            },
+        );
+        let name = "projects/default/executions/x1".parse().unwrap();
+        let mut sequence = 0;
+        for (body, state) in [
+            (accepted("x1"), "QUEUED"),
+            (fact("x1", Fact::Started), "RUNNING"),
+            (start("each", "forEach", r#"{"items":[1,2]}"#), "RUNNING"),
+            (start("call[0]", "http", "null"), "RUNNING"),
+            (attempt("call[0]", 1), "RUNNING"),
+            (
+                start("pause[1]", "wait", r#"{"until":"2999-01-01T00:00:00Z"}"#),
+                "RUNNING",
+            ),
+            (failed, "WAITING"),
+            (attempt("call[0]", 2), "RUNNING"),
+            (end("call[0]", StepState::Succeeded, None), "WAITING"),
+            (
+                end("pause[1]", StepState::Cancelled, Some("CANCELLED")),
+                "RUNNING",
+            ),
+            (end("each", StepState::Failed, Some("X")), "RUNNING"),
+            (
+                fact(
+                    "x1",
+                    Fact::Ending {
+                        state: ExecutionState::Failed,
+                        output: None,
+                        error: Some(Failure::new("X", "why")),
+                    },
+                ),
+                "RUNNING",
+            ),
+        ] {
+            sequence += 1;
+            let records = [record(sequence, body)];
+            app.apply_records(&node("n1"), "i", &records, sequence, decode_any)
+                .await
+                .unwrap();
+            let found = app.execution(&name).await.unwrap().execution.state;
+            assert_eq!(found, state, "after record {sequence}");
+        }
+        let detail = app.execution(&name).await.unwrap();
+        let steps: Vec<_> = detail
+            .steps
+            .iter()
+            .map(|(step, attempts)| (step.step.as_str(), step.state.as_str(), attempts.len()))
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                ("each", "FAILED", 0),
+                ("call[0]", "SUCCEEDED", 2),
+                ("pause[1]", "CANCELLED", 0)
+            ]
+        );
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -10,6 +10,20 @@ pub const HTTP_STATUS: &str = "HTTP_STATUS";
 pub const TIMEOUT: &str = "TIMEOUT";
 /// The execution took longer than the workflow's `timeout`.
 pub const EXECUTION_TIMEOUT: &str = "EXECUTION_TIMEOUT";
+/// The step took longer than its `totalTimeout`.
+pub const STEP_TIMEOUT: &str = "STEP_TIMEOUT";
+/// The `finally` steps took longer than they may.
+pub const FINALLY_TIMEOUT: &str = "FINALLY_TIMEOUT";
+/// The execution has as many step runs, or as large inputs and outputs, as it may have.
+pub const HISTORY_FULL: &str = "HISTORY_FULL";
+/// The step was stopped by what happened around it.
+pub const CANCELLED: &str = "CANCELLED";
+/// What a `forEach` is to go through is no list, or too long.
+pub const INVALID_ITEMS: &str = "INVALID_ITEMS";
+/// What branches or iterations gave is larger than may be kept.
+pub const OUTPUT_TOO_LARGE: &str = "OUTPUT_TOO_LARGE";
+/// What a `wait` is to wait for is no time.
+pub const INVALID_TIME: &str = "INVALID_TIME";
 /// No connection, or a broken one.
 pub const CONNECTION: &str = "CONNECTION";
 /// The target's address may not be called from this node.

@@ -1,12 +1,12 @@
 //! What a machine asks of its owner, and what the owner brings back.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use signalbox_model::{
     execution::{ExecutionState, Fact, Failure},
-    ids::StepId,
+    ids::StepInstance,
     workflow::HttpMethod,
 };
 
@@ -18,10 +18,14 @@ pub enum Decision {
     /// Make these facts durable, in this order, then decide again. The machine counts them already: an owner that
     /// cannot make them durable must drop it. Never empty; all happened at the time that the machine was asked.
     Journal(Vec<Fact>),
-    /// Perform this attempt, whose start is durable, then say how it ended.
-    Perform(Box<Effect>),
-    /// Nothing to do before this time.
-    WaitUntil(Timestamp),
+    /// Exactly these attempts, whose starts are durable, are to be under way: start those that are not, drop those that
+    /// are and are not named here. Then say how one of them ended, or decide again at the time.
+    Await {
+        /// In the order of the definition. May be empty: then there is nothing to do before `wake_at`.
+        attempts: Vec<Arc<Effect>>,
+        /// When there is something to decide although no attempt has ended.
+        wake_at: Timestamp,
+    },
     /// The execution has ended, and the fact that says so is durable.
     Done(ExecutionState),
 }
@@ -29,15 +33,15 @@ pub enum Decision {
 /// One attempt of a step at the world.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
-    /// Its step.
-    pub step: StepId,
+    /// The run of its step.
+    pub step: StepInstance,
     /// Its number, from 1.
     pub attempt: u32,
     /// True when a crash interrupted this very attempt before: its effect may have happened already.
     pub repeated: bool,
-    /// The same for every attempt of this step of this execution, crashes included.
+    /// The same for every attempt of this run of this step, crashes included.
     pub idempotency_key: String,
-    /// How long it may take: the step's own timeout, or what the execution has left.
+    /// How long it may take: the step's own timeout, or what the step or the execution has left.
     pub timeout: Duration,
     /// What to do.
     pub kind: EffectKind,
@@ -109,6 +113,19 @@ pub struct AttemptFailure {
     pub failure: Failure,
     /// Whether another attempt may end otherwise.
     pub retriable: bool,
+    /// Status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// When, by the server's word, another attempt makes sense.
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// What `Retry-After` says (RFC 9110 §10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// So long from now.
+    Delay(Duration),
+    /// At that time.
+    Time(Timestamp),
 }
 
 impl AttemptFailure {
@@ -117,6 +134,8 @@ impl AttemptFailure {
         Self {
             failure: Failure::new(code, message),
             retriable: true,
+            status: None,
+            retry_after: None,
         }
     }
 
@@ -125,6 +144,8 @@ impl AttemptFailure {
         Self {
             failure: Failure::new(code, message),
             retriable: false,
+            status: None,
+            retry_after: None,
         }
     }
 }

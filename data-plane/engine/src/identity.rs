@@ -1,11 +1,11 @@
 //! What is derived from an execution's name, so that a crash changes nothing.
 
-use signalbox_model::ids::{ExecutionName, StepId};
+use signalbox_model::ids::{ExecutionName, StepInstance};
 
-/// The `Idempotency-Key` of a step's attempts: 160 bits of BLAKE3 over the execution and the step, in base 32. Other
-/// executions and other steps have others; attempts and crashes do not change it.
+/// The `Idempotency-Key` of the attempts of a step's run: 160 bits of BLAKE3 over the execution and the run's text, in
+/// base 32. Other executions, other steps and other iterations have others; attempts and crashes do not change it.
 #[must_use]
-pub fn idempotency_key(execution: &ExecutionName, step: &StepId) -> String {
+pub fn idempotency_key(execution: &ExecutionName, step: &StepInstance) -> String {
     let digest = digest("signalbox 2026-11 idempotency key", execution, step, 0);
     data_encoding::BASE32_NOPAD
         .encode(&digest[..20])
@@ -13,15 +13,15 @@ pub fn idempotency_key(execution: &ExecutionName, step: &StepId) -> String {
 }
 
 /// The jitter of the pause after an attempt, 0 to 1: spread evenly over executions, and the same after a crash.
-pub(crate) fn jitter(execution: &ExecutionName, step: &StepId, attempt: u32) -> f64 {
+pub(crate) fn jitter(execution: &ExecutionName, step: &StepInstance, attempt: u32) -> f64 {
     let digest = digest("signalbox 2026-11 retry jitter", execution, step, attempt);
     let [a, b, c, d, ..] = digest;
     f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }
 
-fn digest(context: &str, execution: &ExecutionName, step: &StepId, number: u32) -> [u8; 32] {
+fn digest(context: &str, execution: &ExecutionName, step: &StepInstance, number: u32) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
-    for part in [execution.to_string().as_str(), step.as_str()] {
+    for part in [execution.to_string(), step.to_string()] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
@@ -42,6 +42,12 @@ mod tests {
     fn keys_tell_executions_and_steps_apart_and_fit_a_header() {
         let (call, other) = ("call".parse().unwrap(), "other".parse().unwrap());
         let key = idempotency_key(&name("x1"), &call);
+        // What nodes before iterations sent: a crash across an upgrade repeats nothing.
+        assert_eq!(key, "yp3x4j36tnfovls2yyo2mzftv5s3vx2v");
+        for iteration in ["call[0]", "call[1]", "call[0][1]"] {
+            let other = idempotency_key(&name("x1"), &iteration.parse().unwrap());
+            assert_ne!(key, other);
+        }
         assert_eq!(key, idempotency_key(&name("x1"), &call));
         assert_ne!(key, idempotency_key(&name("x2"), &call));
         assert_ne!(key, idempotency_key(&name("x1"), &other));

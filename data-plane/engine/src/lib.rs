@@ -1,18 +1,20 @@
 //! Decides how an execution goes on. Pure: no clock, no network, no randomness of its own.
 //!
 //! A [`Machine`] is the fold of an execution's [`Fact`](signalbox_model::execution::Fact)s over its [`Plan`]. Asked for
-//! its [`Decision`], it answers with what its owner must do next: make facts durable, perform an [`Effect`], wait for a
+//! its [`Decision`], it answers with what its owner must do next: make facts durable, perform [`Effect`]s and wait for a
 //! time, or nothing, because the execution has ended. The owner brings the time and the outcomes of effects:
 //!
 //! ```text
 //! replay(facts of the journal) ─► decide(now) ─► Journal(facts)    make them durable, then decide again
-//!                                     ▲       ├► Perform(effect)   do it, then attempt_ended(outcome, now)
-//!                                     │       ├► WaitUntil(time)   wait, then decide again
+//!                                     ▲       ├► Await(effects, time)   perform them, then attempt_ended(outcome, now)
+//!                                     │       │                         for the first that ends; at the time, decide again
 //!                                     └───────┴► Done(state)
 //! ```
 //!
 //! An attempt is a fact before it is performed. One that a crash interrupted is therefore known: it is performed again,
 //! as the same attempt with the same idempotency key, and a fact says so (invariant I7).
+//!
+//! Where an execution stands is a tree of frames, each a list of steps under way (`docs/decisions/0012-frames.md`).
 //!
 //! What a kind of step does is one file below [`mod@steps`] and one line in its registry.
 
@@ -26,7 +28,7 @@ mod steps;
 pub mod codes;
 
 pub use decision::{
-    AttemptFailure, Decision, Effect, EffectKind, HttpRequest, HttpResponse, Outcome,
+    AttemptFailure, Decision, Effect, EffectKind, HttpRequest, HttpResponse, Outcome, RetryAfter,
 };
 pub use identity::idempotency_key;
 pub use machine::{Contradiction, Machine};

@@ -8,21 +8,30 @@ use signalbox_model::{
     event::EventScope,
     execution::{ExecutionState, Fact, Failure, JsonText},
     expression::Scope,
-    ids::{ExecutionName, StepId, WorkflowName},
+    ids::{ExecutionName, StepId, StepInstance, WorkflowName},
+    limits,
     record::Accepted,
 };
 
 use crate::{
-    decision::{Decision, Effect, EffectKind, Outcome},
+    codes,
+    decision::{AttemptFailure, Decision, Effect, EffectKind, Outcome, RetryAfter},
     identity,
-    plan::{At, Plan},
+    plan::{At, Hop, Node, Plan},
     steps::{self, Begin},
 };
 
 mod advance;
+mod children;
 mod fold;
+mod frame;
+mod run;
 
 pub use fold::Contradiction;
+
+use children::Children;
+use frame::{Ended, Frame, OpenStep, Stage};
+use run::{Run, Verdict};
 
 /// Facts that one [`Decision::Journal`] holds at most, but for those that belong together.
 const BATCH_MAX_FACTS: usize = 64;
@@ -44,45 +53,12 @@ enum State {
     Ended(ExecutionState),
 }
 
-/// An execution between its first fact and its last.
-struct Run {
-    started_at: Timestamp,
-    scope: Scope,
-    /// The step that is open, or else the next one; none after the last.
-    at: Option<At>,
-    step: Option<OpenStep>,
-    /// Of the last top-level step that ran.
-    last_output: Option<JsonText>,
-    /// How the execution is to end, once a step has decided it.
-    verdict: Option<Verdict>,
-}
-
-/// A step that started and has not ended.
-#[derive(Clone, Debug)]
-struct OpenStep {
-    /// What its attempts do, once it was evaluated.
-    effect: Option<EffectKind>,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
-    /// No attempt yet.
-    Begun,
-    /// An attempt's start is a fact of this process.
-    Attempt { number: u32, repeated: bool },
-    /// An attempt's start is a fact of the journal: whoever performed it is gone.
-    Interrupted { number: u32 },
-    /// Attempt `failed` failed; the next is due.
-    Waiting { failed: u32, until: Timestamp },
-}
-
-/// How an execution is to end.
-#[derive(Clone, Debug)]
-enum Verdict {
-    Succeeded(Option<JsonText>),
-    Failed(Failure),
-    TimedOut(Failure),
+/// One move of the machine.
+enum Move {
+    /// These facts are next.
+    Facts(Vec<Fact>),
+    /// There is nothing to decide now.
+    Rest(Decision),
 }
 
 impl Machine {
@@ -104,14 +80,11 @@ impl Machine {
     /// their order and before anything else.
     ///
     /// # Errors
-    /// [`Contradiction`]: the fact cannot follow the ones before it. The machine is as it was.
+    /// [`Contradiction`]: the fact cannot follow the ones before it. The machine must not be used any more.
     pub fn replay(&mut self, fact: &Fact, at: Timestamp) -> Result<(), Contradiction> {
         self.fold(fact, at)?;
-        if let State::Running(run) = &mut self.state
-            && let Some(open) = &mut run.step
-            && let Stage::Attempt { number, .. } = open.stage
-        {
-            open.stage = Stage::Interrupted { number };
+        if let (State::Running(run), Fact::AttemptStarted { step, .. }) = (&mut self.state, fact) {
+            run.interrupt(&self.plan, step);
         }
         Ok(())
     }
@@ -122,13 +95,8 @@ impl Machine {
         match &self.state {
             State::Queued { .. } => ExecutionState::Queued,
             State::Ended(state) => *state,
-            State::Running(run) => match &run.step {
-                Some(OpenStep {
-                    stage: Stage::Waiting { .. },
-                    ..
-                }) => ExecutionState::Waiting,
-                _ => ExecutionState::Running,
-            },
+            State::Running(run) if run.only_waits() => ExecutionState::Waiting,
+            State::Running(_) => ExecutionState::Running,
         }
     }
 
@@ -137,11 +105,22 @@ impl Machine {
         self.extend(Vec::new(), now)
     }
 
-    /// Says how the attempt ended that [`Decision::Perform`] asked for, and what comes next. An outcome that no attempt
-    /// waits for is ignored.
-    pub fn attempt_ended(&mut self, outcome: Outcome, now: Timestamp) -> Decision {
-        let facts = self.conclude(outcome, now);
-        self.extend(facts, now)
+    /// Says how attempt `number` of `step` ended, one of those that [`Decision::Await`] asked for, and what comes next. An
+    /// outcome that no attempt waits for is ignored.
+    pub fn attempt_ended(
+        &mut self,
+        step: &StepInstance,
+        number: u32,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Decision {
+        let facts = match &self.state {
+            State::Running(run) => {
+                run.conclude(&self.plan, &self.execution, (step, number), outcome, now)
+            }
+            State::Queued { .. } | State::Ended(_) => None,
+        };
+        self.extend(facts.into_iter().collect(), now)
     }
 
     /// Counts `facts` and those that follow from them without a wait.
@@ -159,22 +138,31 @@ impl Machine {
                 return Decision::Journal(batch);
             }
             match self.advance(now) {
-                advance::Move::Facts(next) => facts = next,
-                advance::Move::Rest(decision) if batch.is_empty() => return decision,
-                advance::Move::Rest(_) => return Decision::Journal(batch),
+                Move::Facts(next) => facts = next,
+                Move::Rest(decision) if batch.is_empty() => return decision,
+                Move::Rest(_) => return Decision::Journal(batch),
             }
         }
     }
 
-    fn scope(&self, event: &EventScope, started_at: Timestamp) -> Scope {
-        let execution = json!({
+    /// The next move. Changes nothing but to remember what was evaluated.
+    fn advance(&mut self, now: Timestamp) -> Move {
+        match &mut self.state {
+            State::Queued { .. } => Move::Facts(vec![Fact::Started]),
+            State::Ended(state) => Move::Rest(Decision::Done(*state)),
+            State::Running(run) => run.advance(&self.plan, &self.execution, now),
+        }
+    }
+
+    /// What expressions read of the execution itself.
+    fn execution_scope(&self, started_at: Timestamp) -> Value {
+        json!({
             "id": self.execution.execution.as_str(),
             "name": self.execution.to_string(),
             "workflow": self.workflow.to_string(),
             "version": self.version,
             "startTime": started_at.to_string(),
-        });
-        Scope::new(&event.to_value(), self.plan.vars(), &execution)
+        })
     }
 }
 
@@ -192,9 +180,9 @@ impl fmt::Debug for Machine {
 fn size(fact: &Fact) -> usize {
     match fact {
         Fact::StepStarted { input, .. } => input.as_str().len(),
-        Fact::StepFinished { output, .. } | Fact::Finished { output, .. } => {
-            output.as_ref().map_or(0, |text| text.as_str().len())
-        }
+        Fact::StepFinished { output, .. }
+        | Fact::Ending { output, .. }
+        | Fact::Finished { output, .. } => output.as_ref().map_or(0, |text| text.as_str().len()),
         Fact::Started | Fact::AttemptStarted { .. } | Fact::AttemptFailed { .. } => 0,
     }
 }
@@ -202,6 +190,11 @@ fn size(fact: &Fact) -> usize {
 /// `time` later by `by`; the end of time where there is no later.
 fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Time from `now` to `deadline`; none when it has passed.
+fn until(now: Timestamp, deadline: Timestamp) -> Duration {
+    Duration::try_from(deadline.duration_since(now)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! A workflow as the machine walks it: one flat list of steps, each knowing what follows it.
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use signalbox_model::{
     ids::StepId,
-    workflow::{Step, Workflow},
+    workflow::{Action, OnError, Step, Workflow},
 };
 
 /// Place of a step in its plan.
@@ -15,34 +15,70 @@ pub(crate) type At = usize;
 #[derive(Debug)]
 pub struct Plan {
     nodes: Vec<Node>,
+    by_id: HashMap<StepId, At>,
     first: Option<At>,
     vars: Value,
     timeout: Duration,
+    finally: Option<FinallyPlan>,
+}
+
+/// What follows when the steps have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FinallyPlan {
+    pub(crate) first: Option<At>,
+    pub(crate) timeout: Duration,
 }
 
 /// A step and what follows it.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) step: Step,
-    /// Whether it stands in the workflow's own list, so that its output can be the execution's.
+    /// Whether it stands in its frame's own list, so that its output can be the frame's.
     pub(crate) is_top_level: bool,
-    /// What runs after it: its neighbour, or what follows the condition around it.
+    /// What runs after it: its neighbour, or what follows the step around it.
     next: Option<At>,
-    /// What runs first in each of its branches: for an empty one, what follows.
+    /// What runs when it failed, where the frame goes on then.
+    recovery: Option<Recovery>,
+    /// What runs first in each list inside it: for an empty one, what follows.
     branches: Vec<Option<At>>,
+    /// The frames around it, from the outermost in.
+    around: Arc<[Hop]>,
 }
+
+/// One step down the tree of frames.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    /// The step that opened the frame.
+    pub(crate) step: StepId,
+    /// Number of the branch; none for an iteration, whose number a run's name tells.
+    pub(crate) branch: Option<usize>,
+}
+
+/// Where a frame goes on after a failure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovery(pub(crate) Option<At>);
 
 impl Plan {
     /// The plan of `workflow`.
     #[must_use]
     pub fn new(workflow: &Workflow) -> Self {
         let mut nodes = Vec::new();
-        let first = place(workflow.steps(), None, true, &mut nodes);
+        let outside: Arc<[Hop]> = Arc::new([]);
+        let first = place(workflow.steps(), None, &outside, true, &mut nodes);
+        let finally = workflow.finally().map(|finally| FinallyPlan {
+            first: place(&finally.steps, None, &outside, true, &mut nodes),
+            timeout: finally.timeout,
+        });
         Self {
+            by_id: (0..)
+                .zip(&nodes)
+                .map(|(at, node)| (node.step.id.clone(), at))
+                .collect(),
             nodes,
             first,
             vars: workflow.vars().clone().into_iter().collect(),
             timeout: workflow.timeout(),
+            finally,
         }
     }
 
@@ -58,6 +94,10 @@ impl Plan {
         self.timeout
     }
 
+    pub(crate) fn finally(&self) -> Option<FinallyPlan> {
+        self.finally
+    }
+
     /// The node at `at`. Places come from this plan only, so there is one.
     pub(crate) fn node(&self, at: At) -> &Node {
         &self.nodes[at]
@@ -65,7 +105,7 @@ impl Plan {
 
     /// The place of the step called `id`.
     pub(crate) fn find(&self, id: &StepId) -> Option<At> {
-        self.nodes.iter().position(|node| node.step.id == *id)
+        self.by_id.get(id).copied()
     }
 }
 
@@ -83,12 +123,28 @@ impl Node {
             .copied()
             .unwrap_or(self.next)
     }
+
+    /// What runs first in each list inside it.
+    pub(crate) fn branches(&self) -> &[Option<At>] {
+        &self.branches
+    }
+
+    /// The frames around it, from the outermost in.
+    pub(crate) fn around(&self) -> &[Hop] {
+        &self.around
+    }
+
+    /// Where its frame goes on when it failed; none when the frame ends.
+    pub(crate) fn recovery(&self) -> Option<Recovery> {
+        self.recovery
+    }
 }
 
 /// Places `steps`, the last first, so that each knows what follows it; gives the first one's place.
 fn place(
     steps: &[Step],
     after: Option<At>,
+    around: &Arc<[Hop]>,
     is_top_level: bool,
     nodes: &mut Vec<Node>,
 ) -> Option<At> {
@@ -97,12 +153,32 @@ fn place(
         let branches = step
             .action
             .branches()
-            .map(|branch| place(branch, next, false, nodes))
+            .enumerate()
+            .map(|(number, list)| {
+                let branch = match step.action {
+                    Action::Parallel(_) => Some(number),
+                    Action::ForEach(_) => None,
+                    _ => return place(list, next, around, false, nodes),
+                };
+                let hop = Hop {
+                    step: step.id.clone(),
+                    branch,
+                };
+                let inside = around.iter().cloned().chain([hop]).collect();
+                place(list, None, &inside, true, nodes)
+            })
             .collect();
+        let recovery = match &step.on_error {
+            OnError::Fail => None,
+            OnError::Continue => Some(Recovery(next)),
+            OnError::Steps(steps) => Some(Recovery(place(steps, next, around, false, nodes))),
+        };
         nodes.push(Node {
             step: step.clone(),
             is_top_level,
             next,
+            recovery,
+            around: around.clone(),
             branches,
         });
         next = Some(nodes.len() - 1);

@@ -2,10 +2,14 @@
 
 mod condition;
 mod fail;
+mod for_each;
 mod http;
+mod parallel;
 mod succeed;
 mod transform;
+pub(crate) mod wait;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use signalbox_model::{
     execution::Failure,
@@ -18,14 +22,14 @@ use crate::{
     decision::{AttemptFailure, EffectKind, Outcome},
 };
 
-/// What a kind of step does. Both methods are pure: the same scope and the same outcome give the same answer, so that
-/// a replay need not remember it.
+/// What a kind of step does. All methods are pure: the same scope and the same outcome give the same answer, so that a
+/// replay need not remember it.
 pub(crate) trait Behaviour {
-    /// Evaluates the step against what has happened so far.
+    /// Evaluates the step against what has happened so far. Nothing of an attempt depends on `now`.
     ///
     /// # Errors
     /// Why the step fails before it did anything.
-    fn begin(&self, scope: &Scope) -> Result<Begin, Failure>;
+    fn begin(&self, scope: &Scope, now: Timestamp) -> Result<Begin, Failure>;
 
     /// Reads how an attempt ended: the step's output, or why the attempt failed.
     ///
@@ -46,8 +50,8 @@ pub(crate) trait Behaviour {
         None
     }
 
-    /// Whether the execution ends, as succeeded, when the step has.
-    fn ends_execution(&self) -> bool {
+    /// Whether the list that the step stands in ends, as succeeded, when the step has.
+    fn ends_list(&self) -> bool {
         false
     }
 }
@@ -60,6 +64,16 @@ pub(crate) enum Begin {
         input: Value,
         /// What it gave.
         result: Result<Value, Failure>,
+    },
+    /// The frames below it begin.
+    Enter {
+        /// What is recorded as its input: what they are made of.
+        input: Value,
+    },
+    /// It waits for a time, and has succeeded then.
+    Sleep {
+        /// When.
+        until: Timestamp,
     },
     /// It needs the world.
     Attempt {
@@ -76,6 +90,9 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Http(step) => step.as_ref(),
         Action::Transform(step) => step,
         Action::Condition(step) => step,
+        Action::Parallel(step) => step,
+        Action::ForEach(step) => step,
+        Action::Wait(step) => step,
         Action::Succeed(step) => step,
         Action::Fail(step) => step,
     }

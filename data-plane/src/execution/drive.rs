@@ -1,11 +1,14 @@
 //! One execution under way.
 
 use std::{
+    future::poll_fn,
     panic::AssertUnwindSafe,
+    sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use signalbox_engine::{AttemptFailure, Decision, Effect, Machine, Outcome, codes};
 use signalbox_model::{
@@ -121,6 +124,7 @@ impl<'a> Drive<'a> {
             Ok(machine) => machine,
             Err(failure) => return self.fail(failure).await,
         };
+        let mut under_way = UnderWay::default();
         let mut decision = machine.decide(self.now());
         loop {
             decision = match decision {
@@ -135,19 +139,19 @@ impl<'a> Drive<'a> {
                     }
                     match facts.last() {
                         Some(Fact::Finished { state, .. }) => return Ok(End::Ended(*state)),
-                        _ if stopping => return Ok(End::Left),
+                        _ if stopping && under_way.is_empty() => return Ok(End::Left),
                         _ => machine.decide(self.now()),
                     }
                 }
-                Decision::Perform(effect) => match self.perform(*effect).await {
-                    Some(outcome) => machine.attempt_ended(outcome, self.now()),
-                    None => return Ok(End::Left),
-                },
-                Decision::WaitUntil(time) => {
-                    if !self.wait_until(time).await {
-                        return Ok(End::Left);
+                Decision::Await { attempts, wake_at } => {
+                    self.set_under_way(&mut under_way, &attempts);
+                    match self.next(&mut under_way, wake_at).await {
+                        Next::Ended(effect, outcome) => {
+                            machine.attempt_ended(&effect.step, effect.attempt, outcome, self.now())
+                        }
+                        Next::Due => machine.decide(self.now()),
+                        Next::Leave => return Ok(End::Left),
                     }
-                    machine.decide(self.now())
                 }
             };
         }
@@ -231,16 +235,53 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// Lets exactly `attempts` be under way; but none begins once the process is to end.
+    fn set_under_way(&self, under_way: &mut UnderWay, attempts: &[Arc<Effect>]) {
+        under_way.keep(attempts);
+        if !self.shutdown.is_stopping() {
+            for effect in attempts {
+                under_way.start(effect, || self.attempt(effect));
+            }
+        }
+    }
+
+    /// The next end of an attempt, or `wake_at`. While nothing is under way, the execution leaves its place among those
+    /// that run.
+    async fn next(&mut self, under_way: &mut UnderWay, wake_at: Timestamp) -> Next {
+        if under_way.is_empty() {
+            return if self.wait_until(wake_at).await {
+                Next::Due
+            } else {
+                Next::Leave
+            };
+        }
+        let left = self.time_until(wake_at);
+        let is_stopping = self.shutdown.is_stopping();
+        tokio::select! {
+            biased;
+            (effect, outcome) = under_way.next() => Next::Ended(effect, outcome),
+            () = self.shutdown.forced() => Next::Leave,
+            // The process is to end: what is under way may finish, and nothing else happens.
+            () = self.shutdown.stopping(), if !is_stopping => Next::Due,
+            () = tokio::time::sleep(left), if !is_stopping => Next::Due,
+        }
+    }
+
+    /// A sleep up to a millisecond longer than `time` is away, so that it has come for sure; at most [`SLEEP_MAX`].
+    fn time_until(&mut self, time: Timestamp) -> Duration {
+        let left = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
+        left.min(SLEEP_MAX) + Duration::from_millis(1)
+    }
+
     /// False: the process ends first.
     async fn wait_until(&mut self, time: Timestamp) -> bool {
         let _waiting = Gauge::new("signalbox_executions_waiting");
         self.place.running = None;
-        let left = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
+        let left = self.time_until(time);
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => return false,
-            // Up to a millisecond later, so that the time has come for sure.
-            () = tokio::time::sleep(left.min(SLEEP_MAX) + Duration::from_millis(1)) => {}
+            () = tokio::time::sleep(left) => {}
         }
         tokio::select! {
             biased;
@@ -252,29 +293,89 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// Makes an attempt. None: the process ends first.
-    async fn perform(&self, effect: Effect) -> Option<Outcome> {
-        if self.shutdown.is_stopping() {
-            return None;
-        }
-        let span = self.steps.attempt(&effect);
+    /// An attempt, until it has ended or took longer than it may.
+    fn attempt(&self, effect: &Effect) -> BoxFuture<'static, Outcome> {
+        let span = self.steps.attempt(effect);
         let (kind, timeout) = (effect.kind.name(), effect.timeout);
-        let started = Instant::now();
         let performer = self.runtime.performer(&effect.kind);
-        let attempt = performer.perform(effect).instrument(span.clone());
-        let outcome = tokio::select! {
-            biased;
-            outcome = tokio::time::timeout(timeout + PERFORMER_GRACE, attempt) => outcome,
-            () = self.shutdown.forced() => return None,
-        };
-        let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(timed_out(timeout)));
-        let result = span::outcome(&span, &outcome);
-        metrics::counter!("signalbox_step_attempts_total", "kind" => kind, "outcome" => result)
-            .increment(1);
-        metrics::histogram!("signalbox_step_attempt_duration_seconds", "kind" => kind)
-            .record(started.elapsed());
-        Some(outcome)
+        let attempt = performer.perform(effect.clone()).instrument(span.clone());
+        async move {
+            let started = Instant::now();
+            let outcome = tokio::time::timeout(timeout + PERFORMER_GRACE, attempt).await;
+            let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(timed_out(timeout)));
+            let result = span::outcome(&span, &outcome);
+            metrics::counter!("signalbox_step_attempts_total", "kind" => kind, "outcome" => result)
+                .increment(1);
+            metrics::histogram!("signalbox_step_attempt_duration_seconds", "kind" => kind)
+                .record(started.elapsed());
+            outcome
+        }
+        .boxed()
     }
+}
+
+/// What an execution waited for.
+enum Next {
+    /// An attempt has ended.
+    Ended(Arc<Effect>, Outcome),
+    /// There may be something to decide.
+    Due,
+    /// The process ends first.
+    Leave,
+}
+
+/// The attempts of one execution that are under way. What is dropped is stopped.
+#[derive(Default)]
+struct UnderWay(Vec<(Arc<Effect>, BoxFuture<'static, Outcome>)>);
+
+impl UnderWay {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Drops all but `attempts`.
+    fn keep(&mut self, attempts: &[Arc<Effect>]) {
+        self.0.retain(|(effect, _)| {
+            let is_same = |other: &Arc<Effect>| is_attempt(effect, other);
+            attempts.iter().any(is_same)
+        });
+    }
+
+    /// Adds an attempt unless it is under way.
+    fn start(
+        &mut self,
+        effect: &Arc<Effect>,
+        attempt: impl FnOnce() -> BoxFuture<'static, Outcome>,
+    ) {
+        if !self.0.iter().any(|(other, _)| is_attempt(effect, other)) {
+            self.0.push((effect.clone(), attempt()));
+        }
+    }
+
+    /// The next that ends; never, when none is under way. Nothing is lost when it is dropped.
+    async fn next(&mut self) -> (Arc<Effect>, Outcome) {
+        poll_fn(|context| {
+            let ended =
+                self.0
+                    .iter_mut()
+                    .enumerate()
+                    .find_map(
+                        |(index, (_, attempt))| match attempt.as_mut().poll(context) {
+                            Poll::Ready(outcome) => Some((index, outcome)),
+                            Poll::Pending => None,
+                        },
+                    );
+            match ended {
+                Some((index, outcome)) => Poll::Ready((self.0.swap_remove(index).0, outcome)),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+fn is_attempt(one: &Effect, other: &Effect) -> bool {
+    one.step == other.step && one.attempt == other.attempt
 }
 
 /// The failure of an attempt that took longer than it may.
@@ -285,12 +386,10 @@ pub(super) fn timed_out(timeout: Duration) -> AttemptFailure {
     )
 }
 
-/// Takes off the start of an attempt that this process will not perform any more: the next one would have to take it for
-/// interrupted.
+/// Takes off the starts of attempts that this process will not perform any more: the next one would have to take them for
+/// interrupted. Nothing in the same batch follows from them.
 fn keep_performed(facts: &mut Vec<Fact>) {
-    if matches!(facts.last(), Some(Fact::AttemptStarted { .. })) {
-        facts.pop();
-    }
+    facts.retain(|fact| !matches!(fact, Fact::AttemptStarted { .. }));
 }
 
 /// Counts in a gauge for as long as it lives.

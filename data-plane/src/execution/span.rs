@@ -2,10 +2,13 @@
 //!
 //! Attribute names follow OpenTelemetry's semantic conventions for FaaS and HTTP where they have one.
 
+use std::collections::HashMap;
+
 use signalbox_engine::{Effect, EffectKind, HttpResponse, Outcome, redact_url};
 use signalbox_model::{
     event::TriggerKind,
     execution::{ExecutionState, Fact},
+    ids::StepInstance,
 };
 use signalbox_runtime::telemetry::context;
 use tracing::{Span, field::Empty};
@@ -85,14 +88,15 @@ pub(super) fn name(state: ExecutionState) -> &'static str {
 /// The spans of an execution's steps, opened and closed by its facts.
 pub(super) struct StepSpans {
     execution: Span,
-    step: Option<Span>,
+    /// Of those that are open.
+    steps: HashMap<StepInstance, Span>,
 }
 
 impl StepSpans {
     pub(super) fn new(execution: Span) -> Self {
         Self {
             execution,
-            step: None,
+            steps: HashMap::new(),
         }
     }
 
@@ -106,28 +110,31 @@ impl StepSpans {
                     otel.name = %format!("step {step}"),
                     otel.status_code = Empty,
                     error.type = Empty,
-                    signalbox.step.id = %step,
+                    signalbox.step.id = %step.step,
+                    signalbox.step.run = %step,
                     signalbox.step.kind = kind,
                 );
-                context::traceparent(self.step.insert(span))
+                let traceparent = context::traceparent(&span);
+                self.steps.insert(step.clone(), span);
+                traceparent
             }
-            Fact::AttemptStarted { .. } | Fact::AttemptFailed { .. } => {
-                self.step.as_ref().and_then(context::traceparent)
+            Fact::AttemptStarted { step, .. } | Fact::AttemptFailed { step, .. } => {
+                self.steps.get(step).and_then(context::traceparent)
             }
-            Fact::StepFinished { error, .. } => {
-                let span = self.step.take()?;
+            Fact::StepFinished { step, error, .. } => {
+                let span = self.steps.remove(step)?;
                 if let Some(failure) = error {
                     failed(&span, &failure.code);
                 }
                 context::traceparent(&span)
             }
-            Fact::Started | Fact::Finished { .. } => None,
+            Fact::Started | Fact::Ending { .. } | Fact::Finished { .. } => None,
         }
     }
 
     /// The span of an attempt. It shows no header, no body and no secret of the query.
     pub(super) fn attempt(&self, effect: &Effect) -> Span {
-        let parent = self.step.as_ref().unwrap_or(&self.execution);
+        let parent = self.steps.get(&effect.step).unwrap_or(&self.execution);
         match &effect.kind {
             EffectKind::Http(request) => tracing::info_span!(
                 parent: parent,

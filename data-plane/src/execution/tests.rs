@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod flow;
 mod support;
 
 use std::{
@@ -260,7 +261,7 @@ steps:
     world.stop().await;
     let facts = world.facts(&execution).await;
     assert!(
-        matches!(facts.iter().rfind(|fact| matches!(fact, Fact::StepFinished { .. })), Some(Fact::StepFinished { step, state: StepState::Succeeded, .. }) if step.as_str() == "one"),
+        matches!(facts.iter().rfind(|fact| matches!(fact, Fact::StepFinished { .. })), Some(Fact::StepFinished { step, state: StepState::Succeeded, .. }) if step.step.as_str() == "one"),
         "{facts:?}"
     );
     assert_eq!(target.calls().len(), 1);

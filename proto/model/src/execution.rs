@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::StepId;
+use crate::ids::StepInstance;
 
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl ExecutionState {
 pub enum StepState {
     /// An attempt is running.
     Running,
-    /// The next attempt waits for its time.
+    /// It waits for a time: that of its next attempt, or, of a `wait`, the one that it is for.
     Waiting,
     /// Ended as intended.
     Succeeded,
@@ -53,6 +53,8 @@ pub enum StepState {
     Failed,
     /// Not run: its `if` was false.
     Skipped,
+    /// Stopped by what happened elsewhere: what it had begun may have happened.
+    Cancelled,
 }
 
 /// Why an execution, a step or an attempt failed.
@@ -84,7 +86,7 @@ pub enum Fact {
     /// A step started.
     StepStarted {
         /// Which.
-        step: StepId,
+        step: StepInstance,
         /// Its kind, as the definition names it.
         kind: String,
         /// What it was given.
@@ -93,7 +95,7 @@ pub enum Fact {
     /// An attempt started.
     AttemptStarted {
         /// Of which step.
-        step: StepId,
+        step: StepInstance,
         /// From 1.
         number: u32,
         /// True when a crash interrupted this very attempt and it runs again.
@@ -102,7 +104,7 @@ pub enum Fact {
     /// An attempt failed and another is due.
     AttemptFailed {
         /// Of which step.
-        step: StepId,
+        step: StepInstance,
         /// From 1.
         number: u32,
         /// Why.
@@ -113,10 +115,19 @@ pub enum Fact {
     /// A step ended, and with it its last attempt, if it had one.
     StepFinished {
         /// Which.
-        step: StepId,
-        /// Succeeded, Failed or Skipped.
+        step: StepInstance,
+        /// Succeeded, Failed, Skipped or Cancelled.
         state: StepState,
-        /// What it gave.
+        /// What it gave. A failed `parallel` or `forEach` gives what it has.
+        output: Option<JsonText>,
+        /// Why it failed or was cancelled.
+        error: Option<Failure>,
+    },
+    /// How the execution is to end is decided; what is left are its `finally` steps.
+    Ending {
+        /// A terminal state.
+        state: ExecutionState,
+        /// Its output.
         output: Option<JsonText>,
         /// Why it failed.
         error: Option<Failure>,
@@ -197,7 +208,7 @@ mod tests {
 
     #[test]
     fn facts_are_read_as_they_were_written() {
-        let step: StepId = "call".parse().unwrap();
+        let step: StepInstance = "call[2][0]".parse().unwrap();
         let failure = Failure::new("HTTP_STATUS", "the server answered 503");
         let facts = [
             Fact::Started,
@@ -223,6 +234,11 @@ mod tests {
                 output: None,
                 error: Some(failure.clone()),
             },
+            Fact::Ending {
+                state: ExecutionState::Failed,
+                output: None,
+                error: Some(failure.clone()),
+            },
             Fact::Finished {
                 state: ExecutionState::TimedOut,
                 output: Some(JsonText::from_value(&Value::from("x"))),
@@ -233,6 +249,18 @@ mod tests {
             let text = serde_json::to_string(&fact).unwrap();
             assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact, "{text}");
         }
+    }
+
+    #[test]
+    fn facts_of_before_there_were_iterations_are_read() {
+        let text = r#"{"attemptStarted":{"step":"call","number":1,"repeated":false}}"#;
+        let fact = Fact::AttemptStarted {
+            step: "call".parse().unwrap(),
+            number: 1,
+            repeated: false,
+        };
+        assert_eq!(serde_json::from_str::<Fact>(text).unwrap(), fact);
+        assert_eq!(serde_json::to_string(&fact).unwrap(), text);
     }
 
     #[test]

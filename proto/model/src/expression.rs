@@ -8,6 +8,7 @@ mod budget;
 mod cel;
 mod check;
 mod scope;
+mod shared;
 mod template;
 
 pub use self::budget::sharing_one_budget;
@@ -22,6 +23,8 @@ pub enum Reference {
     Step(String),
     /// `vars.<name>`.
     Var(String),
+    /// `item` or `index`, of the `forEach` around.
+    Iteration(&'static str),
 }
 
 #[cfg(test)]

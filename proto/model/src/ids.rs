@@ -4,8 +4,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+mod instance;
 mod names;
 
+pub use instance::StepInstance;
 pub use names::{
     ApiKeyName, DeliveryName, ExecutionName, NodeName, ProjectName, SecretName, SubscriptionName,
     WorkflowName, WorkflowVersionName,

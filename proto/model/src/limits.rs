@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Steps of one workflow, nested ones included.
 pub const STEPS_MAX: usize = 200;
-/// Depth to which conditions may nest.
+/// Depth to which steps may stand in steps.
 pub const STEP_DEPTH_MAX: usize = 8;
 /// Rules of one condition.
 pub const CONDITION_RULES_MAX: usize = 50;
@@ -46,6 +46,29 @@ pub const STEP_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 pub const WORKFLOW_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 /// Longest time that an execution may take.
 pub const WORKFLOW_TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Time that the `finally` steps may take together unless the workflow says so.
+pub const FINALLY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// Longest time that the `finally` steps may take together.
+pub const FINALLY_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Errors and statuses that one retry policy may name.
+pub const RETRY_ON_MAX: usize = 50;
+/// Step runs of one execution, but for its `finally` steps.
+pub const EXECUTION_STEPS_MAX: usize = 5_000;
+/// Size of the JSON texts of all inputs and outputs of one execution's steps, in bytes. A step that would begin beyond it
+/// ends the execution; those under way may still add theirs.
+pub const EXECUTION_HISTORY_MAX_BYTES: usize = 20 * 1024 * 1024;
+/// Step runs, and size of their inputs and outputs in bytes, that the `finally` steps have beyond these.
+pub const FINALLY_STEPS_MAX: usize = 500;
+/// As said.
+pub const FINALLY_HISTORY_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Branches of one `parallel`.
+pub const PARALLEL_BRANCHES_MAX: usize = 20;
+/// Items of one `forEach`.
+pub const FOR_EACH_ITEMS_MAX: usize = 1_000;
+/// Items of a `forEach` whose steps run at once, unless it says so.
+pub const FOR_EACH_CONCURRENCY_DEFAULT: u32 = 10;
+/// Steps of one execution that its definition lets be under way at once.
+pub const CONCURRENT_STEPS_MAX: usize = 100;
 /// Longest pause between two attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Length of a MessageId, an Idempotency-Key or another opaque id from outside, in bytes.

@@ -17,11 +17,11 @@ mod step;
 mod steps;
 mod trigger;
 
-pub use retry::RetryPolicy;
-pub use step::{Action, Step};
+pub use retry::{RetryOn, RetryOnError, RetryPolicy};
+pub use step::{Action, OnError, Step};
 pub use steps::{
-    ConditionRule, ConditionStep, FailStep, HttpBody, HttpMethod, HttpStep, SucceedStep,
-    TransformStep,
+    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
+    ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
 
@@ -32,7 +32,17 @@ pub struct Workflow {
     vars: BTreeMap<String, Value>,
     steps: Vec<Step>,
     timeout: Duration,
+    finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
+}
+
+/// What runs when the steps have ended, however they did.
+#[derive(Clone, Debug)]
+pub struct Finally {
+    /// In order.
+    pub steps: Vec<Step>,
+    /// How long they may take together.
+    pub timeout: Duration,
 }
 
 impl Workflow {
@@ -46,12 +56,14 @@ impl Workflow {
         vars: BTreeMap<String, Value>,
         steps: Vec<Step>,
         timeout: Option<Duration>,
+        finally: Option<Finally>,
     ) -> Result<Self, Violations> {
         let workflow = Self {
             trigger,
             vars,
             steps,
             timeout: timeout.unwrap_or(limits::WORKFLOW_TIMEOUT_DEFAULT),
+            finally,
             rate_limit: None,
         };
         let mut problems = Collector::default();
@@ -90,6 +102,12 @@ impl Workflow {
         self.timeout
     }
 
+    /// What runs when its steps have ended.
+    #[must_use]
+    pub fn finally(&self) -> Option<&Finally> {
+        self.finally.as_ref()
+    }
+
     /// How many requests its webhook takes.
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
@@ -104,10 +122,13 @@ impl Workflow {
                 if step.id == *id {
                     return Some(step);
                 }
-                step.action.branches().find_map(|branch| find(branch, id))
+                step.lists().find_map(|list| find(list, id))
             })
         }
-        find(&self.steps, id)
+        let finally = self.finally.iter().map(|finally| &finally.steps[..]);
+        std::iter::once(&self.steps[..])
+            .chain(finally)
+            .find_map(|list| find(list, id))
     }
 }
 

@@ -11,7 +11,7 @@ use signalbox_model::{
     limits,
     rate_limit::{RateLimit, RateLimitError},
     violation::{Collector, Violations},
-    workflow::{Trigger, Workflow},
+    workflow::{Finally, Trigger, Workflow},
 };
 
 use super::{rate_limit, time};
@@ -53,6 +53,7 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         steps,
         timeout,
         rate_limit,
+        finally,
     } = spec;
     let mut problems = Collector::default();
     if spec.encoded_len() > limits::DEFINITION_MAX_BYTES {
@@ -79,12 +80,15 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         .and_then(|timeout| problems.check("timeout", time::duration(timeout)))
         .map(Some)
         .unwrap_or_default();
+    let finally = finally
+        .as_ref()
+        .map(|finally| finally_of(finally, &mut problems));
     let rate_limit = rate_limit
         .as_ref()
         .and_then(|limit| rate_limit_of("rateLimit", limit, &mut problems));
     // What the parts alone can say is said; the whole is checked even so, that all problems come at once.
     match trigger {
-        Some(trigger) => match Workflow::new(trigger, vars, steps, timeout) {
+        Some(trigger) => match Workflow::new(trigger, vars, steps, timeout, finally) {
             Ok(workflow) => problems.finish(Some(workflow.with_rate_limit(rate_limit))),
             Err(violations) => {
                 problems.extend(violations);
@@ -92,11 +96,25 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
             }
         },
         None => {
-            if let Err(violations) = Workflow::new(Trigger::Manual, vars, steps, timeout) {
+            if let Err(violations) = Workflow::new(Trigger::Manual, vars, steps, timeout, finally) {
                 problems.extend(violations);
             }
             problems.finish(None)
         }
+    }
+}
+
+fn finally_of(finally: &v1::Finally, problems: &mut Collector) -> Finally {
+    let v1::Finally { steps, timeout } = finally;
+    let timeout = duration(
+        "finally.timeout",
+        timeout.as_ref(),
+        limits::FINALLY_TIMEOUT_MAX,
+        problems,
+    );
+    Finally {
+        steps: steps_of("finally.steps", steps, 1, problems),
+        timeout: timeout.unwrap_or(limits::FINALLY_TIMEOUT_DEFAULT),
     }
 }
 

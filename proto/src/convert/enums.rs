@@ -38,7 +38,7 @@ pairs!(execution_state_to_wire, execution_state, ExecutionState, v1::ExecutionSt
     Queued, Running, Waiting, Succeeded, Failed, Cancelled, TimedOut
 });
 pairs!(step_state_to_wire, step_state, StepState, v1::StepState, "step state", {
-    Running, Waiting, Succeeded, Failed, Skipped
+    Running, Waiting, Succeeded, Failed, Skipped, Cancelled
 });
 pairs!(verdict_to_wire, verdict, Verdict, v1::DeliveryVerdict, "verdict", {
     Accepted, Duplicate, Filtered, Rejected

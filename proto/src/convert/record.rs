@@ -3,6 +3,7 @@
 use signalbox_model::{
     event::{Event, EventScope, SignatureProof},
     execution::{Fact, Failure, JsonText},
+    ids::StepInstance,
     record::{
         Accepted, Certificate, Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange,
     },
@@ -98,7 +99,8 @@ fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
     match fact {
         Fact::Started => Wire::Started(wire::ExecutionStarted {}),
         Fact::StepStarted { step, kind, input } => Wire::StepStarted(wire::StepStarted {
-            step_id: step.to_string(),
+            indexes: indexes(&step),
+            step_id: step.step.to_string(),
             kind,
             input_json: input.into(),
         }),
@@ -107,7 +109,8 @@ fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
             number,
             repeated,
         } => Wire::AttemptStarted(wire::AttemptStarted {
-            step_id: step.to_string(),
+            indexes: indexes(&step),
+            step_id: step.step.to_string(),
             number: i32::try_from(number).unwrap_or(i32::MAX),
             repeated,
         }),
@@ -117,7 +120,8 @@ fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
             error,
             retry_at,
         } => Wire::AttemptFailed(wire::AttemptFailed {
-            step_id: step.to_string(),
+            indexes: indexes(&step),
+            step_id: step.step.to_string(),
             number: i32::try_from(number).unwrap_or(i32::MAX),
             error: Some(failure_to_wire(error)),
             retry_time: Some(time::to_wire(retry_at)),
@@ -128,8 +132,18 @@ fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
             output,
             error,
         } => Wire::StepFinished(wire::StepFinished {
-            step_id: step.to_string(),
+            indexes: indexes(&step),
+            step_id: step.step.to_string(),
             state: enums::step_state_to_wire(state).into(),
+            output_json: text(output),
+            error: error.map(failure_to_wire),
+        }),
+        Fact::Ending {
+            state,
+            output,
+            error,
+        } => Wire::Ending(wire::ExecutionEnding {
+            state: enums::execution_state_to_wire(state).into(),
             output_json: text(output),
             error: error.map(failure_to_wire),
         }),
@@ -302,41 +316,54 @@ fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
         Wire::Started(wire::ExecutionStarted {}) => Fact::Started,
         Wire::StepStarted(wire::StepStarted {
             step_id,
+            indexes,
             kind,
             input_json,
         }) => Fact::StepStarted {
-            step: parse("step_id", &step_id)?,
+            step: step_instance(&step_id, &indexes)?,
             kind,
             input: json_text("input_json", input_json)?,
         },
         Wire::AttemptStarted(wire::AttemptStarted {
             step_id,
+            indexes,
             number,
             repeated,
         }) => Fact::AttemptStarted {
-            step: parse("step_id", &step_id)?,
+            step: step_instance(&step_id, &indexes)?,
             number: attempt_number(number)?,
             repeated,
         },
         Wire::AttemptFailed(wire::AttemptFailed {
             step_id,
+            indexes,
             number,
             error,
             retry_time,
         }) => Fact::AttemptFailed {
-            step: parse("step_id", &step_id)?,
+            step: step_instance(&step_id, &indexes)?,
             number: attempt_number(number)?,
             error: failure(error.ok_or(WireError::Missing("error"))?),
             retry_at: time::required("retry_time", retry_time)?,
         },
         Wire::StepFinished(wire::StepFinished {
             step_id,
+            indexes,
             state,
             output_json,
             error,
         }) => Fact::StepFinished {
-            step: parse("step_id", &step_id)?,
+            step: step_instance(&step_id, &indexes)?,
             state: enums::step_state(state)?,
+            output: optional_json_text("output_json", output_json)?,
+            error: error.map(failure),
+        },
+        Wire::Ending(wire::ExecutionEnding {
+            state,
+            output_json,
+            error,
+        }) => Fact::Ending {
+            state: enums::execution_state(state)?,
             output: optional_json_text("output_json", output_json)?,
             error: error.map(failure),
         },
@@ -349,6 +376,23 @@ fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
             output: optional_json_text("output_json", output_json)?,
             error: error.map(failure),
         },
+    })
+}
+
+fn indexes(step: &StepInstance) -> Vec<i32> {
+    let indexes = step.indexes.iter();
+    indexes
+        .map(|index| i32::try_from(*index).unwrap_or(i32::MAX))
+        .collect()
+}
+
+fn step_instance(step_id: &str, indexes: &[i32]) -> Result<StepInstance, WireError> {
+    let indexes = indexes.iter().map(|index| u32::try_from(*index));
+    Ok(StepInstance {
+        step: parse("step_id", step_id)?,
+        indexes: indexes
+            .collect::<Result<_, _>>()
+            .map_err(|error| WireError::invalid("indexes", error))?,
     })
 }
 

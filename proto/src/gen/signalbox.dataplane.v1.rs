@@ -191,7 +191,7 @@ pub struct ExecutionFact {
     #[prost(string, tag = "1")]
     pub execution: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub fact: ::core::option::Option<execution_fact::Fact>,
 }
 /// Nested message and enum types in `ExecutionFact`.
@@ -217,6 +217,9 @@ pub mod execution_fact {
         /// The execution ended.
         #[prost(message, tag = "7")]
         Finished(super::ExecutionFinished),
+        /// How the execution is to end is decided; what is left are its `finally` steps.
+        #[prost(message, tag = "8")]
+        Ending(super::ExecutionEnding),
     }
 }
 impl ::prost::Name for ExecutionFact {
@@ -254,6 +257,9 @@ pub struct StepStarted {
     /// What it was given, as JSON text.
     #[prost(string, tag = "3")]
     pub input_json: ::prost::alloc::string::String,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "4")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
 }
 impl ::prost::Name for StepStarted {
     const NAME: &'static str = "StepStarted";
@@ -277,6 +283,9 @@ pub struct AttemptStarted {
     /// True when a crash interrupted this very attempt and it runs again.
     #[prost(bool, tag = "3")]
     pub repeated: bool,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "4")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
 }
 impl ::prost::Name for AttemptStarted {
     const NAME: &'static str = "AttemptStarted";
@@ -303,6 +312,9 @@ pub struct AttemptFailed {
     /// When the next attempt is due.
     #[prost(message, optional, tag = "4")]
     pub retry_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "5")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
 }
 impl ::prost::Name for AttemptFailed {
     const NAME: &'static str = "AttemptFailed";
@@ -326,9 +338,12 @@ pub struct StepFinished {
     /// What it gave, as JSON text.
     #[prost(string, tag = "3")]
     pub output_json: ::prost::alloc::string::String,
-    /// Why it failed, if it did.
+    /// Why it failed or was cancelled.
     #[prost(message, optional, tag = "4")]
     pub error: ::core::option::Option<super::super::v1::ExecutionError>,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "5")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
 }
 impl ::prost::Name for StepFinished {
     const NAME: &'static str = "StepFinished";
@@ -338,6 +353,29 @@ impl ::prost::Name for StepFinished {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.StepFinished".into()
+    }
+}
+/// How an execution is to end is decided; what is left are its `finally` steps.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecutionEnding {
+    /// How.
+    #[prost(enumeration = "super::super::v1::ExecutionState", tag = "1")]
+    pub state: i32,
+    /// Its output, as JSON text.
+    #[prost(string, tag = "2")]
+    pub output_json: ::prost::alloc::string::String,
+    /// Why it failed, if it did.
+    #[prost(message, optional, tag = "3")]
+    pub error: ::core::option::Option<super::super::v1::ExecutionError>,
+}
+impl ::prost::Name for ExecutionEnding {
+    const NAME: &'static str = "ExecutionEnding";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.ExecutionEnding".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.ExecutionEnding".into()
     }
 }
 /// The execution ended.

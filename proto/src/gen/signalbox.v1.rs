@@ -1591,6 +1591,9 @@ pub struct StepRun {
     /// When it ended.
     #[prost(message, optional, tag = "9")]
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0. A step has one run for each.
+    #[prost(int32, repeated, tag = "10")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
 }
 impl ::prost::Name for StepRun {
     const NAME: &'static str = "StepRun";
@@ -1638,7 +1641,8 @@ impl ::prost::Name for Attempt {
 /// Why an execution, a step or an attempt failed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecutionError {
-    /// Stable code, such as TIMEOUT, HTTP_STATUS, CONNECTION, EXPRESSION, or the code of a `fail` step.
+    /// Stable code, such as TIMEOUT, HTTP_STATUS, CONNECTION, EXPRESSION, STEP_TIMEOUT, CANCELLED, or the code of a `fail`
+    /// step.
     #[prost(string, tag = "1")]
     pub code: ::prost::alloc::string::String,
     /// What went wrong, for people.
@@ -1857,7 +1861,7 @@ pub enum ExecutionState {
     Queued = 1,
     /// A step is running.
     Running = 2,
-    /// Waiting for a time (a retry).
+    /// Waiting for a time (a retry, a `wait`).
     Waiting = 3,
     /// Ended as intended.
     Succeeded = 4,
@@ -1943,9 +1947,9 @@ impl TriggerKind {
 pub enum StepState {
     /// Not set.
     Unspecified = 0,
-    /// An attempt is running.
+    /// An attempt is running, or steps inside it.
     Running = 1,
-    /// The next attempt waits for its time.
+    /// It waits for a time: that of its next attempt, or, of a `wait`, that in its input.
     Waiting = 2,
     /// Ended as intended.
     Succeeded = 3,
@@ -1953,6 +1957,9 @@ pub enum StepState {
     Failed = 4,
     /// Not run: its `if` was false.
     Skipped = 5,
+    /// Stopped because another branch or iteration failed, or the step around it ran out of time. What it had begun may have
+    /// happened.
+    Cancelled = 6,
 }
 impl StepState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1967,6 +1974,7 @@ impl StepState {
             Self::Succeeded => "STEP_STATE_SUCCEEDED",
             Self::Failed => "STEP_STATE_FAILED",
             Self::Skipped => "STEP_STATE_SKIPPED",
+            Self::Cancelled => "STEP_STATE_CANCELLED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1978,6 +1986,7 @@ impl StepState {
             "STEP_STATE_SUCCEEDED" => Some(Self::Succeeded),
             "STEP_STATE_FAILED" => Some(Self::Failed),
             "STEP_STATE_SKIPPED" => Some(Self::Skipped),
+            "STEP_STATE_CANCELLED" => Some(Self::Cancelled),
             _ => None,
         }
     }
@@ -4433,7 +4442,9 @@ pub mod subscription_service_server {
 /// The definition of a workflow: one trigger and a graph of steps. YAML and JSON files are the canonical protobuf
 /// JSON mapping of this message; unknown fields are errors. Fields called "CEL" hold a Common Expression Language
 /// expression; fields called "template" are strings in which `${{ expression }}` is replaced. The scope of both is
-/// `event`, `steps.<id>.output`, `steps.<id>.state`, `vars` and `execution`.
+/// `event`, `steps.<id>.output`, `steps.<id>.state`, `steps.<id>.error`, `vars` and `execution`; for the steps of a
+/// `forEach` also `item` and `index`. A step reads what stands before it in its own list and in those around it, but not
+/// what stands in a branch of a `parallel` or in a `forEach` that it is not in itself.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkflowSpec {
     /// What starts the workflow. Required.
@@ -4454,6 +4465,9 @@ pub struct WorkflowSpec {
     /// How many requests its webhook takes. Default: the node's `--workflow-rate-max`, or no limit.
     #[prost(message, optional, tag = "5")]
     pub rate_limit: ::core::option::Option<RateLimit>,
+    /// What runs when the steps have ended, whether they succeeded, failed or took longer than `timeout`.
+    #[prost(message, optional, tag = "6")]
+    pub finally: ::core::option::Option<Finally>,
 }
 impl ::prost::Name for WorkflowSpec {
     const NAME: &'static str = "WorkflowSpec";
@@ -4463,6 +4477,29 @@ impl ::prost::Name for WorkflowSpec {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.WorkflowSpec".into()
+    }
+}
+/// Steps that run when the others have ended, however they did. They read what any of the others gave, with
+/// `has(steps.<id>)` where that may not have run, and `execution.state` (SUCCEEDED, FAILED or TIMED_OUT) and
+/// `execution.error` (`code` and `message`, or null). When one fails, those after it do not run, and an execution that
+/// would have succeeded fails; one that had failed keeps its error.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Finally {
+    /// The steps, run in order. At least one.
+    #[prost(message, repeated, tag = "1")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+    /// How long they may take together; the workflow's timeout does not count for them. Default 5 minutes, at most 1 hour.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+impl ::prost::Name for Finally {
+    const NAME: &'static str = "Finally";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Finally".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Finally".into()
     }
 }
 /// What starts a workflow.
@@ -4582,8 +4619,15 @@ pub struct Step {
     /// What happens when an attempt fails with a retriable error. Default: one attempt.
     #[prost(message, optional, tag = "4")]
     pub retry: ::core::option::Option<RetryPolicy>,
+    /// What follows when the step has failed for good. Default: what it stands in fails. Not for `succeed` and `fail`.
+    #[prost(message, optional, tag = "5")]
+    pub on_error: ::core::option::Option<OnError>,
+    /// How long the whole step may take: all attempts and the pauses between them. Past it, it fails for good with the code
+    /// STEP_TIMEOUT. Default: as long as the execution has; at most 30 days.
+    #[prost(message, optional, tag = "6")]
+    pub total_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What the step does. Exactly one.
-    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14")]
+    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
     pub action: ::core::option::Option<step::Action>,
 }
 /// Nested message and enum types in `Step`.
@@ -4600,12 +4644,21 @@ pub mod step {
         /// Chooses between lists of steps.
         #[prost(message, tag = "12")]
         Condition(super::ConditionStep),
-        /// Ends the execution as SUCCEEDED.
+        /// Ends the execution as SUCCEEDED; within a branch or an iteration, that.
         #[prost(message, tag = "13")]
         Succeed(super::SucceedStep),
-        /// Ends the execution as FAILED.
+        /// Ends the execution as FAILED; within a branch or an iteration, that.
         #[prost(message, tag = "14")]
         Fail(super::FailStep),
+        /// Waits for a time.
+        #[prost(message, tag = "15")]
+        Wait(super::WaitStep),
+        /// Runs lists of steps side by side.
+        #[prost(message, tag = "16")]
+        Parallel(super::ParallelStep),
+        /// Runs a list of steps for each item of a list.
+        #[prost(message, tag = "17")]
+        ForEach(super::ForEachStep),
     }
 }
 impl ::prost::Name for Step {
@@ -4618,9 +4671,32 @@ impl ::prost::Name for Step {
         "/signalbox.v1.Step".into()
     }
 }
+/// What follows a step that has failed for good. At most one of both. The step's state is FAILED in any case, and its
+/// error can be read as `steps.<id>.error.code` and `steps.<id>.error.message`; an execution that took longer than its
+/// timeout, or whose history is full, ends whatever this says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OnError {
+    /// Go on with the step after it.
+    #[prost(bool, tag = "1")]
+    pub r#continue: bool,
+    /// Run these, then go on with the step after it. They may have handlers of their own.
+    #[prost(message, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for OnError {
+    const NAME: &'static str = "OnError";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.OnError".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.OnError".into()
+    }
+}
 /// Exponential back-off with jitter. Attempt n+1 follows attempt n after
-/// `initial_backoff * multiplier^(n-1)`, at most max_backoff, of which up to half is taken off at random.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+/// `initial_backoff * multiplier^(n-1)`, at most max_backoff, of which up to half is taken off at random. A server that
+/// asks for a longer pause by `Retry-After` gets it, up to max_backoff.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RetryPolicy {
     /// Attempts in all, the first included: 1 to 20. Default 3.
     #[prost(int32, tag = "1")]
@@ -4634,6 +4710,11 @@ pub struct RetryPolicy {
     /// Growth of the pause, 1 to 10. Default 2.
     #[prost(double, tag = "4")]
     pub multiplier: f64,
+    /// What is retried, instead of what the kind of step holds to be retriable: codes (CONNECTION, TIMEOUT, HTTP_STATUS,
+    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE), HTTP statuses (`429`) and classes of them (`5xx`). At most 50. Default: what the
+    /// kind of step says.
+    #[prost(string, repeated, tag = "5")]
+    pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for RetryPolicy {
     const NAME: &'static str = "RetryPolicy";
@@ -4646,7 +4727,8 @@ impl ::prost::Name for RetryPolicy {
     }
 }
 /// Sends one HTTP request. Statuses 200 to 299 succeed; 408, 425, 429, 5xx, time-outs and broken connections are
-/// retriable errors; everything else fails for good. Every attempt carries the same `Idempotency-Key` header.
+/// retriable errors; everything else fails for good. Every attempt of a step's run carries the same `Idempotency-Key`
+/// header.
 /// Output: `{"status": int, "headers": {name: value}, "body": string, "json": value or null}`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HttpStep {
@@ -4765,10 +4847,117 @@ impl ::prost::Name for ConditionRule {
         "/signalbox.v1.ConditionRule".into()
     }
 }
-/// Ends the execution as SUCCEEDED.
+/// Waits for a time. Waiting takes no place among the executions that run. Output: `{"until": the time}`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitStep {
+    /// Until when. Exactly one.
+    #[prost(oneof = "wait_step::Time", tags = "1, 2")]
+    pub time: ::core::option::Option<wait_step::Time>,
+}
+/// Nested message and enum types in `WaitStep`.
+pub mod wait_step {
+    /// Until when. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Time {
+        /// So long from the step's start; at most 30 days.
+        #[prost(message, tag = "1")]
+        Duration(::prost_types::Duration),
+        /// Template that gives a time as RFC 3339 writes it, such as 2026-11-24T10:00:00Z. One that has passed ends the step at
+        /// once.
+        #[prost(string, tag = "2")]
+        Until(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for WaitStep {
+    const NAME: &'static str = "WaitStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.WaitStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.WaitStep".into()
+    }
+}
+/// Runs lists of steps side by side. It fails when one of its branches fails.
+/// Output: `{name of the branch: its output}`, where the output of a branch is that of the last step of its own list that
+/// ran, or what its `succeed` gives. A step that failed although `fail_fast` is false has an output too, in which failed
+/// branches are null. `timeout` and `retry` are not for it; `total_timeout` bounds it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ParallelStep {
+    /// At least one, at most 20.
+    #[prost(message, repeated, tag = "1")]
+    pub branches: ::prost::alloc::vec::Vec<ParallelBranch>,
+    /// Whether the first branch that fails stops the others: their steps end as CANCELLED, though what they had begun may
+    /// have happened. Otherwise all branches run to their ends. Default true.
+    #[prost(bool, optional, tag = "2")]
+    pub fail_fast: ::core::option::Option<bool>,
+}
+impl ::prost::Name for ParallelStep {
+    const NAME: &'static str = "ParallelStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ParallelStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ParallelStep".into()
+    }
+}
+/// One branch of a `parallel`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ParallelBranch {
+    /// Names its output; unique in the step, and of the form of a step's id. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Run in order. At least one.
+    #[prost(message, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for ParallelBranch {
+    const NAME: &'static str = "ParallelBranch";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ParallelBranch".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ParallelBranch".into()
+    }
+}
+/// Runs its steps for each item of a list. It fails when one of its iterations fails.
+/// Output: the list of their outputs, in the order of the items; an iteration's output is that of the last step of its own
+/// list that ran, or what its `succeed` gives. A step that failed although `fail_fast` is false has an output too, in which
+/// failed iterations are null. `timeout` and `retry` are not for it; `total_timeout` bounds it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ForEachStep {
+    /// CEL; must give a list, of at most 1000 items. Required.
+    #[prost(string, tag = "1")]
+    pub items: ::prost::alloc::string::String,
+    /// How many iterations run at once, from 1. All steps of an execution that may be under way at once are at most 100.
+    /// Default 10.
+    #[prost(int32, tag = "2")]
+    pub concurrency: i32,
+    /// Whether the first iteration that fails stops the others and keeps those that have not begun from beginning: their
+    /// steps end as CANCELLED, though what they had begun may have happened. Otherwise all run to their ends. Default true.
+    #[prost(bool, optional, tag = "3")]
+    pub fail_fast: ::core::option::Option<bool>,
+    /// Run in order for each item, with `item` and its `index` (from 0) in their scope. At least one. Every attempt carries
+    /// an `Idempotency-Key` of its step and its iteration.
+    #[prost(message, repeated, tag = "4")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for ForEachStep {
+    const NAME: &'static str = "ForEachStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ForEachStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ForEachStep".into()
+    }
+}
+/// Ends the execution as SUCCEEDED. Within a branch of a `parallel` or an iteration of a `forEach` it ends that.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SucceedStep {
-    /// The execution's output; each string in it is a template.
+    /// The output of what it ends; each string in it is a template.
     #[prost(message, optional, tag = "1")]
     pub output: ::core::option::Option<::prost_types::Value>,
 }
@@ -4782,7 +4971,7 @@ impl ::prost::Name for SucceedStep {
         "/signalbox.v1.SucceedStep".into()
     }
 }
-/// Ends the execution as FAILED.
+/// Ends the execution as FAILED. Within a branch of a `parallel` or an iteration of a `forEach` it ends that.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailStep {
     /// Stable code of the error, `[A-Z][A-Z0-9_]{0,63}`. Default FAILED.

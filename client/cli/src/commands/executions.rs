@@ -136,7 +136,7 @@ fn summary(execution: &v1::Execution) -> String {
         .map(|step| {
             format!(
                 "{}={}",
-                step.step_id,
+                run_name(step),
                 value(step.state().as_str_name(), "STEP_STATE_")
             )
         })
@@ -147,6 +147,12 @@ fn summary(execution: &v1::Execution) -> String {
         state(execution),
         steps.join(" ")
     )
+}
+
+/// The run of a step: its id, and the iterations that it stands in.
+fn run_name(step: &v1::StepRun) -> String {
+    let indexes = step.indexes.iter().map(|index| format!("[{index}]"));
+    format!("{}{}", step.step_id, indexes.collect::<String>())
 }
 
 fn cut(text: &str) -> String {
@@ -197,7 +203,7 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
         let _ = writeln!(
             text,
             "\nstep {}  {}  {}",
-            step.step_id,
+            run_name(step),
             step.kind,
             value(step.state().as_str_name(), "STEP_STATE_")
         );

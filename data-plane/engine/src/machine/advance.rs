@@ -1,6 +1,4 @@
-//! What comes next.
-
-use std::time::Duration;
+//! What comes next in a frame.
 
 use signalbox_model::{
     execution::StepState,
@@ -9,191 +7,231 @@ use signalbox_model::{
 };
 
 use super::*;
-use crate::{codes, decision::AttemptFailure};
 
-/// One move of the machine.
-pub(super) enum Move {
-    /// These facts are next.
-    Facts(Vec<Fact>),
-    /// There is nothing to decide now.
-    Rest(Decision),
+/// What frames know of the execution around them, and what they ask of its owner.
+pub(super) struct Around<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) execution: &'a ExecutionName,
+    pub(super) now: Timestamp,
+    /// Whether no more steps may begin.
+    is_full: bool,
+    attempts: Vec<Arc<Effect>>,
+    wake_at: Timestamp,
 }
 
-impl Machine {
-    /// The next move. Changes nothing but to remember what was evaluated.
-    pub(super) fn advance(&mut self, now: Timestamp) -> Move {
-        let plan = Arc::clone(&self.plan);
-        let run = match &mut self.state {
-            State::Queued { .. } => return Move::Facts(vec![Fact::Started]),
-            State::Ended(state) => return Move::Rest(Decision::Done(*state)),
-            State::Running(run) => run,
-        };
-        if let Some(verdict) = &run.verdict {
-            return Move::Facts(vec![verdict.clone().into_fact()]);
+impl<'a> Around<'a> {
+    /// An execution that is out of time at `deadline`.
+    pub(super) fn new(
+        plan: &'a Plan,
+        execution: &'a ExecutionName,
+        now: Timestamp,
+        deadline: Timestamp,
+        is_full: bool,
+    ) -> Self {
+        Self {
+            plan,
+            execution,
+            now,
+            is_full,
+            attempts: Vec::new(),
+            wake_at: deadline,
         }
-        let Some(at) = run.at else {
-            let verdict = Verdict::Succeeded(run.last_output.clone());
-            return Move::Facts(vec![verdict.into_fact()]);
-        };
-        let step = &plan.node(at).step;
-        let deadline = later(run.started_at, plan.timeout());
-        if now >= deadline {
-            return Move::Facts(run.expire(step, plan.timeout()));
+    }
+
+    /// What the frames asked for.
+    pub(super) fn rest(self) -> Decision {
+        Decision::Await {
+            attempts: self.attempts,
+            wake_at: self.wake_at,
         }
-        let Some(open) = &mut run.step else {
-            return Move::Facts(sharing_one_budget(|| start(step, &run.scope)));
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        self.wake_at = self.wake_at.min(at);
+    }
+}
+
+impl Frame {
+    /// The facts that are next; none when there is nothing to decide now, and then `around` is told what is to be awaited.
+    /// Changes nothing but to remember what was evaluated.
+    pub(super) fn advance(
+        &mut self,
+        around: &mut Around<'_>,
+        deadline: Timestamp,
+    ) -> Option<Vec<Fact>> {
+        let at = self.at.filter(|_| self.end.is_none())?;
+        let step = &around.plan.node(at).step;
+        let instance = self.instance(&step.id);
+        let now = around.now;
+        let Some(open) = &mut self.step else {
+            return Some(start(step, &instance, &self.scope, around));
         };
-        let (id, number, repeated) = match open.stage {
-            Stage::Waiting { until, .. } if now < until => {
-                return Move::Rest(Decision::WaitUntil(until.min(deadline)));
+        let own_deadline = open.deadline(step);
+        if now >= own_deadline {
+            let failure = out_of_time(step);
+            let mut facts = Vec::new();
+            if let Some(children) = &open.children {
+                let cancelled = children::cancelled(&step.id, &failure);
+                facts = children.close(around.plan, StepState::Cancelled, &cancelled);
             }
-            Stage::Waiting { failed, .. } => return Move::Facts(attempt(step, failed + 1, false)),
-            Stage::Interrupted { number } => return Move::Facts(attempt(step, number, true)),
+            facts.push(failed(&instance, failure));
+            return Some(facts);
+        }
+        let deadline = deadline.min(own_deadline);
+        if let Some(children) = &mut open.children {
+            around.wake(deadline);
+            return children.advance(step, &instance, around, deadline);
+        }
+        match open.stage {
+            Stage::Waiting { until, .. } | Stage::Sleeping { until } if now < until => {
+                around.wake(until.min(deadline));
+                None
+            }
+            Stage::Waiting { failed, .. } => Some(attempt(&instance, failed + 1, false)),
+            Stage::Sleeping { until } => {
+                Some(vec![succeeded(&instance, &steps::wait::recorded(until))])
+            }
+            Stage::Interrupted { number } => Some(attempt(&instance, number, true)),
             // A journal that ends in the middle of what is journalled together.
-            Stage::Begun => {
-                let mut facts = sharing_one_budget(|| start(step, &run.scope));
+            Stage::Begun | Stage::Inside => {
+                let mut facts = start(step, &instance, &self.scope, around);
                 facts.remove(0);
-                return Move::Facts(facts);
+                if facts.is_empty() {
+                    let message = "it is to begin otherwise than it was recorded";
+                    facts.push(failed(&instance, Failure::new(codes::INTERNAL, message)));
+                }
+                Some(facts)
             }
-            Stage::Attempt { number, repeated } => (&step.id, number, repeated),
+            Stage::Attempt { number, repeated } => {
+                let of = (&instance, number, repeated);
+                match open.effect(step, of, &self.scope, around, deadline) {
+                    Ok(effect) => {
+                        around.attempts.push(effect);
+                        around.wake(deadline);
+                        None
+                    }
+                    Err(failure) => Some(vec![failed(&instance, failure)]),
+                }
+            }
+        }
+    }
+}
+
+impl OpenStep {
+    /// The attempt that is to be under way. It is evaluated again after a crash; the scope is the same, and so is the
+    /// result.
+    fn effect(
+        &mut self,
+        step: &Step,
+        (instance, attempt, repeated): (&StepInstance, u32, bool),
+        scope: &Scope,
+        around: &Around<'_>,
+        deadline: Timestamp,
+    ) -> Result<Arc<Effect>, Failure> {
+        if let Some(effect) = &self.effect {
+            return Ok(effect.clone());
+        }
+        let kind = match &self.kind {
+            Some(kind) => kind.clone(),
+            None => {
+                match sharing_one_budget(|| steps::of(&step.action).begin(scope, around.now))? {
+                    Begin::Attempt { effect, .. } => self.kind.insert(effect).clone(),
+                    Begin::Finished { .. } | Begin::Sleep { .. } | Begin::Enter { .. } => {
+                        return Err(Failure::new(
+                            codes::INTERNAL,
+                            "the step has an attempt, but its kind knows none",
+                        ));
+                    }
+                }
+            }
         };
-        let effect = match effect(open, step, &run.scope) {
-            Ok(effect) => effect,
-            Err(failure) => return Move::Facts(vec![failed(&step.id, failure)]),
-        };
-        Move::Rest(Decision::Perform(Box::new(Effect {
-            step: id.clone(),
-            attempt: number,
+        let effect = Effect {
+            step: instance.clone(),
+            attempt,
             repeated,
-            idempotency_key: identity::idempotency_key(&self.execution, id),
-            timeout: step.timeout.min(until(now, deadline)),
-            kind: effect,
-        })))
-    }
-
-    /// What follows from the outcome of the attempt that is under way.
-    pub(super) fn conclude(&self, outcome: Outcome, now: Timestamp) -> Vec<Fact> {
-        let State::Running(run) = &self.state else {
-            return Vec::new();
+            idempotency_key: identity::idempotency_key(around.execution, instance),
+            timeout: step.timeout.min(until(around.now, deadline)),
+            kind,
         };
-        let (Some(at), Some(open)) = (run.at, &run.step) else {
-            return Vec::new();
-        };
-        let Stage::Attempt { number, .. } = open.stage else {
-            return Vec::new();
-        };
-        let step = &self.plan.node(at).step;
-        match steps::of(&step.action).conclude(outcome) {
-            Ok(output) => vec![succeeded(&step.id, &output)],
-            Err(_) if now >= later(run.started_at, self.plan.timeout()) => {
-                run.expire(step, self.plan.timeout())
-            }
-            Err(AttemptFailure { failure, retriable }) if retriable && number < tries(step) => {
-                let jitter = identity::jitter(&self.execution, &step.id, number);
-                vec![Fact::AttemptFailed {
-                    step: step.id.clone(),
-                    number,
-                    error: failure,
-                    retry_at: later(now, step.retry.pause(number, jitter)),
-                }]
-            }
-            Err(AttemptFailure { failure, .. }) => vec![failed(&step.id, failure)],
-        }
-    }
-}
-
-impl Run {
-    /// The execution's time is up.
-    fn expire(&self, step: &Step, timeout: Duration) -> Vec<Fact> {
-        let failure = Failure::new(
-            codes::EXECUTION_TIMEOUT,
-            format!("the execution took longer than its timeout, {timeout:?}"),
-        );
-        if self.step.is_some() {
-            vec![failed(&step.id, failure)]
-        } else {
-            vec![Verdict::TimedOut(failure).into_fact()]
-        }
-    }
-}
-
-impl Verdict {
-    fn into_fact(self) -> Fact {
-        let (state, output, error) = match self {
-            Self::Succeeded(output) => (ExecutionState::Succeeded, output, None),
-            Self::Failed(error) => (ExecutionState::Failed, None, Some(error)),
-            Self::TimedOut(error) => (ExecutionState::TimedOut, None, Some(error)),
-        };
-        Fact::Finished {
-            state,
-            output,
-            error,
-        }
+        Ok(self.effect.insert(Arc::new(effect)).clone())
     }
 }
 
 /// The facts of a step's beginning, [`Fact::StepStarted`] first: up to its first attempt, or to its end.
-fn start(step: &Step, scope: &Scope) -> Vec<Fact> {
-    let started = |input: &Value| Fact::StepStarted {
-        step: step.id.clone(),
-        kind: step.action.kind().to_owned(),
-        input: JsonText::from_value(input),
-    };
-    let ended_at_once = |fact| vec![started(&Value::Null), fact];
+fn start(step: &Step, instance: &StepInstance, scope: &Scope, around: &Around<'_>) -> Vec<Fact> {
+    if around.is_full {
+        let failure = Failure::new(
+            codes::HISTORY_FULL,
+            format!(
+                "an execution has at most {} step runs, and {} MiB of inputs and outputs",
+                limits::EXECUTION_STEPS_MAX,
+                limits::EXECUTION_HISTORY_MAX_BYTES >> 20,
+            ),
+        );
+        return ended_at_once(step, instance, failed(instance, failure));
+    }
+    sharing_one_budget(|| evaluate(step, instance, scope, around.now))
+}
+
+fn evaluate(step: &Step, instance: &StepInstance, scope: &Scope, now: Timestamp) -> Vec<Fact> {
     match step.condition.as_ref().map(|c| c.evaluate_bool(scope)) {
         None | Some(Ok(true)) => {}
         Some(Ok(false)) => {
-            return ended_at_once(Fact::StepFinished {
-                step: step.id.clone(),
+            let skipped = Fact::StepFinished {
+                step: instance.clone(),
                 state: StepState::Skipped,
                 output: None,
                 error: None,
-            });
+            };
+            return ended_at_once(step, instance, skipped);
         }
         Some(Err(error)) => {
-            return ended_at_once(failed(&step.id, steps::expression_failure(&error)));
+            let failure = steps::expression_failure(&error);
+            return ended_at_once(step, instance, failed(instance, failure));
         }
     }
-    match steps::of(&step.action).begin(scope) {
-        Err(failure) => ended_at_once(failed(&step.id, failure)),
+    match steps::of(&step.action).begin(scope, now) {
+        Err(failure) => ended_at_once(step, instance, failed(instance, failure)),
         Ok(Begin::Finished { input, result }) => vec![
-            started(&input),
+            started(step, instance, &input),
             match result {
-                Ok(output) => succeeded(&step.id, &output),
-                Err(failure) => failed(&step.id, failure),
+                Ok(output) => succeeded(instance, &output),
+                Err(failure) => failed(instance, failure),
             },
         ],
+        Ok(Begin::Enter { input }) => vec![started(step, instance, &input)],
+        Ok(Begin::Sleep { until }) => {
+            vec![started(step, instance, &steps::wait::recorded(until))]
+        }
         Ok(Begin::Attempt { input, .. }) => {
-            let mut facts = vec![started(&input)];
-            facts.extend(attempt(step, 1, false));
+            let mut facts = vec![started(step, instance, &input)];
+            facts.extend(attempt(instance, 1, false));
             facts
         }
     }
 }
 
-/// What an attempt of `open` does. It is evaluated again after a crash; the scope is the same, and so is the result.
-fn effect(open: &mut OpenStep, step: &Step, scope: &Scope) -> Result<EffectKind, Failure> {
-    if let Some(effect) = &open.effect {
-        return Ok(effect.clone());
-    }
-    match sharing_one_budget(|| steps::of(&step.action).begin(scope))? {
-        Begin::Attempt { effect, .. } => Ok(open.effect.insert(effect).clone()),
-        Begin::Finished { .. } => Err(Failure::new(
-            codes::INTERNAL,
-            "the step has an attempt, but its kind knows none",
-        )),
+fn started(step: &Step, instance: &StepInstance, input: &Value) -> Fact {
+    Fact::StepStarted {
+        step: instance.clone(),
+        kind: step.action.kind().to_owned(),
+        input: JsonText::from_value(input),
     }
 }
 
-fn attempt(step: &Step, number: u32, repeated: bool) -> Vec<Fact> {
+fn ended_at_once(step: &Step, instance: &StepInstance, end: Fact) -> Vec<Fact> {
+    vec![started(step, instance, &Value::Null), end]
+}
+
+fn attempt(step: &StepInstance, number: u32, repeated: bool) -> Vec<Fact> {
     vec![Fact::AttemptStarted {
-        step: step.id.clone(),
+        step: step.clone(),
         number,
         repeated,
     }]
 }
 
-fn succeeded(step: &StepId, output: &Value) -> Fact {
+pub(super) fn succeeded(step: &StepInstance, output: &Value) -> Fact {
     Fact::StepFinished {
         step: step.clone(),
         state: StepState::Succeeded,
@@ -202,7 +240,7 @@ fn succeeded(step: &StepId, output: &Value) -> Fact {
     }
 }
 
-fn failed(step: &StepId, failure: Failure) -> Fact {
+pub(super) fn failed(step: &StepInstance, failure: Failure) -> Fact {
     Fact::StepFinished {
         step: step.clone(),
         state: StepState::Failed,
@@ -211,12 +249,50 @@ fn failed(step: &StepId, failure: Failure) -> Fact {
     }
 }
 
-fn tries(step: &Step) -> u32 {
-    let RetryPolicy { max_attempts, .. } = step.retry;
-    max_attempts
+fn out_of_time(step: &Step) -> Failure {
+    Failure::new(
+        codes::STEP_TIMEOUT,
+        format!(
+            "it took longer than its totalTimeout, {:?}",
+            step.total_timeout.unwrap_or_default()
+        ),
+    )
 }
 
-/// Time from `now` to `deadline`; none when it has passed.
-fn until(now: Timestamp, deadline: Timestamp) -> Duration {
-    Duration::try_from(deadline.duration_since(now)).unwrap_or_default()
+/// What follows attempt `number`, which failed: a pause before the next, or the step's end.
+pub(super) fn attempt_failed(
+    execution: &ExecutionName,
+    step: &Step,
+    instance: &StepInstance,
+    number: u32,
+    failed_as: AttemptFailure,
+    now: Timestamp,
+) -> Fact {
+    let AttemptFailure {
+        failure,
+        retriable,
+        status,
+        retry_after,
+    } = failed_as;
+    let RetryPolicy {
+        max_attempts,
+        max_backoff,
+        ..
+    } = step.retry;
+    if number >= max_attempts || !step.retry.retries(&failure.code, status, retriable) {
+        return failed(instance, failure);
+    }
+    let asked_for = match retry_after {
+        Some(RetryAfter::Delay(delay)) => delay,
+        Some(RetryAfter::Time(time)) => until(now, time),
+        None => Duration::ZERO,
+    };
+    let jitter = identity::jitter(execution, instance, number);
+    let pause = step.retry.pause(number, jitter);
+    Fact::AttemptFailed {
+        step: instance.clone(),
+        number,
+        error: failure,
+        retry_at: later(now, pause.max(asked_for.min(max_backoff))),
+    }
 }

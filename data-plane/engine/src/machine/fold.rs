@@ -2,8 +2,10 @@
 
 use signalbox_model::{execution::StepState, expression::StepResult, workflow::Action};
 
-use super::*;
-use crate::codes;
+use super::{
+    run::{History, Phase},
+    *,
+};
 
 /// A fact that cannot follow the facts before it: the journal is not one of this execution of this plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,21 +14,29 @@ pub struct Contradiction {
     what: String,
 }
 
+impl Contradiction {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into() }
+    }
+}
+
 fn contradiction<T>(what: impl Into<String>) -> Result<T, Contradiction> {
-    Err(Contradiction { what: what.into() })
+    Err(Contradiction::new(what))
 }
 
 impl Machine {
-    /// Takes in `fact`, or leaves the machine as it is.
+    /// Takes in `fact`.
     pub(super) fn fold(&mut self, fact: &Fact, at: Timestamp) -> Result<(), Contradiction> {
         if let (Fact::Started, State::Queued { event }) = (fact, &self.state) {
+            let execution = self.execution_scope(at);
+            let scope = Scope::new(&event.to_value(), self.plan.vars(), &execution);
             self.state = State::Running(Box::new(Run {
                 started_at: at,
-                scope: self.scope(event, at),
-                at: self.plan.first(),
-                step: None,
-                last_output: None,
+                execution,
+                frame: Frame::new(scope, Vec::new(), self.plan.first()),
+                phase: Phase::Steps,
                 verdict: None,
+                history: History::default(),
             }));
             return Ok(());
         }
@@ -38,37 +48,168 @@ impl Machine {
             return Ok(());
         }
         match &mut self.state {
-            State::Running(run) => run.fold(&self.plan, fact),
+            State::Running(run) => run.fold(&self.plan, fact, at),
             _ => contradiction(format!("{} while it is not running", name(fact))),
         }
     }
 }
 
 impl Run {
-    fn fold(&mut self, plan: &Plan, fact: &Fact) -> Result<(), Contradiction> {
-        let Some(id) = step_of(fact) else {
+    fn fold(&mut self, plan: &Plan, fact: &Fact, at: Timestamp) -> Result<(), Contradiction> {
+        if let Fact::Ending {
+            state,
+            output,
+            error,
+        } = fact
+        {
+            let verdict = Verdict {
+                state: *state,
+                output: output.clone(),
+                error: error.clone(),
+            };
+            return self.ending(plan, verdict, at);
+        }
+        let Some(instance) = step_of(fact) else {
             return contradiction(format!("{} a second time", name(fact)));
         };
-        let at = match self.at {
-            Some(at) if plan.node(at).step.id == *id && self.verdict.is_none() => at,
-            _ => {
-                let known = if plan.find(id).is_some() {
-                    "is not the next step"
-                } else {
-                    "is not in the definition"
-                };
-                return contradiction(format!("{}: {id:?} {known}", name(fact)));
-            }
+        let Some(place) = plan.find(&instance.step) else {
+            return contradiction(format!(
+                "{}: {instance:?} is not in the definition",
+                name(fact)
+            ));
         };
+        let node = plan.node(place);
+        let verdict = self.verdict_of(plan, node, fact, at);
+        self.history.size_bytes += size(fact);
+        self.history.steps += usize::from(matches!(fact, Fact::StepStarted { .. }));
+        let of = Happened {
+            plan,
+            place,
+            instance,
+            fact,
+            at,
+        };
+        self.frame.fold(node.around(), &of)?;
+        if verdict.is_some() && self.verdict.is_none() {
+            self.verdict = verdict;
+        }
+        Ok(())
+    }
+
+    fn ending(
+        &mut self,
+        plan: &Plan,
+        verdict: Verdict,
+        at: Timestamp,
+    ) -> Result<(), Contradiction> {
+        let finally = plan.finally().filter(|_| {
+            matches!(self.phase, Phase::Steps)
+                && self.frame.step.is_none()
+                && verdict.state.is_terminal()
+        });
+        let Some(finally) = finally else {
+            return contradiction(format!("it is to end as {:?}", verdict.state));
+        };
+        let scope = self.frame.scope.clone();
+        let scope = scope.with_execution(&verdict.shown_in(&self.execution));
+        self.frame = Frame::new(scope, Vec::new(), finally.first);
+        self.phase = Phase::Finally {
+            started_at: at,
+            verdict,
+        };
+        self.verdict = None;
+        Ok(())
+    }
+
+    /// How `fact`, a step's end, ends the execution whatever stands around the step. Only what is true counts: the codes
+    /// are also those that a `fail` step may use.
+    fn verdict_of(&self, plan: &Plan, node: &Node, fact: &Fact, at: Timestamp) -> Option<Verdict> {
+        let Fact::StepFinished {
+            state: StepState::Failed,
+            error: Some(error),
+            ..
+        } = fact
+        else {
+            return None;
+        };
+        let (deadline, code) = self.deadline(plan);
+        if matches!(node.step.action, Action::Fail(_)) {
+            None
+        } else if error.code == code && at >= deadline {
+            Some(Verdict::timed_out(error.clone()))
+        } else if error.code == codes::HISTORY_FULL && self.is_full() {
+            Some(Verdict::failed(named(node, error)))
+        } else {
+            None
+        }
+    }
+}
+
+/// A fact of a step's run.
+#[derive(Clone, Copy)]
+struct Happened<'a> {
+    plan: &'a Plan,
+    /// The step's place.
+    place: At,
+    instance: &'a StepInstance,
+    fact: &'a Fact,
+    at: Timestamp,
+}
+
+impl Frame {
+    /// Takes in what happened, in this frame or, by `hops`, in one below it.
+    fn fold(&mut self, hops: &[Hop], of: &Happened<'_>) -> Result<(), Contradiction> {
+        let Some((hop, hops)) = hops.split_first() else {
+            return self.fold_here(of);
+        };
+        let is_open = self
+            .at
+            .is_some_and(|at| of.plan.node(at).step.id == hop.step);
+        let number = self.number(hop, of.instance);
+        let children = self.step.as_mut().and_then(|open| open.children.as_mut());
+        match (children, number) {
+            (Some(children), Some(number)) if is_open => {
+                children.fold(number, |frame| frame.fold(hops, of))
+            }
+            _ => contradiction(format!(
+                "{}: {:?}, which stands in {:?}, is not the next step",
+                name(of.fact),
+                of.instance,
+                hop.step
+            )),
+        }
+    }
+
+    fn fold_here(&mut self, of: &Happened<'_>) -> Result<(), Contradiction> {
+        let Happened {
+            plan,
+            place,
+            instance,
+            fact,
+            at,
+        } = *of;
+        let node = plan.node(place);
+        let is_next =
+            self.at == Some(place) && self.end.is_none() && self.indexes == instance.indexes;
+        if !is_next {
+            return contradiction(format!("{}: {instance:?} is not the next step", name(fact)));
+        }
         match (fact, self.step.as_mut()) {
-            (Fact::StepStarted { kind, .. }, None) => {
-                let expected = plan.node(at).step.action.kind();
+            (Fact::StepStarted { kind, input, .. }, None) => {
+                let expected = node.step.action.kind();
                 if kind != expected {
-                    return contradiction(format!("{id:?} is {expected}, not {kind}"));
+                    return contradiction(format!("{instance:?} is {expected}, not {kind}"));
                 }
+                let children = Children::of(node, self, input);
                 self.step = Some(OpenStep {
+                    started_at: at,
+                    kind: None,
                     effect: None,
-                    stage: Stage::Begun,
+                    stage: match &children {
+                        Some(_) => Stage::Inside,
+                        None => stage(&node.step.action, input),
+                    },
+                    children: children.map(Box::new),
                 });
                 Ok(())
             }
@@ -92,20 +233,18 @@ impl Run {
                     ..
                 },
                 Some(_),
-            ) => self.step_finished(plan, at, *state, output.as_ref(), error.as_ref()),
-            _ => contradiction(format!("{} of {id:?} out of turn", name(fact))),
+            ) => self.step_finished(node, *state, output.as_ref(), error.as_ref()),
+            _ => contradiction(format!("{} of {instance:?} out of turn", name(fact))),
         }
     }
 
     fn step_finished(
         &mut self,
-        plan: &Plan,
-        at: At,
+        node: &Node,
         state: StepState,
         output: Option<&JsonText>,
         error: Option<&Failure>,
     ) -> Result<(), Contradiction> {
-        let node = plan.node(at);
         let behaviour = steps::of(&node.step.action);
         let value = output.map_or(Value::Null, JsonText::to_value);
         match (state, error) {
@@ -113,15 +252,19 @@ impl Run {
                 if node.is_top_level {
                     self.last_output = output.cloned();
                 }
-                if behaviour.ends_execution() {
-                    self.verdict = Some(Verdict::Succeeded(output.cloned()));
+                if behaviour.ends_list() {
+                    self.end = Some(Ended::Succeeded(output.cloned()));
                 } else {
                     self.at = node.after(behaviour.branch(&value));
                 }
             }
             (StepState::Skipped, None) => self.at = node.after(None),
-            (StepState::Failed, Some(error)) => {
-                self.verdict = Some(verdict(&node.step.id, &node.step.action, error));
+            (StepState::Failed, Some(error)) => match node.recovery() {
+                Some(recovery) => self.at = recovery.0,
+                None => self.end = Some(Ended::Failed(named(node, error))),
+            },
+            (StepState::Cancelled, Some(error)) => {
+                self.end = Some(Ended::Cancelled(error.clone()));
             }
             _ => return contradiction(format!("{:?} ends as {state:?}", node.step.id)),
         }
@@ -129,9 +272,19 @@ impl Run {
         let result = StepResult {
             state,
             output: value,
+            error: error.cloned(),
         };
         self.scope.set_step(&node.step.id, &result);
         Ok(())
+    }
+}
+
+/// Where a step stands when it has started. What it goes on with is what was recorded, not what would be evaluated now.
+fn stage(action: &Action, input: &JsonText) -> Stage {
+    match action {
+        Action::Wait(_) => steps::wait::of_record(&input.to_value())
+            .map_or(Stage::Begun, |until| Stage::Sleeping { until }),
+        _ => Stage::Begun,
     }
 }
 
@@ -143,11 +296,13 @@ impl OpenStep {
             Stage::Interrupted { number: last } | Stage::Attempt { number: last, .. } => {
                 number == last && repeated
             }
+            Stage::Sleeping { .. } | Stage::Inside => false,
         };
         if !expected {
             return contradiction(format!("attempt {number} after {:?}", self.stage));
         }
         self.stage = Stage::Attempt { number, repeated };
+        self.effect = None;
         Ok(())
     }
 
@@ -160,6 +315,7 @@ impl OpenStep {
                     failed: number,
                     until,
                 };
+                self.effect = None;
                 Ok(())
             }
             _ => contradiction(format!("attempt {number} fails after {:?}", self.stage)),
@@ -167,21 +323,20 @@ impl OpenStep {
     }
 }
 
-/// How a step's failure ends the execution. The error names the step, but for one that the definition itself words.
-fn verdict(step: &StepId, action: &Action, error: &Failure) -> Verdict {
-    match action {
-        Action::Fail(_) => Verdict::Failed(error.clone()),
-        _ if error.code == codes::EXECUTION_TIMEOUT => Verdict::TimedOut(error.clone()),
-        _ => Verdict::Failed(Failure::new(
+/// A step's failure as that of what it stands in: it names the step, but for one that the definition itself words.
+fn named(node: &Node, error: &Failure) -> Failure {
+    match node.step.action {
+        Action::Fail(_) => error.clone(),
+        _ => Failure::new(
             error.code.clone(),
-            format!("step {:?}: {}", step.as_str(), error.message),
-        )),
+            format!("step {:?}: {}", node.step.id.as_str(), error.message),
+        ),
     }
 }
 
-fn step_of(fact: &Fact) -> Option<&StepId> {
+fn step_of(fact: &Fact) -> Option<&StepInstance> {
     match fact {
-        Fact::Started | Fact::Finished { .. } => None,
+        Fact::Started | Fact::Ending { .. } | Fact::Finished { .. } => None,
         Fact::StepStarted { step, .. }
         | Fact::AttemptStarted { step, .. }
         | Fact::AttemptFailed { step, .. }
@@ -196,6 +351,7 @@ fn name(fact: &Fact) -> &'static str {
         Fact::AttemptStarted { .. } => "an attempt starts",
         Fact::AttemptFailed { .. } => "an attempt fails",
         Fact::StepFinished { .. } => "a step ends",
+        Fact::Ending { .. } => "the execution is to end",
         Fact::Finished { .. } => "the execution finishes",
     }
 }

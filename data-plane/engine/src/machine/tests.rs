@@ -1,12 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod flow;
+mod frames;
 mod support;
 
 use signalbox_model::{
     execution::StepState,
     expression::{JsonTemplate, Template},
     limits,
-    workflow::{Action, FailStep, Step, SucceedStep},
+    workflow::{Action, FailStep, OnError, RetryPolicy, Step, SucceedStep, WaitStep},
 };
 
 use super::*;
@@ -170,9 +172,15 @@ fn a_request_is_resolved_and_recorded_without_its_secrets() {
     assert_eq!(request.body.as_deref(), Some(&b"{\"n\":3}"[..]));
     assert_eq!(effect.timeout, limits::STEP_TIMEOUT_DEFAULT);
     // Asked again, it says the same.
-    assert_eq!(machine.decide(at(1)), Decision::Perform(effect.into()));
+    assert_eq!(self::effect(machine.decide(at(1))), effect);
 
-    let decision = machine.attempt_ended(response(200, r#"{"ok": true}"#), at(1));
+    let decision = end(
+        &mut machine,
+        "call",
+        1,
+        response(200, r#"{"ok": true}"#),
+        at(1),
+    );
     let (facts, _) = run(&mut machine, decision, at(1));
     let Fact::StepFinished { output, .. } = &facts[0] else {
         panic!("{facts:?}")
@@ -215,13 +223,13 @@ fn retriable_failures_are_retried_with_growing_pauses_and_one_key() {
         let performed = effect(decision);
         assert_eq!((performed.attempt, performed.repeated), (attempt, false));
         keys.push(performed.idempotency_key);
-        let next = machine.attempt_ended(response(503, "busy"), now);
+        let next = end(&mut machine, "call", attempt, response(503, "busy"), now);
         assert_eq!(machine.state(), ExecutionState::Waiting);
         let (facts, next) = run(&mut machine, next, now);
         let [Fact::AttemptFailed { retry_at, .. }] = &facts[..] else {
             panic!("{facts:?}")
         };
-        assert_eq!(next, Decision::WaitUntil(*retry_at));
+        assert_eq!(wake(&next), *retry_at);
         pauses.push(retry_at.duration_since(now).as_secs_f64());
         // Too early changes nothing.
         assert_eq!(machine.decide(now), next);
@@ -234,7 +242,7 @@ fn retriable_failures_are_retried_with_growing_pauses_and_one_key() {
     keys.push(effect(decision).idempotency_key);
     let expected = idempotency_key(&accepted().execution, &"call".parse().unwrap());
     assert_eq!(keys, vec![expected; 3]);
-    let last = machine.attempt_ended(response(503, " no \n way "), now);
+    let last = end(&mut machine, "call", 3, response(503, " no \n way "), now);
     let (facts, _) = run(&mut machine, last, now);
     assert_eq!(
         finished(&facts).2.unwrap(),
@@ -254,7 +262,7 @@ fn what_no_retry_can_mend_is_not_retried() {
     ] {
         let mut machine = machine(vec![retried(http("call", "http://example.test/"), 3)]);
         start(&mut machine);
-        let decision = machine.attempt_ended(outcome, at(1));
+        let decision = end(&mut machine, "call", 1, outcome, at(1));
         let (facts, _) = run(&mut machine, decision, at(1));
         assert_eq!(finished(&facts).0, ExecutionState::Failed);
     }
@@ -308,20 +316,20 @@ fn an_execution_ends_at_its_timeout_whatever_it_does() {
     let performed = effect(start(&mut attempting).1);
     assert_eq!(performed.timeout, Duration::from_secs(10));
     let failure = Outcome::Failed(AttemptFailure::retriable(codes::TIMEOUT, "slow"));
-    let decision = attempting.attempt_ended(failure.clone(), at(10));
+    let decision = end(&mut attempting, "call", 1, failure.clone(), at(10));
     check(&run(&mut attempting, decision, at(10)).0);
     // In a pause.
     let mut waiting = machine();
     start(&mut waiting);
-    let decision = waiting.attempt_ended(failure, at(9));
+    let decision = end(&mut waiting, "call", 1, failure, at(9));
     let (_, decision) = run(&mut waiting, decision, at(9));
-    assert!(matches!(decision, Decision::WaitUntil(time) if time <= at(10)));
+    assert!(wake(&decision) <= at(10));
     let decision = waiting.decide(at(10));
     check(&run(&mut waiting, decision, at(10)).0);
     // Between two steps. What has succeeded stays so.
     let mut between = machine();
     start(&mut between);
-    let decision = between.attempt_ended(response(200, ""), at(10));
+    let decision = end(&mut between, "call", 1, response(200, ""), at(10));
     let (facts, _) = run(&mut between, decision, at(10));
     check(&facts);
     assert!(matches!(

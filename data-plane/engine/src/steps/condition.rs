@@ -1,12 +1,13 @@
 //! `condition`: chooses between lists of steps.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_model::{execution::Failure, expression::Scope, workflow::ConditionStep};
 
 use super::{Begin, Behaviour, expression_failure};
 
 impl Behaviour for ConditionStep {
-    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
+    fn begin(&self, scope: &Scope, _now: Timestamp) -> Result<Begin, Failure> {
         Ok(Begin::Finished {
             input: Value::Null,
             result: choose(self, scope).map(|branch| json!({ "branch": branch })),

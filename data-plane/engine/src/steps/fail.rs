@@ -1,5 +1,6 @@
-//! `fail`: ends the execution as failed.
+//! `fail`: ends what it stands in, as failed.
 
+use jiff::Timestamp;
 use serde_json::Value;
 use signalbox_model::{execution::Failure, expression::Scope, workflow::FailStep};
 
@@ -9,7 +10,7 @@ use super::{Begin, Behaviour, expression_failure};
 const MESSAGE_MAX_CHARS: usize = 4096;
 
 impl Behaviour for FailStep {
-    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
+    fn begin(&self, scope: &Scope, _now: Timestamp) -> Result<Begin, Failure> {
         let failure = match self.message.render_text(scope) {
             Ok(message) => Failure::new(
                 self.code.clone(),

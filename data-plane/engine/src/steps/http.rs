@@ -1,6 +1,9 @@
 //! `http`: sends one HTTP request.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use signalbox_model::{
     execution::Failure,
@@ -12,7 +15,7 @@ use url::Url;
 use super::{Begin, Behaviour, expression_failure};
 use crate::{
     RECORD_MAX_BYTES, codes,
-    decision::{AttemptFailure, EffectKind, HttpRequest, HttpResponse, Outcome},
+    decision::{AttemptFailure, EffectKind, HttpRequest, HttpResponse, Outcome, RetryAfter},
     mask::{self, MASK},
 };
 
@@ -24,7 +27,7 @@ const HEADERS_MAX_BYTES: usize = 32 * 1024;
 const QUOTED_MAX_CHARS: usize = 200;
 
 impl Behaviour for HttpStep {
-    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
+    fn begin(&self, scope: &Scope, _now: Timestamp) -> Result<Begin, Failure> {
         let (body, content_type) = body(self, scope)?;
         let request = HttpRequest {
             method: self.effective_method(),
@@ -205,11 +208,25 @@ fn refused(response: &HttpResponse) -> AttemptFailure {
         format!("the server answered {status}: {quoted}")
     };
     // RFC 9110 §15.5.9 (408), RFC 8470 §5.2 (425), RFC 6585 §4 (429) and server errors may pass.
-    if matches!(status, 408 | 425 | 429 | 500..=599) {
-        AttemptFailure::retriable(codes::HTTP_STATUS, message)
-    } else {
-        AttemptFailure::lasting(codes::HTTP_STATUS, message)
+    AttemptFailure {
+        failure: Failure::new(codes::HTTP_STATUS, message),
+        retriable: matches!(status, 408 | 425 | 429 | 500..=599),
+        status: Some(status),
+        retry_after: retry_after(response),
     }
+}
+
+/// Seconds, or an HTTP-date of the form that servers must write; anything else says nothing.
+fn retry_after(response: &HttpResponse) -> Option<RetryAfter> {
+    let mut headers = response.headers.iter();
+    let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    let value = value.trim();
+    if value.bytes().all(|b| b.is_ascii_digit()) {
+        let delay = Duration::from_secs(value.parse().ok()?);
+        return Some(RetryAfter::Delay(delay));
+    }
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value);
+    time.ok().map(RetryAfter::Time)
 }
 
 /// Length of the JSON text of `value`, in bytes, without writing it.

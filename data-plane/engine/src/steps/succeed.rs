@@ -1,12 +1,13 @@
-//! `succeed`: ends the execution as succeeded.
+//! `succeed`: ends what it stands in, as succeeded.
 
+use jiff::Timestamp;
 use serde_json::Value;
 use signalbox_model::{execution::Failure, expression::Scope, workflow::SucceedStep};
 
 use super::{Begin, Behaviour, expression_failure};
 
 impl Behaviour for SucceedStep {
-    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
+    fn begin(&self, scope: &Scope, _now: Timestamp) -> Result<Begin, Failure> {
         let output = match &self.output {
             Some(template) => template.render(scope),
             None => Ok(Value::Null),
@@ -17,7 +18,7 @@ impl Behaviour for SucceedStep {
         })
     }
 
-    fn ends_execution(&self) -> bool {
+    fn ends_list(&self) -> bool {
         true
     }
 }

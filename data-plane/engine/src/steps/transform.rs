@@ -1,12 +1,13 @@
 //! `transform`: computes a value.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_model::{execution::Failure, expression::Scope, workflow::TransformStep};
 
 use super::{Begin, Behaviour, expression_failure};
 
 impl Behaviour for TransformStep {
-    fn begin(&self, scope: &Scope) -> Result<Begin, Failure> {
+    fn begin(&self, scope: &Scope, _now: Timestamp) -> Result<Begin, Failure> {
         let (input, value) = match self {
             Self::Expression(expression) => (
                 json!({"expression": expression.source()}),

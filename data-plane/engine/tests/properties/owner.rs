@@ -1,10 +1,13 @@
 //! A machine's owner in a world without surprises but crashes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use signalbox_engine::{Decision, Machine, Outcome, Plan};
+use signalbox_engine::{Decision, Effect, Machine, Outcome, Plan};
 use signalbox_model::{execution::Fact, record::Accepted};
 
 use super::workflows::Outcomes;
@@ -47,12 +50,14 @@ pub(crate) struct Owner {
     accepted: Accepted,
     outcomes: Outcomes,
     crashes: std::vec::IntoIter<Crash>,
+    /// Which of several attempts ends first, as long as they last.
+    choices: std::vec::IntoIter<u8>,
     now: Timestamp,
     /// How long each attempt takes.
     pub(crate) attempt_ms: i64,
     /// What is durable.
     pub(crate) journal: Vec<(Fact, Timestamp)>,
-    /// By step and attempt.
+    /// By the run of a step and the attempt.
     pub(crate) performed: BTreeMap<(String, u32), Performed>,
 }
 
@@ -62,12 +67,14 @@ impl Owner {
         accepted: Accepted,
         outcomes: Outcomes,
         crashes: Vec<Crash>,
+        choices: Vec<u8>,
     ) -> Self {
         Self {
             plan,
             accepted,
             outcomes,
             crashes: crashes.into_iter(),
+            choices: choices.into_iter(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             attempt_ms: 7,
             journal: Vec::new(),
@@ -124,36 +131,66 @@ impl Owner {
                     .extend(facts.into_iter().take(kept).map(|fact| (fact, now)));
                 whole.then(|| machine.decide(self.now))
             }
-            Decision::Perform(effect) => {
-                let attempt = (effect.step.to_string(), effect.attempt);
-                let outcome = self.outcomes.of(&attempt);
-                let performed = self.performed.entry(attempt).or_insert(Performed {
-                    times: 0,
-                    key: effect.idempotency_key.clone(),
-                });
-                performed.times += 1;
-                assert_eq!(performed.key, effect.idempotency_key);
-                let limit_ms = i64::try_from(effect.timeout.as_millis()).unwrap();
-                self.pass(SignedDuration::from_millis(self.attempt_ms.min(limit_ms)));
-                if matches!(crash, Crash::Within(_)) {
-                    return None;
+            Decision::Await { attempts, wake_at } => {
+                assert!(wake_at > self.now, "a wait for what has passed");
+                let all: BTreeSet<_> = attempts.iter().map(|a| (&a.step, a.attempt)).collect();
+                assert_eq!(all.len(), attempts.len(), "an attempt twice");
+                let choice = usize::from(self.choices.next().unwrap_or(0));
+                let is_near =
+                    wake_at.duration_since(self.now).as_millis() <= i128::from(self.attempt_ms);
+                let wakes = is_near && choice % (attempts.len() + 1) == attempts.len();
+                if attempts.is_empty() || wakes {
+                    self.now = wake_at;
+                    return Some(machine.decide(self.now));
                 }
-                let outcome = if self.attempt_ms > limit_ms {
-                    Outcome::Failed(signalbox_engine::AttemptFailure::retriable(
-                        signalbox_engine::codes::TIMEOUT,
-                        "slow",
-                    ))
-                } else {
-                    outcome
-                };
-                Some(machine.attempt_ended(outcome, self.now))
-            }
-            Decision::WaitUntil(until) => {
-                assert!(until > self.now, "a wait for what has passed");
-                self.now = until;
-                Some(machine.decide(self.now))
+                self.perform(machine, &attempts[choice % attempts.len()], crash)
             }
             Decision::Done(_) => unreachable!("the caller has ended"),
+        }
+    }
+
+    /// Performs an attempt to its end; none when a crash cut it short.
+    fn perform(
+        &mut self,
+        machine: &mut Machine,
+        effect: &Effect,
+        crash: Crash,
+    ) -> Option<Decision> {
+        let attempt = (effect.step.to_string(), effect.attempt);
+        let outcome = self.outcomes.of(&attempt.0, attempt.1);
+        let performed = self.performed.entry(attempt).or_insert(Performed {
+            times: 0,
+            key: effect.idempotency_key.clone(),
+        });
+        performed.times += 1;
+        assert_eq!(performed.key, effect.idempotency_key);
+        let limit_ms = i64::try_from(effect.timeout.as_millis()).unwrap();
+        self.pass(SignedDuration::from_millis(self.attempt_ms.min(limit_ms)));
+        if matches!(crash, Crash::Within(_)) {
+            return None;
+        }
+        let outcome = if self.attempt_ms > limit_ms {
+            Outcome::Failed(signalbox_engine::AttemptFailure::retriable(
+                signalbox_engine::codes::TIMEOUT,
+                "slow",
+            ))
+        } else {
+            outcome
+        };
+        Some(machine.attempt_ended(&effect.step, effect.attempt, outcome, self.now))
+    }
+
+    /// Each run of a step has one key, and no two have the same.
+    pub(crate) fn check_keys(&self) {
+        let mut run_of = BTreeMap::new();
+        for ((run, _), performed) in &self.performed {
+            let other = run_of.entry(&performed.key).or_insert(run);
+            assert_eq!(*other, run, "two runs share a key");
+        }
+        let mut key_of = BTreeMap::new();
+        for ((run, _), performed) in &self.performed {
+            let other = key_of.entry(run).or_insert(&performed.key);
+            assert_eq!(*other, &performed.key, "{run} has two keys");
         }
     }
 

@@ -10,8 +10,9 @@ use signalbox_model::{
     expression::{Expression, JsonTemplate, Template},
     record::Accepted,
     workflow::{
-        Action, ConditionRule, ConditionStep, FailStep, HttpBody, HttpStep, RetryPolicy, Step,
-        SucceedStep, TransformStep, Trigger, Workflow,
+        Action, ConditionRule, ConditionStep, FailStep, Finally, ForEachStep, HttpBody, HttpStep,
+        OnError, ParallelBranch, ParallelStep, RetryPolicy, Step, SucceedStep, TransformStep,
+        Trigger, WaitStep, Workflow,
     },
 };
 
@@ -20,7 +21,16 @@ use signalbox_model::{
 struct Draft {
     condition: Option<Read>,
     attempts: u32,
+    total_timeout_ms: Option<u64>,
+    on_error: DraftOnError,
     action: DraftAction,
+}
+
+#[derive(Clone, Debug)]
+enum DraftOnError {
+    Fail,
+    Continue,
+    Steps(Vec<Draft>),
 }
 
 #[derive(Clone, Debug)]
@@ -28,9 +38,19 @@ enum DraftAction {
     Transform(Read),
     Template(Read),
     Http(Read),
+    Wait(DraftWait),
     Condition(Vec<(Read, Vec<Draft>)>, Vec<Draft>),
+    Parallel(bool, Vec<Vec<Draft>>),
+    ForEach(bool, u32, Read, Vec<Draft>),
     Succeed(Read),
     Fail(Read),
+}
+
+#[derive(Clone, Debug)]
+enum DraftWait {
+    Milliseconds(u64),
+    Past,
+    Until(Read),
 }
 
 /// What an expression reads.
@@ -41,10 +61,24 @@ enum Read {
     Output(f64),
     /// Whether one of them was skipped, likewise.
     Skipped(f64),
+    /// How one of them failed, likewise.
+    Error(f64),
+    /// What there is only in an iteration.
+    Item,
+    Index,
+}
+
+/// What a step may read, and how the next is called.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    count: usize,
+    visible: Vec<String>,
+    is_iteration: bool,
 }
 
 impl Read {
-    fn expression(&self, before: &[String]) -> String {
+    fn expression(&self, names: &Names) -> String {
+        let before = &names.visible;
         let pick = |share: f64| {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let index = (share * before.len() as f64) as usize;
@@ -58,16 +92,43 @@ impl Read {
             Self::Skipped(share) => pick(*share).map_or("false".to_owned(), |id| {
                 format!("has(steps.{id}) && steps.{id}.state == 'SKIPPED'")
             }),
+            Self::Error(share) => pick(*share).map_or("'none'".to_owned(), |id| {
+                format!(
+                    "has(steps.{id}) && steps.{id}.error != null ? steps.{id}.error.code : 'none'"
+                )
+            }),
+            Self::Item if names.is_iteration => "item".to_owned(),
+            Self::Index if names.is_iteration => "index".to_owned(),
+            Self::Item | Self::Index => "'outside'".to_owned(),
         }
     }
 }
 
 fn value() -> impl Strategy<Value = Read> {
     prop_oneof![
-        6 => prop::sample::select(vec!["1", "event.message", "{'a': [1, null]}", "execution.version"])
+        6 => prop::sample::select(vec![
+            "1",
+            "event.message",
+            "{'a': [1, null]}",
+            "execution.version",
+            "has(execution.state) ? execution.state : 'none'",
+        ])
             .prop_map(Read::Constant),
         1 => Just(Read::Constant("1 / 0")),
         5 => (0.0..1.0).prop_map(Read::Output),
+        2 => (0.0..1.0).prop_map(Read::Error),
+        2 => Just(Read::Item),
+        1 => Just(Read::Index),
+    ]
+}
+
+fn items() -> impl Strategy<Value = Read> {
+    prop_oneof![
+        6 => prop::sample::select(vec!["[1, 2, 3]", "['a', null]", "[]", "lists.range(5)"])
+            .prop_map(Read::Constant),
+        1 => Just(Read::Constant("event.json")),
+        // Those of a list are lists.
+        2 => (0.0..1.0).prop_map(Read::Output),
     ]
 }
 
@@ -79,117 +140,222 @@ fn holds() -> impl Strategy<Value = Read> {
     ]
 }
 
-fn drafts() -> impl Strategy<Value = Vec<Draft>> {
+fn wait() -> impl Strategy<Value = DraftWait> {
+    prop_oneof![
+        3 => (1_u64..2_000).prop_map(DraftWait::Milliseconds),
+        1 => Just(DraftWait::Past),
+        1 => value().prop_map(DraftWait::Until),
+    ]
+}
+
+/// What kinds of definitions are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Some parallels and loops fail fast, so that the order of events decides how others end.
+    pub(crate) fail_fast: bool,
+    /// Some steps have little time.
+    pub(crate) total_timeouts: bool,
+}
+
+fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
     let leaf = prop_oneof![
         4 => value().prop_map(DraftAction::Transform),
         2 => value().prop_map(DraftAction::Template),
-        5 => value().prop_map(DraftAction::Http),
+        6 => value().prop_map(DraftAction::Http),
+        2 => wait().prop_map(DraftAction::Wait),
         1 => value().prop_map(DraftAction::Succeed),
         1 => value().prop_map(DraftAction::Fail),
     ];
-    let draft = |action: BoxedStrategy<DraftAction>| {
-        (prop::option::weighted(0.4, holds()), 1_u32..5, action).prop_map(
-            |(condition, attempts, action)| {
-                let ends = matches!(action, DraftAction::Succeed(_) | DraftAction::Fail(_));
-                // Without a condition nothing could follow it.
-                let condition = condition.or(ends.then_some(Read::Constant("event.json.n > 2")));
-                Draft {
-                    condition,
-                    attempts,
-                    action,
-                }
+    let draft = move |action: BoxedStrategy<DraftAction>, handler: BoxedStrategy<DraftOnError>| {
+        let total = prop::option::weighted(0.3, 1_u64..30_000);
+        (
+            prop::option::weighted(0.3, holds()),
+            1_u32..5,
+            total,
+            handler,
+            action,
+        )
+            .prop_map(
+                move |(condition, attempts, total_timeout_ms, on_error, action)| {
+                    let ends = matches!(action, DraftAction::Succeed(_) | DraftAction::Fail(_));
+                    Draft {
+                        // Without a condition nothing could follow it.
+                        condition: condition.or(ends.then_some(Read::Constant("event.json.n > 2"))),
+                        attempts,
+                        total_timeout_ms: total_timeout_ms.filter(|_| wanted.total_timeouts),
+                        on_error: if ends { DraftOnError::Fail } else { on_error },
+                        action,
+                    }
+                },
+            )
+    };
+    let simple = prop_oneof![3 => Just(DraftOnError::Fail), 2 => Just(DraftOnError::Continue)];
+    let flat = prop::collection::vec(draft(leaf.clone().boxed(), simple.boxed()), 1..4).boxed();
+    flat.prop_recursive(3, 24, 4, move |inner| {
+        let fail_fast = any::<bool>().prop_map(move |fast| fast && wanted.fail_fast);
+        let rules = prop::collection::vec((holds(), inner.clone()), 1..3);
+        let action = prop_oneof![
+            2 => (rules, inner.clone()).prop_map(|(rules, otherwise)| DraftAction::Condition(rules, otherwise)),
+            3 => (fail_fast.clone(), prop::collection::vec(inner.clone(), 1..4))
+                .prop_map(|(fast, branches)| DraftAction::Parallel(fast, branches)),
+            3 => (fail_fast, 1_u32..4, items(), inner.clone())
+                .prop_map(|(fast, concurrency, items, steps)| DraftAction::ForEach(fast, concurrency, items, steps)),
+            1 => leaf.clone(),
+        ];
+        let handler = prop_oneof![
+            2 => Just(DraftOnError::Fail),
+            1 => Just(DraftOnError::Continue),
+            2 => inner.clone().prop_map(DraftOnError::Steps),
+        ];
+        (prop::option::of(inner.clone()), draft(action.boxed(), handler.boxed()), prop::option::of(inner)).prop_map(
+            |(before, step, after)| {
+                let before = before.into_iter().flatten();
+                before.chain([step]).chain(after.into_iter().flatten()).collect()
             },
         )
-    };
-    let flat = prop::collection::vec(draft(leaf.boxed()), 0..4).boxed();
-    let nested = flat.prop_recursive(3, 24, 4, move |inner| {
-        let rules = prop::collection::vec((holds(), inner.clone()), 1..3);
-        let branches = (rules, inner.clone())
-            .prop_map(|(rules, otherwise)| DraftAction::Condition(rules, otherwise));
-        (inner.clone(), draft(branches.boxed()), inner).prop_map(|(mut all, condition, after)| {
-            all.push(condition);
-            all.extend(after);
-            all
-        })
-    });
-    nested.prop_filter("a workflow has a step", |drafts| !drafts.is_empty())
-}
-
-/// Random workflows that end at `timeout`.
-pub(crate) fn workflow(timeout: Duration) -> impl Strategy<Value = Workflow> {
-    drafts().prop_map(move |drafts| {
-        let steps = build(&drafts, &mut Vec::new());
-        Workflow::new(Trigger::Manual, BTreeMap::new(), steps, Some(timeout)).unwrap()
     })
 }
 
-fn build(drafts: &[Draft], before: &mut Vec<String>) -> Vec<Step> {
+/// Random workflows that end at `timeout`.
+pub(crate) fn workflow(timeout: Duration, wanted: Wanted) -> impl Strategy<Value = Workflow> {
+    let finally = prop::option::weighted(0.4, drafts(wanted));
+    (drafts(wanted), finally).prop_filter_map("within the limits", move |(drafts, finally)| {
+        let mut names = Names::default();
+        let steps = build(&drafts, &mut names);
+        let finally = finally.map(|drafts| Finally {
+            steps: build(&drafts, &mut names),
+            timeout: timeout.min(Duration::from_secs(3600)),
+        });
+        let workflow = Workflow::new(
+            Trigger::Manual,
+            BTreeMap::new(),
+            steps,
+            Some(timeout),
+            finally,
+        );
+        // What is not within the limits has too many steps, or too many at once; nothing else may be wrong.
+        workflow
+            .map_err(|wrong| assert!(wrong.to_string().contains("at most"), "{wrong}"))
+            .ok()
+    })
+}
+
+fn build(drafts: &[Draft], names: &mut Names) -> Vec<Step> {
     drafts
         .iter()
-        .map(|draft| {
-            let cel = |read: &Read, before: &[String]| {
-                Expression::parse(&read.expression(before)).unwrap()
-            };
-            let json = |read: &Read, before: &[String]| {
-                let text = format!("${{{{ {} }}}}", read.expression(before));
-                JsonTemplate::parse(&serde_json::json!({"v": text})).unwrap()
-            };
-            let condition = draft.condition.as_ref().map(|read| cel(read, before));
-            let action = match &draft.action {
-                DraftAction::Transform(read) => {
-                    Action::Transform(TransformStep::Expression(cel(read, before)))
-                }
-                DraftAction::Template(read) => {
-                    Action::Transform(TransformStep::Template(json(read, before)))
-                }
-                DraftAction::Http(read) => Action::Http(Box::new(HttpStep {
-                    method: None,
-                    url: Template::parse("http://example.test/").unwrap(),
-                    query: BTreeMap::new(),
-                    headers: BTreeMap::new(),
-                    body: Some(HttpBody::Json(json(read, before))),
-                })),
-                DraftAction::Succeed(read) => Action::Succeed(SucceedStep {
-                    output: Some(json(read, before)),
-                }),
-                DraftAction::Fail(read) => Action::Fail(FailStep {
-                    code: "STOPPED".to_owned(),
-                    message: Template::parse(&format!("${{{{ {} }}}}", read.expression(before)))
-                        .unwrap(),
-                }),
-                DraftAction::Condition(rules, otherwise) => {
-                    // All rules are evaluated before a step of any branch runs.
-                    let conditions: Vec<_> =
-                        rules.iter().map(|(read, _)| cel(read, before)).collect();
-                    let rules = conditions
-                        .into_iter()
-                        .zip(rules)
-                        .map(|(condition, (_, steps))| ConditionRule {
-                            condition,
-                            steps: build(steps, before),
-                        })
-                        .collect();
-                    let otherwise = build(otherwise, before);
-                    Action::Condition(ConditionStep { rules, otherwise })
-                }
-            };
-            let id = format!("s{}", before.len());
-            before.push(id.clone());
-            Step {
-                id: id.parse().unwrap(),
-                condition,
-                timeout: Duration::from_secs(10),
-                retry: RetryPolicy {
-                    max_attempts: draft.attempts,
-                    ..RetryPolicy::WRITTEN_DEFAULT
-                },
-                action,
-            }
-        })
+        .map(|draft| build_step(draft, names))
         .collect()
 }
 
-/// What each attempt meets: decided by the step and the number alone, as by a server that honours idempotency keys.
+/// Steps that only they themselves can read.
+fn build_frame(drafts: &[Draft], names: &mut Names, is_iteration: bool) -> Vec<Step> {
+    let mut inside = Names {
+        is_iteration: names.is_iteration || is_iteration,
+        ..names.clone()
+    };
+    let steps = build(drafts, &mut inside);
+    names.count = inside.count;
+    steps
+}
+
+fn build_step(draft: &Draft, names: &mut Names) -> Step {
+    let cel = |read: &Read, names: &Names| Expression::parse(&read.expression(names)).unwrap();
+    let text = |read: &Read, names: &Names| format!("${{{{ {} }}}}", read.expression(names));
+    let template = |read: &Read, names: &Names| Template::parse(&text(read, names)).unwrap();
+    let json = |read: &Read, names: &Names| {
+        JsonTemplate::parse(&serde_json::json!({"v": text(read, names)})).unwrap()
+    };
+    let condition = draft.condition.as_ref().map(|read| cel(read, names));
+    let id = format!("s{}", names.count);
+    names.count += 1;
+    let action = match &draft.action {
+        DraftAction::Transform(read) => {
+            Action::Transform(TransformStep::Expression(cel(read, names)))
+        }
+        DraftAction::Template(read) => {
+            Action::Transform(TransformStep::Template(json(read, names)))
+        }
+        DraftAction::Http(read) => Action::Http(Box::new(HttpStep {
+            method: None,
+            url: Template::parse("http://example.test/").unwrap(),
+            query: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            body: Some(HttpBody::Json(json(read, names))),
+        })),
+        DraftAction::Wait(DraftWait::Milliseconds(ms)) => {
+            Action::Wait(WaitStep::Duration(Duration::from_millis(*ms)))
+        }
+        DraftAction::Wait(DraftWait::Past) => Action::Wait(WaitStep::Until(
+            Template::parse("1994-11-06T08:49:37Z").unwrap(),
+        )),
+        DraftAction::Wait(DraftWait::Until(read)) => {
+            Action::Wait(WaitStep::Until(template(read, names)))
+        }
+        DraftAction::Succeed(read) => Action::Succeed(SucceedStep {
+            output: Some(json(read, names)),
+        }),
+        DraftAction::Fail(read) => Action::Fail(FailStep {
+            code: "STOPPED".to_owned(),
+            message: template(read, names),
+        }),
+        DraftAction::Condition(rules, otherwise) => {
+            // All rules are evaluated before a step of any branch runs.
+            let conditions: Vec<_> = rules.iter().map(|(read, _)| cel(read, names)).collect();
+            let rules = conditions.into_iter().zip(rules);
+            let rules = rules.map(|(condition, (_, steps))| ConditionRule {
+                condition,
+                steps: build(steps, names),
+            });
+            let rules = rules.collect();
+            Action::Condition(ConditionStep {
+                rules,
+                otherwise: build(otherwise, names),
+            })
+        }
+        DraftAction::Parallel(fail_fast, branches) => {
+            let branches = branches
+                .iter()
+                .enumerate()
+                .map(|(n, steps)| ParallelBranch {
+                    name: format!("b{n}").parse().unwrap(),
+                    steps: build_frame(steps, names, false),
+                });
+            Action::Parallel(ParallelStep {
+                branches: branches.collect(),
+                fail_fast: *fail_fast,
+            })
+        }
+        DraftAction::ForEach(fail_fast, concurrency, items, steps) => {
+            Action::ForEach(ForEachStep {
+                items: cel(items, names),
+                concurrency: *concurrency,
+                fail_fast: *fail_fast,
+                steps: build_frame(steps, names, true),
+            })
+        }
+    };
+    names.visible.push(id.clone());
+    let on_error = match &draft.on_error {
+        DraftOnError::Fail => OnError::Fail,
+        DraftOnError::Continue => OnError::Continue,
+        DraftOnError::Steps(steps) => OnError::Steps(build(steps, names)),
+    };
+    Step {
+        id: id.parse().unwrap(),
+        condition,
+        timeout: Duration::from_secs(10),
+        total_timeout: draft.total_timeout_ms.map(Duration::from_millis),
+        retry: RetryPolicy {
+            max_attempts: draft.attempts,
+            initial_backoff: Duration::from_millis(100),
+            ..RetryPolicy::WRITTEN_DEFAULT
+        },
+        on_error,
+        action,
+    }
+}
+
+/// What each attempt meets: decided by the step's run and the number alone, as by a server that honours idempotency keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcomes(Vec<u8>);
 
@@ -198,12 +364,14 @@ pub(crate) fn outcomes() -> impl Strategy<Value = Outcomes> {
 }
 
 impl Outcomes {
-    pub(crate) fn of(&self, (step, number): &(String, u32)) -> Outcome {
-        let place: usize = step[1..].parse::<usize>().unwrap() * 5 + *number as usize;
+    pub(crate) fn of(&self, step: &str, number: u32) -> Outcome {
+        let place = step.bytes().fold(number as usize * 7, |place, byte| {
+            place.wrapping_mul(31).wrapping_add(usize::from(byte))
+        });
         match self.0[place % self.0.len()] % 16 {
             0..=8 => Outcome::Http(HttpResponse {
                 status: 200,
-                headers: vec![("x-step".to_owned(), step.clone())],
+                headers: vec![("x-step".to_owned(), step.to_owned())],
                 body: Bytes::from(format!("{{\"step\": \"{step}\"}}")),
             }),
             9..=11 => Outcome::Http(HttpResponse {

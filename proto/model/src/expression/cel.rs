@@ -63,7 +63,9 @@ pub enum ExpressionError {
     #[error("is not a CEL expression: {0}")]
     Syntax(String),
     /// Reads a variable that there is not.
-    #[error("reads {0:?}; expected event, steps, vars or execution")]
+    #[error(
+        "reads {0:?}; expected event, steps, vars or execution, and item or index within a forEach"
+    )]
     UnknownVariable(String),
     /// Comprehensions nested too deep, or the whole too deep.
     #[error("{0}")]

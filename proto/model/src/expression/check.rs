@@ -8,6 +8,9 @@ use crate::limits;
 /// Variables that an expression may read.
 const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
 
+/// Those that only the steps of a `forEach` may read.
+const ITERATION: [&str; 2] = ["item", "index"];
+
 /// What stands before the dot of functions such as `math.greatest`.
 pub(super) const NAMESPACES: [&str; 4] = ["base64", "lists", "math", "strings"];
 
@@ -127,11 +130,16 @@ impl Walk {
         Ok(())
     }
 
-    fn variable(&self, name: &str) -> Result<(), ExpressionError> {
-        if ROOTS.contains(&name) || self.locals.iter().any(|local| local == name) {
-            Ok(())
-        } else {
-            Err(ExpressionError::UnknownVariable(name.to_owned()))
+    fn variable(&mut self, name: &str) -> Result<(), ExpressionError> {
+        if self.locals.iter().any(|local| local == name) || ROOTS.contains(&name) {
+            return Ok(());
+        }
+        match ITERATION.into_iter().find(|known| *known == name) {
+            Some(known) => {
+                self.refer(Reference::Iteration(known));
+                Ok(())
+            }
+            None => Err(ExpressionError::UnknownVariable(name.to_owned())),
         }
     }
 
@@ -144,6 +152,10 @@ impl Walk {
             "vars" => Reference::Var(field.to_owned()),
             _ => return,
         };
+        self.refer(reference);
+    }
+
+    fn refer(&mut self, reference: Reference) {
         if !self.references.contains(&reference) {
             self.references.push(reference);
         }

@@ -1,6 +1,6 @@
 //! What expressions read.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use cel::{
     common::{
@@ -13,17 +13,23 @@ use cel::{
 };
 use serde_json::Value;
 
-use crate::{execution::StepState, ids::StepId};
+use super::shared::Shared;
+use crate::{
+    execution::{Failure, StepState},
+    ids::StepId,
+};
 
 type Fields = HashMap<CelMapKey<'static>, Box<dyn Val>>;
 
-/// The variables of expressions: `event`, `vars`, `execution` and `steps`. Built once for an execution; cheap to grow,
-/// and an evaluation copies nothing of it that the expression does not ask for.
+/// The variables of expressions: `event`, `vars`, `execution` and `steps`; within a `forEach` `item` and `index` too. Built once for an execution; cheap to grow,
+/// and to clone, for its values are shared; an evaluation copies nothing of it that the expression does not ask for.
 #[derive(Clone)]
 pub struct Scope {
-    event: Box<dyn Val>,
-    vars: Box<dyn Val>,
-    execution: Box<dyn Val>,
+    event: Arc<dyn Val>,
+    vars: Arc<dyn Val>,
+    execution: Arc<dyn Val>,
+    /// `item` and `index`, within a `forEach`.
+    iteration: Option<(Arc<dyn Val>, CelInt)>,
     steps: CelMap<'static>,
 }
 
@@ -34,6 +40,8 @@ pub struct StepResult {
     pub state: StepState,
     /// `steps.<id>.output`; null when there is none.
     pub output: Value,
+    /// `steps.<id>.error`: `code` and `message`; null when there is none.
+    pub error: Option<Failure>,
 }
 
 impl Scope {
@@ -41,11 +49,26 @@ impl Scope {
     #[must_use]
     pub fn new(event: &Value, vars: &Value, execution: &Value) -> Self {
         Self {
-            event: to_cel(event),
-            vars: to_cel(vars),
-            execution: to_cel(execution),
+            event: to_cel(event).into(),
+            vars: to_cel(vars).into(),
+            execution: to_cel(execution).into(),
+            iteration: None,
             steps: CelMap::default(),
         }
+    }
+
+    /// The same with another `execution`.
+    #[must_use]
+    pub fn with_execution(mut self, execution: &Value) -> Self {
+        self.execution = to_cel(execution).into();
+        self
+    }
+
+    /// The same within an iteration: `item` and `index`.
+    #[must_use]
+    pub fn with_item(mut self, item: &Value, index: u32) -> Self {
+        self.iteration = Some((to_cel(item).into(), CelInt::from(i64::from(index))));
+        self
     }
 
     /// Shows the result of a step.
@@ -56,14 +79,26 @@ impl Scope {
             StepState::Succeeded => "SUCCEEDED",
             StepState::Failed => "FAILED",
             StepState::Skipped => "SKIPPED",
+            StepState::Cancelled => "CANCELLED",
         };
         let fields = Fields::from([
             (CelMapKey::from("state"), text(state)),
             (CelMapKey::from("output"), to_cel(&result.output)),
+            (
+                CelMapKey::from("error"),
+                match &result.error {
+                    Some(Failure { code, message }) => {
+                        let fields = [("code", code), ("message", message)];
+                        let fields = fields.map(|(name, value)| (name.into(), text(value)));
+                        Box::new(CelMap::from(Fields::from(fields)))
+                    }
+                    None => Box::new(CelNull),
+                },
+            ),
         ]);
         let mut steps = std::mem::take(&mut self.steps).into_inner();
         let id = CelMapKey::from(id.as_str().to_owned());
-        steps.insert(id, Box::new(CelMap::from(fields)));
+        steps.insert(id, Box::new(Shared::new(CelMap::from(fields))));
         self.steps = CelMap::from(steps);
     }
 }
@@ -75,6 +110,8 @@ impl VariableResolver for Scope {
             "vars" => self.vars.as_ref(),
             "execution" => self.execution.as_ref(),
             "steps" => &self.steps,
+            "item" => self.iteration.as_ref()?.0.as_ref(),
+            "index" => &self.iteration.as_ref()?.1,
             _ => return None,
         };
         Some(CowVal::Borrowed(value))

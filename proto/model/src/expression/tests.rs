@@ -12,6 +12,7 @@ fn scope() -> Scope {
     scope.set_step(
         &"first".parse().unwrap(),
         &StepResult {
+            error: None,
             state: StepState::Succeeded,
             output: json!({"ok": true}),
         },
@@ -382,7 +383,7 @@ fn templates_keep_types_and_join_text() {
     let error = Template::parse("${{ evnt }}").unwrap_err().to_string();
     assert_eq!(
         error,
-        "${{ evnt }} reads \"evnt\"; expected event, steps, vars or execution"
+        "${{ evnt }} reads \"evnt\"; expected event, steps, vars or execution, and item or index within a forEach"
     );
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Action, AmazonSnsTrigger, Step, Trigger, Workflow};
+use super::{
+    Action, AmazonSnsTrigger, ConditionStep, ForEachStep, OnError, ParallelStep, Step, Trigger,
+    Workflow,
+};
 use crate::{
     expression::Reference, filter_policy::FilterPolicyScope, ids::StepId, limits,
     violation::Collector,
@@ -21,10 +24,29 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
         workflow,
         problems,
         ids: HashSet::new(),
-        all_ids: all_ids(&workflow.steps),
+        visible: HashSet::new(),
+        all_ids: all_ids(workflow),
+        iterations: 0,
         count: 0,
     };
     walk.list("steps", &workflow.steps, 1);
+    if let Some(finally) = &workflow.finally {
+        if finally.timeout.is_zero() || finally.timeout > limits::FINALLY_TIMEOUT_MAX {
+            let text = "must be more than 0 and at most 1 hour";
+            walk.problems.add("finally.timeout", text);
+        }
+        walk.some("finally.steps", &finally.steps, 1);
+    }
+    let finally = workflow.finally.iter().map(|finally| &finally.steps[..]);
+    let at_once = finally.chain([&workflow.steps[..]]).map(at_once).max();
+    if at_once.is_some_and(|count| count > limits::CONCURRENT_STEPS_MAX) {
+        let text = format!(
+            "lets {} steps be under way at once, by the concurrency of each forEach and the branches of each parallel; at most {} are allowed",
+            at_once.unwrap_or_default(),
+            limits::CONCURRENT_STEPS_MAX
+        );
+        walk.problems.add("steps", text);
+    }
     if walk.count > limits::STEPS_MAX {
         let count = walk.count;
         problems.add(
@@ -93,28 +115,58 @@ fn vars(workflow: &Workflow, problems: &mut Collector) {
     }
 }
 
-fn all_ids(steps: &[Step]) -> HashSet<StepId> {
+fn all_ids(workflow: &Workflow) -> HashSet<StepId> {
     let mut ids = HashSet::new();
-    let mut rest: Vec<&[Step]> = vec![steps];
+    let mut rest: Vec<&[Step]> = vec![&workflow.steps];
+    rest.extend(workflow.finally.iter().map(|finally| &finally.steps[..]));
     while let Some(list) = rest.pop() {
         for step in list {
             ids.insert(step.id.clone());
-            rest.extend(step.action.branches());
+            rest.extend(step.lists());
         }
     }
     ids
 }
 
+/// How many of `steps`, nested ones included, may be under way at once.
+fn at_once(steps: &[Step]) -> usize {
+    let of_step = |step: &Step| {
+        let lists = step.action.branches().map(at_once);
+        let inside = match &step.action {
+            Action::Parallel(_) => lists.fold(0, usize::saturating_add),
+            Action::ForEach(each) => {
+                let concurrency = usize::try_from(each.concurrency).unwrap_or(usize::MAX);
+                lists.max().unwrap_or(1).saturating_mul(concurrency)
+            }
+            _ => lists.max().unwrap_or(1),
+        };
+        inside.max(step.handler().map_or(1, at_once))
+    };
+    steps.iter().map(of_step).max().unwrap_or(1)
+}
+
 struct Walk<'a> {
     workflow: &'a Workflow,
     problems: &'a mut Collector,
-    /// Steps that come before the current one in the text, and so may have an output.
+    /// Steps that come before the current one in the text.
     ids: HashSet<StepId>,
+    /// Those of them that stand in its own frame or in one around it, and so may have an output.
+    visible: HashSet<StepId>,
     all_ids: HashSet<StepId>,
+    /// The number of `forEach` steps around.
+    iterations: usize,
     count: usize,
 }
 
 impl Walk<'_> {
+    /// A list that must not be empty.
+    fn some(&mut self, path: &str, steps: &[Step], depth: usize) {
+        if steps.is_empty() {
+            self.problems.add(path, "must hold at least one step");
+        }
+        self.list(path, steps, depth);
+    }
+
     fn list(&mut self, path: &str, steps: &[Step], depth: usize) {
         if depth > limits::STEP_DEPTH_MAX {
             self.problems.add(
@@ -130,7 +182,7 @@ impl Walk<'_> {
                 self.problems.add(
                     path.clone(),
                     format!(
-                        "step {:?} can never run: step {end:?} before it ends the execution",
+                        "step {:?} can never run: step {end:?} before it lets nothing follow",
                         step.id
                     ),
                 );
@@ -159,26 +211,90 @@ impl Walk<'_> {
         for (field, reference) in step.action.references() {
             self.reference(&format!("{path}.{field}"), &reference);
         }
-        if let Action::Condition(condition) = &step.action {
-            match condition.rules.len() {
-                0 => self.problems.add(
-                    format!("{path}.condition.rules"),
-                    "must hold at least one rule",
-                ),
-                n if n > limits::CONDITION_RULES_MAX => self.problems.add(
-                    format!("{path}.condition.rules"),
-                    format!("at most {} rules are allowed", limits::CONDITION_RULES_MAX),
-                ),
-                _ => {}
-            }
-            for (index, rule) in condition.rules.iter().enumerate() {
-                let path = format!("{path}.condition.rules[{index}].steps");
-                self.list(&path, &rule.steps, depth + 1);
-            }
-            let path = format!("{path}.condition.otherwise");
-            self.list(&path, &condition.otherwise, depth + 1);
+        match &step.action {
+            Action::Condition(condition) => self.condition(path, condition, depth),
+            Action::Parallel(parallel) => self.parallel(path, parallel, depth),
+            Action::ForEach(each) => self.for_each(path, each, depth),
+            Action::Http(_)
+            | Action::Transform(_)
+            | Action::Wait(_)
+            | Action::Succeed(_)
+            | Action::Fail(_) => {}
         }
         self.ids.insert(step.id.clone());
+        self.visible.insert(step.id.clone());
+        self.on_error(path, step, depth);
+    }
+
+    fn condition(&mut self, path: &str, condition: &ConditionStep, depth: usize) {
+        match condition.rules.len() {
+            0 => self.problems.add(
+                format!("{path}.condition.rules"),
+                "must hold at least one rule",
+            ),
+            n if n > limits::CONDITION_RULES_MAX => self.problems.add(
+                format!("{path}.condition.rules"),
+                format!("at most {} rules are allowed", limits::CONDITION_RULES_MAX),
+            ),
+            _ => {}
+        }
+        for (index, rule) in condition.rules.iter().enumerate() {
+            let path = format!("{path}.condition.rules[{index}].steps");
+            self.list(&path, &rule.steps, depth + 1);
+        }
+        let path = format!("{path}.condition.otherwise");
+        self.list(&path, &condition.otherwise, depth + 1);
+    }
+
+    fn parallel(&mut self, path: &str, parallel: &ParallelStep, depth: usize) {
+        let path = format!("{path}.parallel.branches");
+        match parallel.branches.len() {
+            0 => self.problems.add(&path, "must hold at least one branch"),
+            n if n > limits::PARALLEL_BRANCHES_MAX => self.problems.add(
+                &path,
+                format!(
+                    "at most {} branches are allowed",
+                    limits::PARALLEL_BRANCHES_MAX
+                ),
+            ),
+            _ => {}
+        }
+        let mut names = HashSet::new();
+        for (index, branch) in parallel.branches.iter().enumerate() {
+            if !names.insert(&branch.name) {
+                self.problems.add(
+                    format!("{path}[{index}].name"),
+                    format!("{:?} names another branch already", branch.name),
+                );
+            }
+            self.frame(&format!("{path}[{index}].steps"), &branch.steps, depth);
+        }
+    }
+
+    fn for_each(&mut self, path: &str, each: &ForEachStep, depth: usize) {
+        self.iterations += 1;
+        self.frame(&format!("{path}.forEach.steps"), &each.steps, depth);
+        self.iterations -= 1;
+    }
+
+    /// A list whose steps only it can read.
+    fn frame(&mut self, path: &str, steps: &[Step], depth: usize) {
+        let around = self.visible.clone();
+        self.some(path, steps, depth + 1);
+        self.visible = around;
+    }
+
+    fn on_error(&mut self, path: &str, step: &Step, depth: usize) {
+        let path = format!("{path}.onError");
+        if step.action.ends_execution() && !matches!(step.on_error, OnError::Fail) {
+            let kind = step.action.kind();
+            let text = format!("{kind:?} ends what it stands in: nothing can follow it");
+            self.problems.add(&path, text);
+        }
+        if let Some(steps) = step.handler() {
+            // They may read the step that failed.
+            self.some(&format!("{path}.steps"), steps, depth + 1);
+        }
     }
 
     fn reference(&mut self, field: &str, reference: &Reference) {
@@ -189,11 +305,24 @@ impl Walk<'_> {
                     let hint = suggestion(id, self.all_ids.iter().map(StepId::as_str));
                     self.problems
                         .add(field, format!("steps.{id}: there is no step {id:?}{hint}"));
+                } else if !known(&self.visible) && known(&self.ids) {
+                    self.problems.add(
+                        field,
+                        format!(
+                            "steps.{id}: step {id:?} stands in a branch or an iteration that this step is not in; read the output of the step around it"
+                        ),
+                    );
                 } else if !known(&self.ids) {
                     self.problems.add(
                         field,
                         format!("steps.{id}: step {id:?} does not come before this one"),
                     );
+                }
+            }
+            Reference::Iteration(name) => {
+                if self.iterations == 0 {
+                    let text = format!("{name}: there is one only for the steps of a forEach");
+                    self.problems.add(field, text);
                 }
             }
             Reference::Var(name) => {

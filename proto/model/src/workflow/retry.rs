@@ -1,6 +1,6 @@
 //! Retry policies.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 /// Exponential back-off with jitter between the attempts of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,53 @@ pub struct RetryPolicy {
     pub max_backoff: Duration,
     /// Growth of the pause, at least 1.
     pub multiplier: f64,
+    /// What is retried; empty for what the kind of step holds to be retriable.
+    pub retry_on: Vec<RetryOn>,
+}
+
+/// Errors of attempts that a policy may name: those of them that say something of the world, not of the definition.
+const CODES: [&str; 5] = [
+    "CONNECTION",
+    "EGRESS_BLOCKED",
+    "HTTP_STATUS",
+    "RESPONSE_TOO_LARGE",
+    "TIMEOUT",
+];
+
+/// A class of failed attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    /// Those with this code.
+    Code(&'static str),
+    /// Those with this HTTP status.
+    Status(u16),
+    /// Those whose HTTP status begins with this digit.
+    StatusClass(u16),
+}
+
+/// Why a text is no [`RetryOn`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no error to retry on: expected {codes}, a status such as 429, or 3xx, 4xx or 5xx", codes = CODES.join(", "))]
+pub struct RetryOnError(String);
+
+impl FromStr for RetryOn {
+    type Err = RetryOnError;
+    fn from_str(text: &str) -> Result<Self, RetryOnError> {
+        if let Some(code) = CODES.iter().find(|code| **code == text) {
+            return Ok(Self::Code(code));
+        }
+        match text {
+            "3xx" => return Ok(Self::StatusClass(3)),
+            "4xx" => return Ok(Self::StatusClass(4)),
+            "5xx" => return Ok(Self::StatusClass(5)),
+            _ => {}
+        }
+        match text.parse() {
+            // Those below succeed, or are no answer.
+            Ok(status @ 300..=599) if text.len() == 3 => Ok(Self::Status(status)),
+            _ => Err(RetryOnError(text.chars().take(64).collect())),
+        }
+    }
 }
 
 impl Default for RetryPolicy {
@@ -25,6 +72,16 @@ impl Default for RetryPolicy {
     }
 }
 
+impl RetryOn {
+    fn holds(self, code: &str, status: Option<u16>) -> bool {
+        match self {
+            Self::Code(expected) => code == expected,
+            Self::Status(expected) => status == Some(expected),
+            Self::StatusClass(class) => status.is_some_and(|status| status / 100 == class),
+        }
+    }
+}
+
 impl RetryPolicy {
     /// What an empty `retry: {}` means.
     pub const WRITTEN_DEFAULT: Self = Self {
@@ -32,7 +89,18 @@ impl RetryPolicy {
         initial_backoff: Duration::from_secs(1),
         max_backoff: Duration::from_secs(300),
         multiplier: 2.0,
+        retry_on: Vec::new(),
     };
+
+    /// Whether an attempt may follow one that failed with `code`, and `status` if there was an answer.
+    #[must_use]
+    pub fn retries(&self, code: &str, status: Option<u16>, by_default: bool) -> bool {
+        if self.retry_on.is_empty() {
+            by_default
+        } else {
+            self.retry_on.iter().any(|on| on.holds(code, status))
+        }
+    }
 
     /// The pause after attempt `number` (from 1), with `jitter` in 0..1 taking off up to half of it.
     #[must_use]

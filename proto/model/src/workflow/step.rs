@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ConditionStep, FailStep, HttpStep, RetryPolicy, SucceedStep, TransformStep};
+use super::{
+    ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy, SucceedStep,
+    TransformStep, WaitStep,
+};
 use crate::{
     expression::{Expression, Reference},
     ids::StepId,
@@ -17,10 +20,42 @@ pub struct Step {
     pub condition: Option<Expression>,
     /// How long one attempt may take.
     pub timeout: Duration,
+    /// How long all of it may take: attempts and pauses, or what stands in it.
+    pub total_timeout: Option<Duration>,
     /// What happens after a retriable failure.
     pub retry: RetryPolicy,
+    /// What follows when it failed for good.
+    pub on_error: OnError,
     /// What it does.
     pub action: Action,
+}
+
+/// What follows a step that failed for good.
+#[derive(Clone, Debug, Default)]
+pub enum OnError {
+    /// What it stands in fails: the branch, the iteration or the execution.
+    #[default]
+    Fail,
+    /// The step after it.
+    Continue,
+    /// These steps, then the one after it.
+    Steps(Vec<Step>),
+}
+
+impl Step {
+    /// The lists of steps inside it, its handler's too.
+    pub fn lists(&self) -> impl Iterator<Item = &[Step]> {
+        self.action.branches().chain(self.handler())
+    }
+
+    /// The steps that run when it failed.
+    #[must_use]
+    pub fn handler(&self) -> Option<&[Step]> {
+        match &self.on_error {
+            OnError::Steps(steps) => Some(steps),
+            OnError::Fail | OnError::Continue => None,
+        }
+    }
 }
 
 /// What a step does.
@@ -32,9 +67,15 @@ pub enum Action {
     Transform(TransformStep),
     /// Chooses between lists of steps.
     Condition(ConditionStep),
-    /// Ends the execution as succeeded.
+    /// Runs lists of steps side by side.
+    Parallel(ParallelStep),
+    /// Runs a list of steps for each item.
+    ForEach(ForEachStep),
+    /// Waits for a time.
+    Wait(WaitStep),
+    /// Ends what it stands in, as succeeded.
     Succeed(SucceedStep),
-    /// Ends the execution as failed.
+    /// Ends what it stands in, as failed.
     Fail(FailStep),
 }
 
@@ -46,6 +87,9 @@ impl Action {
             Self::Http(_) => "http",
             Self::Transform(_) => "transform",
             Self::Condition(_) => "condition",
+            Self::Parallel(_) => "parallel",
+            Self::ForEach(_) => "forEach",
+            Self::Wait(_) => "wait",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
         }
@@ -53,17 +97,23 @@ impl Action {
 
     /// The lists of steps inside it.
     pub fn branches(&self) -> impl Iterator<Item = &[Step]> {
-        let condition = match self {
-            Self::Condition(condition) => Some(condition),
-            _ => None,
+        let lists: Vec<&[Step]> = match self {
+            Self::Condition(condition) => {
+                let rules = condition.rules.iter().map(|rule| rule.steps.as_slice());
+                rules.chain([condition.otherwise.as_slice()]).collect()
+            }
+            Self::Parallel(parallel) => {
+                let branches = parallel.branches.iter();
+                branches.map(|branch| branch.steps.as_slice()).collect()
+            }
+            Self::ForEach(each) => vec![each.steps.as_slice()],
+            Self::Http(_)
+            | Self::Transform(_)
+            | Self::Wait(_)
+            | Self::Succeed(_)
+            | Self::Fail(_) => Vec::new(),
         };
-        condition.into_iter().flat_map(|condition| {
-            condition
-                .rules
-                .iter()
-                .map(|rule| rule.steps.as_slice())
-                .chain([condition.otherwise.as_slice()])
-        })
+        lists.into_iter()
     }
 
     /// Whether no step after it in its list can run.
@@ -79,6 +129,9 @@ impl Action {
             Self::Http(step) => step.references(),
             Self::Transform(step) => step.references(),
             Self::Condition(step) => step.references(),
+            Self::Parallel(_) => Vec::new(),
+            Self::ForEach(step) => step.references(),
+            Self::Wait(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),
         }

@@ -2,15 +2,21 @@
 
 mod condition;
 mod fail;
+mod for_each;
 mod http;
+mod parallel;
 mod succeed;
 mod transform;
+mod wait;
 
 pub use condition::{ConditionRule, ConditionStep};
 pub use fail::FailStep;
+pub use for_each::ForEachStep;
 pub use http::{HttpBody, HttpMethod, HttpStep};
+pub use parallel::{ParallelBranch, ParallelStep};
 pub use succeed::SucceedStep;
 pub use transform::TransformStep;
+pub use wait::WaitStep;
 
 use crate::expression::Reference;
 

@@ -8,7 +8,9 @@ fn transform(id: &str, expression: &str) -> Step {
         id: id.parse().unwrap(),
         condition: None,
         timeout: limits::STEP_TIMEOUT_DEFAULT,
+        total_timeout: None,
         retry: RetryPolicy::default(),
+        on_error: OnError::Fail,
         action: Action::Transform(TransformStep::Expression(
             Expression::parse(expression).unwrap(),
         )),
@@ -23,7 +25,7 @@ fn end(id: &str) -> Step {
 }
 
 fn problems(steps: Vec<Step>) -> Vec<String> {
-    match Workflow::new(Trigger::Manual, BTreeMap::new(), steps, None) {
+    match Workflow::new(Trigger::Manual, BTreeMap::new(), steps, None, None) {
         Ok(_) => Vec::new(),
         Err(violations) => violations.0.iter().map(ToString::to_string).collect(),
     }
@@ -52,7 +54,7 @@ fn every_problem_is_reported_at_its_path() {
             "steps[1].id: \"first\" names another step already; ids are unique in a workflow",
             "steps[1].transform.expression: steps.last: step \"last\" does not come before this one",
             "steps[1].transform.expression: vars.none: there is no such constant",
-            "steps[3]: step \"last\" can never run: step \"stop\" before it ends the execution",
+            "steps[3]: step \"last\" can never run: step \"stop\" before it lets nothing follow",
         ]
     );
 }
@@ -60,7 +62,7 @@ fn every_problem_is_reported_at_its_path() {
 #[test]
 fn empty_definitions_and_triggers_without_keys_are_refused() {
     let trigger = Trigger::Webhook(WebhookTrigger { api_keys: vec![] });
-    let violations = Workflow::new(trigger, BTreeMap::new(), vec![], None).unwrap_err();
+    let violations = Workflow::new(trigger, BTreeMap::new(), vec![], None, None).unwrap_err();
     let fields: Vec<_> = violations.0.iter().map(|v| v.field.as_str()).collect();
     assert_eq!(fields, ["trigger.webhook.apiKeys", "steps"]);
 }
@@ -81,6 +83,7 @@ fn pauses_stay_in_their_bounds_whatever_the_policy() {
         initial_backoff: limits::BACKOFF_MAX,
         max_backoff: limits::BACKOFF_MAX,
         multiplier: 10.0,
+        retry_on: Vec::new(),
     };
     for number in [0, 1, limits::ATTEMPTS_MAX, u32::MAX] {
         for jitter in [-1.0, 0.0, 0.5, 1.0, 7.0] {
@@ -116,7 +119,7 @@ fn choice(id: &str, rules: usize, steps: Vec<Step>) -> Step {
 
 #[test]
 fn definitions_have_limits() {
-    let build = |steps| Workflow::new(Trigger::Manual, BTreeMap::new(), steps, None);
+    let build = |steps| Workflow::new(Trigger::Manual, BTreeMap::new(), steps, None, None);
     let many = |count| {
         (0..count)
             .map(|n| transform(&format!("s{n}"), "1"))
@@ -158,16 +161,22 @@ fn timeouts_vars_and_triggers_have_limits() {
         Duration::ZERO,
         limits::WORKFLOW_TIMEOUT_MAX + Duration::from_nanos(1),
     ] {
-        let workflow = Workflow::new(Trigger::Manual, BTreeMap::new(), steps(), Some(timeout));
+        let workflow = Workflow::new(
+            Trigger::Manual,
+            BTreeMap::new(),
+            steps(),
+            Some(timeout),
+            None,
+        );
         assert_eq!(paths(workflow), ["timeout"]);
     }
     for name in ["", "1a", "a-b", "a b", "é"] {
         let vars = [(name.to_owned(), Value::Null)].into();
-        let workflow = Workflow::new(Trigger::Manual, vars, steps(), None);
+        let workflow = Workflow::new(Trigger::Manual, vars, steps(), None, None);
         assert_eq!(paths(workflow), [format!("vars.{name}")]);
     }
     let vars = (0..=limits::VARS_MAX).map(|n| (format!("v{n}"), Value::Null));
-    let workflow = Workflow::new(Trigger::Manual, vars.collect(), steps(), None);
+    let workflow = Workflow::new(Trigger::Manual, vars.collect(), steps(), None, None);
     assert_eq!(paths(workflow), ["vars"]);
 
     let key: crate::ids::ApiKeyName = "projects/p/apiKeys/k".parse().unwrap();
@@ -180,7 +189,7 @@ fn timeouts_vars_and_triggers_have_limits() {
         max_message_age: None,
         filter_policy: None,
     });
-    let workflow = Workflow::new(trigger, BTreeMap::new(), steps(), None);
+    let workflow = Workflow::new(trigger, BTreeMap::new(), steps(), None, None);
     assert_eq!(
         paths(workflow),
         ["trigger.amazonSns.topicArns", "trigger.amazonSns.apiKeys"]
@@ -200,7 +209,13 @@ fn raw_messages_cannot_be_filtered_by_attributes() {
             max_message_age: None,
             filter_policy: FilterPolicy::parse("", &policy, scope).unwrap(),
         });
-        Workflow::new(trigger, BTreeMap::new(), vec![transform("a", "1")], None)
+        Workflow::new(
+            trigger,
+            BTreeMap::new(),
+            vec![transform("a", "1")],
+            None,
+            None,
+        )
     };
     let attributes = FilterPolicyScope::MessageAttributes;
     assert_eq!(
@@ -218,6 +233,7 @@ fn steps_are_found_and_read_at_any_depth() {
         Trigger::Manual,
         BTreeMap::new(),
         vec![transform("first", "1"), choice("pick", 1, inner)],
+        None,
         None,
     )
     .unwrap();
@@ -240,4 +256,189 @@ fn steps_are_found_and_read_at_any_depth() {
             "steps[0].condition.rules[0].steps[0].transform.expression: steps.later: step \"later\" does not come before this one"
         ]
     );
+}
+
+fn parallel(id: &str, branches: Vec<Vec<Step>>) -> Step {
+    let branches = ('a'..).zip(branches).map(|(name, steps)| ParallelBranch {
+        name: name.to_string().parse().unwrap(),
+        steps,
+    });
+    let action = ParallelStep {
+        branches: branches.collect(),
+        fail_fast: true,
+    };
+    Step {
+        action: Action::Parallel(action),
+        ..transform(id, "1")
+    }
+}
+
+fn for_each(id: &str, items: &str, concurrency: u32, steps: Vec<Step>) -> Step {
+    let action = ForEachStep {
+        items: Expression::parse(items).unwrap(),
+        concurrency,
+        fail_fast: true,
+        steps,
+    };
+    Step {
+        action: Action::ForEach(action),
+        ..transform(id, "1")
+    }
+}
+
+#[test]
+fn a_step_reads_its_own_frame_and_those_around_it() {
+    let good = vec![
+        transform("before", "1"),
+        parallel(
+            "both",
+            vec![
+                vec![
+                    transform("one", "steps.before.output"),
+                    for_each(
+                        "each",
+                        "[steps.one.output]",
+                        2,
+                        vec![transform("leaf", "[item, index, steps.one, steps.before]")],
+                    ),
+                ],
+                vec![transform("two", "steps.before.output")],
+            ],
+        ),
+        transform("after", "steps.both.output.a"),
+    ];
+    assert_eq!(problems(good), Vec::<String>::new());
+    let bad = vec![
+        parallel(
+            "both",
+            vec![
+                vec![transform("one", "item")],
+                vec![transform("two", "steps.one.output + steps.three.output")],
+            ],
+        ),
+        for_each("each", "[index]", 2, vec![transform("three", "item")]),
+        transform("after", "[steps.one, steps.three, item]"),
+        transform("local", "[1].map(item, item + 1)"),
+    ];
+    let other = "stands in a branch or an iteration that this step is not in; read the output of the step around it";
+    assert_eq!(
+        problems(bad),
+        [
+            "steps[0].parallel.branches[0].steps[0].transform.expression: item: there is one only for the steps of a forEach".to_owned(),
+            format!("steps[0].parallel.branches[1].steps[0].transform.expression: steps.one: step \"one\" {other}"),
+            "steps[0].parallel.branches[1].steps[0].transform.expression: steps.three: step \"three\" does not come before this one".to_owned(),
+            "steps[1].forEach.items: index: there is one only for the steps of a forEach".to_owned(),
+            format!("steps[2].transform.expression: steps.one: step \"one\" {other}"),
+            format!("steps[2].transform.expression: steps.three: step \"three\" {other}"),
+            "steps[2].transform.expression: item: there is one only for the steps of a forEach".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn handlers_and_finally_read_what_may_have_run() {
+    let handled = Step {
+        on_error: OnError::Steps(vec![transform("told", "steps.call.error.code")]),
+        ..transform("call", "1 / 0")
+    };
+    let finally = Finally {
+        steps: vec![transform(
+            "tidy",
+            "[steps.call, steps.told, execution.state]",
+        )],
+        timeout: limits::FINALLY_TIMEOUT_DEFAULT,
+    };
+    let steps = vec![handled, transform("after", "steps.told")];
+    let workflow = Workflow::new(Trigger::Manual, BTreeMap::new(), steps, None, Some(finally));
+    let workflow = workflow.unwrap();
+    for id in ["told", "tidy"] {
+        assert!(workflow.step(&id.parse().unwrap()).is_some(), "{id}");
+    }
+
+    let late = Step {
+        on_error: OnError::Steps(vec![]),
+        ..transform("late", "steps.tidy")
+    };
+    let ended = Step {
+        on_error: OnError::Continue,
+        ..end("ended")
+    };
+    let finally = Finally {
+        steps: vec![transform("tidy", "1"), transform("late", "1")],
+        timeout: Duration::from_secs(3601),
+    };
+    let workflow = Workflow::new(
+        Trigger::Manual,
+        BTreeMap::new(),
+        vec![late, ended],
+        None,
+        Some(finally),
+    );
+    assert_eq!(
+        paths(workflow),
+        [
+            "steps[0].transform.expression",
+            "steps[0].onError.steps",
+            "steps[1].onError",
+            "finally.timeout",
+            "finally.steps[1].id",
+        ]
+    );
+}
+
+#[test]
+fn frames_have_limits() {
+    let leaf = |id: String| vec![transform(&id, "1")];
+    let branches = |count: usize| (0..count).map(|n| leaf(format!("s{n}"))).collect();
+    let found = |step| problems(vec![step]);
+    assert_eq!(found(parallel("p", branches(20))), Vec::<String>::new());
+    assert_eq!(
+        found(parallel("p", branches(21))),
+        ["steps[0].parallel.branches: at most 20 branches are allowed"]
+    );
+    assert_eq!(
+        found(parallel("p", vec![])),
+        ["steps[0].parallel.branches: must hold at least one branch"]
+    );
+    assert_eq!(
+        found(for_each("e", "[]", 1, vec![])),
+        ["steps[0].forEach.steps: must hold at least one step"]
+    );
+    let nested = |outer, inner| {
+        let inside = for_each("inner", "[]", inner, leaf("leaf".to_owned()));
+        for_each("outer", "[]", outer, vec![inside])
+    };
+    assert_eq!(found(nested(10, 10)), Vec::<String>::new());
+    let too_many = found(nested(10, 11));
+    assert_eq!(too_many.len(), 1, "{too_many:?}");
+    assert!(too_many[0].starts_with("steps: lets 110 steps be under way at once"));
+}
+
+#[test]
+fn errors_to_retry_on_are_named() {
+    for good in ["TIMEOUT", "HTTP_STATUS", "429", "5xx", "3xx"] {
+        assert!(good.parse::<RetryOn>().is_ok(), "{good}");
+    }
+    for wrong in [
+        "",
+        "timeout",
+        "EXPRESSION",
+        "200",
+        "600",
+        "0429",
+        "+429",
+        "2xx",
+        "xxx",
+    ] {
+        assert!(wrong.parse::<RetryOn>().is_err(), "{wrong}");
+    }
+    let policy = |on: &[&str]| RetryPolicy {
+        retry_on: on.iter().map(|on| on.parse().unwrap()).collect(),
+        ..RetryPolicy::WRITTEN_DEFAULT
+    };
+    assert!(policy(&[]).retries("CONNECTION", None, true));
+    assert!(!policy(&[]).retries("HTTP_STATUS", Some(404), false));
+    assert!(policy(&["4xx"]).retries("HTTP_STATUS", Some(404), false));
+    assert!(!policy(&["4xx"]).retries("HTTP_STATUS", Some(503), true));
+    assert!(!policy(&["4xx"]).retries("CONNECTION", None, true));
 }

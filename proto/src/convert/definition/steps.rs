@@ -1,13 +1,15 @@
 //! The steps.
 
+use std::time::Duration;
+
 use signalbox_model::{
     expression::{Expression, Template},
     ids::StepId,
     limits,
     violation::Collector,
     workflow::{
-        Action, ConditionRule, ConditionStep, FailStep, RetryPolicy, Step, SucceedStep,
-        TransformStep,
+        Action, ConditionRule, ConditionStep, FailStep, ForEachStep, OnError, ParallelBranch,
+        ParallelStep, RetryOn, RetryPolicy, Step, SucceedStep, TransformStep, WaitStep,
     },
 };
 
@@ -35,9 +37,9 @@ pub(super) fn steps_of(
 }
 
 /// Stands for a step's part that was wrong, so that the others keep their places and are checked too. What holds it is
-/// never used: its problem has been noted.
+/// never used: its problem has been noted. It ends nothing, and reads nothing.
 fn placeholder() -> Action {
-    Action::Succeed(SucceedStep { output: None })
+    Action::Wait(WaitStep::Duration(Duration::from_secs(1)))
 }
 
 fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) -> Step {
@@ -46,6 +48,8 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
         r#if,
         timeout,
         retry,
+        on_error,
+        total_timeout,
         action,
     } = step;
     let id = if id.is_empty() {
@@ -59,22 +63,79 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     } else {
         problems.check(format!("{path}.if"), Expression::parse(r#if))
     };
+    use v1::step::Action::{ForEach, Parallel, Wait};
+    if let Some(Wait(_) | Parallel(_) | ForEach(_)) = action {
+        without_attempts(path, step, problems);
+    }
     let timeout = duration(
         &format!("{path}.timeout"),
         timeout.as_ref(),
         limits::STEP_TIMEOUT_MAX,
         problems,
     );
+    let total_timeout = duration(
+        &format!("{path}.totalTimeout"),
+        total_timeout.as_ref(),
+        limits::WORKFLOW_TIMEOUT_MAX,
+        problems,
+    );
+    let on_error = on_error_of(path, on_error.as_ref(), depth, problems);
     let retry = retry_of(&format!("{path}.retry"), retry.as_ref(), problems);
     let action = action_of(path, action.as_ref(), depth, problems);
-    let is_placeholder = action.is_none();
     Step {
         id: id.unwrap_or_else(|| StepId::placeholder(path)),
-        // A placeholder ends nothing.
-        condition: condition.or_else(|| Expression::parse("true").ok().filter(|_| is_placeholder)),
+        condition,
         timeout: timeout.unwrap_or(limits::STEP_TIMEOUT_DEFAULT),
+        total_timeout,
         retry,
+        on_error,
         action: action.unwrap_or_else(placeholder),
+    }
+}
+
+/// What only steps with attempts may say.
+fn without_attempts(path: &str, step: &v1::Step, problems: &mut Collector) {
+    let mut check = |name: &str, is_set: bool, instead: &str| {
+        if is_set {
+            let text = format!("is for steps that have attempts, which this one has not{instead}");
+            problems.add(format!("{path}.{name}"), text);
+        }
+    };
+    check(
+        "timeout",
+        step.timeout.is_some(),
+        "; totalTimeout bounds it",
+    );
+    check("retry", step.retry.is_some(), "");
+}
+
+fn on_error_of(
+    path: &str,
+    on_error: Option<&v1::OnError>,
+    depth: usize,
+    problems: &mut Collector,
+) -> OnError {
+    let Some(v1::OnError { r#continue, steps }) = on_error else {
+        return OnError::Fail;
+    };
+    let path = format!("{path}.onError");
+    if *r#continue && !steps.is_empty() {
+        problems.add(
+            &path,
+            "holds both continue and steps; the step after it follows in either case: leave out continue",
+        );
+    }
+    if !steps.is_empty() {
+        OnError::Steps(steps_of(
+            &format!("{path}.steps"),
+            steps,
+            depth + 1,
+            problems,
+        ))
+    } else if *r#continue {
+        OnError::Continue
+    } else {
+        OnError::Fail
     }
 }
 
@@ -88,7 +149,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, succeed, fail",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail",
         );
         return None;
     };
@@ -109,6 +170,19 @@ fn action_of(
             depth,
             problems,
         )),
+        Wire::Parallel(step) => Action::Parallel(parallel_step(
+            &format!("{path}.parallel"),
+            step,
+            depth,
+            problems,
+        )),
+        Wire::ForEach(step) => Action::ForEach(for_each_step(
+            &format!("{path}.forEach"),
+            step,
+            depth,
+            problems,
+        )?),
+        Wire::Wait(step) => Action::Wait(wait_step(&format!("{path}.wait"), step, problems)?),
         Wire::Succeed(v1::SucceedStep { output }) => {
             let output = match output {
                 None => None,
@@ -172,6 +246,112 @@ fn condition_step(
     }
 }
 
+fn parallel_step(
+    path: &str,
+    step: &v1::ParallelStep,
+    depth: usize,
+    problems: &mut Collector,
+) -> ParallelStep {
+    let v1::ParallelStep {
+        branches,
+        fail_fast,
+    } = step;
+    let branches = branches
+        .iter()
+        .enumerate()
+        .map(|(index, v1::ParallelBranch { name, steps })| {
+            let path = format!("{path}.branches[{index}]");
+            let field = format!("{path}.name");
+            let name = if name.is_empty() {
+                problems.add(&field, "is missing");
+                None
+            } else {
+                problems.check(&field, name.parse())
+            };
+            ParallelBranch {
+                name: name.unwrap_or_else(|| StepId::placeholder(&path)),
+                steps: steps_of(&format!("{path}.steps"), steps, depth + 1, problems),
+            }
+        })
+        .collect();
+    ParallelStep {
+        branches,
+        fail_fast: fail_fast.unwrap_or(true),
+    }
+}
+
+fn for_each_step(
+    path: &str,
+    step: &v1::ForEachStep,
+    depth: usize,
+    problems: &mut Collector,
+) -> Option<ForEachStep> {
+    let v1::ForEachStep {
+        items,
+        concurrency,
+        fail_fast,
+        steps,
+    } = step;
+    let concurrency = match u32::try_from(*concurrency) {
+        Ok(0) => limits::FOR_EACH_CONCURRENCY_DEFAULT,
+        Ok(n) if n as usize <= limits::CONCURRENT_STEPS_MAX => n,
+        _ => {
+            problems.add(
+                format!("{path}.concurrency"),
+                format!(
+                    "is {concurrency}; expected 1 to {}",
+                    limits::CONCURRENT_STEPS_MAX
+                ),
+            );
+            1
+        }
+    };
+    // A wrong one leaves the steps to be checked.
+    let items = problems
+        .check(format!("{path}.items"), Expression::parse(items))
+        .or_else(|| Expression::parse("[]").ok());
+    let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
+    Some(ForEachStep {
+        items: items?,
+        concurrency,
+        fail_fast: fail_fast.unwrap_or(true),
+        steps,
+    })
+}
+
+fn wait_step(path: &str, step: &v1::WaitStep, problems: &mut Collector) -> Option<WaitStep> {
+    let v1::WaitStep { time } = step;
+    match time {
+        None => {
+            problems.add(path, "waits for nothing: expected duration or until");
+            None
+        }
+        Some(v1::wait_step::Time::Duration(wait)) => duration(
+            &format!("{path}.duration"),
+            Some(wait),
+            limits::WORKFLOW_TIMEOUT_MAX,
+            problems,
+        )
+        .map(WaitStep::Duration),
+        Some(v1::wait_step::Time::Until(text)) => {
+            let field = format!("{path}.until");
+            let template = problems.check(&field, Template::parse(text))?;
+            // What is no template is known already.
+            if template.references().is_empty()
+                && !text.contains("${{")
+                && let Err(error) = text.parse::<jiff::Timestamp>()
+            {
+                problems.add(
+                    field,
+                    format!("{text:?} is no time such as 2026-11-24T10:00:00Z (RFC 3339): {error}"),
+                );
+                return None;
+            }
+            Some(WaitStep::Until(template))
+        }
+    }
+}
+
 fn fail_step(path: &str, step: &v1::FailStep, problems: &mut Collector) -> Option<FailStep> {
     let v1::FailStep { code, message } = step;
     let code = if code.is_empty() { "FAILED" } else { code };
@@ -205,6 +385,7 @@ fn retry_of(path: &str, retry: Option<&v1::RetryPolicy>, problems: &mut Collecto
         initial_backoff,
         max_backoff,
         multiplier,
+        retry_on,
     } = retry;
     let default = RetryPolicy::WRITTEN_DEFAULT;
     let max_attempts = match u32::try_from(*max_attempts) {
@@ -247,5 +428,20 @@ fn retry_of(path: &str, retry: Option<&v1::RetryPolicy>, problems: &mut Collecto
         ),
         max_backoff: pause("maxBackoff", max_backoff.as_ref(), default.max_backoff),
         multiplier,
+        retry_on: retry_on_of(&format!("{path}.retryOn"), retry_on, problems),
     }
+}
+
+fn retry_on_of(path: &str, texts: &[String], problems: &mut Collector) -> Vec<RetryOn> {
+    if texts.len() > limits::RETRY_ON_MAX {
+        problems.add(
+            path,
+            format!("at most {} are allowed", limits::RETRY_ON_MAX),
+        );
+        return Vec::new();
+    }
+    let texts = texts.iter().enumerate();
+    texts
+        .filter_map(|(index, text)| problems.check(format!("{path}[{index}]"), text.parse()))
+        .collect()
 }

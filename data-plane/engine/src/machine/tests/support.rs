@@ -6,8 +6,8 @@ use signalbox_model::{
     expression::{Expression, JsonTemplate, Template},
     limits,
     workflow::{
-        Action, ConditionRule, ConditionStep, HttpBody, HttpStep, RetryPolicy, Step, TransformStep,
-        Trigger, Workflow,
+        Action, ConditionRule, ConditionStep, Finally, HttpBody, HttpStep, OnError, RetryPolicy,
+        Step, TransformStep, Trigger, WaitStep, Workflow,
     },
 };
 
@@ -23,7 +23,9 @@ pub(super) fn step(id: &str, action: Action) -> Step {
         id: id.parse().unwrap(),
         condition: None,
         timeout: limits::STEP_TIMEOUT_DEFAULT,
+        total_timeout: None,
         retry: RetryPolicy::default(),
+        on_error: OnError::Fail,
         action,
     }
 }
@@ -104,7 +106,13 @@ pub(super) fn plan(steps: Vec<Step>) -> Arc<Plan> {
 }
 
 pub(super) fn plan_within(steps: Vec<Step>, timeout: Duration) -> Arc<Plan> {
-    let workflow = Workflow::new(Trigger::Manual, Default::default(), steps, Some(timeout));
+    let workflow = Workflow::new(
+        Trigger::Manual,
+        Default::default(),
+        steps,
+        Some(timeout),
+        None,
+    );
     Arc::new(Plan::new(&workflow.unwrap()))
 }
 
@@ -162,7 +170,91 @@ pub(super) fn response(status: u16, body: &str) -> Outcome {
 #[track_caller]
 pub(super) fn effect(decision: Decision) -> Effect {
     match decision {
-        Decision::Perform(effect) => *effect,
+        Decision::Await { attempts, .. } if attempts.len() == 1 => (*attempts[0]).clone(),
         other => panic!("{other:?} asks for no attempt"),
     }
+}
+
+/// When there is something to decide, of a decision without attempts.
+#[track_caller]
+pub(super) fn wake(decision: &Decision) -> Timestamp {
+    match decision {
+        Decision::Await { attempts, wake_at } if attempts.is_empty() => *wake_at,
+        other => panic!("{other:?} does not only wait"),
+    }
+}
+
+/// Ends attempt `number` of `step`.
+pub(super) fn end(
+    machine: &mut Machine,
+    step: &str,
+    number: u32,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Decision {
+    machine.attempt_ended(&step.parse().unwrap(), number, outcome, now)
+}
+
+pub(super) fn wait(id: &str, until: &str) -> Step {
+    let until = Template::parse(until).unwrap();
+    step(id, Action::Wait(WaitStep::Until(until)))
+}
+
+pub(super) fn on_error(step: Step, on_error: OnError) -> Step {
+    Step { on_error, ..step }
+}
+
+pub(super) fn plan_finally(steps: Vec<Step>, finally: Vec<Step>) -> Arc<Plan> {
+    let finally = Finally {
+        steps: finally,
+        timeout: Duration::from_secs(60),
+    };
+    let timeout = Some(Duration::from_secs(3600));
+    let workflow = Workflow::new(
+        Trigger::Manual,
+        Default::default(),
+        steps,
+        timeout,
+        Some(finally),
+    );
+    Arc::new(Plan::new(&workflow.unwrap()))
+}
+
+/// Drives `machine` to its end, each attempt answered by `answer`; gives all facts.
+pub(super) fn drive(
+    machine: &mut Machine,
+    answer: &dyn Fn(&Effect) -> Outcome,
+) -> Vec<(Fact, Timestamp)> {
+    let mut all = Vec::new();
+    let mut now = at(0);
+    let mut decision = machine.decide(now);
+    for _ in 0..100_000 {
+        decision = match decision {
+            Decision::Journal(facts) => {
+                all.extend(facts.into_iter().map(|fact| (fact, now)));
+                machine.decide(now)
+            }
+            Decision::Await { attempts, wake_at } => match attempts.first() {
+                Some(effect) => {
+                    let outcome = answer(effect);
+                    machine.attempt_ended(&effect.step, effect.attempt, outcome, now)
+                }
+                None => {
+                    now = wake_at;
+                    machine.decide(now)
+                }
+            },
+            Decision::Done(_) => return all,
+        };
+    }
+    panic!("it does not end");
+}
+
+/// The runs of steps and how they ended, in the order of their ends.
+pub(super) fn ends(facts: &[(Fact, Timestamp)]) -> Vec<String> {
+    let facts = facts.iter().filter_map(|(fact, _)| match fact {
+        Fact::StepFinished { step, state, .. } => Some(format!("{step} {state:?}")),
+        _ => None,
+    });
+    facts.collect()
 }

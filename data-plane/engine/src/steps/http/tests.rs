@@ -21,12 +21,12 @@ fn step(headers: &[(&str, &str)], body: Option<HttpBody>) -> HttpStep {
 
 fn begin(step: &HttpStep, event: &Value) -> Result<HttpRequest, Failure> {
     let scope = Scope::new(event, &Value::Null, &Value::Null);
-    match step.begin(&scope)? {
+    match step.begin(&scope, Timestamp::UNIX_EPOCH)? {
         Begin::Attempt {
             effect: EffectKind::Http(request),
             ..
         } => Ok(request),
-        Begin::Finished { .. } => panic!("an http step needs an attempt"),
+        _ => panic!("an http step needs an attempt"),
     }
 }
 
@@ -132,4 +132,27 @@ fn errors_quote_one_bounded_line() {
         .message;
     assert!(message.starts_with("the server answered 400: <html> é é"));
     assert!(message.chars().count() < 300 && !message.contains('\n'));
+}
+
+#[test]
+fn retry_after_is_read_in_both_forms() {
+    let asked = |value: &str| {
+        let response = HttpResponse {
+            status: 429,
+            headers: vec![("Retry-After".into(), value.into())],
+            body: Bytes::new(),
+        };
+        refused(&response).retry_after
+    };
+    let seconds = |n| Some(RetryAfter::Delay(Duration::from_secs(n)));
+    assert_eq!(asked("120"), seconds(120));
+    assert_eq!(asked(" 0 "), seconds(0));
+    let time = "1994-11-06T08:49:37Z".parse().unwrap();
+    assert_eq!(
+        asked("Sun, 06 Nov 1994 08:49:37 GMT"),
+        Some(RetryAfter::Time(time))
+    );
+    for nothing in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+        assert_eq!(asked(nothing), None, "{nothing:?}");
+    }
 }

@@ -1,0 +1,218 @@
+//! Control flow against the world: what runs side by side, what is stopped, what waits, and crashes amid all of it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    support::{Reply, Target, World, code_of, finished, output_of},
+    *,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_and_iterations_call_at_the_same_time_and_no_more_than_may() {
+    let target = Target::start(|call| match call.path.as_str() {
+        "/slow" => Reply::After(Duration::from_millis(300), 200),
+        _ => Reply::After(Duration::from_millis(40), 200),
+    })
+    .await;
+    let mut world = World::start().await;
+    // One execution runs, whatever it has under way.
+    world.concurrency_max = 1;
+    let definition = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - id: both
+    parallel:
+      branches:
+        - name: slow
+          steps: [{{id: slow, http: {{url: "http://{addr}/slow"}}}}]
+        - name: many
+          steps:
+            - id: each
+              forEach:
+                items: lists.range(9)
+                concurrency: 3
+                steps:
+                  - {{id: call, http: {{url: "http://{addr}/item", text: "${{{{ item }}}}"}}}}
+                  - {{id: made, transform: {{expression: "[index, steps.call.output.status]"}}}}
+"#,
+        addr = target.addr
+    );
+    let execution = world.accept(&definition, "one", "{}").await;
+    world.run();
+    let facts = world.finished(&execution).await;
+    let output = output_of(&facts);
+    assert_eq!(output["slow"]["status"], 200);
+    let many: Vec<_> = (0..9).map(|n| json!([n, 200])).collect();
+    assert_eq!(output["many"], json!(many));
+    let most = target.most_at_once();
+    assert!((3..=4).contains(&most), "{most} at once");
+    // Each run has a key of its own.
+    let calls = target.calls();
+    let keys: std::collections::BTreeSet<_> = calls
+        .iter()
+        .map(|call| call.header("idempotency-key").to_owned())
+        .collect();
+    assert_eq!(keys.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_failure_drops_the_requests_of_the_others() {
+    let target = Target::start(|call| match call.path.as_str() {
+        "/bad" => Reply::After(Duration::from_millis(50), 404),
+        _ => Reply::Never,
+    })
+    .await;
+    let mut world = World::start().await;
+    let definition = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - id: both
+    parallel:
+      branches:
+        - {{name: a, steps: [{{id: never, timeout: 3600s, http: {{url: "http://{addr}/never"}}}}]}}
+        - {{name: b, steps: [{{id: bad, http: {{url: "http://{addr}/bad"}}}}]}}
+finally:
+  steps: [{{id: tidy, http: {{url: "http://{addr}/bad", text: "${{{{ execution.error.code }}}}"}}}}]
+"#,
+        addr = target.addr
+    );
+    let execution = world.accept(&definition, "one", "{}").await;
+    world.run();
+    let facts = world.finished(&execution).await;
+    assert_eq!(code_of(&facts), "HTTP_STATUS");
+    let state = |id: &str| {
+        facts.iter().find_map(|fact| match fact {
+            Fact::StepFinished { step, state, .. } if step.step.as_str() == id => Some(*state),
+            _ => None,
+        })
+    };
+    assert_eq!(state("never"), Some(StepState::Cancelled));
+    assert_eq!(state("both"), Some(StepState::Failed));
+    // What ran finally failed too, and the first error stands.
+    assert_eq!(state("tidy"), Some(StepState::Failed));
+    assert_eq!(target.calls().last().unwrap().body, "HTTP_STATUS");
+    tokio::time::timeout(PATIENCE, world.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_leaves_its_place_and_outlives_a_crash() {
+    let mut world = World::start().await;
+    world.concurrency_max = 1;
+    let waits = "trigger: {manual: {}}\nsteps: [{id: w, wait: {duration: 1.5s}}]";
+    let execution = world.accept(waits, "waits", "{}").await;
+    world.run();
+    let quick = "trigger: {manual: {}}\nsteps: [{id: quick, transform: {expression: '1'}}]";
+    let other = world.accept(quick, "quick", "{}").await;
+    assert_eq!(output_of(&world.finished(&other).await), json!(1));
+    let started = loop {
+        let records = world.records(&execution).await;
+        if let Some(record) = records.get(1) {
+            break record.time;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    world.crash().await;
+    world.run();
+    world.finished(&execution).await;
+    let records = world.records(&execution).await;
+    let took = records.last().unwrap().time.duration_since(started);
+    assert!(took >= jiff::SignedDuration::from_millis(1500), "{took}");
+    // It waited once, although its process died.
+    assert_eq!(records.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_amid_iterations_repeat_runs_by_their_own_keys_only() {
+    let target = Target::start(|call| match call.body.as_str() {
+        "7" => Reply::After(Duration::from_millis(2), 404),
+        n if n.len() == 1 => Reply::After(Duration::from_millis(3), 200),
+        _ => Reply::After(Duration::from_millis(8), 200),
+    })
+    .await;
+    let mut world = World::start().await;
+    let definition = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - id: each
+    onError: {{continue: true}}
+    forEach:
+      items: lists.range(40)
+      concurrency: 4
+      failFast: false
+      steps:
+        - {{id: call, http: {{url: "http://{addr}/", text: "${{{{ item }}}}"}}}}
+        - {{id: status, transform: {{expression: steps.call.output.status + index}}}}
+  - {{id: last, transform: {{expression: "[steps.each.output, steps.each.error.message]"}}}}
+"#,
+        addr = target.addr
+    );
+    let mut executions = Vec::new();
+    for n in 0..3 {
+        executions.push(world.accept(&definition, &n.to_string(), "{}").await);
+    }
+    for round in 1..8 {
+        world.run();
+        target.called(round * 12).await;
+        world.crash().await;
+    }
+    world.run();
+    let expected: Vec<_> = (0..40)
+        .map(|n| if n == 7 { json!(null) } else { json!(200 + n) })
+        .collect();
+    let why = "item 7: step \"call\": the server answered 404";
+    for execution in &executions {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+        assert_eq!(output_of(&facts), json!([expected, why]));
+    }
+    // One key for each run of each execution, and one body for each key.
+    let mut bodies: BTreeMap<String, String> = BTreeMap::new();
+    for call in target.calls() {
+        let key = call.header("idempotency-key").to_owned();
+        let body = bodies.entry(key).or_insert_with(|| call.body.clone());
+        assert_eq!(*body, call.body);
+    }
+    assert_eq!(bodies.len(), 3 * 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_lets_all_that_is_under_way_finish_and_starts_nothing() {
+    let target = Target::start(|call| match call.body.as_str() {
+        "0" | "1" => Reply::After(Duration::from_millis(300), 200),
+        _ => Reply::text(200, ""),
+    })
+    .await;
+    let mut world = World::start().await;
+    let definition = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - id: each
+    forEach:
+      items: lists.range(4)
+      concurrency: 2
+      steps: [{{id: call, http: {{url: "http://{addr}/", text: "${{{{ item }}}}"}}}}]
+"#,
+        addr = target.addr
+    );
+    let execution = world.accept(&definition, "one", "{}").await;
+    world.run();
+    target.called(2).await;
+    world.stop().await;
+    assert_eq!(target.calls().len(), 2);
+    let facts = world.facts(&execution).await;
+    let ends = facts
+        .iter()
+        .filter(|fact| matches!(fact, Fact::StepFinished { .. }));
+    assert_eq!(ends.count(), 2, "{facts:?}");
+    world.run();
+    let facts = world.finished(&execution).await;
+    assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+    // None was interrupted, so none is marked as a repeat.
+    let repeated = |fact: &&Fact| matches!(fact, Fact::AttemptStarted { repeated: true, .. });
+    assert_eq!(facts.iter().filter(repeated).count(), 0);
+    assert_eq!(target.calls().len(), 4);
+}
