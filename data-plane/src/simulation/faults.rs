@@ -98,6 +98,13 @@ async fn one(stage: &Arc<Stage>) {
             faults.capacity_bytes = Some(disk.log.used_bytes());
             // Slow as well, or segments would be free again before a new one is needed.
             disk.set_pace(0..chance.of(200..2_000));
+            // Both are on it; that the store finds no room is told by the disk before, or not.
+            if let Some(running) = stage.node.running()
+                && chance.flip(0.7)
+            {
+                let max = running.spool.store_bytes() + 1024 * chance.of(0..256);
+                disk.limit_store(max, chance.flip(0.5));
+            }
             "the disk is full"
         }
         8 => {
@@ -155,6 +162,7 @@ async fn one(stage: &Arc<Stage>) {
     if fault == 7 {
         later(stage, chance.ms(1_000..20_000), |stage| {
             stage.node.disk.log.set_faults(Faults::default());
+            stage.node.disk.limit_store(u64::MAX, false);
             stage.node.disk.set_pace(PACE_MS);
         });
     }
@@ -172,6 +180,7 @@ fn later(stage: &Arc<Stage>, after: Duration, then: impl FnOnce(&Stage) + Send +
 pub(super) async fn heal(stage: &Arc<Stage>) {
     stage.node.disk.log.set_faults(Faults::default());
     stage.node.disk.store_fails.store(false, Ordering::Relaxed);
+    stage.node.disk.limit_store(u64::MAX, false);
     stage.node.disk.set_pace(PACE_MS);
     stage.node.day.set(SignedDuration::ZERO);
     for link in [Link::Webhooks, Link::Reports] {

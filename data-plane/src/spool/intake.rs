@@ -11,6 +11,7 @@
 //! The log is the truth until the store has a record: the store commits each together with its position in the log, so
 //! that a crash takes none twice and none not at all. See `docs/intake-log.md`.
 
+mod appetite;
 mod committer;
 mod drain;
 mod filter;
@@ -23,6 +24,7 @@ pub(crate) mod simulated;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -44,8 +46,9 @@ use signalbox_runtime::background;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
+    appetite::Appetite,
     committer::{Committer, Entry, Job, Parts},
-    drain::Drain,
+    drain::{Drain, Free},
 };
 use super::{
     Accept, Acceptance, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError,
@@ -68,6 +71,9 @@ pub struct IntakeSpoolConfig {
     pub queue_max: usize,
     /// Executions that may wait in the store to be claimed before the rest is left in the log.
     pub unclaimed_max: u64,
+    /// Bytes of the disk, or free inside the store's file, that are left for the journals and reports of what the store has
+    /// already: nothing is taken from the log into them.
+    pub kept_bytes: u64,
     /// How long the log is idle before what it ends with is marked as whole.
     pub mark_after: Duration,
 }
@@ -80,6 +86,8 @@ impl Default for IntakeSpoolConfig {
             pending_max: 1_800_000,
             queue_max: 4096,
             unclaimed_max: 1024,
+            // Less than the log leaves free when it grows.
+            kept_bytes: 16 * 1024 * 1024,
             mark_after: Duration::from_secs(1),
         }
     }
@@ -265,6 +273,9 @@ impl IntakeSpool {
         let drain = Drain {
             log,
             reader: opened.reader,
+            ahead: VecDeque::new(),
+            appetite: Appetite::new(config.kept_bytes),
+            free: free_of(dir),
             store: store.clone(),
             shared: shared.clone(),
             woken,
@@ -274,6 +285,7 @@ impl IntakeSpool {
             ambient: config.store.ambient.clone(),
             stored: seen,
             told: false,
+            waits: false,
         };
         let filter = filter::Builder {
             index: store.index()?,
@@ -372,6 +384,12 @@ impl IntakeSpool {
             metrics::counter!("signalbox_ingest_duplicates_unrecorded_total").increment(1);
         }
     }
+}
+
+/// What the disk of `dir` says to have free; where it does not say, the store will.
+fn free_of(dir: &Path) -> Free {
+    let dir = dir.to_owned();
+    Box::new(move || signalbox_log::free_bytes(&dir).unwrap_or(u64::MAX))
 }
 
 /// A task that answers groups, where there is a runtime.
