@@ -5,6 +5,7 @@
 //! ascending sequence: the journal and the outbox of reports are one log.
 
 mod intake;
+mod limit;
 pub mod operator;
 mod sqlite;
 
@@ -30,6 +31,7 @@ pub(crate) use intake::fuzzing;
 #[cfg(test)]
 pub(crate) use intake::simulated;
 pub use intake::{IntakeSpool, IntakeSpoolConfig, OpenError as IntakeOpenError};
+pub use limit::{SpoolMax, SpoolMaxError};
 pub use sqlite::{OpenError, SqliteSpool, SqliteSpoolConfig};
 
 /// A node's durable store.

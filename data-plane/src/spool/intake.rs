@@ -14,6 +14,7 @@
 mod appetite;
 mod committer;
 mod drain;
+mod error;
 mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -45,6 +46,7 @@ use signalbox_model::{
 use signalbox_runtime::background;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use self::error::OpenError;
 use self::{
     appetite::Appetite,
     committer::{Committer, Entry, Job, Parts},
@@ -91,49 +93,6 @@ impl Default for IntakeSpoolConfig {
             mark_after: Duration::from_secs(1),
         }
     }
-}
-
-/// Why a spool cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] sqlite::OpenError),
-    /// The log's folder.
-    #[error("the intake log's folder cannot be opened")]
-    Folder(#[source] std::io::Error),
-    /// The log. What is damaged or missing is only gone on without when someone says so.
-    #[error(
-        "the intake log in {folder} is not as it was left (`signalbox-data-plane spool verify` shows it, `spool repair` goes on without what is lost)"
-    )]
-    Log {
-        /// Where.
-        folder: String,
-        /// What is wrong.
-        source: signalbox_log::OpenError,
-    },
-    /// The store is new, or was made before the log: it cannot say what it has taken of it.
-    #[error(
-        "the intake log in {folder} holds records, but the store that it belongs to is gone (`signalbox-data-plane spool verify` shows it, `spool repair` goes on without what is lost)"
-    )]
-    StoreLost {
-        /// Where.
-        folder: String,
-    },
-    /// A record of the log that this version cannot read.
-    #[error("record {sequence} of the intake log cannot be read: {reason}")]
-    Record {
-        /// Which.
-        sequence: u64,
-        /// Why.
-        reason: String,
-    },
-    /// Reading the log or the store failed.
-    #[error("{0}")]
-    Read(String),
-    /// A thread did not start.
-    #[error("the spool's thread cannot be started")]
-    Thread(#[source] std::io::Error),
 }
 
 /// What the spool's threads share.

@@ -37,7 +37,9 @@ use self::{
     batch::encode,
     writer::{Answer, Job, Shared, Writer},
 };
-use super::{Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolStats};
+use super::{
+    Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolMax, SpoolStats,
+};
 
 pub(super) use batch::{Drained, NewExecution};
 pub(super) use index::Index;
@@ -68,7 +70,7 @@ pub struct SqliteSpoolConfig {
 impl Default for SqliteSpoolConfig {
     fn default() -> Self {
         Self {
-            max_bytes: 8 * 1024 * 1024 * 1024,
+            max_bytes: SpoolMax::DEFAULT.bytes(),
             queue_max: 4096,
             batch_max: 512,
             purge_interval: Duration::from_secs(10),
