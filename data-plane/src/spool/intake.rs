@@ -54,7 +54,7 @@ use self::{
 };
 use super::{
     Accept, Acceptance, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError,
-    SpoolStats, SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
+    SpoolStats, SqliteSpool, SqliteSpoolConfig, delivery_of,
 };
 
 /// Folder of the log inside the node's data folder.
