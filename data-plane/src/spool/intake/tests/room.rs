@@ -122,12 +122,13 @@ async fn all_is_executed(says: bool) {
         accept.accepted.event.body = Bytes::from(vec![1; BODY_BYTES]);
         assert_eq!(spool.accept(accept).await, Ok(Acceptance::New));
     }
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
     let pending = spool.pending();
     assert!(pending > MESSAGES as u64 / 2, "{pending}");
     tokio::spawn(execute_all(spool.clone()));
     tokio::spawn(report_all(spool.clone()));
-    for _ in 0..600 {
+    // It takes about twenty.
+    for _ in 0..90 {
         let stats = spool.stats();
         if stats.unfinished_executions + stats.unreported_records == 0 {
             return;
