@@ -14,6 +14,8 @@ use crate::spool::Spool as _;
 
 /// How often the supervisor looks.
 const WATCH: Duration = Duration::from_millis(500);
+/// Of the store's file.
+const PAGE_BYTES: u64 = 4096;
 /// The longest that the clock is set wrong, in seconds: well within the deduplication window.
 const CLOCK_WRONG_MAX_S: u64 = 2 * 24 * 3600;
 
@@ -102,7 +104,7 @@ async fn one(stage: &Arc<Stage>) {
             if let Some(running) = stage.node.running()
                 && chance.flip(0.7)
             {
-                let max = running.spool.store_bytes() + 1024 * chance.of(0..256);
+                let max = running.spool.store_bytes() + PAGE_BYTES * chance.of(0..4);
                 disk.limit_store(max, chance.flip(0.5));
             }
             "the disk is full"
