@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod intake;
+mod limit;
 pub mod operator;
 mod sqlite;
 
@@ -29,6 +30,7 @@ pub(crate) use intake::fuzzing;
 #[cfg(test)]
 pub(crate) use intake::simulated;
 pub use intake::{IntakeSpool, IntakeSpoolConfig, OpenError as IntakeOpenError};
+pub use limit::{SpoolMax, SpoolMaxError};
 pub use sqlite::{OpenError, SqliteSpool, SqliteSpoolConfig};
 
 /// A node's durable store.

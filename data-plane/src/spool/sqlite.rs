@@ -8,6 +8,7 @@ mod batch;
 mod index;
 mod look;
 mod read;
+mod room;
 mod schema;
 mod upkeep;
 mod writer;
@@ -36,12 +37,18 @@ use self::{
     batch::encode,
     writer::{Answer, Job, Shared, Writer},
 };
-use super::{Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolStats};
+use super::{
+    Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolMax, SpoolStats,
+};
 
 pub(super) use batch::{Drained, NewExecution};
 pub(super) use index::Index;
 pub(super) use look::{Found, begin_anew, look, set_aside};
+pub(super) use room::Room;
 pub use schema::OpenError;
+
+/// Of the file's write-ahead log.
+const WAL_EXTENSION: &str = "sqlite-wal";
 
 /// Limits of a [`SqliteSpool`].
 #[derive(Clone, Debug)]
@@ -63,7 +70,7 @@ pub struct SqliteSpoolConfig {
 impl Default for SqliteSpoolConfig {
     fn default() -> Self {
         Self {
-            max_bytes: 8 * 1024 * 1024 * 1024,
+            max_bytes: SpoolMax::DEFAULT.bytes(),
             queue_max: 4096,
             batch_max: 512,
             purge_interval: Duration::from_secs(10),
@@ -182,6 +189,22 @@ impl SqliteSpool {
     /// Whether it waits for room on the disk.
     pub(super) fn disk_full(&self) -> bool {
         self.shared.disk_full()
+    }
+
+    /// Where it may write, when its disk has `disk` bytes free.
+    pub(super) fn room(&self, disk: u64) -> Room {
+        let wal = std::fs::metadata(self.path.with_extension(WAL_EXTENSION));
+        Room {
+            disk,
+            file: self.shared.free_bytes(),
+            wal: wal.map_or(0, |wal| wal.len()),
+        }
+    }
+
+    /// Bytes of its file, free pages included.
+    #[cfg(test)]
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.stats().used_bytes + self.shared.free_bytes()
     }
 
     /// Executions that nobody has claimed.
