@@ -99,14 +99,19 @@ impl Children {
         }
     }
 
-    /// What keeps the others from going on: the number of a frame and its failure.
+    /// What keeps the others from going on: the number of a frame and its failure. The one that failed, wherever it stands
+    /// among those that were cancelled for it.
     fn stopped_by(&self) -> Option<(usize, &Failure)> {
-        let mut results = self.results.iter().enumerate();
-        results.find_map(|(number, result)| match result {
+        let results = || self.results.iter().enumerate();
+        let mut failed = results().filter_map(|(number, result)| match result {
             Some(Ended::Failed(failure)) if self.is_fail_fast => Some((number, failure)),
+            _ => None,
+        });
+        let mut cancelled = results().filter_map(|(number, result)| match result {
             Some(Ended::Cancelled(failure)) => Some((number, failure)),
             _ => None,
-        })
+        });
+        failed.next().or_else(|| cancelled.next())
     }
 
     /// The frame of this number, if it is under way.

@@ -172,8 +172,9 @@ fn the_first_failure_stops_the_others() {
                 "both",
                 true,
                 vec![
-                    ("a", vec![call("bad")]),
+                    // Not the first, so that others are cancelled before it and after it.
                     ("b", vec![wait("pause", "2999-01-01T00:00:00Z")]),
+                    ("a", vec![call("bad")]),
                     ("c", vec![nested]),
                 ],
             ),
