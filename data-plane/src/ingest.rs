@@ -7,6 +7,7 @@ mod authorize;
 mod budget;
 mod certificates;
 pub mod confirm;
+mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod problem;
@@ -35,6 +36,7 @@ pub use self::{
     budget::{Budget, Standing},
     certificates::Certificates,
 };
+pub(crate) use filter::REASON as FILTERED;
 pub use problem::Problem;
 pub use sns::read_scope;
 
@@ -84,6 +86,8 @@ pub enum Answer {
         /// Whether an earlier copy was durable already.
         duplicate: bool,
     },
+    /// 200: genuine, and not wanted by the trigger's filter policy. Nothing comes of it.
+    Filtered,
     /// Anything else.
     Problem(Problem),
 }
@@ -199,6 +203,10 @@ impl Ingest {
         match result {
             Ok(answer) => answer,
             Err(problem) => {
+                // It failed before the body was read: what the headers say is all that there is.
+                if seen.message_type.is_empty() {
+                    note_claims(&mut seen, &authorized.head);
+                }
                 let standing = Standing::Caller;
                 self.reject(&authorized.head, seen, &problem, traceparent, standing);
                 Answer::Problem(problem)
@@ -215,10 +223,7 @@ impl Ingest {
         standing: Standing,
     ) {
         let mut seen = Seen::default();
-        match head.kind {
-            Kind::Sns => sns::note_headers(&mut seen, &sns::sns_headers(&head.headers)),
-            Kind::Webhook => "webhook".clone_into(&mut seen.message_type),
-        }
+        note_claims(&mut seen, head);
         self.reject(head, seen, problem, traceparent, standing);
     }
 
@@ -254,6 +259,14 @@ impl Ingest {
         if !self.spool.offer(record) {
             unrecorded();
         }
+    }
+}
+
+/// What a request claims to be, before its body is read.
+fn note_claims(seen: &mut Seen, head: &Head) {
+    match head.kind {
+        Kind::Sns => sns::note_headers(seen, &sns::sns_headers(&head.headers)),
+        Kind::Webhook => "webhook".clone_into(&mut seen.message_type),
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     layer,
     report::ReportClient,
     server::{self, Handler, Proxies, RequestMetrics, ServerConfigLimits},
-    spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
+    spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SpoolMax, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
 
@@ -88,7 +88,7 @@ pub struct Limits {
     /// Executions under way at once.
     pub executions_max: NonZeroUsize,
     /// Size of the spool on disk.
-    pub spool_max_bytes: u64,
+    pub spool_max: SpoolMax,
     /// Connections at once of one address.
     pub connections_per_address_max: NonZeroUsize,
     /// Requests of a workflow, and with a key, that set no limit themselves.
@@ -197,7 +197,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         data_dir.path(),
         &IntakeSpoolConfig {
             store: SqliteSpoolConfig {
-                max_bytes: config.limits.spool_max_bytes,
+                max_bytes: config.limits.spool_max.bytes(),
                 read_scope: ingest::read_scope,
                 ..SqliteSpoolConfig::default()
             },

@@ -16,6 +16,7 @@ use crate::{
     config::Rates,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles, TlsSource},
     server::Proxies,
+    spool::SpoolMax,
     spool_command::SpoolCommand,
 };
 
@@ -94,9 +95,9 @@ pub struct Options {
     /// Executions under way at once; more wait in the spool.
     #[arg(long, env = "SIGNALBOX_DP_EXECUTIONS_MAX", default_value = "256")]
     pub executions_max: NonZeroUsize,
-    /// Size of the spool on disk beyond which webhooks are answered 503.
-    #[arg(long, env = "SIGNALBOX_DP_SPOOL_MAX_BYTES", default_value_t = 8 * 1024 * 1024 * 1024)]
-    pub spool_max_bytes: u64,
+    /// Size of the spool on disk beyond which webhooks are answered 503; at least 134217728 (128 MiB).
+    #[arg(long, env = "SIGNALBOX_DP_SPOOL_MAX_BYTES", default_value_t = SpoolMax::DEFAULT)]
+    pub spool_max_bytes: SpoolMax,
     /// How long requests and steps under way may take after SIGTERM, in seconds.
     #[arg(long, env = "SIGNALBOX_DP_DRAIN_TIMEOUT_S", default_value_t = 20)]
     pub drain_timeout_s: u64,
@@ -186,7 +187,7 @@ impl Options {
                 connections_max: self.connections_max,
                 in_flight_max: self.in_flight_max,
                 executions_max: self.executions_max,
-                spool_max_bytes: self.spool_max_bytes,
+                spool_max: self.spool_max_bytes,
                 connections_per_address_max: self.connections_per_address_max,
                 rates: Rates {
                     workflow_max: self.workflow_rate_max.0,

@@ -21,6 +21,8 @@ const BATCH_RECORDS_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Batches sent and not yet acknowledged.
 const UNACKNOWLEDGED_MAX: usize = 4;
+/// Pause before the spool is asked again to forget what it had no room to.
+const TRIM_PAUSE: Duration = Duration::from_millis(200);
 /// A stream that lasted this long has proved to work, also when there was nothing to report.
 const PROVED_AFTER: Duration = Duration::from_secs(60);
 
@@ -190,7 +192,16 @@ impl ReportClient {
     }
 
     async fn trim(&self, durable: u64) -> Result<(), SpoolError> {
-        self.spool.trim(durable).await?;
+        loop {
+            match self.spool.trim(durable).await {
+                Ok(()) => break,
+                // What is forgotten makes room: that it is done matters more than the next batch. The stream waits.
+                Err(SpoolError::Full | SpoolError::Overloaded) => {
+                    tokio::time::sleep(TRIM_PAUSE).await;
+                }
+                Err(error @ (SpoolError::Closed | SpoolError::Failed(_))) => return Err(error),
+            }
+        }
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
         metrics::gauge!("signalbox_report_durable_sequence").set(durable as f64);
         Ok(())

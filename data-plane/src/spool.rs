@@ -4,14 +4,13 @@
 //! (invariant I1). Every record, whether it makes an execution, journals one or tells of a delivery, has a number of one
 //! ascending sequence: the journal and the outbox of reports are one log.
 
+mod arrivals;
 mod intake;
+mod limit;
 pub mod operator;
 mod sqlite;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -25,11 +24,13 @@ use signalbox_model::{
 };
 use tokio::sync::{Notify, watch};
 
+pub use arrivals::Arriving;
 #[cfg(feature = "fuzzing")]
 pub(crate) use intake::fuzzing;
 #[cfg(test)]
 pub(crate) use intake::simulated;
 pub use intake::{IntakeSpool, IntakeSpoolConfig, OpenError as IntakeOpenError};
+pub use limit::{SpoolMax, SpoolMaxError};
 pub use sqlite::{OpenError, SqliteSpool, SqliteSpoolConfig};
 
 /// A node's durable store.
@@ -144,23 +145,6 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Why the spool failed, if it did: it stays so until a restart.
     fn failure(&self) -> Option<String>;
-}
-
-/// An event that may be on its way, or waits to be durable.
-#[derive(Debug)]
-pub struct Arriving(Arc<AtomicUsize>);
-
-impl Arriving {
-    fn counted(by: &Arc<AtomicUsize>) -> Self {
-        by.fetch_add(1, Ordering::Relaxed);
-        Self(by.clone())
-    }
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// An event to accept.

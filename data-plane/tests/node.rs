@@ -8,6 +8,7 @@ use signalbox_data_plane::{
         self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsFiles, TlsSource,
     },
     server::Proxies,
+    spool::SpoolMax,
 };
 use signalbox_runtime::{exit, shutdown::Shutdown};
 
@@ -32,7 +33,7 @@ fn config(data_dir: &Path) -> NodeConfig {
             connections_max: many,
             in_flight_max: many,
             executions_max: many,
-            spool_max_bytes: 1 << 30,
+            spool_max: SpoolMax::DEFAULT,
             connections_per_address_max: many,
             rates: signalbox_data_plane::config::Rates::default(),
         },
@@ -118,7 +119,16 @@ async fn what_keeps_a_node_from_starting_is_one_line() {
     }));
     let tls = why(tls).await;
     assert!(tls.contains("file"), "{tls}");
-    for line in [locked, no_folder, taken, tls] {
+    // No file, and no damage either: there is nothing to repair.
+    let shut = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(shut.path().join("intake/0000000000000001.segment")).unwrap();
+    let shut = why(config(shut.path())).await;
+    assert!(
+        shut.contains("intake cannot be opened: cannot open 0000000000000001.segment"),
+        "{shut}"
+    );
+    assert!(!shut.contains("repair"), "{shut}");
+    for line in [locked, no_folder, taken, tls, shut] {
         assert!(!line.contains('\n'), "{line}");
     }
     shutdown.drain(Duration::from_secs(10)).await;

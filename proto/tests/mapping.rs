@@ -114,6 +114,83 @@ steps:
     );
 }
 
+/// The problems of an amazonSns trigger that says this, too.
+#[track_caller]
+fn problems_of_trigger(more: &str) -> Vec<String> {
+    let text = format!(
+        "trigger:\n  amazonSns:\n    apiKeys: [k]\n{more}steps: [{{id: a, succeed: {{}}}}]\n"
+    );
+    let spec: v1::WorkflowSpec = json::from_yaml_str(&text).unwrap();
+    let again: v1::WorkflowSpec = json::from_json_str(&json::to_string_pretty(&spec)).unwrap();
+    assert_eq!(spec, again);
+    match definition::workflow(&spec, &ProjectId::default_project()) {
+        Ok(_) => Vec::new(),
+        Err(violations) => violations.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn filter_policies_are_those_of_amazon_sns() {
+    use signalbox_model::{filter_policy::FilterPolicyScope, workflow::Trigger};
+    let scope_of = |more: &str| {
+        assert_eq!(problems_of_trigger(more), Vec::<String>::new());
+        let text = format!(
+            "trigger:\n  amazonSns:\n    apiKeys: [k]\n{more}steps: [{{id: a, succeed: {{}}}}]\n"
+        );
+        let spec: v1::WorkflowSpec = json::from_yaml_str(&text).unwrap();
+        let workflow = definition::workflow(&spec, &ProjectId::default_project()).unwrap();
+        let Trigger::AmazonSns(sns) = workflow.trigger() else {
+            panic!("{workflow:?}");
+        };
+        sns.filter_policy.as_ref().map(|policy| policy.scope())
+    };
+    let policy = "    filterPolicy: {a: [x, 1.5, true, null, {numeric: ['>', 0]}]}\n";
+    let body = "    filterPolicyScope: FILTER_POLICY_SCOPE_MESSAGE_BODY\n";
+    let attributes = "    filterPolicyScope: FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES\n";
+    let both = |one: &str| scope_of(&format!("{policy}{one}"));
+    assert_eq!(scope_of(policy), Some(FilterPolicyScope::MessageAttributes));
+    assert_eq!(both(attributes), Some(FilterPolicyScope::MessageAttributes));
+    assert_eq!(both(body), Some(FilterPolicyScope::MessageBody));
+    assert_eq!(scope_of(&format!("    filterPolicy: {{}}\n{body}")), None);
+    assert_eq!(scope_of(""), None);
+}
+
+#[test]
+fn wrong_filter_policies_are_refused_at_their_place() {
+    for (more, beginning) in [
+        (
+            "    filterPolicy: {a: x}\n",
+            "trigger.amazonSns.filterPolicy.a: must be a list of values",
+        ),
+        (
+            "    filterPolicy: {a: [x, {prefix: 1}]}\n",
+            "trigger.amazonSns.filterPolicy.a[1].prefix: must be a text",
+        ),
+        (
+            "    filterPolicy: {a: {b: [x]}}\n",
+            "trigger.amazonSns.filterPolicy.a: is an object, and attributes hold no keys",
+        ),
+        (
+            "    filterPolicy: {a: [x]}\n    filterPolicyScope: 7\n",
+            "trigger.amazonSns.filterPolicyScope: 7 is no such scope",
+        ),
+        (
+            "    filterPolicyScope: FILTER_POLICY_SCOPE_MESSAGE_BODY\n",
+            "trigger.amazonSns.filterPolicyScope: is set, and there is no filterPolicy",
+        ),
+        (
+            "    filterPolicy: {a: [x]}\n    allowRawDelivery: true\n",
+            "trigger.amazonSns.filterPolicy: looks at attributes, which raw messages come without",
+        ),
+    ] {
+        let problems = problems_of_trigger(more);
+        assert!(
+            matches!(&problems[..], [one] if one.starts_with(beginning)),
+            "{more}: {problems:?}"
+        );
+    }
+}
+
 #[track_caller]
 fn problems_of(steps: &str) -> Vec<String> {
     let text = format!("trigger: {{manual: {{}}}}\nvars: {{v: 1}}\nsteps:\n{steps}");

@@ -73,6 +73,32 @@ fn what_is_no_yaml_is_told_with_its_place() {
 }
 
 #[test]
+fn structs_are_mappings_of_any_names() {
+    let text = |policy: &str| {
+        format!(
+            "trigger:\n  amazonSns:\n    filterPolicy: {policy}\n    filterPolicyScope: MESSAGE_BODY\n"
+        )
+    };
+    let scope = "line 4, column 24: trigger.amazonSns.filterPolicyScope: is \"MESSAGE_BODY\"; expected one of \
+                 FILTER_POLICY_SCOPE_UNSPECIFIED, FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES, FILTER_POLICY_SCOPE_MESSAGE_BODY";
+    assert_eq!(problems(&text("{a: [1, null], $or: [{b: x}]}")), [scope]);
+    assert_eq!(
+        problems(&text("[a]")),
+        [
+            "line 3, column 19: trigger.amazonSns.filterPolicy: is a list; expected a mapping of names to values",
+            scope
+        ]
+    );
+    assert_eq!(
+        problems(&text("{a: [9007199254740993]}")),
+        [
+            "line 3, column 24: trigger.amazonSns.filterPolicy.a[0]: 9007199254740993 is beyond ±2^53, where numbers lose digits; write it as text",
+            scope
+        ]
+    );
+}
+
+#[test]
 fn files_that_grow_are_refused() {
     let mut bomb = "vars:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..12 {

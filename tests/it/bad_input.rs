@@ -122,6 +122,11 @@ fn wrong_flags_are_usage_errors() {
     assert!(text.contains("--no-such-flag"), "{text}");
     let (_, text) = fails(data_plane(dir.path(), 0).args(["--sns-trusted-origin", "ftp://x"]));
     assert!(text.contains("ftp://x"), "{text}");
+    let (code, text) = fails(data_plane(dir.path(), 0).args(["--spool-max-bytes", "134217727"]));
+    assert_eq!(code, 2, "{text}");
+    let line = one_error_line(&text);
+    assert!(line.contains("--spool-max-bytes"), "{line}");
+    assert!(line.contains("at least 134217728 (128 MiB"), "{line}");
 }
 
 #[test]

@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
-use signalbox_tests::endurance::{descriptors, kills};
+use signalbox_tests::endurance::{descriptors, full, kills};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_over_sns_is_executed_exactly_once_through_every_kill() {
     let report = kills::run(25, false).await;
     assert!(report.kills >= 25);
     assert!(report.settled.acknowledged > 100, "a real load: {report:?}");
+    eprintln!("{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room() {
+    let report = full::run(Duration::from_secs(3), false).await;
+    assert!(report.before_full > 0 && report.after > 0, "{report:?}");
     eprintln!("{report:?}");
 }
 

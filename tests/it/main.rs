@@ -14,6 +14,7 @@ mod crash;
 mod dev;
 mod disk;
 mod endurance;
+mod filter;
 mod local_stack;
 mod manual;
 mod overload;

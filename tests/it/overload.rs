@@ -272,8 +272,8 @@ async fn one_address_takes_no_more_than_its_share_of_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_refuses_until_reports_make_room() {
     let mut stage = Stage::with(Options {
-        // A segment of the log, and a little.
-        data_plane: vec!["--spool-max-bytes".into(), (80 << 20).to_string()],
+        // The least that it takes.
+        data_plane: vec!["--spool-max-bytes".into(), (128 << 20).to_string()],
         ..Options::default()
     })
     .await;

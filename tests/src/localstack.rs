@@ -109,6 +109,24 @@ impl Sdk {
         self.call(&json!({"do": "subscribe", "topic": topic, "endpoint": endpoint, "raw": raw}));
     }
 
+    /// Subscribes an endpoint to what a filter policy wants; `scope` as Amazon SNS names it.
+    pub fn subscribe_filtered(&mut self, topic: &str, endpoint: &str, policy: &Value, scope: &str) {
+        self.call(&json!({
+            "do": "subscribe", "topic": topic, "endpoint": endpoint, "policy": policy, "scope": scope,
+        }));
+    }
+
+    /// Why a filter policy is refused, if it is.
+    pub fn filter_policy_refusal(
+        &mut self,
+        topic: &str,
+        policy: &Value,
+        scope: &str,
+    ) -> Option<String> {
+        let command = json!({"do": "refusal", "topic": topic, "policy": policy, "scope": scope});
+        self.call(&command)["refusal"].as_str().map(str::to_owned)
+    }
+
     /// ARNs of the confirmed subscriptions of a topic.
     pub fn confirmed(&mut self, topic: &str) -> Vec<String> {
         let answer = self.call(&json!({"do": "subscriptions", "topic": topic}));

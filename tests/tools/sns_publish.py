@@ -2,7 +2,8 @@
 input, answers each with one JSON line.
 
   {"do": "topic", "name": ..., "signature_version": "1"|"2"}           -> {"arn": ...}
-  {"do": "subscribe", "topic": ARN, "endpoint": URL, "raw": bool}      -> {"arn": ...}
+  {"do": "subscribe", "topic": ARN, "endpoint": URL, "raw"?: bool, "policy"?: {}, "scope"?: ...} -> {"arn": ...}
+  {"do": "refusal", "topic": ARN, "policy": {}, "scope": ...}          -> {"refusal": null | text}
   {"do": "subscriptions", "topic": ARN}                                -> {"arns": [...]}
   {"do": "publish", "topic": ARN, "messages": [{"message", "subject"?, "attributes"?}]} -> {"ids": [...]}
 """
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 sns = boto3.client(
     "sns",
@@ -30,8 +32,10 @@ def topic(name, signature_version):
     return {"arn": arn}
 
 
-def subscribe(topic, endpoint, raw=False):
+def subscribe(topic, endpoint, raw=False, policy=None, scope=None):
     attributes = {"RawMessageDelivery": "true"} if raw else {}
+    if policy is not None:
+        attributes |= {"FilterPolicy": json.dumps(policy), "FilterPolicyScope": scope}
     answer = sns.subscribe(
         TopicArn=topic,
         Protocol="http",
@@ -40,6 +44,18 @@ def subscribe(topic, endpoint, raw=False):
         ReturnSubscriptionArn=True,
     )
     return {"arn": answer["SubscriptionArn"]}
+
+
+def refusal(topic, policy, scope):
+    # A queue that is not there: nothing is ever sent to it.
+    attributes = {"FilterPolicy": json.dumps(policy), "FilterPolicyScope": scope}
+    endpoint = topic.replace(":sns:", ":sqs:")
+    try:
+        arn = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint, Attributes=attributes)["SubscriptionArn"]
+    except ClientError as error:
+        return {"refusal": str(error)}
+    sns.unsubscribe(SubscriptionArn=arn)
+    return {"refusal": None}
 
 
 def subscriptions(topic):
@@ -66,7 +82,13 @@ def publish(topic, messages):
         return {"ids": list(pool.map(one, messages))}
 
 
-actions = {"topic": topic, "subscribe": subscribe, "subscriptions": subscriptions, "publish": publish}
+actions = {
+    "topic": topic,
+    "subscribe": subscribe,
+    "refusal": refusal,
+    "subscriptions": subscriptions,
+    "publish": publish,
+}
 
 for line in sys.stdin:
     command = json.loads(line)

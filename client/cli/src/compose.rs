@@ -12,6 +12,7 @@ use signalbox_data_plane::{
     config::Rates,
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode},
     server::Proxies,
+    spool::SpoolMax,
 };
 use signalbox_runtime::{data_dir::DataDir, net, shutdown::Shutdown};
 use signalbox_sns::TrustedOrigin;
@@ -21,6 +22,11 @@ use crate::CliError;
 /// The node's token outlives any development session.
 const NODE_TOKEN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+/// 1 GiB.
+const SPOOL_MAX: SpoolMax = match SpoolMax::new(1024 * 1024 * 1024) {
+    Ok(max) => max,
+    Err(_) => SpoolMax::MIN,
+};
 
 /// How to compose.
 #[derive(Clone, Debug)]
@@ -154,7 +160,7 @@ fn limits() -> Limits {
         connections_max: count(1000),
         in_flight_max: count(256),
         executions_max: count(256),
-        spool_max_bytes: 1024 * 1024 * 1024,
+        spool_max: SPOOL_MAX,
         connections_per_address_max: count(1000),
         rates: Rates::default(),
     }

@@ -37,7 +37,7 @@ impl std::fmt::Display for Damage {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk.
-    #[error("the log cannot be read: {what}")]
+    #[error("cannot {what}")]
     Io {
         /// What was done.
         what: String,

@@ -28,6 +28,6 @@ pub use log::{Log, LogConfig, Opened};
 pub use overlay::Overlay;
 pub use reader::{Reader, Record};
 pub use repair::{Repaired, SegmentReport, inspect, repair};
-pub use storage::{FileStorage, SegmentFile, Storage};
+pub use storage::{FileStorage, SegmentFile, Storage, free_bytes};
 pub use walk::{Found, segment_files, walk};
 pub use writer::Writer;

@@ -30,10 +30,15 @@ pub struct LogConfig {
     pub segment_bytes: u64,
 }
 
+impl LogConfig {
+    /// Size of a segment file unless it is said otherwise, in bytes.
+    pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 * 1024 * 1024,
+            segment_bytes: Self::SEGMENT_BYTES,
         }
     }
 }

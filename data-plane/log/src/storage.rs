@@ -90,14 +90,17 @@ impl FileStorage {
     }
 }
 
-/// What a new file leaves free on the disk: room for the store beside the log to journal, and to forget, what it has.
-const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+/// What a new file leaves free on the disk: room for the store beside the log to take what the log holds, piece by piece, and
+/// to journal and to forget it. A log that left none could never be emptied.
+const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Whether the file system has room for `size` bytes and the reserve.
-fn has_room(dir: &Path, size: u64) -> io::Result<bool> {
+/// What the file system of the folder `dir` says to have free, in bytes.
+///
+/// # Errors
+/// The disk's.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(dir)?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    Ok(free >= size.saturating_add(RESERVE_BYTES))
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Zero bytes written at a time.
@@ -116,7 +119,7 @@ impl Storage for FileStorage {
 
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn SegmentFile>> {
         let path = self.dir.join(name);
-        if !has_room(&self.dir, size)? {
+        if free_bytes(&self.dir)? < size.saturating_add(RESERVE_BYTES) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let make = || {

@@ -17,6 +17,8 @@ const TOPIC_NAME_MAX_BYTES: usize = 256;
 const SUBSCRIPTION_ID_MAX_BYTES: usize = 128;
 const REGION_MAX_BYTES: usize = 32;
 const ACCOUNT_BYTES: usize = 12;
+/// Parts of a region's name before its number.
+const PLACE_PARTS_MAX: usize = 3;
 
 /// Why a text is not an SNS ARN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,10 +133,19 @@ impl Partition {
 
     /// The region patterns of `partitions.json`, by hand: a region of one partition never matches another's.
     fn owns(self, region: &str) -> bool {
-        let parts: Vec<&str> = region.split('-').collect();
-        let [place @ .., number] = parts.as_slice() else {
+        let (Some((place, number)), mut parts) = (region.rsplit_once('-'), [""; PLACE_PARTS_MAX])
+        else {
             return false;
         };
+        let mut count = 0;
+        for part in place.split('-') {
+            let Some(slot) = parts.get_mut(count) else {
+                return false;
+            };
+            *slot = part;
+            count += 1;
+        }
+        let place = &parts[..count];
         let letters =
             |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
         let numbered =
@@ -222,8 +233,8 @@ impl TopicArn {
         if text.len() > ARN_MAX_BYTES {
             return Err(ArnError::TooLong);
         }
-        let parts: Vec<&str> = text.splitn(7, ':').collect();
-        let ["arn", partition, "sns", region, account, name] = parts[..] else {
+        let Some(["arn", partition, "sns", region, account, name]) = exactly(text.split(':'))
+        else {
             return Err(ArnError::Malformed);
         };
         let partition = Partition::from_name(partition).ok_or(ArnError::Partition)?;
@@ -271,6 +282,17 @@ impl TopicArn {
     pub fn is_fifo(&self) -> bool {
         self.text.ends_with(".fifo")
     }
+}
+
+/// So many parts, no more and no fewer.
+fn exactly<'a, const COUNT: usize>(
+    mut parts: impl Iterator<Item = &'a str>,
+) -> Option<[&'a str; COUNT]> {
+    let mut exactly = [""; COUNT];
+    for part in &mut exactly {
+        *part = parts.next()?;
+    }
+    parts.next().is_none().then_some(exactly)
 }
 
 /// A topic's ARN, a colon and the subscription's id.

@@ -1,5 +1,5 @@
-//! How many refusals are recorded. Beyond it they are only counted, so that nobody can fill a node's spool with them, or
-//! crowd out the records of others.
+//! How many refusals and filtered messages are recorded. Beyond it they are only counted, so that nobody can fill a node's
+//! spool with them, or crowd out the records of others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +17,14 @@ const CALLERS_SHARE: Quota = fixed(20, 500);
 /// What was over a rate limit: each says the same as the one before.
 const OVER_RATE: Quota = fixed(20, 200);
 const OVER_RATE_SHARE: Quota = fixed(1, 10);
+/// What filter policies do not want, which may be most of a busy topic.
+const FILTERED: Quota = fixed(200, 2000);
+const FILTERED_SHARE: Quota = fixed(20, 500);
 /// Workflows whose shares are remembered, and for how long: by then they are whole again.
 const SHARES_MAX: u64 = 10_000;
 const SHARES_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// Who was refused.
+/// Whose request, or which kind of message, came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Showed no live key of the workflow.
@@ -30,15 +33,18 @@ pub enum Standing {
     Caller,
     /// Showed one, too often.
     OverRate,
+    /// Sent what a filter policy does not want.
+    Filtered,
 }
 
-/// Three budgets, so that strangers and floods cannot use up that of good callers. Of those of callers each workflow has a
-/// share, so that one workflow's cannot use up that of the others.
+/// Four budgets, so that strangers, floods and unwanted messages cannot use up that of good callers. Of all but that of
+/// strangers each workflow has a share, so that one workflow's cannot use up that of the others.
 #[derive(Debug)]
 pub struct Budget {
     strangers: Bucket,
     callers: Bucket,
     over_rate: Bucket,
+    filtered: Bucket,
     shares: Cache<WorkflowName, Arc<Share>>,
 }
 
@@ -46,6 +52,7 @@ pub struct Budget {
 struct Share {
     callers: Bucket,
     over_rate: Bucket,
+    filtered: Bucket,
 }
 
 impl Default for Share {
@@ -53,6 +60,7 @@ impl Default for Share {
         Self {
             callers: Bucket::new(CALLERS_SHARE),
             over_rate: Bucket::new(OVER_RATE_SHARE),
+            filtered: Bucket::new(FILTERED_SHARE),
         }
     }
 }
@@ -63,6 +71,7 @@ impl Default for Budget {
             strangers: Bucket::new(STRANGERS),
             callers: Bucket::new(CALLERS),
             over_rate: Bucket::new(OVER_RATE),
+            filtered: Bucket::new(FILTERED),
             shares: Cache::builder()
                 .max_capacity(SHARES_MAX)
                 .time_to_idle(SHARES_KEPT_FOR)
@@ -72,13 +81,14 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Whether one more refusal of the workflow may be recorded.
+    /// Whether one more refusal or filtered message of the workflow may be recorded.
     pub(super) fn take(&self, standing: Standing, workflow: &WorkflowName) -> bool {
         let share = || self.shares.get_with_by_ref(workflow, Arc::default);
         match standing {
             Standing::Stranger => self.strangers.take().is_ok(),
             Standing::Caller => share().callers.take().is_ok() && self.callers.take().is_ok(),
             Standing::OverRate => share().over_rate.take().is_ok() && self.over_rate.take().is_ok(),
+            Standing::Filtered => share().filtered.take().is_ok() && self.filtered.take().is_ok(),
         }
     }
 }
@@ -99,6 +109,7 @@ mod tests {
             (Standing::Stranger, 100),
             (Standing::Caller, 500),
             (Standing::OverRate, 10),
+            (Standing::Filtered, 500),
         ] {
             let recorded = (0..100_000)
                 .filter(|_| budget.take(standing, &flooded))
@@ -108,7 +119,7 @@ mod tests {
                 "{standing:?}: {recorded}"
             );
         }
-        for standing in [Standing::Caller, Standing::OverRate] {
+        for standing in [Standing::Caller, Standing::OverRate, Standing::Filtered] {
             assert!(budget.take(standing, &other), "{standing:?}");
         }
     }

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use moka::{Expiry, future::Cache, sync::Cache as SyncCache};
 use reqwest::Method;
 use signalbox_model::record::Certificate;
 use signalbox_sns::{
-    CERTIFICATE_PEM_MAX_BYTES, CertLocation, CertOrigin, CertificateError, Refusal as _,
+    CERTIFICATE_PEM_MAX_BYTES, CertLocation, CertOrigin, CertificateError, Refusal as _, Region,
     SigningCertificate,
 };
 use tokio::sync::Semaphore;
@@ -68,6 +69,7 @@ struct Kept {
     /// The same, to be kept with what it proves.
     record: Arc<Certificate>,
     lifetime: Duration,
+    until: Instant,
 }
 
 impl Kept {
@@ -80,8 +82,18 @@ impl Kept {
             certificate,
             record: Arc::new(record),
             lifetime,
+            until: Instant::now() + lifetime,
         }
     }
+}
+
+/// The certificate of the latest message, and what that message said of it. Nearly all are by the same one, and what its
+/// location is follows from URL, region and the trust that is configured alone: it need not be found out again.
+struct Latest {
+    url: String,
+    region: Region,
+    kept: Kept,
+    until: Instant,
 }
 
 struct Lifetime;
@@ -97,6 +109,7 @@ impl Expiry<String, Kept> for Lifetime {
 #[derive(Clone)]
 pub struct Certificates {
     kept: Cache<String, Kept>,
+    latest: Arc<ArcSwapOption<Latest>>,
     failed: SyncCache<String, CertificateProblem>,
     fetches: Arc<Semaphore>,
     aws: Egress,
@@ -115,6 +128,7 @@ impl Certificates {
                 .max_capacity(KEPT_MAX)
                 .expire_after(Lifetime)
                 .build(),
+            latest: Arc::default(),
             failed: SyncCache::builder()
                 .max_capacity(FAILURES_MAX)
                 .time_to_live(FAILURE_KEPT_FOR)
@@ -134,29 +148,46 @@ impl Certificates {
         }
     }
 
-    /// The certificate at `location`; callers at the same time share one fetch.
+    /// The certificate of the latest message, if that named it in the same way for a topic of the same region.
+    #[must_use]
+    pub fn latest(
+        &self,
+        url: &str,
+        region: &Region,
+    ) -> Option<(SigningCertificate, Arc<Certificate>)> {
+        let latest = self.latest.load();
+        let latest = latest.as_ref()?;
+        let is_it = latest.url == url && latest.region == *region && Instant::now() < latest.until;
+        is_it.then(|| (latest.kept.certificate.clone(), latest.kept.record.clone()))
+    }
+
+    /// The certificate at `location`, which is that of `of_message`'s URL and region; callers at the same time share one
+    /// fetch.
     ///
     /// # Errors
     /// 503 when it cannot be had now, 403 when what is there is none.
     pub async fn get(
         &self,
         location: &CertLocation,
+        of_message: (&str, &Region),
         now: Timestamp,
     ) -> Result<(SigningCertificate, Arc<Certificate>), Problem> {
         let key = location.cache_key();
         if let Some(kept) = self.kept.get(key).await {
+            self.remember(of_message, &kept);
             return Ok((kept.certificate, kept.record));
         }
         if let Some(problem) = self.failed.get(key) {
             return Err(problem.into_problem());
         }
-        // Apart: what a fetch keeps across its waits would make the future of every request large, and each move of it costly.
-        let fetched = Box::pin(
-            self.kept
-                .try_get_with_by_ref(key, self.fetch(location, now)),
-        );
+        let fetched = self
+            .kept
+            .try_get_with_by_ref(key, self.fetch(location, now));
         match fetched.await {
-            Ok(kept) => Ok((kept.certificate, kept.record)),
+            Ok(kept) => {
+                self.remember(of_message, &kept);
+                Ok((kept.certificate, kept.record))
+            }
             Err(problem) => {
                 if *problem != CertificateProblem::Busy {
                     self.failed.insert(key.to_owned(), (*problem).clone());
@@ -164,6 +195,15 @@ impl Certificates {
                 Err((*problem).clone().into_problem())
             }
         }
+    }
+
+    fn remember(&self, (url, region): (&str, &Region), kept: &Kept) {
+        self.latest.store(Some(Arc::new(Latest {
+            url: url.to_owned(),
+            region: region.clone(),
+            kept: kept.clone(),
+            until: kept.until,
+        })));
     }
 
     async fn fetch(

@@ -1,35 +1,40 @@
 //! `…/sns`: Amazon SNS's three kinds of messages, and raw delivery.
 
+mod headers;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::StatusCode;
 use jiff::Timestamp;
 use signalbox_model::{
     event::{Event, EventScope, SignatureProof, TriggerKind},
     ids::{ExecutionId, ExecutionName},
-    limits,
     record::{
         Accepted, Certificate, Record, RecordBody, SubscriptionChange, SubscriptionState, Verdict,
     },
     workflow::{AmazonSnsTrigger, Trigger},
 };
 use signalbox_sns::{
-    Envelope, Headers, MessageType, RawNotification, Refusal, RefusalKind, SignaturePolicy,
-    SignatureVersion, SigningCertUrl, TopicArn, Verified, verify,
+    Envelope, Headers, MessageAttributes, MessageType, RawNotification, Refusal, RefusalKind,
+    SignaturePolicy, SignatureVersion, SigningCertUrl, SigningCertificate, TopicArn, Verified,
+    verify,
 };
 
-use super::{Answer, Authorized, Ingest, Problem, Seen, answered, delivery, later, spool_problem};
+use super::{
+    Answer, Authorized, Ingest, Problem, Seen, answered, delivery, filter, later, spool_problem,
+};
 use crate::spool::{Accept, Definition, Handshake, ScopeSource};
+
+use headers::{content_type, content_type_text};
+pub(super) use headers::{note_headers, sns_headers};
 
 type Refused<T> = Result<T, Problem>;
 
 /// The trace context that a publisher put among the attributes.
 pub(super) fn traceparent(body: &[u8]) -> Option<String> {
     // Few messages have one: the others need not be parsed twice.
-    if !std::str::from_utf8(body).ok()?.contains("\"traceparent\"") {
-        return None;
-    }
+    memchr::memmem::find(body, b"\"traceparent\"")?;
     let envelope = Envelope::parse(body).ok()?;
     let attribute = envelope.unsigned_attributes().get("traceparent")?;
     Some(attribute.value.clone())
@@ -50,8 +55,8 @@ pub(super) async fn handle(
     };
     content_type(&authorized.head.headers)?;
     let headers = sns_headers(&authorized.head.headers);
-    note_headers(seen, &headers);
     if headers.raw_delivery {
+        note_headers(seen, &headers);
         let handled = raw(
             ingest,
             authorized,
@@ -81,14 +86,8 @@ pub(super) async fn handle(
         envelope.message_type(),
     )?;
 
-    let location = SigningCertUrl::parse(
-        envelope.signing_cert_url(),
-        envelope.topic_arn(),
-        &ingest.trust,
-    )
-    .map_err(|error| refusal(&error))?;
     let now = authorized.head.received_at;
-    let (certificate, kept) = ingest.certificates.get(&location, now).await?;
+    let (certificate, kept) = certificate(ingest, &envelope, now).await?;
     let policy = SignaturePolicy {
         minimum_version: if trigger.minimum_signature_version >= 2 {
             SignatureVersion::V2
@@ -101,13 +100,16 @@ pub(super) async fn handle(
     check_age(ingest, trigger, &verified, now)?;
     match verified.message_type() {
         MessageType::Notification => {
+            if !filter::wants(trigger, envelope.message(), envelope.unsigned_attributes()) {
+                return Ok(filter::left_out(ingest, authorized, seen, traceparent));
+            }
             let proof = SignatureProof {
                 version: match verified.signature_version() {
                     SignatureVersion::V1 => 1,
                     SignatureVersion::V2 => 2,
                 },
                 signing_cert_url: envelope.signing_cert_url().to_owned(),
-                certificate_sha256: verified.certificate_fingerprint().to_string(),
+                certificate_sha256: kept.sha256.clone(),
             };
             let deduplicate_from = now.max(verified.timestamp());
             let message = Message {
@@ -144,52 +146,21 @@ pub(super) async fn handle(
     }
 }
 
-/// Amazon SNS sends `text/plain` unless the delivery policy says otherwise; the body is JSON all the same.
-fn content_type(headers: &HeaderMap) -> Refused<()> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    let fits = essence.starts_with("text/")
-        || essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
-        || essence == "application/octet-stream"
-        || essence == "application/x-www-form-urlencoded";
-    if fits {
-        return Ok(());
+/// The certificate that a message names, if it may.
+async fn certificate(
+    ingest: &Ingest,
+    envelope: &Envelope<'_>,
+    now: Timestamp,
+) -> Refused<(SigningCertificate, Arc<Certificate>)> {
+    let (url, topic) = (envelope.signing_cert_url(), envelope.topic_arn());
+    if let Some(latest) = ingest.certificates.latest(url, topic.region()) {
+        return Ok(latest);
     }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "content-type-unsupported",
-        "expected text/plain or application/json",
-    ))
-}
-
-pub(super) fn sns_headers(headers: &HeaderMap) -> Headers<'_> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    Headers {
-        message_type: text("x-amz-sns-message-type"),
-        message_id: text("x-amz-sns-message-id"),
-        topic_arn: text("x-amz-sns-topic-arn"),
-        subscription_arn: text("x-amz-sns-subscription-arn"),
-        raw_delivery: text("x-amz-sns-rawdelivery")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true")),
-    }
-}
-
-/// The sender's claims, bounded, until the body says better.
-pub(super) fn note_headers(seen: &mut Seen, headers: &Headers<'_>) {
-    let claim = |value: Option<&str>| -> String {
-        value
-            .unwrap_or_default()
-            .chars()
-            .take(limits::OPAQUE_ID_MAX_BYTES)
-            .collect()
-    };
-    seen.message_type = claim(headers.message_type);
-    seen.message_id = claim(headers.message_id);
-    seen.topic_arn = claim(headers.topic_arn);
+    let location =
+        SigningCertUrl::parse(url, topic, &ingest.trust).map_err(|error| refusal(&error))?;
+    let of_message = (url, topic.region());
+    // Apart: it is rarely needed, and would make every request's future larger.
+    Box::pin(ingest.certificates.get(&location, of_message, now)).await
 }
 
 /// OpenTelemetry's messaging conventions, on the span of the request.
@@ -359,11 +330,6 @@ pub fn read_scope(body: &[u8]) -> Result<EventScope, String> {
     })
 }
 
-fn content_type_text(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.chars().take(256).collect())
-}
-
 /// A bare message. It carries no signature, so that only a workflow that says so takes it.
 async fn raw(
     ingest: &Ingest,
@@ -394,6 +360,9 @@ async fn raw(
             "the message is not UTF-8",
         ));
     };
+    if !filter::wants(trigger, &message, &MessageAttributes::default()) {
+        return Ok(filter::left_out(ingest, authorized, seen, traceparent));
+    }
     let now = authorized.head.received_at;
     let topic = notification.topic_arn.as_str().to_owned();
     let message = Message {

@@ -197,6 +197,7 @@ async fn what_localstack_sent_is_taken_and_what_it_did_not_sign_is_not() {
             let answer = ingest.handle(prepared, None).await;
             let is_notification = capture.header("x-amz-sns-message-type") == "Notification";
             match answer {
+                Answer::Filtered => panic!("{name}: there is no filter policy"),
                 Answer::Problem(problem) => {
                     assert_eq!(capture.scenario, "fifo", "{name}: {problem:?}");
                     assert_eq!(problem.status, StatusCode::FORBIDDEN, "{name}");

@@ -1,6 +1,7 @@
 //! One request: route, key, body, ingest, answer.
 
 use std::{
+    fmt::Write as _,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,7 +26,10 @@ use super::{
     route::route,
     trace::{Call, Trace},
 };
-use crate::ingest::{Answer, Head, Ingest, Problem, Standing, Turned};
+use crate::ingest::{Answer, FILTERED, Head, Ingest, Problem, Standing, Turned};
+
+/// What nearly all answers of 200 fit into.
+const ACCEPTED_BYTES: usize = 160;
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +150,7 @@ impl Handler {
                 execution,
                 duplicate,
             } => accepted(&trace, execution.as_ref(), duplicate, route),
+            Answer::Filtered => filtered(&trace, route),
             Answer::Problem(problem) => trace.refused(&problem, route),
         }
     }
@@ -203,14 +208,31 @@ fn accepted(
 ) -> Answered {
     trace.accepted(execution);
     // Names need no escaping.
-    let body = match execution {
-        Some(name) => format!("{{\"execution\":\"{name}\",\"duplicate\":{duplicate}}}"),
-        None => format!("{{\"execution\":null,\"duplicate\":{duplicate}}}"),
+    let mut body = String::with_capacity(ACCEPTED_BYTES);
+    // Writing to a string fails never.
+    let _ = match execution {
+        Some(name) => write!(
+            body,
+            "{{\"execution\":\"{name}\",\"duplicate\":{duplicate}}}"
+        ),
+        None => write!(body, "{{\"execution\":null,\"duplicate\":{duplicate}}}"),
     };
     Answered {
         response: json_response(StatusCode::OK, "application/json", body),
         verdict: if duplicate { "duplicate" } else { "accepted" },
         reason: "",
+        route,
+    }
+}
+
+/// 200, with that nothing comes of it.
+fn filtered(trace: &Trace, route: &'static str) -> Answered {
+    trace.accepted(None);
+    let body = r#"{"execution":null,"duplicate":false,"filtered":true}"#.to_owned();
+    Answered {
+        response: json_response(StatusCode::OK, "application/json", body),
+        verdict: "filtered",
+        reason: FILTERED,
         route,
     }
 }

@@ -14,6 +14,8 @@ use crate::spool::Spool as _;
 
 /// How often the supervisor looks.
 const WATCH: Duration = Duration::from_millis(500);
+/// Of the store's file.
+const PAGE_BYTES: u64 = 4096;
 /// The longest that the clock is set wrong, in seconds: well within the deduplication window.
 const CLOCK_WRONG_MAX_S: u64 = 2 * 24 * 3600;
 
@@ -98,6 +100,13 @@ async fn one(stage: &Arc<Stage>) {
             faults.capacity_bytes = Some(disk.log.used_bytes());
             // Slow as well, or segments would be free again before a new one is needed.
             disk.set_pace(0..chance.of(200..2_000));
+            // Both are on it; that the store finds no room is told by the disk before, or not.
+            if let Some(running) = stage.node.running()
+                && chance.flip(0.7)
+            {
+                let max = running.spool.store_bytes() + PAGE_BYTES * chance.of(0..4);
+                disk.limit_store(max, chance.flip(0.5));
+            }
             "the disk is full"
         }
         8 => {
@@ -155,6 +164,7 @@ async fn one(stage: &Arc<Stage>) {
     if fault == 7 {
         later(stage, chance.ms(1_000..20_000), |stage| {
             stage.node.disk.log.set_faults(Faults::default());
+            stage.node.disk.limit_store(u64::MAX, false);
             stage.node.disk.set_pace(PACE_MS);
         });
     }
@@ -172,6 +182,7 @@ fn later(stage: &Arc<Stage>, after: Duration, then: impl FnOnce(&Stage) + Send +
 pub(super) async fn heal(stage: &Arc<Stage>) {
     stage.node.disk.log.set_faults(Faults::default());
     stage.node.disk.store_fails.store(false, Ordering::Relaxed);
+    stage.node.disk.limit_store(u64::MAX, false);
     stage.node.disk.set_pace(PACE_MS);
     stage.node.day.set(SignedDuration::ZERO);
     for link in [Link::Webhooks, Link::Reports] {

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -47,6 +47,8 @@ use crate::{
 pub(super) const KEY: &str = "sbk_simulated";
 pub(super) const WORKFLOW: &str = "projects/default/workflows/w";
 const SEGMENT_BYTES: u64 = 24 * 1024;
+/// Some pages of the store.
+const KEPT_BYTES: u64 = 32 * 1024;
 /// How long a turn of a healthy disk takes, in ms.
 pub(super) const PACE_MS: Range<u64> = 0..4;
 /// As the node's own (`node::REQUEST_TIMEOUT`): what the layer above ingest answers before Amazon SNS gives up.
@@ -107,6 +109,10 @@ pub(super) struct Disk {
     pub(super) log: SimulatedDisk,
     /// The store's next commit fails.
     pub(super) store_fails: AtomicBool,
+    /// Bytes that the store's file may have.
+    store_max: AtomicU64,
+    /// The disk says that there is room for the store, whether there is or not: as one with a quota does.
+    store_boasts: AtomicBool,
     /// Woken when power was lost in the middle of a write.
     pub(super) lost: Notify,
 }
@@ -114,6 +120,12 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn set_pace(&self, pace_ms: Range<u64>) {
         *self.pace_ms.lock().unwrap_or_else(PoisonError::into_inner) = pace_ms;
+    }
+
+    /// From now on there is room for the store as far as `max_bytes`.
+    pub(super) fn limit_store(&self, max_bytes: u64, boasts: bool) {
+        self.store_max.store(max_bytes, Ordering::Relaxed);
+        self.store_boasts.store(boasts, Ordering::Relaxed);
     }
 }
 
@@ -129,6 +141,17 @@ impl Pace for Disk {
 
     fn store_fails(&self) -> bool {
         self.store_fails.swap(false, Ordering::Relaxed)
+    }
+
+    fn store_max_bytes(&self) -> u64 {
+        self.store_max.load(Ordering::Relaxed)
+    }
+
+    fn store_free(&self, file_bytes: u64) -> u64 {
+        match self.store_boasts.load(Ordering::Relaxed) {
+            true => u64::MAX,
+            false => self.store_max_bytes().saturating_sub(file_bytes),
+        }
     }
 
     fn after(&self, _: Turn) -> ControlFlow<()> {
@@ -220,6 +243,8 @@ impl Node {
                 pace_ms: Mutex::new(PACE_MS),
                 log: SimulatedDisk::new(chance.bits()),
                 store_fails: AtomicBool::new(false),
+                store_max: AtomicU64::new(u64::MAX),
+                store_boasts: AtomicBool::new(false),
                 lost: Notify::new(),
             }),
             day: Arc::new(Day::new(chance.clone())),
@@ -257,6 +282,7 @@ impl Node {
             unclaimed_max: 8,
             queue_max: 16,
             pending_max: 5,
+            kept_bytes: KEPT_BYTES,
             ..IntakeSpoolConfig::default()
         };
         let pace: Arc<dyn Pace> = self.disk.clone();
@@ -390,7 +416,7 @@ async fn handle(ingest: &Ingest, letter: &Letter, day: &Day) -> u16 {
     };
     let prepared = ingest.prepare(authorized, letter.body());
     match tokio::time::timeout(REQUEST_TIMEOUT, ingest.handle(prepared, None)).await {
-        Ok(Answer::Accepted { .. }) => 200,
+        Ok(Answer::Accepted { .. } | Answer::Filtered) => 200,
         Ok(Answer::Problem(problem)) => problem.status.as_u16(),
         Err(_) => 503,
     }

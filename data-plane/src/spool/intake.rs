@@ -11,11 +11,14 @@
 //! The log is the truth until the store has a record: the store commits each together with its position in the log, so
 //! that a crash takes none twice and none not at all. See `docs/intake-log.md`.
 
+mod appetite;
 mod committer;
 mod drain;
+mod error;
 mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod pending;
 pub(super) mod record;
 #[cfg(test)]
 pub(crate) mod simulated;
@@ -23,10 +26,11 @@ pub(crate) mod simulated;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -43,13 +47,15 @@ use signalbox_model::{
 use signalbox_runtime::background;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use self::error::OpenError;
 use self::{
+    appetite::Appetite,
     committer::{Committer, Entry, Job, Parts},
-    drain::Drain,
+    drain::{Drain, Free},
 };
 use super::{
     Accept, Acceptance, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError,
-    SpoolStats, SqliteSpool, SqliteSpoolConfig, delivery_of, sqlite,
+    SpoolStats, SqliteSpool, SqliteSpoolConfig, arrivals::Arrivals, delivery_of,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -68,6 +74,9 @@ pub struct IntakeSpoolConfig {
     pub queue_max: usize,
     /// Executions that may wait in the store to be claimed before the rest is left in the log.
     pub unclaimed_max: u64,
+    /// Bytes of the disk, or free inside the store's file, that are left for the journals and reports of what the store has
+    /// already: nothing is taken from the log into them.
+    pub kept_bytes: u64,
     /// How long the log is idle before what it ends with is marked as whole.
     pub mark_after: Duration,
 }
@@ -80,61 +89,19 @@ impl Default for IntakeSpoolConfig {
             pending_max: 1_800_000,
             queue_max: 4096,
             unclaimed_max: 1024,
+            // Less than the log leaves free when it grows.
+            kept_bytes: 16 * 1024 * 1024,
             mark_after: Duration::from_secs(1),
         }
     }
-}
-
-/// Why a spool cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] sqlite::OpenError),
-    /// The log's folder.
-    #[error("the intake log's folder cannot be opened")]
-    Folder(#[source] std::io::Error),
-    /// The log. What is damaged or missing is only gone on without when someone says so.
-    #[error(
-        "the intake log in {folder} is not as it was left (`signalbox-data-plane spool verify` shows it, `spool repair` goes on without what is lost)"
-    )]
-    Log {
-        /// Where.
-        folder: String,
-        /// What is wrong.
-        source: signalbox_log::OpenError,
-    },
-    /// The store is new, or was made before the log: it cannot say what it has taken of it.
-    #[error(
-        "the intake log in {folder} holds records, but the store that it belongs to is gone (`signalbox-data-plane spool verify` shows it, `spool repair` goes on without what is lost)"
-    )]
-    StoreLost {
-        /// Where.
-        folder: String,
-    },
-    /// A record of the log that this version cannot read.
-    #[error("record {sequence} of the intake log cannot be read: {reason}")]
-    Record {
-        /// Which.
-        sequence: u64,
-        /// Why.
-        reason: String,
-    },
-    /// Reading the log or the store failed.
-    #[error("{0}")]
-    Read(String),
-    /// A thread did not start.
-    #[error("the spool's thread cannot be started")]
-    Thread(#[source] std::io::Error),
 }
 
 /// What the spool's threads share.
 #[derive(Debug, Default)]
 struct Shared {
     stopping: AtomicBool,
-    /// Events on their way or waiting, and those of them that wait in the queue.
-    arriving: Arc<AtomicUsize>,
-    queued: AtomicUsize,
+    /// Events on their way or waiting.
+    arrivals: Arc<Arrivals>,
     pending: AtomicU64,
     log_bytes: AtomicU64,
     /// The log could not grow.
@@ -265,6 +232,9 @@ impl IntakeSpool {
         let drain = Drain {
             log,
             reader: opened.reader,
+            ahead: VecDeque::new(),
+            appetite: Appetite::new(config.kept_bytes),
+            free: free_of(dir),
             store: store.clone(),
             shared: shared.clone(),
             woken,
@@ -274,6 +244,7 @@ impl IntakeSpool {
             ambient: config.store.ambient.clone(),
             stored: seen,
             told: false,
+            waits: false,
         };
         let filter = filter::Builder {
             index: store.index()?,
@@ -339,15 +310,21 @@ impl IntakeSpool {
 
     fn submit(&self, entry: Entry) -> Result<(), SpoolError> {
         let jobs = self.jobs.as_ref().ok_or(SpoolError::Closed)?;
-        self.shared.queued.fetch_add(1, Ordering::Relaxed);
-        jobs.try_send(Job::Accept(Box::new(entry)))
-            .map_err(|error| {
-                self.shared.queued.fetch_sub(1, Ordering::Relaxed);
-                match error {
+        let arrivals = &self.shared.arrivals;
+        arrivals.queue();
+        match jobs.try_send(Job::Accept(Box::new(entry))) {
+            Ok(()) => {
+                arrivals.queued();
+                Ok(())
+            }
+            Err(error) => {
+                arrivals.unqueue();
+                Err(match error {
                     TrySendError::Full(_) => SpoolError::Overloaded,
                     TrySendError::Disconnected(_) => self.shared.why_closed(),
-                }
-            })
+                })
+            }
+        }
     }
 
     /// Tells of a copy. Its sender has been answered rightly whether this is kept or not.
@@ -372,6 +349,12 @@ impl IntakeSpool {
             metrics::counter!("signalbox_ingest_duplicates_unrecorded_total").increment(1);
         }
     }
+}
+
+/// What the disk of `dir` says to have free; where it does not say, the store will.
+fn free_of(dir: &Path) -> Free {
+    let dir = dir.to_owned();
+    Box::new(move || signalbox_log::free_bytes(&dir).unwrap_or(u64::MAX))
 }
 
 /// A task that answers groups, where there is a runtime.
@@ -414,7 +397,7 @@ impl Spool for IntakeSpool {
     }
 
     fn arriving(&self) -> Option<Arriving> {
-        Some(Arriving::counted(&self.shared.arriving))
+        Some(self.shared.arrivals.begin())
     }
 
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {

@@ -8,6 +8,7 @@ mod batch;
 mod index;
 mod look;
 mod read;
+mod room;
 mod schema;
 mod upkeep;
 mod writer;
@@ -36,12 +37,18 @@ use self::{
     batch::encode,
     writer::{Answer, Job, Shared, Writer},
 };
-use super::{Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolStats};
+use super::{
+    Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolMax, SpoolStats,
+};
 
 pub(super) use batch::{Drained, NewExecution};
 pub(super) use index::Index;
 pub(super) use look::{Found, begin_anew, look, set_aside};
+pub(super) use room::Room;
 pub use schema::OpenError;
+
+/// Of the file's write-ahead log.
+const WAL_EXTENSION: &str = "sqlite-wal";
 
 /// Limits of a [`SqliteSpool`].
 #[derive(Clone, Debug)]
@@ -63,7 +70,7 @@ pub struct SqliteSpoolConfig {
 impl Default for SqliteSpoolConfig {
     fn default() -> Self {
         Self {
-            max_bytes: 8 * 1024 * 1024 * 1024,
+            max_bytes: SpoolMax::DEFAULT.bytes(),
             queue_max: 4096,
             batch_max: 512,
             purge_interval: Duration::from_secs(10),
@@ -131,7 +138,7 @@ impl SqliteSpool {
         let path = dir.join(look::FILE);
         let mut connection = schema::connect(&path)?;
         let opened = schema::prepare(&mut connection)?;
-        let reader = Arc::new(Mutex::new(schema::connect(&path)?));
+        let reader = Arc::new(Mutex::new(schema::connect_to_read(&path)?));
         let (head_sender, head) = watch::channel(opened.head);
         let shared = Arc::new(Shared::new(&opened, config.max_bytes));
         let (jobs, queue) = mpsc::channel(config.queue_max);
@@ -184,6 +191,22 @@ impl SqliteSpool {
         self.shared.disk_full()
     }
 
+    /// Where it may write, when its disk has `disk` bytes free.
+    pub(super) fn room(&self, disk: u64) -> Room {
+        let wal = std::fs::metadata(self.path.with_extension(WAL_EXTENSION));
+        Room {
+            disk,
+            file: self.shared.free_bytes(),
+            wal: wal.map_or(0, |wal| wal.len()),
+        }
+    }
+
+    /// Bytes of its file, free pages included.
+    #[cfg(test)]
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.stats().used_bytes + self.shared.free_bytes()
+    }
+
     /// Executions that nobody has claimed.
     pub(super) fn unclaimed(&self) -> u64 {
         self.shared.unclaimed()
@@ -191,7 +214,7 @@ impl SqliteSpool {
 
     /// Looks deduplication entries up, for another thread.
     pub(super) fn index(&self) -> Result<Index, OpenError> {
-        Ok(Index::new(schema::connect(&self.path)?))
+        Ok(Index::new(schema::connect_to_read(&self.path)?))
     }
 
     /// Queues a job and waits for its answer.

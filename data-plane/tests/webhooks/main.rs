@@ -13,6 +13,7 @@ mod confirm;
 mod connections;
 mod crowds;
 mod duplicates;
+mod filter;
 mod keys;
 mod limits;
 mod messages;

@@ -164,7 +164,7 @@ impl ExecutionId {
                 'x',
                 "signalbox 2026-11 execution id",
                 &[
-                    &workflow.to_string(),
+                    &workflow.to_text(),
                     source,
                     message_id,
                     nonce.unwrap_or_default(),
@@ -201,17 +201,18 @@ impl SubscriptionId {
 
 /// `prefix` and 160 bits of BLAKE3 over the parts, each with its length before it so that no two lists collide.
 fn digest_id(prefix: char, context: &str, parts: &[&str]) -> String {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
+    let length: usize = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
+    let mut text = Vec::with_capacity(length);
     for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
+        text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        text.extend_from_slice(part.as_bytes());
     }
-    let digest = hasher.finalize();
+    let digest = blake3::derive_key(context, &text);
     let mut id = String::with_capacity(33);
     id.push(prefix);
     id.push_str(
         &data_encoding::BASE32_NOPAD
-            .encode(&digest.as_bytes()[..20])
+            .encode(&digest[..20])
             .to_ascii_lowercase(),
     );
     id

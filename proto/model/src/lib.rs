@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod execution;
 pub mod expression;
+pub mod filter_policy;
 pub mod ids;
 pub mod limits;
 pub mod rate_limit;

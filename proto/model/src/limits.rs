@@ -27,6 +27,15 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const DEFINITION_MAX_BYTES: usize = 512 * 1024;
 /// API keys or topics that one trigger may name.
 pub const TRIGGER_NAMES_MAX: usize = 100;
+/// Size of a filter policy as JSON text, in bytes: Amazon SNS's limit, as are the next three.
+pub const FILTER_POLICY_MAX_BYTES: u64 = 256 * 1024;
+/// Keys of one filter policy that have values, wherever they stand.
+pub const FILTER_POLICY_KEYS_MAX: u64 = 5;
+/// Combinations of values of one filter policy: of its keys multiplied, of the alternatives of `$or` added, each key's
+/// values times the level at which it stands.
+pub const FILTER_POLICY_COMBINATIONS_MAX: u64 = 150;
+/// Complexity of the wildcards of one filter policy, in points.
+pub const FILTER_POLICY_WILDCARD_POINTS_MAX: u64 = 100;
 /// Attempts of one step.
 pub const ATTEMPTS_MAX: u32 = 20;
 /// Time that a step's attempt may take unless it says so.

@@ -71,7 +71,7 @@ pub enum Verdict {
     Accepted,
     /// A copy of an accepted message.
     Duplicate,
-    /// Accepted, but not wanted by the trigger's filter policy.
+    /// Genuine, but not wanted by the trigger's filter policy: answered 200, and nothing came of it.
     Filtered,
     /// Refused.
     Rejected,

@@ -24,7 +24,7 @@ mod value;
 
 pub(crate) use self::value::inexact_integer;
 pub use self::value::{from_json, inexact_number, to_json};
-use self::{steps::steps_of, trigger::trigger_of};
+use self::{steps::steps_of, trigger::trigger_of, value::struct_to_json};
 
 /// The encoded form, for those who must keep a definition.
 #[must_use]

@@ -1159,7 +1159,7 @@ pub enum DeliveryVerdict {
     Accepted = 1,
     /// A copy of an accepted message.
     Duplicate = 2,
-    /// Accepted, but the trigger's filter policy did not want it.
+    /// Genuine, but the trigger's filter policy did not want it; answered 200. Nothing came of it.
     Filtered = 3,
     /// Refused.
     Rejected = 4,
@@ -4602,7 +4602,7 @@ impl ::prost::Name for Finally {
     }
 }
 /// What starts a workflow.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trigger {
     /// The kind of trigger. Exactly one.
     #[prost(oneof = "trigger::Kind", tags = "1, 2, 3")]
@@ -4611,7 +4611,7 @@ pub struct Trigger {
 /// Nested message and enum types in `Trigger`.
 pub mod trigger {
     /// The kind of trigger. Exactly one.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// Amazon SNS messages, posted to `…/sns`.
         #[prost(message, tag = "1")]
@@ -4635,7 +4635,7 @@ impl ::prost::Name for Trigger {
     }
 }
 /// Starts the workflow for each Notification of the allowed Amazon SNS topics.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AmazonSnsTrigger {
     /// API keys that may call the webhook: ids, or resource names, of keys of the workflow's project. At least one.
     #[prost(string, repeated, tag = "1")]
@@ -4653,6 +4653,15 @@ pub struct AmazonSnsTrigger {
     /// Refuse messages older than this by their signed Timestamp. Default: no limit (redrives are legitimate).
     #[prost(message, optional, tag = "5")]
     pub max_message_age: ::core::option::Option<::prost_types::Duration>,
+    /// Which Notifications start the workflow: a filter policy with the meaning and the limits that Amazon SNS gives those
+    /// of subscriptions (<<https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html>>). What it does
+    /// not want is answered 200, counted and listed as FILTERED. Default, and `{}`: every Notification.
+    #[prost(message, optional, tag = "6")]
+    pub filter_policy: ::core::option::Option<::prost_types::Struct>,
+    /// What the filter policy looks at. Default FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES, which cannot stand beside
+    /// allow_raw_delivery: raw messages come without their attributes.
+    #[prost(enumeration = "FilterPolicyScope", tag = "7")]
+    pub filter_policy_scope: i32,
 }
 impl ::prost::Name for AmazonSnsTrigger {
     const NAME: &'static str = "AmazonSnsTrigger";
@@ -5079,6 +5088,40 @@ impl ::prost::Name for FailStep {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.FailStep".into()
+    }
+}
+/// What a filter policy looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FilterPolicyScope {
+    /// Not set: FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES.
+    Unspecified = 0,
+    /// The message attributes. Amazon SNS does not sign them: whoever has the key can change what a filter sees of a
+    /// genuine message.
+    MessageAttributes = 1,
+    /// The message, which is signed, and must be a JSON object.
+    MessageBody = 2,
+}
+impl FilterPolicyScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILTER_POLICY_SCOPE_UNSPECIFIED",
+            Self::MessageAttributes => "FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES",
+            Self::MessageBody => "FILTER_POLICY_SCOPE_MESSAGE_BODY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILTER_POLICY_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES" => Some(Self::MessageAttributes),
+            "FILTER_POLICY_SCOPE_MESSAGE_BODY" => Some(Self::MessageBody),
+            _ => None,
+        }
     }
 }
 /// A named, versioned definition.

@@ -15,8 +15,9 @@ const MIB: u64 = 1024 * 1024;
 const DISK_BYTES: u64 = 288 * MIB;
 /// Free beside what the node has taken when it starts.
 const LEFT_BYTES: u64 = 24 * MIB;
-/// Where there is no disk to fill: what the spool may take.
-const SPOOL_MAX_BYTES: u64 = 48 * MIB;
+
+/// Where there is no disk to fill: what the spool may take, the least that a node can be given.
+const SPOOL_MAX_BYTES: u64 = 128 * MIB;
 
 /// What it has shown.
 #[derive(Clone, Debug, Serialize)]
@@ -39,7 +40,7 @@ pub struct Report {
 /// Fills the disk, keeps it full for `full`, makes room.
 pub async fn run(full: Duration, tells: bool) -> Report {
     let mut disk = Err(String::new());
-    // The least that a node may be given when there is no disk: it is started anew with the ordinary limit later.
+    // Without a disk of one's own: the node is started anew with the ordinary limit later.
     let limited = vec!["--spool-max-bytes".to_owned(), SPOOL_MAX_BYTES.to_string()];
     let probe = tempfile::tempdir().unwrap();
     let mountable = SmallDisk::mount(&probe.path().join("probe"), 16 * MIB).map(drop);

@@ -233,7 +233,7 @@ pub enum DeliveriesCommand {
     List {
         /// Of this workflow; of all when not given.
         workflow: Option<String>,
-        /// Such as: verdict == "REJECTED".
+        /// Such as: verdict == "FILTERED". (Others: ACCEPTED, DUPLICATE, REJECTED.)
         #[arg(long, short, default_value = "")]
         filter: String,
         /// Only refused ones, with what they claim to be: the same as verdict == "REJECTED".

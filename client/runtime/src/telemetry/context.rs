@@ -3,6 +3,7 @@
 //! gRPC metadata is an [`HeaderMap`] too, so one pair of functions serves both transports. Baggage
 //! is not carried: it would let callers write into our telemetry.
 
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
@@ -85,13 +86,21 @@ pub fn continued(headers: &HeaderMap, in_message: Option<&str>) -> String {
     let span_id = ids.new_span_id();
     let caller = pair().flatten();
     let parent = [caller.as_deref(), in_message].into_iter().flatten();
-    match parent
+    let parent = parent
         .into_iter()
-        .find(|parent| is_well_formed(parent) && parent[3..35].bytes().any(|digit| digit != b'0'))
-    {
-        Some(parent) => format!("00-{}-{span_id}-{}", &parent[3..35], &parent[53..55]),
-        None => format!("00-{}-{span_id}-01", ids.new_trace_id()),
+        .find(|parent| is_well_formed(parent) && parent[3..35].bytes().any(|digit| digit != b'0'));
+    // Put together by hand: one is made for every message.
+    let mut made = String::with_capacity(TRACEPARENT_BYTES);
+    made.push_str("00-");
+    match parent {
+        Some(parent) => made.push_str(&parent[3..35]),
+        None => HEXLOWER.encode_append(&ids.new_trace_id().to_bytes(), &mut made),
     }
+    made.push('-');
+    HEXLOWER.encode_append(&span_id.to_bytes(), &mut made);
+    made.push('-');
+    made.push_str(parent.map_or("01", |parent| &parent[53..55]));
+    made
 }
 
 /// The trace id in a `traceparent`.

@@ -77,9 +77,12 @@ impl Field {
 
     /// The field that `key` is or could be taken for by a reader that does not mind case.
     pub(crate) fn resembling(key: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|field| same_but_for_case(field.name(), key))
+        // Nearly every key is written as it should be.
+        Self::from_key(key).or_else(|| {
+            Self::ALL
+                .into_iter()
+                .find(|field| same_but_for_case(field.name(), key))
+        })
     }
 
     /// Longest decoded value in bytes. Message is bounded by the whole body alone: a publisher's payload is AWS's to

@@ -3,7 +3,7 @@
 //! handled already, and for no one else: an event that comes alone is never delayed.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{
         Arc,
         atomic::Ordering,
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use super::{
     Shared,
     filter::{Filter, Key},
+    pending::Pending,
     record::{self, ACCEPTED, CERTIFICATE, DEFINITION, short},
 };
 use crate::spool::{Accept, Acceptance, Definition, SpoolError, sqlite::Index};
@@ -36,8 +37,6 @@ const GROUP_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long a group waits for those on their way: so many syncs, but no longer than this.
 const GATHER_SYNCS: u32 = 2;
 const GATHER_MAX: Duration = Duration::from_millis(1);
-/// How often it looks whether they have come.
-const GATHER_STEP: Duration = Duration::from_micros(50);
 /// Definitions and certificates that are remembered to be in the log; beyond, all are written anew.
 const KNOWN_MAX: usize = 4096;
 
@@ -109,7 +108,7 @@ pub(super) struct Parts {
     pub(super) writer: Writer,
     pub(super) log: Log,
     pub(super) index: Index,
-    pub(super) pending: HashMap<Key, u64>,
+    pub(super) pending: Pending,
     pub(super) shared: Arc<Shared>,
     /// Wakes the drain.
     pub(super) drain: SyncSender<()>,
@@ -185,22 +184,9 @@ impl Committer {
 
     /// Waits while requests are being handled that will be in the queue before a sync would end: for each it is one sync
     /// less to wait for, and for all together most of the cost of syncing.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the committer's own thread, and it waits for no condition that could wake it"
-    )]
     fn gather(&self) {
-        let shared = &self.parts.shared;
         let limit = GATHER_MAX.min(self.usual * GATHER_SYNCS);
-        let started = Instant::now();
-        loop {
-            let queued = shared.queued.load(Ordering::Relaxed);
-            let on_their_way = shared.arriving.load(Ordering::Relaxed) > queued;
-            if !on_their_way || queued >= GROUP_MAX || started.elapsed() >= limit {
-                return;
-            }
-            std::thread::sleep(GATHER_STEP);
-        }
+        self.parts.shared.arrivals.gather(GROUP_MAX, limit);
     }
 
     /// Makes what is queued durable as one group, and answers it. Says whether it had anything to write. An error ends
@@ -230,7 +216,7 @@ impl Committer {
     fn take(&mut self, job: Job) {
         match job {
             Job::Accept(entry) => {
-                self.parts.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                self.parts.shared.arrivals.unqueue();
                 self.accept(*entry);
             }
             Job::Drained(keys) => {
@@ -278,7 +264,7 @@ impl Committer {
             return Ok(None);
         }
         if let Some(content) = self.parts.pending.get(&entry.key) {
-            return Ok(Some(*content == short(&entry.content_digest)));
+            return Ok(Some(content == short(&entry.content_digest)));
         }
         let stored = self
             .parts

@@ -1,6 +1,7 @@
 //! The thread that takes records from the log into the store.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender},
@@ -9,16 +10,18 @@ use std::{
 };
 
 use signalbox_log::{Log, Reader, RecordKind};
+use signalbox_model::record::Certificate;
 use signalbox_runtime::ambient::Ambient;
 
 use super::{
     Shared,
+    appetite::{Appetite, Standing},
     committer::Job,
     filter::Key,
     record::{self, Content},
 };
 use crate::spool::{
-    ReadScope, SpoolError, SqliteSpool,
+    Definition, ReadScope, Spool as _, SpoolError, SqliteSpool,
     sqlite::{Drained, NewExecution},
 };
 
@@ -26,16 +29,25 @@ use crate::spool::{
 const BATCH_MAX: usize = 256;
 /// Bytes of bodies beyond which it takes no more.
 const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What a record takes in the store beside its content, in bytes: its rows, their indexes, pages that are partly filled.
+const MARGIN_BYTES: u64 = 4096;
 /// Pause while the store holds enough to claim.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
-/// Pause while the disk has no room.
-const DISK_PAUSE: Duration = Duration::from_millis(200);
+/// Pause while there is no room in the store.
+const ROOM_PAUSE: Duration = Duration::from_millis(200);
 /// How long it sleeps when nothing comes.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Says how much is free on the store's disk, in bytes.
+pub(super) type Free = Box<dyn Fn() -> u64 + Send>;
 
 pub(super) struct Drain {
     pub(super) log: Log,
     pub(super) reader: Reader,
+    /// What was read and is not in the store yet.
+    pub(super) ahead: VecDeque<Ahead>,
+    pub(super) appetite: Appetite,
+    pub(super) free: Free,
     pub(super) store: Arc<SqliteSpool>,
     pub(super) shared: Arc<Shared>,
     pub(super) woken: Receiver<()>,
@@ -47,12 +59,34 @@ pub(super) struct Drain {
     pub(super) stored: u64,
     /// It was said that there is no spare.
     pub(super) told: bool,
+    /// It waits for room in the store, and has said so.
+    pub(super) waits: bool,
+}
+
+/// A record of the log, made ready for the store.
+pub(super) struct Ahead {
+    /// Last sequence that it stands for.
+    position: u64,
+    /// What the store needs for it.
+    bytes: u64,
+    part: Part,
+}
+
+enum Part {
+    Execution(Key, Box<NewExecution>),
+    Definition(Definition),
+    Certificate(Certificate),
+    /// Given up by a repair: from this sequence on.
+    Lost(u64),
+    Nothing,
 }
 
 /// Records of the log, on their way into the store.
 pub(super) struct Batch {
     pub(super) taken: Drained,
     pub(super) keys: Vec<Key>,
+    /// What of it was lost: the first sequence, and the one after.
+    pub(super) lost: Vec<(u64, u64)>,
 }
 
 impl Drain {
@@ -80,25 +114,51 @@ impl Drain {
     /// Prepares the log to grow, and says whether there is something to take: if not, how long to wait for a wake.
     pub(super) fn ready(&mut self) -> Result<(), Duration> {
         self.mind_spares();
-        let waiting = self.log.end() > self.reader.next_sequence();
-        let room = self.store.unclaimed() < self.unclaimed_max;
-        match (waiting, room) {
-            (true, true) => Ok(()),
-            (true, false) => Err(FULL_PAUSE),
-            (false, _) => Err(IDLE),
+        let next = self.reader.next_sequence();
+        if self.ahead.is_empty() && self.log.end() <= next {
+            return Err(IDLE);
         }
+        if self.store.unclaimed() >= self.unclaimed_max {
+            return Err(FULL_PAUSE);
+        }
+        // What is not read yet will tell how large it is.
+        let waits = !self.ahead.is_empty() && self.portion() == 0;
+        if waits && !self.waits {
+            tracing::warn!(
+                "there is little room on the disk: the intake log waits until executions have ended and are reported"
+            );
+        }
+        self.waits = waits;
+        match waits {
+            true => Err(ROOM_PAUSE),
+            false => Ok(()),
+        }
+    }
+
+    /// How many of the records that were read may go now.
+    fn portion(&self) -> usize {
+        let stats = self.store.stats();
+        let standing = Standing {
+            room: self.store.room((self.free)()),
+            unfinished: stats.unfinished_executions,
+            unreported: stats.unreported_records,
+        };
+        let sizes = self.ahead.iter().map(|record| record.bytes);
+        self.appetite.portion(sizes, &standing)
     }
 
     /// The store had no room for a batch: what it did not take is read again, after a pause.
     pub(super) fn again(&mut self) -> Duration {
+        self.ahead.clear();
         self.reader = self.log.reader(self.stored + 1);
-        DISK_PAUSE
+        self.appetite.refused();
+        ROOM_PAUSE
     }
 
-    /// A spare for the writer to go on with; none while the store is short of room: what it has to journal and to forget
-    /// goes before what may come in.
+    /// A spare for the writer to go on with; none while the store finds no room: what it has to journal and to forget goes
+    /// before what may come in.
     fn mind_spares(&mut self) {
-        let minded = match self.store.disk_full() {
+        let minded = match self.store.disk_full() || self.appetite.is_refused() {
             true => self.log.release_spares(),
             false => self.log.prepare(),
         };
@@ -118,73 +178,114 @@ impl Drain {
     }
 
     fn batch(&mut self) -> Result<(), SpoolError> {
-        let Some(Batch { taken, keys }) = self.read()? else {
+        let Some(Batch { taken, keys, lost }) = self.read()? else {
             return Ok(());
         };
         let position = taken.position;
         self.store.drain(taken)?;
-        let job = self.taken(position, keys);
+        let job = self.taken(position, keys, &lost);
         // It fails only when the committer has ended.
         let _ = self.drained.send(job);
         Ok(())
     }
 
-    /// What one commit of the store takes, if there is anything.
+    /// What one commit of the store takes now, if there is anything.
     pub(super) fn read(&mut self) -> Result<Option<Batch>, SpoolError> {
-        let mut taken = Drained {
-            certificates: Vec::new(),
-            definitions: Vec::new(),
-            executions: Vec::new(),
-            position: 0,
-        };
-        let (mut keys, mut bytes) = (Vec::new(), 0);
+        if self.ahead.is_empty() {
+            self.read_ahead()?;
+        }
+        let portion = self.portion();
+        Ok((portion > 0).then(|| self.take(portion)))
+    }
+
+    fn read_ahead(&mut self) -> Result<(), SpoolError> {
+        let mut bytes = 0;
         let failed = |error: &dyn std::fmt::Display| SpoolError::Failed(error.to_string());
-        while taken.executions.len() < BATCH_MAX && bytes < BATCH_MAX_BYTES {
+        while self.ahead.len() < BATCH_MAX && bytes < BATCH_MAX_BYTES {
             let Some(record) = self.reader.read().map_err(|error| failed(&error))? else {
                 break;
             };
-            taken.position = record.next_sequence - 1;
             bytes += record.payload.len();
-            match record.kind {
+            let part = match record.kind {
                 RecordKind::Data(tag) => {
                     let content = record::decode(tag, &record.payload)
                         .map_err(|why| failed(&format!("record {}: {why}", record.sequence)))?;
-                    self.sort(content, &mut taken, &mut keys)?;
+                    self.part(content)?
                 }
-                RecordKind::Gap => lost(record.sequence, record.next_sequence),
-                RecordKind::Seal | RecordKind::Mark => {}
+                RecordKind::Gap => Part::Lost(record.sequence),
+                RecordKind::Seal | RecordKind::Mark => Part::Nothing,
+            };
+            self.ahead.push_back(Ahead {
+                position: record.next_sequence - 1,
+                bytes: part.bytes(),
+                part,
+            });
+        }
+        Ok(())
+    }
+
+    fn part(&self, content: Content) -> Result<Part, SpoolError> {
+        Ok(match content {
+            Content::Accepted(accept) => {
+                let key = Key::of(&accept.accepted.execution);
+                let new = NewExecution::encode(*accept, self.read_scope)?;
+                Part::Execution(key, Box::new(new))
+            }
+            Content::Definition(definition) => Part::Definition(definition),
+            Content::Certificate(certificate) => Part::Certificate(certificate),
+        })
+    }
+
+    /// The first of what was read, as one batch.
+    fn take(&mut self, portion: usize) -> Batch {
+        let mut batch = Batch {
+            taken: Drained::default(),
+            keys: Vec::new(),
+            lost: Vec::new(),
+        };
+        let taken = &mut batch.taken;
+        for record in self.ahead.drain(..portion) {
+            taken.position = record.position;
+            match record.part {
+                Part::Execution(key, new) => {
+                    batch.keys.push(key);
+                    taken.executions.push(*new);
+                }
+                Part::Definition(definition) => taken.definitions.push(definition),
+                Part::Certificate(certificate) => {
+                    taken.certificates.push((certificate, self.ambient.now()));
+                }
+                Part::Lost(from) => batch.lost.push((from, record.position + 1)),
+                Part::Nothing => {}
             }
         }
-        Ok((taken.position > 0).then_some(Batch { taken, keys }))
+        batch
     }
 
     /// The store has everything up to `position`: frees it in the log, and gives what the committer must know.
-    pub(super) fn taken(&mut self, position: u64, keys: Vec<Key>) -> Job {
+    pub(super) fn taken(&mut self, position: u64, keys: Vec<Key>, gone: &[(u64, u64)]) -> Job {
         self.stored = position;
+        self.appetite.taken();
+        for (from, to) in gone {
+            lost(*from, *to);
+        }
         if let Err(error) = self.log.retire(position) {
             tracing::warn!(%error, "a segment of the intake log cannot be freed");
         }
         Job::Drained(keys)
     }
+}
 
-    fn sort(
-        &self,
-        content: Content,
-        taken: &mut Drained,
-        keys: &mut Vec<Key>,
-    ) -> Result<(), SpoolError> {
-        match content {
-            Content::Accepted(accept) => {
-                keys.push(Key::of(&accept.accepted.execution));
-                let new = NewExecution::encode(*accept, self.read_scope)?;
-                taken.executions.push(new);
-            }
-            Content::Definition(definition) => taken.definitions.push(definition),
-            Content::Certificate(certificate) => {
-                taken.certificates.push((certificate, self.ambient.now()));
-            }
-        }
-        Ok(())
+impl Part {
+    /// What the store needs for it, in bytes.
+    fn bytes(&self) -> u64 {
+        let own = match self {
+            Self::Execution(_, new) => new.bytes(),
+            Self::Definition(definition) => definition.source.len(),
+            Self::Certificate(certificate) => certificate.pem.len(),
+            Self::Lost(_) | Self::Nothing => return 0,
+        };
+        own as u64 + MARGIN_BYTES
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the intake log's records say. A tag, once given a meaning, keeps it; `docs/intake-log.md` lists them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use signalbox_model::{
     record::{Accepted, Certificate},
 };
 
-use super::{OpenError, filter::Key};
+use super::{OpenError, filter::Key, pending::Pending};
 use crate::spool::{Accept, Definition, ScopeSource, SpoolError};
 
 /// An accepted event: the length of its head (u32, little-endian), the head (postcard), the body.
@@ -188,8 +188,8 @@ pub(super) fn encode_certificate(certificate: &Arc<Certificate>) -> Vec<u8> {
 }
 
 /// The deduplication keys of what the store does not have yet, with the digests of their content.
-pub(super) fn undrained(mut reader: Reader) -> Result<HashMap<Key, u64>, OpenError> {
-    let mut pending = HashMap::new();
+pub(super) fn undrained(mut reader: Reader) -> Result<Pending, OpenError> {
+    let mut pending = Pending::default();
     loop {
         let record = match reader.read() {
             Ok(Some(record)) => record,
@@ -203,9 +203,10 @@ pub(super) fn undrained(mut reader: Reader) -> Result<HashMap<Key, u64>, OpenErr
             sequence: record.sequence,
             reason,
         })?;
-        pending
-            .entry(Key::of(&head.execution))
-            .or_insert_with(|| short(&head.content_digest));
+        let key = Key::of(&head.execution);
+        if pending.get(&key).is_none() {
+            pending.insert(key, short(&head.content_digest));
+        }
     }
 }
 

@@ -31,6 +31,12 @@ pub(crate) trait Pace: Send + Sync + 'static {
     /// Whether the disk fails at this turn of the store: a commit that fails is the writer's last.
     fn store_fails(&self) -> bool;
 
+    /// Bytes that the store's file may have: beyond, there is no room for it.
+    fn store_max_bytes(&self) -> u64;
+
+    /// What the disk says to have free for the store, whose file has so many bytes.
+    fn store_free(&self, file_bytes: u64) -> u64;
+
     /// After a turn: breaks when the power went during it, so that nothing of it gets out.
     fn after(&self, turn: Turn) -> ControlFlow<()>;
 }
@@ -50,7 +56,9 @@ pub(crate) fn open(
     pace: &Arc<dyn Pace>,
 ) -> Result<(Simulated, Vec<JoinHandle<()>>), OpenError> {
     let (store, writer) = SqliteSpool::unstarted(dir, &config.store, sqlite::Reads::Inline)?;
-    let (inner, parts) = IntakeSpool::unstarted(Arc::new(store), dir, storage, config)?;
+    let (inner, mut parts) = IntakeSpool::unstarted(Arc::new(store), dir, storage, config)?;
+    let (store, disk) = (inner.store.clone(), pace.clone());
+    parts.drain.free = Box::new(move || disk.store_free(store.file_bytes()));
     let (queued, committed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let tasks = vec![
         tokio::spawn(write(writer, pace.clone())),
@@ -124,9 +132,9 @@ async fn drain(
         let taken = match read {
             Ok(None) => continue,
             Ok(Some(batch)) => {
-                let (position, keys) = (batch.taken.position, batch.keys);
+                let (position, keys, lost) = (batch.taken.position, batch.keys, batch.lost);
                 let taken = drain.store.drain_in_task(batch.taken).await;
-                taken.map(|()| drain.taken(position, keys))
+                taken.map(|()| drain.taken(position, keys, &lost))
             }
             Err(error) => Err(error),
         };
@@ -156,6 +164,7 @@ async fn write(unstarted: sqlite::Unstarted, pace: Arc<dyn Pace>) {
         if pace.store_fails() {
             return writer.fail("simulated failure of a commit".to_owned());
         }
+        writer.limit_file(pace.store_max_bytes());
         let turned = writer.turn(first, &mut queue, &mut jobs);
         if pace.after(Turn::Store).is_break() {
             return std::future::pending().await;
@@ -186,6 +195,11 @@ async fn hand_over(to: &SyncSender<Job>, job: Job, queued: &Notify) {
 }
 
 impl Simulated {
+    /// Bytes of the store's file.
+    pub(crate) fn store_bytes(&self) -> u64 {
+        self.inner.store.file_bytes()
+    }
+
     /// As [`IntakeSpool::pending`].
     pub(crate) fn pending(&self) -> u64 {
         self.inner.pending()

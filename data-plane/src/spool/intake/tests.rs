@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod room;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;

@@ -80,9 +80,15 @@ impl NewExecution {
             traceparent,
         })
     }
+
+    /// Bytes of what it brings.
+    pub(in crate::spool) fn bytes(&self) -> usize {
+        self.record.len() + self.definition.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// What was read from the intake log.
+#[derive(Default)]
 pub(in crate::spool) struct Drained {
     pub(in crate::spool) certificates: Vec<(Certificate, Timestamp)>,
     pub(in crate::spool) definitions: Vec<Definition>,

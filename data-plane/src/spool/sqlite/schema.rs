@@ -107,7 +107,21 @@ pub(super) struct Opened {
     pub(super) intake: Option<(LogId, u64)>,
 }
 
+/// Pages that a connection keeps, in KiB: the writer's are those of what is being executed.
+const WRITER_CACHE_KIB: i64 = 8 * 1024;
+const READER_CACHE_KIB: i64 = 4 * 1024;
+
+/// A connection to write by.
 pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
+    connect_with(path, WRITER_CACHE_KIB)
+}
+
+/// A connection to read by.
+pub(super) fn connect_to_read(path: &Path) -> Result<Connection, OpenError> {
+    connect_with(path, READER_CACHE_KIB)
+}
+
+fn connect_with(path: &Path, cache_kib: i64) -> Result<Connection, OpenError> {
     let open = || {
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -115,7 +129,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "busy_timeout", 10_000)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        connection.pragma_update(None, "cache_size", -32_768)?;
+        connection.pragma_update(None, "cache_size", -cache_kib)?;
         Ok(connection)
     };
     open().map_err(|source| OpenError::Sqlite {

@@ -57,6 +57,10 @@ pub(in crate::spool) enum Job {
 }
 
 impl Job {
+    fn is_drain(&self) -> bool {
+        matches!(self, Self::Drain(..))
+    }
+
     /// Answers it without having run it.
     fn refuse(self, error: SpoolError) {
         // Whoever is gone does not need to know.
@@ -83,6 +87,7 @@ pub(super) struct Shared {
     unclaimed: AtomicU64,
     reported: AtomicU64,
     used_bytes: AtomicU64,
+    free_bytes: AtomicU64,
     max_bytes: u64,
     disk_full: AtomicBool,
     failure: Mutex<Option<String>>,
@@ -97,6 +102,7 @@ impl Shared {
             unclaimed: opened.unfinished.into(),
             reported: opened.reported.into(),
             used_bytes: 0.into(),
+            free_bytes: 0.into(),
             max_bytes,
             disk_full: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -105,6 +111,11 @@ impl Shared {
 
     pub(super) fn unclaimed(&self) -> u64 {
         self.unclaimed.load(Ordering::Relaxed)
+    }
+
+    /// Free inside the file.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -171,6 +182,8 @@ pub(in crate::spool) struct Writer {
     last_purge: Instant,
     /// The last purge left entries that could go.
     purge_behind: bool,
+    /// There was no room for what came last from the intake log.
+    drain_refused: bool,
     /// Definitions and certificates known to be in the file.
     known: HashSet<String>,
 }
@@ -191,6 +204,7 @@ impl Writer {
             purge_interval: config.purge_interval,
             last_purge: Instant::now(),
             purge_behind: false,
+            drain_refused: false,
             known: HashSet::new(),
         };
         writer.measure();
@@ -245,6 +259,12 @@ impl Writer {
         {
             jobs.push(job);
         }
+        if self.drain_refused {
+            // Alone: what makes room is not to share its fate.
+            let drains: Vec<Job> = jobs.extract_if(.., |job| job.is_drain()).collect();
+            self.commit(jobs)?;
+            jobs.extend(drains);
+        }
         self.commit(jobs)
     }
 
@@ -252,6 +272,23 @@ impl Writer {
     #[cfg(test)]
     pub(in crate::spool) fn fail(&self, failure: String) {
         self.shared.fail(failure);
+    }
+
+    /// Lets the file grow to `max_bytes`, or stay as large as it is: then it is full as on a disk that is.
+    #[cfg(test)]
+    pub(in crate::spool) fn limit_file(&self, max_bytes: u64) {
+        /// Of the file: SQLite's default.
+        const PAGE_BYTES: u64 = 4096;
+        let pages = (max_bytes / PAGE_BYTES).clamp(1, u64::from(u32::MAX) - 1);
+        let limited =
+            self.connection
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
+                    row.get::<_, i64>(0)
+                });
+        if let Err(error) = limited {
+            self.shared
+                .fail(format!("the file cannot be limited: {error}"));
+        }
     }
 
     /// How long to wait for a job before the next purge.
@@ -282,6 +319,7 @@ impl Writer {
     fn commit(&mut self, jobs: &mut Vec<Job>) -> Result<(), String> {
         let started = Instant::now();
         let count = jobs.len();
+        let drains = jobs.iter().any(Job::is_drain);
         let mut pending: Vec<Pending> = Vec::with_capacity(count);
         let mut effects = Effects::default();
         let purges = self.purge_behind || self.last_purge.elapsed() >= self.purge_interval;
@@ -318,6 +356,7 @@ impl Writer {
                 true => SpoolError::Full,
                 false => SpoolError::Failed(failure.clone()),
             };
+            self.drain_refused |= no_room && drains;
             // Before the answers: whoever gets one may look.
             self.shared.set_disk_full(no_room);
             for refused in pending {
@@ -329,7 +368,11 @@ impl Writer {
             return if no_room { Ok(()) } else { Err(failure) };
         }
         drop(waiting);
-        self.shared.set_disk_full(false);
+        self.drain_refused &= !drains;
+        // Room for little is not room for what waits in the intake log.
+        if !self.drain_refused {
+            self.shared.set_disk_full(false);
+        }
         self.publish(&effects);
         for answer in pending {
             answer(Ok(()));
@@ -371,9 +414,11 @@ impl Writer {
                 .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
                 .map_or(0, from_sql)
         };
-        let pages = pragma("page_count").saturating_sub(pragma("freelist_count"));
-        let used = pages * pragma("page_size");
-        self.shared.used_bytes.store(used, Ordering::Relaxed);
+        let (free, size) = (pragma("freelist_count"), pragma("page_size"));
+        let used = pragma("page_count").saturating_sub(free);
+        let store = |to: &AtomicU64, pages| to.store(pages * size, Ordering::Relaxed);
+        store(&self.shared.used_bytes, used);
+        store(&self.shared.free_bytes, free);
     }
 }
 

@@ -1,19 +1,25 @@
 //! Resource names.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     ApiKeyId, DeliveryId, ExecutionId, IdError, NodeId, ProjectId, SecretId, SubscriptionId,
     WorkflowId,
 };
 
+/// What nearly all names fit into.
+const NAME_BYTES: usize = 96;
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident { $($collection:literal / $field:ident : $id:ty),+ }, $expected:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name {
             $(
                 #[doc = concat!("The `", $collection, "` segment.")]
@@ -44,9 +50,12 @@ macro_rules! name {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // In pieces: names are written for every message, and a template would be read each time.
                 let mut separator = "";
                 $(
-                    write!(f, "{separator}{}/{}", $collection, self.$field)?;
+                    f.write_str(separator)?;
+                    f.write_str(concat!($collection, "/"))?;
+                    fmt::Display::fmt(&self.$field, f)?;
                     separator = "/";
                 )+
                 let _ = separator;
@@ -69,7 +78,24 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.to_string()
+                name.to_text()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.to_text())
+            }
+        }
+
+        impl $name {
+            /// What [`fmt::Display`] shows, in one allocation.
+            #[must_use]
+            pub fn to_text(&self) -> String {
+                let mut text = String::with_capacity(NAME_BYTES);
+                // Writing to a string fails never.
+                let _ = write!(text, "{self}");
+                text
             }
         }
     };

@@ -2,8 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::{Action, ConditionStep, ForEachStep, OnError, ParallelStep, Step, Trigger, Workflow};
-use crate::{expression::Reference, ids::StepId, limits, violation::Collector};
+use super::{
+    Action, AmazonSnsTrigger, ConditionStep, ForEachStep, OnError, ParallelStep, Step, Trigger,
+    Workflow,
+};
+use crate::{
+    expression::Reference, filter_policy::FilterPolicyScope, ids::StepId, limits,
+    violation::Collector,
+};
 
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
     trigger(&workflow.trigger, problems);
@@ -62,6 +68,7 @@ fn trigger(trigger: &Trigger, problems: &mut Collector) {
                     format!("at most {} topics are allowed", limits::TRIGGER_NAMES_MAX),
                 );
             }
+            filter_policy(sns, problems);
             "trigger.amazonSns.apiKeys"
         }
         Trigger::Webhook(_) => "trigger.webhook.apiKeys",
@@ -74,6 +81,19 @@ fn trigger(trigger: &Trigger, problems: &mut Collector) {
             format!("at most {} keys are allowed", limits::TRIGGER_NAMES_MAX),
         ),
         _ => {}
+    }
+}
+
+/// A raw message comes without its attributes: Amazon SNS sends them in no header.
+fn filter_policy(sns: &AmazonSnsTrigger, problems: &mut Collector) {
+    let on_attributes = sns
+        .filter_policy
+        .as_ref()
+        .is_some_and(|policy| policy.scope() == FilterPolicyScope::MessageAttributes);
+    if on_attributes && sns.allow_raw_delivery {
+        let text = "looks at attributes, which raw messages come without; expected filterPolicyScope: \
+                    FILTER_POLICY_SCOPE_MESSAGE_BODY, or no allowRawDelivery";
+        problems.add("trigger.amazonSns.filterPolicy", text);
     }
 }
 

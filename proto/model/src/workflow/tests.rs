@@ -187,12 +187,43 @@ fn timeouts_vars_and_triggers_have_limits() {
         allow_raw_delivery: false,
         minimum_signature_version: 1,
         max_message_age: None,
+        filter_policy: None,
     });
     let workflow = Workflow::new(trigger, BTreeMap::new(), steps(), None, None);
     assert_eq!(
         paths(workflow),
         ["trigger.amazonSns.topicArns", "trigger.amazonSns.apiKeys"]
     );
+}
+
+#[test]
+fn raw_messages_cannot_be_filtered_by_attributes() {
+    use crate::filter_policy::{FilterPolicy, FilterPolicyScope};
+    let workflow = |scope, allow_raw_delivery| {
+        let policy = serde_json::json!({"store": ["x"]});
+        let trigger = Trigger::AmazonSns(AmazonSnsTrigger {
+            api_keys: vec!["projects/p/apiKeys/k".parse().unwrap()],
+            topic_arns: vec![],
+            allow_raw_delivery,
+            minimum_signature_version: 1,
+            max_message_age: None,
+            filter_policy: FilterPolicy::parse("", &policy, scope).unwrap(),
+        });
+        Workflow::new(
+            trigger,
+            BTreeMap::new(),
+            vec![transform("a", "1")],
+            None,
+            None,
+        )
+    };
+    let attributes = FilterPolicyScope::MessageAttributes;
+    assert_eq!(
+        paths(workflow(attributes, true)),
+        ["trigger.amazonSns.filterPolicy"]
+    );
+    assert!(workflow(attributes, false).is_ok());
+    assert!(workflow(FilterPolicyScope::MessageBody, true).is_ok());
 }
 
 #[test]

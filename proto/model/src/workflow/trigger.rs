@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use crate::{event::TriggerKind, ids::ApiKeyName};
+use crate::{event::TriggerKind, filter_policy::FilterPolicy, ids::ApiKeyName};
 
 /// What starts a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct AmazonSnsTrigger {
     pub minimum_signature_version: u8,
     /// Refuse older messages, by their signed Timestamp.
     pub max_message_age: Option<Duration>,
+    /// Which Notifications are wanted; none: all.
+    pub filter_policy: Option<FilterPolicy>,
 }
 
 /// Starts the workflow for each JSON document.

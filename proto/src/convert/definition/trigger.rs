@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use signalbox_model::{
+    filter_policy::{FilterPolicy, FilterPolicyScope},
     ids::{ApiKeyName, ProjectId},
+    limits,
     violation::Collector,
     workflow::{AmazonSnsTrigger, TopicArn, Trigger, WebhookTrigger},
 };
 
-use super::duration;
+use super::{duration, struct_to_json};
 use crate::v1;
 
 pub(super) fn trigger_of(
@@ -44,6 +46,8 @@ fn sns_trigger(
         allow_raw_delivery,
         minimum_signature_version,
         max_message_age,
+        filter_policy,
+        filter_policy_scope,
     } = sns;
     let topic_arns = topic_arns
         .iter()
@@ -71,13 +75,51 @@ fn sns_trigger(
         Duration::MAX,
         problems,
     );
+    let scope = scope_of(*filter_policy_scope, filter_policy.is_some(), problems);
+    let filter_policy = filter_policy
+        .as_ref()
+        .and_then(|policy| policy_of(policy, scope?, problems));
     Some(AmazonSnsTrigger {
         api_keys: api_keys?,
         topic_arns,
         allow_raw_delivery: *allow_raw_delivery,
         minimum_signature_version: minimum_signature_version?,
         max_message_age,
+        filter_policy,
     })
+}
+
+fn scope_of(scope: i32, has_policy: bool, problems: &mut Collector) -> Option<FilterPolicyScope> {
+    const FIELD: &str = "trigger.amazonSns.filterPolicyScope";
+    let scope = match v1::FilterPolicyScope::try_from(scope) {
+        Ok(v1::FilterPolicyScope::Unspecified) => return Some(FilterPolicyScope::default()),
+        Ok(v1::FilterPolicyScope::MessageAttributes) => FilterPolicyScope::MessageAttributes,
+        Ok(v1::FilterPolicyScope::MessageBody) => FilterPolicyScope::MessageBody,
+        Err(_) => {
+            problems.add(FIELD, format!("{scope} is no such scope"));
+            return None;
+        }
+    };
+    if !has_policy {
+        problems.add(FIELD, "is set, and there is no filterPolicy");
+    }
+    Some(scope)
+}
+
+fn policy_of(
+    policy: &prost_types::Struct,
+    scope: FilterPolicyScope,
+    problems: &mut Collector,
+) -> Option<FilterPolicy> {
+    const FIELD: &str = "trigger.amazonSns.filterPolicy";
+    let policy = problems.check(FIELD, struct_to_json(policy, limits::JSON_DEPTH_MAX))?;
+    match FilterPolicy::parse(FIELD, &policy, scope) {
+        Ok(policy) => policy,
+        Err(violations) => {
+            problems.extend(violations);
+            None
+        }
+    }
 }
 
 /// The keys; [`None`] when one of them is wrong, so that "must name at least one" is not said beside that.

@@ -20,14 +20,30 @@ pub fn to_json(value: &prost_types::Value, depth_left: usize) -> Result<Value, &
                 .map(|value| to_json(value, depth_left))
                 .collect::<Result<_, _>>()?,
         ),
-        Some(Kind::StructValue(fields)) => Value::Object(
-            fields
-                .fields
-                .iter()
-                .map(|(name, value)| Ok((name.clone(), to_json(value, depth_left)?)))
-                .collect::<Result<_, &'static str>>()?,
-        ),
+        Some(Kind::StructValue(fields)) => members(fields, depth_left)?,
     })
+}
+
+/// The same of a `google.protobuf.Struct`.
+///
+/// # Errors
+/// As [`to_json`].
+pub(super) fn struct_to_json(
+    fields: &prost_types::Struct,
+    depth_left: usize,
+) -> Result<Value, &'static str> {
+    let depth_left = depth_left.checked_sub(1).ok_or("is nested too deep")?;
+    members(fields, depth_left)
+}
+
+fn members(fields: &prost_types::Struct, depth_left: usize) -> Result<Value, &'static str> {
+    let members = fields
+        .fields
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), to_json(value, depth_left)?)));
+    members
+        .collect::<Result<_, &'static str>>()
+        .map(Value::Object)
 }
 
 /// The `google.protobuf.Value` of JSON. Numbers become doubles, as that message has no others.

@@ -42,6 +42,7 @@ impl Check {
     fn message(&mut self, message: &MessageDescriptor, path: &str, node: &Node) {
         match message.full_name() {
             "google.protobuf.Value" => return self.value(path, node),
+            "google.protobuf.Struct" => return self.members(path, node),
             "google.protobuf.Duration" => return self.duration(path, node),
             "google.protobuf.Timestamp" => return self.timestamp(path, node),
             _ => {}
@@ -170,6 +171,13 @@ impl Check {
                     self.value(&join(path, &entry.key), &entry.value);
                 }
             }
+        }
+    }
+
+    fn members(&mut self, path: &str, node: &Node) {
+        match &node.content {
+            Content::Map(_) => self.value(path, node),
+            _ => self.wrong(path, node, "a mapping of names to values"),
         }
     }
 
