@@ -10,6 +10,7 @@ mod acme;
 mod attacks;
 mod bad_input;
 mod buf_curl;
+mod cancel;
 mod crash;
 mod dev;
 mod disk;
