@@ -303,7 +303,8 @@ async fn a_full_spool_refuses_until_reports_make_room() {
     // What was refused is taken as soon as there is room again, and nothing that was acknowledged is missing.
     let again = large(sent);
     stage.planes.control.start().await;
-    let (status, reason, duplicate) = tokio::time::timeout(LIMIT, stage.settled(&again))
+    // The node looks for the control plane every half a minute by then.
+    let (status, reason, duplicate) = tokio::time::timeout(2 * LIMIT, stage.settled(&again))
         .await
         .expect("room again");
     assert_eq!((status, reason.as_str(), duplicate), (200, "", false));

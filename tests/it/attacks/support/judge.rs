@@ -14,7 +14,7 @@ use super::{
     wire::{Answer, Post, exchange},
 };
 
-const REPORT_LIMIT: Duration = Duration::from_secs(40);
+const REPORT_LIMIT: Duration = Duration::from_secs(80);
 
 /// Refusals of what is for no workflow that exists have no workflow to be shown at.
 const OF_NO_WORKFLOW: [&str; 3] = ["path-unknown", "method-not-allowed", "workflow-unknown"];
