@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use prost_types::Timestamp as WireTime;
 use signalbox_model::{error::Error, ids::StepInstance};
 use signalbox_proto::{
-    convert::{rate_limit, time},
+    convert::{rate_limit, record, time},
     v1,
 };
 
@@ -156,16 +156,13 @@ pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
 
 fn step_run(row: StepRun, attempts: Vec<Attempt>) -> v1::StepRun {
     // What was written was one; anything else is shown as it is.
-    let (step_id, indexes) = match row.step.parse() {
-        Ok(StepInstance { step, indexes }) => (step.to_string(), indexes),
+    let (step_id, indexes) = match row.step.parse::<StepInstance>() {
+        Ok(run) => (run.step.to_string(), record::indexes(&run)),
         Err(_) => (row.step, Vec::new()),
     };
-    let indexes = indexes.into_iter();
     v1::StepRun {
         step_id,
-        indexes: indexes
-            .map(|index| i32::try_from(index).unwrap_or(i32::MAX))
-            .collect(),
+        indexes,
         kind: row.kind,
         state: v1::StepState::from_str_name(&format!("STEP_STATE_{}", row.state))
             .unwrap_or_default()

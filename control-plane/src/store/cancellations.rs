@@ -6,11 +6,11 @@ use sea_orm::{
 };
 use signalbox_model::{
     error::Error,
-    execution::ExecutionState,
+    execution::{ExecutionState, Failure},
     ids::{ExecutionName, NodeId},
 };
 
-use super::{Store, Tx, entity, internal, records::state_text, rows::Execution};
+use super::{Store, Tx, entity, internal, rows::Execution};
 
 impl Tx {
     /// Notes that the end of an execution was asked for; ends it, when no node can have begun it.
@@ -18,7 +18,7 @@ impl Tx {
     /// # Errors
     /// `NotFound`; `Precondition` when it has ended.
     pub async fn cancel_execution(&mut self, name: &ExecutionName) -> Result<(), Error> {
-        let row = self
+        let mut row = self
             .find_execution(name)
             .await?
             .ok_or_else(|| Error::not_found(name))?;
@@ -33,21 +33,17 @@ impl Tx {
             return Ok(());
         }
         let now_us = self.now_us();
-        let is_nobodys = row.node.is_none() && self.withdraw_run(name).await?;
-        let state = if is_nobodys {
+        row.cancel_time_us = Some(now_us);
+        if row.node.is_none() && self.withdraw_run(name).await? {
+            let Failure { code, message } = Failure::cancelled();
             ExecutionState::Cancelled
-        } else {
-            running_state(&row)
-        };
-        self.update_execution(row, state, |row| {
-            row.cancel_time_us = Some(now_us);
-            if is_nobodys {
-                row.end_time_us = Some(now_us);
-                row.error_code = Some("CANCELLED".to_owned());
-                row.error_message = Some("an operator cancelled the execution".to_owned());
-            }
-        })
-        .await
+                .as_str()
+                .clone_into(&mut row.state);
+            row.end_time_us = Some(now_us);
+            row.error_code = Some(code);
+            row.error_message = Some(message);
+        }
+        self.write_execution(row).await
     }
 
     /// Takes back the command that would start an execution. False: a node has it.
@@ -83,12 +79,4 @@ impl Store {
             .await
             .map_err(|e| internal(&e))
     }
-}
-
-/// The state of an execution that has not ended, as it is stored.
-fn running_state(row: &Execution) -> ExecutionState {
-    [ExecutionState::Queued, ExecutionState::Waiting]
-        .into_iter()
-        .find(|state| row.state == state_text(*state))
-        .unwrap_or(ExecutionState::Running)
 }

@@ -34,30 +34,6 @@ pub enum Applied {
     ConfirmedTopic(WorkflowName, String),
 }
 
-/// States as they are stored.
-pub(crate) fn state_text(state: ExecutionState) -> &'static str {
-    match state {
-        ExecutionState::Queued => "QUEUED",
-        ExecutionState::Running => "RUNNING",
-        ExecutionState::Waiting => "WAITING",
-        ExecutionState::Succeeded => "SUCCEEDED",
-        ExecutionState::Failed => "FAILED",
-        ExecutionState::Cancelled => "CANCELLED",
-        ExecutionState::TimedOut => "TIMED_OUT",
-    }
-}
-
-fn step_text(state: StepState) -> &'static str {
-    match state {
-        StepState::Running => "RUNNING",
-        StepState::Waiting => "WAITING",
-        StepState::Succeeded => "SUCCEEDED",
-        StepState::Failed => "FAILED",
-        StepState::Skipped => "SKIPPED",
-        StepState::Cancelled => "CANCELLED",
-    }
-}
-
 pub(super) fn verdict_text(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accepted => "ACCEPTED",
@@ -185,7 +161,7 @@ impl Tx {
             id: execution.execution.to_string(),
             workflow: workflow.workflow.to_string(),
             version: i64::try_from(*version).unwrap_or(i64::MAX),
-            state: state_text(ExecutionState::Queued).to_owned(),
+            state: ExecutionState::Queued.as_str().to_owned(),
             trigger_kind: trigger_text(event.trigger).to_owned(),
             message_id: event.scope.message_id.clone(),
             topic_arn: event.scope.topic_arn.clone(),
@@ -402,7 +378,11 @@ impl Tx {
                     end_time_us: None,
                 };
                 self.insert_step(name, insert, time_us).await?;
-                self.show_activity(name, row).await?;
+                if !waits && steps::runs_itself(kind) {
+                    self.show_running(row).await?;
+                } else {
+                    self.show_activity(name, row).await?;
+                }
             }
             Fact::AttemptStarted {
                 step,
@@ -411,7 +391,7 @@ impl Tx {
             } => {
                 self.attempt_started(name, &step.to_string(), *number, *repeated, time_us)
                     .await?;
-                self.show_activity(name, row).await?;
+                self.show_running(row).await?;
             }
             Fact::AttemptFailed {
                 step,
@@ -478,7 +458,12 @@ impl Tx {
         change: impl FnOnce(&mut Execution),
     ) -> Result<(), Error> {
         change(&mut row);
-        state_text(state).clone_into(&mut row.state);
+        state.as_str().clone_into(&mut row.state);
+        self.write_execution(row).await
+    }
+
+    /// Writes a row that has changed.
+    pub(super) async fn write_execution(&mut self, mut row: Execution) -> Result<(), Error> {
         row.history = self.next_history().await?;
         row.into_active_model()
             .reset_all()

@@ -1,5 +1,7 @@
 //! Codes of the failures that Signalbox itself finds. They are stable: callers match on them.
 
+use signalbox_model::execution::Failure;
+
 /// An expression or a template gave no value.
 pub const EXPRESSION: &str = "EXPRESSION";
 /// What a request's templates gave is no request: not an http URL, a header with control characters, too large.
@@ -17,7 +19,7 @@ pub const FINALLY_TIMEOUT: &str = "FINALLY_TIMEOUT";
 /// The execution has as many step runs, or as large inputs and outputs, as it may have.
 pub const HISTORY_FULL: &str = "HISTORY_FULL";
 /// The step was stopped by what happened around it.
-pub const CANCELLED: &str = "CANCELLED";
+pub const CANCELLED: &str = Failure::CANCELLED;
 /// What a `forEach` is to go through is no list, or too long.
 pub const INVALID_ITEMS: &str = "INVALID_ITEMS";
 /// What branches or iterations gave is larger than may be kept.

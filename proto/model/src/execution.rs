@@ -29,6 +29,20 @@ pub enum ExecutionState {
 }
 
 impl ExecutionState {
+    /// As expressions, filters and the control plane's rows write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Waiting => "WAITING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::TimedOut => "TIMED_OUT",
+        }
+    }
+
     /// Whether nothing can follow.
     #[must_use]
     pub fn is_terminal(self) -> bool {
@@ -57,6 +71,21 @@ pub enum StepState {
     Cancelled,
 }
 
+impl StepState {
+    /// As expressions and the control plane's rows write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Waiting => "WAITING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Skipped => "SKIPPED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+}
+
 /// Why an execution, a step or an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -74,6 +103,15 @@ impl Failure {
             code: code.into(),
             message: message.into(),
         }
+    }
+
+    /// Code of what was stopped, rather than failed by itself.
+    pub const CANCELLED: &str = "CANCELLED";
+
+    /// An operator asked for the end of the execution.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(Self::CANCELLED, "an operator cancelled the execution")
     }
 }
 

@@ -381,7 +381,9 @@ fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
     })
 }
 
-fn indexes(step: &StepInstance) -> Vec<i32> {
+/// The iterations that a step's run stands in, on the wire.
+#[must_use]
+pub fn indexes(step: &StepInstance) -> Vec<i32> {
     let indexes = step.indexes.iter();
     indexes
         .map(|index| i32::try_from(*index).unwrap_or(i32::MAX))

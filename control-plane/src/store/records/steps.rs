@@ -10,10 +10,23 @@ use signalbox_model::{
     ids::ExecutionName,
 };
 
-use super::{Tx, entity, internal, state_text, step_text};
+use super::{Tx, entity, internal};
 use crate::store::rows::Execution;
 
+/// Kinds of steps that are open while what stands in them is: they neither run nor wait themselves.
+const AROUND_OTHERS: [&str; 2] = ["parallel", "forEach"];
+
+/// Whether a step of this kind runs itself.
+pub(super) fn runs_itself(kind: &str) -> bool {
+    !AROUND_OTHERS.contains(&kind)
+}
+
 impl Tx {
+    /// Shows the execution as running, since one of its steps does.
+    pub(super) async fn show_running(&mut self, row: Execution) -> Result<(), Error> {
+        self.show(row, ExecutionState::Running).await
+    }
+
     /// Shows the execution as waiting when some of its steps wait and none of them runs.
     pub(super) async fn show_activity(
         &mut self,
@@ -28,19 +41,22 @@ impl Tx {
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Execution.eq(name.execution.as_str()))
             .filter(Column::EndTimeUs.is_null())
-            // Those are open while what stands in them is.
-            .filter(Column::Kind.is_not_in(["parallel", "forEach"]))
+            .filter(Column::Kind.is_not_in(AROUND_OTHERS))
             .into_tuple()
             .all(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        let has = |state| states.iter().any(|text| text == step_text(state));
+        let has = |state: StepState| states.iter().any(|text| text == state.as_str());
         let state = if has(StepState::Waiting) && !has(StepState::Running) {
             ExecutionState::Waiting
         } else {
             ExecutionState::Running
         };
-        if row.state == state_text(state) {
+        self.show(row, state).await
+    }
+
+    async fn show(&mut self, row: Execution, state: ExecutionState) -> Result<(), Error> {
+        if row.state == state.as_str() {
             return Ok(());
         }
         self.update_execution(row, state, |_| {}).await
@@ -59,7 +75,7 @@ impl Tx {
             step: Set(step.step.to_owned()),
             position: Set(i64::try_from(step.sequence).unwrap_or(i64::MAX)),
             kind: Set(step.kind.to_owned()),
-            state: Set(step_text(step.state).to_owned()),
+            state: Set(step.state.as_str().to_owned()),
             input_json: Set(step.input_json.to_owned()),
             output_json: Set(None),
             error_code: Set(None),
@@ -79,7 +95,7 @@ impl Tx {
     ) -> Result<(), Error> {
         use entity::step_run::{Column, Entity};
         Entity::update_many()
-            .col_expr(Column::State, Expr::value(step_text(state)))
+            .col_expr(Column::State, Expr::value(state.as_str()))
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Execution.eq(name.execution.as_str()))
             .filter(Column::Step.eq(step))
@@ -102,7 +118,7 @@ impl Tx {
     ) -> Result<(), Error> {
         use entity::step_run::{Column, Entity};
         let updated = Entity::update_many()
-            .col_expr(Column::State, Expr::value(step_text(state)))
+            .col_expr(Column::State, Expr::value(state.as_str()))
             .col_expr(Column::OutputJson, Expr::value(output.map(str::to_owned)))
             .col_expr(
                 Column::ErrorCode,

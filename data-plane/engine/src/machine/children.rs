@@ -102,16 +102,23 @@ impl Children {
     /// What keeps the others from going on: the number of a frame and its failure. The one that failed, wherever it stands
     /// among those that were cancelled for it.
     fn stopped_by(&self) -> Option<(usize, &Failure)> {
-        let results = || self.results.iter().enumerate();
-        let mut failed = results().filter_map(|(number, result)| match result {
-            Some(Ended::Failed(failure)) if self.is_fail_fast => Some((number, failure)),
+        let mut results = self.results.iter().enumerate();
+        let failed = self.failed().next().filter(|_| self.is_fail_fast);
+        failed.or_else(|| {
+            results.find_map(|(number, result)| match result {
+                Some(Ended::Cancelled(failure)) => Some((number, failure)),
+                _ => None,
+            })
+        })
+    }
+
+    /// Those that failed, with their numbers.
+    fn failed(&self) -> impl Iterator<Item = (usize, &Failure)> {
+        let results = self.results.iter().enumerate();
+        results.filter_map(|(number, result)| match result {
+            Some(Ended::Failed(failure)) => Some((number, failure)),
             _ => None,
-        });
-        let mut cancelled = results().filter_map(|(number, result)| match result {
-            Some(Ended::Cancelled(failure)) => Some((number, failure)),
-            _ => None,
-        });
-        failed.next().or_else(|| cancelled.next())
+        })
     }
 
     /// The frame of this number, if it is under way.
@@ -216,14 +223,7 @@ impl Children {
     }
 
     fn failure(&self, step: &Step) -> Option<Failure> {
-        let mut failed = self
-            .results
-            .iter()
-            .enumerate()
-            .filter_map(|(n, r)| match r {
-                Some(Ended::Failed(failure)) => Some((n, failure)),
-                _ => None,
-            });
+        let mut failed = self.failed();
         let (number, failure) = failed.next()?;
         let first = self.named(step, number, failure);
         Some(match 1 + failed.count() {

@@ -165,7 +165,7 @@ impl Run {
                 wake_at: forced_at,
             });
         }
-        let failure = cancelled();
+        let failure = Failure::cancelled();
         let open = self.frame.close(plan, StepState::Cancelled, &failure);
         Move::Facts(if open.is_empty() {
             vec![self.conclusion(plan, Verdict::cancelled())]
@@ -239,10 +239,6 @@ impl Run {
     }
 }
 
-fn cancelled() -> Failure {
-    Failure::new(codes::CANCELLED, "an operator cancelled the execution")
-}
-
 /// The end of an execution that was cancelled before it began: there is nothing to tidy up after it.
 pub(super) fn never_ran() -> Fact {
     Verdict::cancelled().into_fact()
@@ -269,7 +265,7 @@ impl Verdict {
         Self {
             state: ExecutionState::Cancelled,
             output: None,
-            error: Some(cancelled()),
+            error: Some(Failure::cancelled()),
         }
     }
 
@@ -312,13 +308,7 @@ impl Verdict {
     /// `execution`, as the `finally` steps read it.
     pub(super) fn shown_in(&self, execution: &Value) -> Value {
         let mut execution = execution.clone();
-        let state = match self.state {
-            ExecutionState::Succeeded => "SUCCEEDED",
-            ExecutionState::TimedOut => "TIMED_OUT",
-            ExecutionState::Cancelled => "CANCELLED",
-            _ => "FAILED",
-        };
-        execution["state"] = state.into();
+        execution["state"] = self.state.as_str().into();
         execution["error"] = match &self.error {
             Some(Failure { code, message }) => json!({"code": code, "message": message}),
             None => Value::Null,

@@ -73,16 +73,8 @@ impl Scope {
 
     /// Shows the result of a step.
     pub fn set_step(&mut self, id: &StepId, result: &StepResult) {
-        let state = match result.state {
-            StepState::Running => "RUNNING",
-            StepState::Waiting => "WAITING",
-            StepState::Succeeded => "SUCCEEDED",
-            StepState::Failed => "FAILED",
-            StepState::Skipped => "SKIPPED",
-            StepState::Cancelled => "CANCELLED",
-        };
         let fields = Fields::from([
-            (CelMapKey::from("state"), text(state)),
+            (CelMapKey::from("state"), text(result.state.as_str())),
             (CelMapKey::from("output"), to_cel(&result.output)),
             (
                 CelMapKey::from("error"),

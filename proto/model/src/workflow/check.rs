@@ -226,20 +226,23 @@ impl Walk<'_> {
         self.on_error(path, step, depth);
     }
 
-    fn condition(&mut self, path: &str, condition: &ConditionStep, depth: usize) {
-        match condition.rules.len() {
-            0 => self.problems.add(
-                format!("{path}.condition.rules"),
-                "must hold at least one rule",
-            ),
-            n if n > limits::CONDITION_RULES_MAX => self.problems.add(
-                format!("{path}.condition.rules"),
-                format!("at most {} rules are allowed", limits::CONDITION_RULES_MAX),
-            ),
-            _ => {}
+    /// At least one, and no more than `max`.
+    fn bounded(&mut self, path: &str, count: usize, max: usize, [one, several]: [&str; 2]) {
+        if count == 0 {
+            let text = format!("must hold at least one {one}");
+            self.problems.add(path, text);
+        } else if count > max {
+            let text = format!("at most {max} {several} are allowed");
+            self.problems.add(path, text);
         }
+    }
+
+    fn condition(&mut self, path: &str, condition: &ConditionStep, depth: usize) {
+        let (count, max) = (condition.rules.len(), limits::CONDITION_RULES_MAX);
+        let rules = format!("{path}.condition.rules");
+        self.bounded(&rules, count, max, ["rule", "rules"]);
         for (index, rule) in condition.rules.iter().enumerate() {
-            let path = format!("{path}.condition.rules[{index}].steps");
+            let path = format!("{rules}[{index}].steps");
             self.list(&path, &rule.steps, depth + 1);
         }
         let path = format!("{path}.condition.otherwise");
@@ -248,17 +251,8 @@ impl Walk<'_> {
 
     fn parallel(&mut self, path: &str, parallel: &ParallelStep, depth: usize) {
         let path = format!("{path}.parallel.branches");
-        match parallel.branches.len() {
-            0 => self.problems.add(&path, "must hold at least one branch"),
-            n if n > limits::PARALLEL_BRANCHES_MAX => self.problems.add(
-                &path,
-                format!(
-                    "at most {} branches are allowed",
-                    limits::PARALLEL_BRANCHES_MAX
-                ),
-            ),
-            _ => {}
-        }
+        let (count, max) = (parallel.branches.len(), limits::PARALLEL_BRANCHES_MAX);
+        self.bounded(&path, count, max, ["branch", "branches"]);
         let mut names = HashSet::new();
         for (index, branch) in parallel.branches.iter().enumerate() {
             if !names.insert(&branch.name) {
