@@ -203,7 +203,7 @@ impl Ingest {
         match result {
             Ok(answer) => answer,
             Err(problem) => {
-                // It failed before the body was read: what the headers say is all that there is.
+                // It failed before the body said what it is: what the headers say is all that there is.
                 if seen.message_type.is_empty() {
                     note_claims(&mut seen, &authorized.head);
                 }

@@ -1,30 +1,11 @@
 //! CancelExecution: an execution that waits ends at once, its finally steps run, and nothing else does.
 
-use std::time::Duration;
-
-use signalbox_proto::v1::{CancelExecutionRequest, Execution, ExecutionState, RunWorkflowRequest};
+use signalbox_proto::v1::{CancelExecutionRequest, ExecutionState, RunWorkflowRequest};
 use signalbox_tests::{
-    api::Api,
     planes::{Options, Planes},
     target::Target,
-    wait,
 };
 use tonic::Code;
-
-async fn until(api: &Api, name: &str, state: ExecutionState) -> Execution {
-    wait::until("the execution", Duration::from_secs(20), || {
-        let (api, name) = (api.clone(), name.to_owned());
-        async move {
-            let execution = api.execution(&name).await.map_err(|s| s.to_string())?;
-            if execution.state() == state {
-                Ok(execution)
-            } else {
-                Err(format!("{execution:?}"))
-            }
-        }
-    })
-    .await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_execution_is_cancelled_and_says_so_on_its_way_out() {
@@ -50,7 +31,7 @@ finally:
     };
     let run = api.workflows().run_workflow(request).await;
     let name = run.unwrap().into_inner().name;
-    until(&api, &name, ExecutionState::Waiting).await;
+    api.execution_in(&name, ExecutionState::Waiting).await;
 
     let cancel = || {
         let (mut executions, name) = (api.executions(), name.clone());
@@ -62,7 +43,7 @@ finally:
     };
     let asked = cancel().await.unwrap().into_inner();
     assert!(asked.cancel_time.is_some());
-    let ended = until(&api, &name, ExecutionState::Cancelled).await;
+    let ended = api.execution_in(&name, ExecutionState::Cancelled).await;
     assert_eq!(ended.error.as_ref().unwrap().code, "CANCELLED");
     let steps: Vec<_> = ended
         .steps

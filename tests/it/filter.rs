@@ -7,18 +7,12 @@ use std::{collections::BTreeSet, process::Command, time::Duration};
 use serde_json::{Value, json};
 use signalbox_model::filter_policy::{FilterPolicy, FilterPolicyScope};
 use signalbox_proto::v1::{DeliveryVerdict, SubscriptionState};
-use signalbox_tests::{
-    api::Api,
-    localstack::{LocalStack, Sdk},
-    planes::{Options, Planes, install_crypto},
-    process::binary,
-    wait,
-};
+use signalbox_tests::{api::Api, localstack::Sdk, planes::install_crypto, process::binary, wait};
 
 use self::table::{Case, POLICIES, Scope};
 use crate::{
     attacks::support::{Letter, Post, Stage, TOPIC, exchange, stage::path},
-    local_stack::synced,
+    local_stack::{stage, synced},
 };
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -145,13 +139,7 @@ async fn what_is_not_wanted_is_answered_listed_counted_and_not_run() {
 async fn signalbox_filters_as_a_real_sns_does() {
     install_crypto();
     let dir = tempfile::tempdir().unwrap();
-    let localstack = LocalStack::start(dir.path()).await;
-    let (planes, api) = Planes::start(Options {
-        data_plane: vec!["--sns-trusted-origin".into(), localstack.origin.clone()],
-        ..Options::default()
-    })
-    .await;
-    let key = api.create_key("sender").await;
+    let (localstack, planes, api, key) = stage(dir.path()).await;
     let mut sdk = localstack.sdk();
     policies_are_refused_alike(&mut sdk);
 

@@ -1,10 +1,11 @@
 //! A real SNS (LocalStack) and the AWS SDK: a thousand messages, each one execution with the right input.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use signalbox_proto::v1::{ExecutionState, GetExecutionEventRequest, SubscriptionState};
 use signalbox_tests::{
+    api::Api,
     localstack::LocalStack,
     planes::{Options, Planes, install_crypto},
     wait,
@@ -74,13 +75,7 @@ fn expected_attributes(number: usize) -> Value {
 async fn a_thousand_messages_of_a_real_sns_are_a_thousand_executions() {
     install_crypto();
     let dir = tempfile::tempdir().unwrap();
-    let localstack = LocalStack::start(dir.path()).await;
-    let (planes, api) = Planes::start(Options {
-        data_plane: vec!["--sns-trusted-origin".into(), localstack.origin.clone()],
-        ..Options::default()
-    })
-    .await;
-    let key = api.create_key("sender").await;
+    let (localstack, planes, api, key) = stage(dir.path()).await;
 
     let mut sdk = localstack.sdk();
     let mut expected = HashMap::new();
@@ -180,38 +175,28 @@ async fn a_thousand_messages_of_a_real_sns_are_a_thousand_executions() {
     }
 }
 
-/// Waits until the node uses the newest configuration.
-pub(crate) async fn synced(api: &signalbox_tests::api::Api) {
-    wait::until("the node to be in sync", Duration::from_secs(10), || {
-        let api = api.clone();
-        async move {
-            let nodes = api
-                .nodes()
-                .list_nodes(signalbox_proto::v1::ListNodesRequest::default())
-                .await
-                .map_err(|status| status.to_string())?
-                .into_inner()
-                .nodes;
-            match &nodes[..] {
-                [node] if node.applied_revision == node.head_revision => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn raw_delivery_runs_only_where_the_workflow_says_so() {
-    install_crypto();
-    let dir = tempfile::tempdir().unwrap();
-    let localstack = LocalStack::start(dir.path()).await;
+/// A real SNS, both planes that trust it, and a key.
+pub(crate) async fn stage(dir: &Path) -> (LocalStack, Planes, Api, String) {
+    let localstack = LocalStack::start(dir).await;
     let (planes, api) = Planes::start(Options {
         data_plane: vec!["--sns-trusted-origin".into(), localstack.origin.clone()],
         ..Options::default()
     })
     .await;
     let key = api.create_key("sender").await;
+    (localstack, planes, api, key)
+}
+
+/// Waits until the node uses the newest configuration.
+pub(crate) async fn synced(api: &Api) {
+    api.synced(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_delivery_runs_only_where_the_workflow_says_so() {
+    install_crypto();
+    let dir = tempfile::tempdir().unwrap();
+    let (localstack, planes, api, key) = stage(dir.path()).await;
     let mut sdk = localstack.sdk();
     let topic = sdk.topic("raw", "2");
     api.create_workflow("strict", &spec(&topic)).await;

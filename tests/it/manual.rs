@@ -1,12 +1,9 @@
 //! RunWorkflow: an execution without a message, once for each request id.
 
-use std::time::Duration;
-
 use signalbox_proto::v1::{ExecutionState, RunWorkflowRequest, TriggerKind};
 use signalbox_tests::{
     planes::{Options, Planes},
     target::Target,
-    wait,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,19 +49,9 @@ steps:
         .into_inner();
     assert_eq!(first.name, again.name);
 
-    let done = wait::until("the execution", Duration::from_secs(20), || {
-        let api = api.clone();
-        let name = first.name.clone();
-        async move {
-            let execution = api.execution(&name).await.map_err(|s| s.to_string())?;
-            if execution.state() == ExecutionState::Succeeded {
-                Ok(execution)
-            } else {
-                Err(format!("{execution:?}"))
-            }
-        }
-    })
-    .await;
+    let done = api
+        .execution_in(&first.name, ExecutionState::Succeeded)
+        .await;
     assert_eq!(done.trigger(), TriggerKind::Manual);
     assert_eq!(done.output_json, r#"{"ok":true}"#);
     let call = &done.steps[0];

@@ -1,5 +1,7 @@
 //! The control plane's API as a test uses it: generated clients with a token, nothing else of ours between.
 
+use std::time::Duration;
+
 use signalbox_proto::v1::{
     self, api_key_service_client::ApiKeyServiceClient,
     delivery_service_client::DeliveryServiceClient,
@@ -13,6 +15,8 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
+
+use crate::wait;
 
 /// Adds a token to every call.
 #[derive(Clone)]
@@ -145,6 +149,39 @@ impl Api {
                 return Ok(all);
             }
         }
+    }
+
+    /// Waits until an execution is in a state, and gives it.
+    ///
+    /// # Panics
+    /// When it is not within 20 seconds.
+    pub async fn execution_in(&self, name: &str, state: v1::ExecutionState) -> v1::Execution {
+        wait::until("the execution", Duration::from_secs(20), || async {
+            let execution = self.execution(name).await.map_err(|s| s.to_string())?;
+            if execution.state() == state {
+                Ok(execution)
+            } else {
+                Err(format!("{execution:?}"))
+            }
+        })
+        .await
+    }
+
+    /// Waits until the only node uses the newest configuration.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub async fn synced(&self, limit: Duration) {
+        wait::until("the node to be in sync", limit, || async {
+            let request = v1::ListNodesRequest::default();
+            let listed = self.nodes().list_nodes(request).await;
+            let nodes = listed.map_err(|s| s.to_string())?.into_inner().nodes;
+            match &nodes[..] {
+                [node] if node.applied_revision == node.head_revision => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
     }
 
     /// One execution with its steps.

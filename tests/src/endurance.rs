@@ -27,7 +27,6 @@ use crate::{
     api::Api,
     planes::{Options, Planes, install_crypto},
     target::Target,
-    wait,
 };
 
 pub use senders::{Load, Sent};
@@ -124,28 +123,8 @@ impl World {
             topic: TopicArn::parse(TOPIC).unwrap(),
             key,
         };
-        world.synced().await;
+        world.api.synced(Duration::from_secs(30)).await;
         world
-    }
-
-    async fn synced(&self) {
-        wait::until(
-            "the node to be in sync",
-            Duration::from_secs(30),
-            || async {
-                let request = signalbox_proto::v1::ListNodesRequest::default();
-                let nodes = self.api.nodes().list_nodes(request).await;
-                let nodes = nodes
-                    .map_err(|status| status.to_string())?
-                    .into_inner()
-                    .nodes;
-                match &nodes[..] {
-                    [node] if node.applied_revision == node.head_revision => Ok(()),
-                    other => Err(format!("{other:?}")),
-                }
-            },
-        )
-        .await;
     }
 
     /// Everything that was acknowledged is executed, each message once and with one Idempotency-Key, and nothing that was

@@ -216,9 +216,6 @@ pub(super) fn presented<'a>(
 
 /// Percent-decoded and nothing else: Amazon SNS sends a `+` of the endpoint's URL as it stands there.
 fn keys_of_query(query: &str) -> Vec<Cow<'_, str>> {
-    fn key<'q>((name, value): (Cow<'q, str>, Cow<'q, str>)) -> Option<Cow<'q, str>> {
-        (name == KEY_NAME).then_some(value)
-    }
     // As nearly all are written: nothing to decode.
     if !query.contains(['%', '+']) {
         let pairs = query.split('&');
@@ -226,14 +223,11 @@ fn keys_of_query(query: &str) -> Vec<Cow<'_, str>> {
         let of_key = pairs.filter(|(name, _)| *name == KEY_NAME);
         return of_key.map(|(_, value)| value.into()).collect();
     }
-    if !query.contains('+') {
-        let pairs = url::form_urlencoded::parse(query.as_bytes());
-        return pairs.filter_map(key).collect();
-    }
     let query = query.replace('+', "%2B");
     let pairs = url::form_urlencoded::parse(query.as_bytes());
-    let owned = |value: Cow<'_, str>| Cow::Owned(value.into_owned());
-    pairs.filter_map(key).map(owned).collect()
+    let of_key = pairs.filter(|(name, _)| name == KEY_NAME);
+    let values = of_key.map(|(_, value)| value.into_owned());
+    values.map(Cow::Owned).collect()
 }
 
 /// RFC 7617.

@@ -68,7 +68,6 @@ struct Kept {
     certificate: SigningCertificate,
     /// The same, to be kept with what it proves.
     record: Arc<Certificate>,
-    lifetime: Duration,
     until: Instant,
 }
 
@@ -81,7 +80,6 @@ impl Kept {
         Self {
             certificate,
             record: Arc::new(record),
-            lifetime,
             until: Instant::now() + lifetime,
         }
     }
@@ -93,14 +91,13 @@ struct Latest {
     url: String,
     region: Region,
     kept: Kept,
-    until: Instant,
 }
 
 struct Lifetime;
 
 impl Expiry<String, Kept> for Lifetime {
-    fn expire_after_create(&self, _: &String, kept: &Kept, _: Instant) -> Option<Duration> {
-        Some(kept.lifetime)
+    fn expire_after_create(&self, _: &String, kept: &Kept, now: Instant) -> Option<Duration> {
+        Some(kept.until.saturating_duration_since(now))
     }
 }
 
@@ -157,7 +154,8 @@ impl Certificates {
     ) -> Option<(SigningCertificate, Arc<Certificate>)> {
         let latest = self.latest.load();
         let latest = latest.as_ref()?;
-        let is_it = latest.url == url && latest.region == *region && Instant::now() < latest.until;
+        let is_it =
+            latest.url == url && latest.region == *region && Instant::now() < latest.kept.until;
         is_it.then(|| (latest.kept.certificate.clone(), latest.kept.record.clone()))
     }
 
@@ -202,7 +200,6 @@ impl Certificates {
             url: url.to_owned(),
             region: region.clone(),
             kept: kept.clone(),
-            until: kept.until,
         })));
     }
 

@@ -50,29 +50,27 @@ pub(super) struct Connection {
 
 type Opened = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// Why a connection should end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    Forced,
-    Stopping,
-    Idle,
-    Evicted,
-}
-
 impl Connection {
     pub(super) async fn serve(self, stream: TcpStream) {
         // Answers are small and final: waiting to fill a packet would only add to the sender's wait.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY cannot be set");
         }
-        let opened = tokio::select! {
-            biased;
-            () = self.shutdown.forced() => None,
-            () = self.slot.activity().evicted() => return count_cut("slots"),
-            opened = self.open(stream) => opened,
+        let serving = async {
+            let opened = tokio::select! {
+                biased;
+                () = self.slot.activity().evicted() => return count_cut("slots"),
+                opened = self.open(stream) => opened,
+            };
+            if let Some((source, stream)) = opened {
+                self.http(source, stream).await;
+            }
         };
-        if let Some((source, stream)) = opened {
-            self.http(source, stream).await;
+        let mut forced = watched([self.shutdown.forced().boxed()]);
+        tokio::select! {
+            biased;
+            _ = forced.next() => {}
+            () = serving => {}
         }
     }
 
@@ -135,49 +133,32 @@ impl Connection {
         });
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let mut reasons = self.reasons_to_end();
-        let reason = tokio::select! {
+        // Why it should end though its peer would go on, and whether that is because it must make room.
+        let idle = activity.idle(self.limits.idle_timeout);
+        let mut reasons = watched([
+            self.shutdown.stopping().map(|()| false).boxed(),
+            idle.map(|()| false).boxed(),
+            activity.evicted().map(|()| true).boxed(),
+        ]);
+        let evicted = tokio::select! {
             biased;
             ended = connection.as_mut() => return self.note(ended),
-            reason = reasons.next() => reason,
+            evicted = reasons.next() => evicted == Some(true),
         };
-        drop(reasons);
-        if reason == Some(Reason::Forced) {
-            return;
-        }
         connection.as_mut().graceful_shutdown();
-        let ending = async {
-            if reason == Some(Reason::Evicted) {
-                count_cut("slots");
-                match tokio::time::timeout(EVICTED_TIMEOUT, connection.as_mut()).await {
-                    Ok(ended) => return self.note(ended),
-                    // No request began in the meantime, and a slow head waits for no one.
-                    Err(_) if activity.quiet().is_some() => return,
-                    Err(_) => {}
-                }
+        if evicted {
+            count_cut("slots");
+            match tokio::time::timeout(EVICTED_TIMEOUT, connection.as_mut()).await {
+                Ok(ended) => return self.note(ended),
+                // No request began in the meantime, and a slow head waits for no one.
+                Err(_) if activity.quiet().is_some() => return,
+                Err(_) => {}
             }
-            match tokio::time::timeout(self.limits.end_timeout, connection).await {
-                Ok(ended) => self.note(ended),
-                Err(_) => tracing::debug!(peer = %self.peer, "connection cut"),
-            }
-        };
-        let forced = self.shutdown.force_token();
-        forced.run_until_cancelled(ending).await;
-    }
-
-    /// Why the connection should end though its peer would go on. They are watched apart: each is looked at when it has
-    /// something to say, and not whenever a request does.
-    fn reasons_to_end(&self) -> FuturesUnordered<BoxFuture<'_, Reason>> {
-        let activity = self.slot.activity();
-        let forced = self.shutdown.forced();
-        let stopping = self.shutdown.stopping();
-        let idle = activity.idle(self.limits.idle_timeout);
-        FuturesUnordered::from_iter([
-            forced.map(|()| Reason::Forced).boxed(),
-            stopping.map(|()| Reason::Stopping).boxed(),
-            idle.map(|()| Reason::Idle).boxed(),
-            activity.evicted().map(|()| Reason::Evicted).boxed(),
-        ])
+        }
+        match tokio::time::timeout(self.limits.end_timeout, connection).await {
+            Ok(ended) => self.note(ended),
+            Err(_) => tracing::debug!(peer = %self.peer, "connection cut"),
+        }
     }
 
     fn note(&self, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
@@ -204,4 +185,12 @@ impl Connection {
             .keep_alive_timeout(H2_PING_TIMEOUT);
         builder
     }
+}
+
+/// What rarely happens, to be waited for beside what often does: each is looked at when it has something to say, and not
+/// whenever a request has.
+fn watched<'a, T>(
+    events: impl IntoIterator<Item = BoxFuture<'a, T>>,
+) -> FuturesUnordered<BoxFuture<'a, T>> {
+    FuturesUnordered::from_iter(events)
 }

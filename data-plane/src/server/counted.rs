@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram};
 
 use super::handler::Answered;
+use crate::ingest::FILTERED;
 
 const REQUESTS: &str = "signalbox_ingest_requests_total";
 const SECONDS: &str = "signalbox_ingest_request_seconds";
@@ -15,6 +16,7 @@ pub struct RequestMetrics {
     /// Of the verdicts that are the rule, for `/sns`.
     accepted: Counter,
     duplicate: Counter,
+    filtered: Counter,
     sns_seconds: Histogram,
 }
 
@@ -25,6 +27,7 @@ impl Default for RequestMetrics {
             in_flight: metrics::gauge!("signalbox_ingest_in_flight_requests"),
             accepted: metrics::counter!(REQUESTS, "verdict" => "accepted", "reason" => ""),
             duplicate: metrics::counter!(REQUESTS, "verdict" => "duplicate", "reason" => ""),
+            filtered: metrics::counter!(REQUESTS, "verdict" => "filtered", "reason" => FILTERED),
             sns_seconds: metrics::histogram!(SECONDS, "route" => "sns"),
         }
     }
@@ -41,6 +44,7 @@ impl RequestMetrics {
         match (answered.verdict, answered.reason) {
             ("accepted", _) => self.accepted.increment(1),
             ("duplicate", _) => self.duplicate.increment(1),
+            ("filtered", _) => self.filtered.increment(1),
             (verdict, reason) => {
                 metrics::counter!(REQUESTS, "verdict" => verdict, "reason" => reason).increment(1);
             }

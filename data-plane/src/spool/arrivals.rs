@@ -35,11 +35,6 @@ impl Arrivals {
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// To be called when one was queued.
-    pub(super) fn queued(&self) {
-        self.look();
-    }
-
     /// Waits until all that are on their way are queued, or `enough` are; at most `limit`. For one thread, always the same.
     pub(super) fn gather(&self, enough: usize, limit: Duration) {
         if self.are_here(enough) || limit.is_zero() {
@@ -63,7 +58,8 @@ impl Arrivals {
         queued >= enough || self.arriving.load(Ordering::SeqCst) <= queued
     }
 
-    fn look(&self) {
+    /// One was queued, or is not on its way any more: the waiter may have waited for it alone.
+    pub(super) fn look(&self) {
         // A wake that is missed costs no more than the waiter's limit.
         if self.gathering.load(Ordering::SeqCst)
             && self.are_here(usize::MAX)
@@ -123,7 +119,7 @@ mod tests {
                 drop(other);
             } else {
                 arrivals.queue();
-                arrivals.queued();
+                arrivals.look();
             }
             assert!(waiting.join().is_ok_and(|took| took < LONG));
         }

@@ -314,7 +314,7 @@ impl IntakeSpool {
         arrivals.queue();
         match jobs.try_send(Job::Accept(Box::new(entry))) {
             Ok(()) => {
-                arrivals.queued();
+                arrivals.look();
                 Ok(())
             }
             Err(error) => {

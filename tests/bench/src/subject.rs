@@ -15,7 +15,6 @@ use anyhow::Result;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde::{Deserialize, Serialize};
 use signalbox_tests::{
-    api::Api,
     planes::{Options, Planes},
     process::{Process, free_port},
     wait,
@@ -236,31 +235,13 @@ async fn signalbox(
         api.create_workflow(&format!("bench-{number:04}"), &spec)
             .await;
     }
-    synced(&api).await;
+    api.synced(START_LIMIT).await;
     Ok(Subject {
         addr: planes.data.addr(),
         tls: None,
         server: Server::Signalbox(Box::new(planes)),
         target: format!("/v1/projects/default/workflows/{WORKFLOW}/sns?x-api-key={key}"),
     })
-}
-
-/// Until the only node has all of the configuration.
-async fn synced(api: &Api) {
-    wait::until("the node to be in sync", START_LIMIT, || async {
-        let nodes = api
-            .nodes()
-            .list_nodes(signalbox_proto::v1::ListNodesRequest::default())
-            .await
-            .map_err(|status| status.to_string())?
-            .into_inner()
-            .nodes;
-        match &nodes[..] {
-            [node] if node.applied_revision == node.head_revision => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
 }
 
 struct TlsFiles {
