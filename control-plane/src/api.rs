@@ -7,6 +7,7 @@ mod filter;
 mod map;
 mod nodes;
 mod secrets;
+mod signals;
 mod subscribe_kit;
 mod subscriptions;
 mod workflows;

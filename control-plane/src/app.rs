@@ -5,6 +5,7 @@ mod keys;
 mod nodes;
 mod reports;
 mod secrets;
+mod signals;
 mod workflows;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::{
 
 pub use keys::{KeyChange, NewKey};
 pub use nodes::Refusal;
+pub use signals::Telling;
 pub use workflows::{Definition, NewWorkflow, WebhookAccess};
 
 /// The use cases. Cheap to clone.

@@ -4,6 +4,7 @@
 //! the change-log entry. The revision comes from a row that the transaction locks, so that revisions become visible in
 //! their order on PostgreSQL too.
 
+mod awaited;
 mod cancellations;
 mod commands;
 mod config;
@@ -14,6 +15,7 @@ mod open;
 mod page;
 mod rate_limit;
 mod records;
+mod signals;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -28,6 +30,7 @@ use sea_orm::{
 use signalbox_model::{error::Error, ids::WorkflowName};
 use tokio::sync::{Mutex, watch};
 
+pub use awaited::Awaited;
 pub use commands::OpenCommand;
 pub use config::{ConfigChange, ConfigEntry};
 pub use deliveries::DeliveryFilter;
@@ -35,14 +38,16 @@ pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
 pub use records::Applied;
+pub use signals::{NewSignal, Target, read_signal};
 
 /// Rows as they are.
 pub mod rows {
     pub use super::entity::{
         api_key::Model as ApiKey, attempt::Model as Attempt, delivery::Model as Delivery,
         event::Model as Event, execution::Model as Execution, node::Model as Node,
-        secret::Model as Secret, step_run::Model as StepRun, subscription::Model as Subscription,
-        workflow::Model as Workflow, workflow_version::Model as WorkflowVersion,
+        secret::Model as Secret, signal::Model as Signal, step_run::Model as StepRun,
+        subscription::Model as Subscription, workflow::Model as Workflow,
+        workflow_version::Model as WorkflowVersion,
     };
 }
 

@@ -8,6 +8,7 @@ mod drive;
 mod http;
 mod plans;
 mod span;
+mod wakes;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::{drive::Drive, plans::Plans};
 use crate::spool::{Claimed, Spool, SpoolError};
 
-pub use self::{cancel::Cancels, http::HttpPerformer};
+pub use self::{cancel::Cancels, http::HttpPerformer, wakes::Wakes};
 
 /// Executions claimed at once.
 const CLAIM_MAX: usize = 64;
@@ -52,6 +53,8 @@ pub struct ExecutionConfig {
     pub ambient: Arc<dyn Ambient>,
     /// Whose end is asked for.
     pub cancels: Arc<Cancels>,
+    /// Who was told something.
+    pub wakes: Arc<Wakes>,
 }
 
 impl Default for ExecutionConfig {
@@ -60,6 +63,7 @@ impl Default for ExecutionConfig {
             concurrency_max: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
             ambient: System::shared(),
             cancels: Arc::default(),
+            wakes: Arc::default(),
         }
     }
 }
@@ -71,6 +75,7 @@ pub struct ExecutionRuntime {
     plans: Plans,
     ambient: Arc<dyn Ambient>,
     cancels: Arc<Cancels>,
+    wakes: Arc<Wakes>,
     /// Places of those that run.
     running: Arc<Semaphore>,
     /// Places of those in memory.
@@ -91,6 +96,7 @@ impl ExecutionRuntime {
             plans: Plans::default(),
             ambient: config.ambient.clone(),
             cancels: config.cancels.clone(),
+            wakes: config.wakes.clone(),
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }

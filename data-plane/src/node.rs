@@ -25,7 +25,7 @@ use signalbox_sns::{TrustPolicy, TrustedOrigin};
 use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
-    execution::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer},
+    execution::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, Wakes},
     ingest::{
         self, Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
@@ -254,6 +254,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     let background = Background::start().map_err(StartError::Background)?;
     let performer = HttpPerformer::new(Egress::new(egress_policy)?);
     let cancels = Arc::new(Cancels::default());
+    let wakes = Arc::new(Wakes::default());
     let executions = ExecutionRuntime::new(
         spool.clone(),
         Arc::new(performer),
@@ -261,6 +262,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             concurrency_max: config.limits.executions_max,
             ambient: System::shared(),
             cancels: cancels.clone(),
+            wakes: wakes.clone(),
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));
@@ -279,6 +281,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         spool: spool.clone(),
         deduplication_window: config.deduplication_window,
         cancels,
+        wakes,
     };
     shutdown.spawn(sync.run(shutdown.clone()));
     let report = ReportClient {

@@ -21,6 +21,7 @@ use signalbox_model::{
     record::{
         Accepted, Certificate, Delivery, Record, SequencedRecord, SubscriptionChange, Verdict,
     },
+    signal::Signal,
 };
 use tokio::sync::{Notify, watch};
 
@@ -117,6 +118,31 @@ pub trait Spool: Send + Sync + 'static {
         records: Vec<Record>,
         ended: bool,
     ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Journals that an execution was told something (a [`Fact::SignalReceived`]), whoever has claimed it, at the place where
+    /// its journal is; once for each signal's id.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was written then.
+    ///
+    /// [`Fact::SignalReceived`]: signalbox_model::execution::Fact::SignalReceived
+    fn tell(
+        &self,
+        execution: ExecutionName,
+        signal: Signal,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<Told, SpoolError>>;
+
+    /// What an unfinished execution was told, of its journal after the sequence `after`, in order.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn told(
+        &self,
+        execution: ExecutionName,
+        after: u64,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>>;
 
     /// Records with a sequence greater than `after`, in order: at most `max_records`, and no more after `max_bytes`
     /// (but at least one, if there is one).
@@ -241,6 +267,17 @@ pub enum Acceptance {
     Duplicate,
     /// An earlier event with this id has other content. Nothing was written.
     Conflict,
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is durable, and whoever claimed the execution may not know.
+    Claimed,
+    /// It is durable, and whoever claims the execution will know.
+    Unclaimed,
+    /// The execution has ended, or there is none. Nothing was written.
+    Gone,
 }
 
 /// A SubscriptionConfirmation that is to be confirmed. Its `Debug` shows no token.

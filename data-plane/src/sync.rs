@@ -18,7 +18,7 @@ use tonic::Status;
 use self::assemble::{Applicable, AssembleError, Assembler};
 use crate::{
     config::{ConfigError, ConfigStore},
-    execution::Cancels,
+    execution::{Cancels, Wakes},
     spool::Spool,
 };
 
@@ -70,6 +70,8 @@ pub struct SyncClient {
     pub deduplication_window: Duration,
     /// Where requests to end executions go.
     pub cancels: Arc<Cancels>,
+    /// Whoever drives an execution that was told something.
+    pub wakes: Arc<Wakes>,
 }
 
 /// Why a stream ended.

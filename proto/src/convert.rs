@@ -6,6 +6,7 @@ pub mod enums;
 pub mod json;
 pub mod rate_limit;
 pub mod record;
+pub mod signal;
 pub mod status;
 mod suggestion;
 pub mod time;

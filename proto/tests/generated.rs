@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "signalbox/v1/api_key.proto",
     "signalbox/v1/delivery.proto",
     "signalbox/v1/execution.proto",
@@ -16,6 +16,7 @@ const FILES: [&str; 11] = [
     "signalbox/v1/workflow.proto",
     "signalbox/v1/workflow_spec.proto",
     "signalbox/dataplane/v1/report.proto",
+    "signalbox/dataplane/v1/signal.proto",
     "signalbox/dataplane/v1/sync.proto",
 ];
 

@@ -311,7 +311,39 @@ fn bounds_are_told() {
         ),
         ("{id: a, fail: {}}", "steps[0].fail.message: is missing"),
         ("{id: a, transform: {}}", "expected expression or template"),
-        ("{id: a, wait: {}}", "expected duration or until"),
+        ("{id: a, wait: {}}", "expected duration, until or signal"),
+        (
+            "{id: a, wait: {signal: {}}}",
+            "steps[0].wait.signal.name: is missing",
+        ),
+        (
+            "{id: a, wait: {signal: {name: a b}}}",
+            "steps[0].wait.signal.name: \"a b\" is not a signal's name",
+        ),
+        (
+            "{id: a, wait: {signal: {name: x, timeout: 2592001s}}}",
+            "steps[0].wait.signal.timeout: must be more than 0 and at most 2592000 seconds",
+        ),
+        (
+            "{id: a, wait: {signal: {name: x, onTimeout: approve}}}",
+            "steps[0].wait.signal.onTimeout: \"approve\" is none of fail, continue",
+        ),
+        (
+            "{id: a, approval: {}}",
+            "steps[0].approval.message: is missing",
+        ),
+        (
+            "{id: a, approval: {message: x, onTimeout: Approve}}",
+            "steps[0].approval.onTimeout: \"Approve\" is none of fail, approve, reject",
+        ),
+        (
+            "{id: a, approval: {message: x, approvers: ['']}}",
+            "steps[0].approval.approvers[0]: has 0 characters; expected 1 to 128",
+        ),
+        (
+            "{id: a, timeout: 1s, approval: {message: x}}",
+            "steps[0].timeout: is for steps that have attempts",
+        ),
         (
             "{id: a, wait: {duration: 2592001s}}",
             "at most 2592000 seconds",
@@ -399,6 +431,7 @@ fn records_round_trip() {
             Accepted, Certificate, Delivery, Record, RecordBody, SequencedRecord,
             SubscriptionChange, SubscriptionState, Verdict,
         },
+        signal::{Signal, SignalKind},
     };
     let execution: signalbox_model::ids::ExecutionName =
         "projects/default/executions/x1".parse().unwrap();
@@ -461,6 +494,15 @@ fn records_round_trip() {
             output: None,
             error: Some(Failure::new("X", "y")),
         }),
+        fact(Fact::SignalReceived(Box::new(Signal {
+            id: "s1".parse().unwrap(),
+            kind: SignalKind::Named {
+                name: "order:1.paid".parse().unwrap(),
+                payload: json("3"),
+            },
+            by: "ann".into(),
+            at: time,
+        }))),
         fact(Fact::Cancelling),
         fact(Fact::Ending {
             state: ExecutionState::TimedOut,

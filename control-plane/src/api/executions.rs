@@ -11,14 +11,15 @@ use signalbox_proto::{
     convert::status::to_status,
     v1::{self, execution_service_server::ExecutionService},
 };
+use signalbox_runtime::telemetry::context;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, parent_project};
+use super::{Api, filter, map, name, parent_project, signals};
 use crate::{
     app::App,
     auth::Caller,
-    store::{ExecutionFilter, Page},
+    store::{ExecutionFilter, Page, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
@@ -62,6 +63,27 @@ impl ExecutionService for Api {
             .map_err(to_status)
     }
 
+    async fn signal_execution(
+        &self,
+        request: Request<v1::SignalExecutionRequest>,
+    ) -> Result<Response<v1::Signal>, Status> {
+        let tell = async || {
+            let asked = request.get_ref();
+            let execution: ExecutionName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &execution.project)?;
+            let telling = signals::telling(asked.kind.clone())?;
+            let actor = caller.actor(&asked.request_id);
+            let traceparent = context::current_traceparent();
+            self.app
+                .signal_execution(&actor, &execution, telling, &asked.request_id, traceparent)
+                .await
+        };
+        tell()
+            .await
+            .map(|row| Response::new(signals::shown(row, false)))
+            .map_err(to_status)
+    }
+
     async fn list_executions(
         &self,
         request: Request<v1::ListExecutionsRequest>,
@@ -72,13 +94,13 @@ impl ExecutionService for Api {
             Caller::of(&request, &project)?;
             let filter = filter::executions(&asked.filter)?;
             let page = Page::parse(asked.page_size, &asked.page_token)?;
-            self.app.executions(&project, &filter, &page).await
+            let page = self.app.executions(&project, &filter, &page).await?;
+            Ok::<_, Error>(v1::ListExecutionsResponse {
+                executions: listed(&self.app, page.rows).await?,
+                next_page_token: page.next_page_token,
+            })
         };
-        let page = list().await.map_err(to_status)?;
-        Ok(Response::new(v1::ListExecutionsResponse {
-            executions: page.rows.into_iter().map(map::execution).collect(),
-            next_page_token: page.next_page_token,
-        }))
+        list().await.map(Response::new).map_err(to_status)
     }
 
     type WatchExecutionStream = Watched;
@@ -154,6 +176,16 @@ impl ExecutionService for Api {
     }
 }
 
+/// Executions of one project without their steps, but with what they wait for from outside.
+async fn listed(app: &App, rows: Vec<Execution>) -> Result<Vec<v1::Execution>, Error> {
+    let mut awaited = app.awaited(&rows).await?;
+    let executions = rows.into_iter().map(|row| {
+        let waits_for = awaited.remove(&row.id).unwrap_or_default();
+        map::execution(row, waits_for)
+    });
+    Ok(executions.collect())
+}
+
 async fn changed(history: &mut watch::Receiver<i64>) {
     // What counts is the database; the hint only saves waiting.
     let _ = tokio::time::timeout(LOOK_INTERVAL, history.changed()).await;
@@ -220,10 +252,13 @@ impl WatchMany {
                     let last = rows.last().map_or(self.seen, |row| row.history);
                     let first = rows.first().map_or(self.seen, |row| row.history);
                     self.seen = if full && last > first { last - 1 } else { last };
-                    let batch = rows
-                        .into_iter()
-                        .map(|row| Ok(map::execution(row)))
-                        .collect();
+                    let batch = match listed(&self.app, rows).await {
+                        Ok(executions) => executions.into_iter().map(Ok).collect(),
+                        Err(error) => {
+                            self.seen = i64::MAX;
+                            vec![Err(to_status(error))]
+                        }
+                    };
                     return Some((batch, self));
                 }
                 Err(error) => {

@@ -8,10 +8,11 @@ use signalbox_proto::{
     v1,
 };
 
+use super::signals;
 use crate::{
     app::{Refusal, etag},
     store::{
-        ExecutionDetail,
+        Awaited, ExecutionDetail,
         rows::{
             ApiKey, Attempt, Delivery, Event, Execution, Node, Secret, StepRun, Subscription,
             Workflow, WorkflowVersion,
@@ -110,7 +111,7 @@ fn error(code: Option<String>, message: Option<String>) -> Option<v1::ExecutionE
     })
 }
 
-pub(super) fn execution(row: Execution) -> v1::Execution {
+pub(super) fn execution(row: Execution, waits_for: Vec<Awaited>) -> v1::Execution {
     let project = row.project;
     v1::Execution {
         name: format!("projects/{project}/executions/{}", row.id),
@@ -137,6 +138,8 @@ pub(super) fn execution(row: Execution) -> v1::Execution {
         steps: Vec::new(),
         trace_id: row.trace_id.unwrap_or_default(),
         cancel_time: maybe_at(row.cancel_time_us),
+        awaited: waits_for.into_iter().map(signals::awaited).collect(),
+        signals: Vec::new(),
     }
 }
 
@@ -144,13 +147,21 @@ pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
     let ExecutionDetail {
         execution: row,
         steps,
+        signals: told,
     } = detail;
+    let runs = steps.iter().map(|(run, _)| run);
+    let waits_for = match row.end_time_us {
+        None => runs.filter_map(Awaited::of).collect(),
+        Some(_) => Vec::new(),
+    };
+    let told = told.into_iter();
     v1::Execution {
+        signals: told.map(|row| signals::shown(row, true)).collect(),
         steps: steps
             .into_iter()
             .map(|(row, attempts)| step_run(row, attempts))
             .collect(),
-        ..execution(row)
+        ..execution(row, waits_for)
     }
 }
 

@@ -295,7 +295,7 @@ impl WorkflowService for Api {
         };
         run()
             .await
-            .map(|row| Response::new(map::execution(row)))
+            .map(|row| Response::new(map::execution(row, Vec::new())))
             .map_err(to_status)
     }
 

@@ -514,3 +514,34 @@ pub mod command {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// Something that an execution was told.
+pub mod signal {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "signals")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub execution: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub name: Option<String>,
+        pub payload_json: Option<String>,
+        pub step: Option<String>,
+        pub decision: Option<String>,
+        pub comment: Option<String>,
+        pub actor: String,
+        pub create_time_us: i64,
+        pub take_time_us: Option<i64>,
+        pub traceparent: Option<String>,
+        pub settled: bool,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

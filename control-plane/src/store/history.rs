@@ -14,7 +14,7 @@ use signalbox_model::{
 use super::{
     Page, PageOf, Store, entity, internal,
     page::keyset,
-    rows::{Attempt, Event, Execution, StepRun, Subscription},
+    rows::{Attempt, Event, Execution, Signal, StepRun, Subscription},
 };
 
 /// Which executions of a project. Every field that is set must match.
@@ -63,6 +63,8 @@ pub struct ExecutionDetail {
     pub execution: Execution,
     /// Its steps.
     pub steps: Vec<(StepRun, Vec<Attempt>)>,
+    /// What it was told.
+    pub signals: Vec<Signal>,
 }
 
 impl Store {
@@ -106,7 +108,11 @@ impl Store {
                 (step, of_step)
             })
             .collect();
-        Ok(ExecutionDetail { execution, steps })
+        Ok(ExecutionDetail {
+            execution,
+            steps,
+            signals: self.signals(name).await?,
+        })
     }
 
     /// The executions of a project.

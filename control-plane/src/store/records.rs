@@ -19,7 +19,7 @@ use super::{
     rows::{Execution, Workflow},
 };
 
-mod steps;
+pub(super) mod steps;
 
 use steps::{NewStep, StepEnd};
 
@@ -227,6 +227,7 @@ impl Tx {
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
+        self.tell_again(name).await?;
         let queued = |row: &mut Execution| row.start_time_us = None;
         self.update_execution(row, ExecutionState::Queued, queued)
             .await?;
@@ -363,8 +364,8 @@ impl Tx {
                     .await?;
             }
             Fact::StepStarted { step, kind, input } => {
-                // A wait that came to wait says until when.
-                let waits = kind == "wait" && input.as_str() != "null";
+                // What came to wait says for what.
+                let waits = steps::waits_itself(kind) && input.as_str() != "null";
                 let insert = NewStep {
                     step: &step.to_string(),
                     sequence,
@@ -432,6 +433,7 @@ impl Tx {
                     .await?;
                 self.show_activity(name, row).await?;
             }
+            Fact::SignalReceived(signal) => self.signal_taken(name, signal, time_us).await?,
             // They are shown when it has ended.
             Fact::Cancelling | Fact::Ending { .. } => {}
             Fact::Finished {

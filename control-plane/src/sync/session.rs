@@ -1,13 +1,13 @@
 //! One node's stream.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use prost::Message as _;
-use signalbox_model::ids::NodeId;
+use signalbox_model::{ids::NodeId, signal::Signal};
 use signalbox_proto::{
-    convert::{status::to_status, time},
+    convert::{signal, status::to_status, time},
     dataplane::v1::{self as wire, SyncRequest, SyncResponse, sync_request, sync_response},
 };
 use tokio::sync::mpsc;
@@ -29,6 +29,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMANDS_INTERVAL: Duration = Duration::from_secs(2);
 /// Executions that a node is asked to cancel at once.
 const CANCELLATIONS_MAX: u64 = 1_000;
+/// Signals that a node is told at once.
+const SIGNALS_MAX: u64 = 1_000;
 /// What a node is told that it may take to answer a command.
 const COMMAND_LEASE: Duration = Duration::from_secs(30);
 /// Size of one part of a snapshot.
@@ -44,6 +46,8 @@ pub(super) struct Session<'a> {
     /// Revision that the node has, or was sent.
     sent: i64,
     nonce: u64,
+    /// The signals that are on their way by this stream, or came by it and are not reported.
+    told: HashSet<String>,
 }
 
 impl<'a> Session<'a> {
@@ -60,6 +64,7 @@ impl<'a> Session<'a> {
             outgoing,
             sent: 0,
             nonce: 0,
+            told: HashSet::new(),
         }
     }
 
@@ -228,7 +233,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn send_commands(&self, again: bool) -> Result<(), Status> {
+    async fn send_commands(&mut self, again: bool) -> Result<(), Status> {
         let commands = self
             .app
             .commands_for(&self.node, again)
@@ -248,10 +253,31 @@ impl<'a> Session<'a> {
             self.send(sync_response::Message::Command(cancel(&execution)))
                 .await?;
         }
+        self.send_signals().await
+    }
+
+    /// Each once on a stream, unless the node refuses it: what it has answered is durable there, and will be reported.
+    async fn send_signals(&mut self) -> Result<(), Status> {
+        let signals = self
+            .app
+            .signals_for(&self.node, SIGNALS_MAX)
+            .await
+            .map_err(to_status)?;
+        let mut told = HashSet::new();
+        for (execution, signal, traceparent) in signals {
+            let command = tell(execution, signal, traceparent);
+            let id = command.command_id.clone();
+            if !self.told.contains(&id) {
+                self.send(sync_response::Message::Command(command)).await?;
+            }
+            told.insert(id);
+        }
+        // Those that are reported are none of them any more.
+        self.told = told;
         Ok(())
     }
 
-    async fn take(&self, request: SyncRequest) -> Result<(), Status> {
+    async fn take(&mut self, request: SyncRequest) -> Result<(), Status> {
         match request.message {
             Some(sync_request::Message::Ack(wire::Ack { nonce: _, revision })) => {
                 self.app.node_applied(&self.node, revision, Vec::new()).await
@@ -277,6 +303,7 @@ impl<'a> Session<'a> {
             Some(sync_request::Message::CommandResult(wire::CommandResult { command_id, refusal })) => {
                 if !refusal.is_empty() {
                     tracing::warn!(node = %self.node, command_id, refusal, "a node refuses a command");
+                    self.told.remove(&command_id);
                 }
                 self.app.command_answered(&self.node, &command_id, refusal.is_empty()).await
             }
@@ -294,6 +321,19 @@ fn cancel(execution: &Execution) -> wire::Command {
         lease: Some(time::duration_to_wire(COMMAND_LEASE)),
         kind: Some(wire::command::Kind::Cancel(wire::CancelCommand {
             execution: name,
+        })),
+    }
+}
+
+fn tell(execution: String, signal: Signal, traceparent: Option<String>) -> wire::Command {
+    let of = execution.rsplit('/').next().unwrap_or_default();
+    wire::Command {
+        command_id: format!("signal-{of}-{}", signal.id),
+        lease: Some(time::duration_to_wire(COMMAND_LEASE)),
+        kind: Some(wire::command::Kind::Signal(wire::SignalCommand {
+            execution,
+            signal: Some(signal::to_wire(signal)),
+            traceparent: traceparent.unwrap_or_default(),
         })),
     }
 }

@@ -26,6 +26,14 @@ pub const INVALID_ITEMS: &str = "INVALID_ITEMS";
 pub const OUTPUT_TOO_LARGE: &str = "OUTPUT_TOO_LARGE";
 /// What a `wait` is to wait for is no time.
 pub const INVALID_TIME: &str = "INVALID_TIME";
+/// What a `wait` is to wait for is no signal's name.
+pub const INVALID_SIGNAL: &str = "INVALID_SIGNAL";
+/// A signal did not come in time.
+pub const SIGNAL_TIMEOUT: &str = "SIGNAL_TIMEOUT";
+/// Nobody decided an approval in time.
+pub const APPROVAL_TIMEOUT: &str = "APPROVAL_TIMEOUT";
+/// An approval was rejected.
+pub const REJECTED: &str = "REJECTED";
 /// No connection, or a broken one.
 pub const CONNECTION: &str = "CONNECTION";
 /// The target's address may not be called from this node.

@@ -11,6 +11,7 @@ use signalbox_model::{
     ids::{ExecutionName, StepId, StepInstance, WorkflowName},
     limits,
     record::Accepted,
+    signal::Signal,
 };
 
 use crate::{
@@ -25,12 +26,14 @@ mod advance;
 mod children;
 mod fold;
 mod frame;
+mod inbox;
 mod run;
 
 pub use fold::Contradiction;
 
 use children::Children;
 use frame::{Ended, Frame, OpenStep, Stage};
+use inbox::Inbox;
 use run::{Run, Verdict};
 
 /// Facts that one [`Decision::Journal`] holds at most, but for those that belong together.
@@ -45,6 +48,7 @@ pub struct Machine {
     workflow: WorkflowName,
     version: u64,
     state: State,
+    inbox: Inbox,
 }
 
 enum State {
@@ -73,6 +77,7 @@ impl Machine {
             state: State::Queued {
                 event: Box::new(accepted.event.scope.clone()),
             },
+            inbox: Inbox::default(),
         }
     }
 
@@ -114,6 +119,12 @@ impl Machine {
             State::Running(_) | State::Ended(_) => Vec::new(),
         };
         self.extend(facts, now)
+    }
+
+    /// Tells it something whose fact ([`Fact::SignalReceived`]) the owner has made durable, at any place among its own. A
+    /// copy changes nothing. Decide again then.
+    pub fn signal(&mut self, signal: &Signal) {
+        self.inbox.add(signal);
     }
 
     /// Says how attempt `number` of `step` ended, one of those that [`Decision::Await`] asked for, and what comes next. An
@@ -161,7 +172,7 @@ impl Machine {
         match &mut self.state {
             State::Queued { .. } => Move::Facts(vec![Fact::Started]),
             State::Ended(state) => Move::Rest(Decision::Done(*state)),
-            State::Running(run) => run.advance(&self.plan, &self.execution, now),
+            State::Running(run) => run.advance(&self.plan, &self.execution, &self.inbox, now),
         }
     }
 
@@ -194,7 +205,9 @@ fn size(fact: &Fact) -> usize {
         Fact::StepFinished { output, .. }
         | Fact::Ending { output, .. }
         | Fact::Finished { output, .. } => output.as_ref().map_or(0, |text| text.as_str().len()),
+        // What a signal brings counts when a step has taken it.
         Fact::Started
+        | Fact::SignalReceived(_)
         | Fact::Cancelling
         | Fact::AttemptStarted { .. }
         | Fact::AttemptFailed { .. } => 0,

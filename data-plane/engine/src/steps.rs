@@ -1,9 +1,11 @@
 //! What each kind of step does: one file each, and one line in [`of`].
 
+mod approval;
 mod condition;
 mod fail;
 mod for_each;
 mod http;
+pub(crate) mod listen;
 mod parallel;
 mod succeed;
 mod transform;
@@ -14,6 +16,8 @@ use serde_json::Value;
 use signalbox_model::{
     execution::Failure,
     expression::{EvaluationError, Scope},
+    ids::SignalName,
+    signal::Signal,
     workflow::Action,
 };
 
@@ -45,6 +49,24 @@ pub(crate) trait Behaviour {
         }
     }
 
+    /// What it listens for and until when, by its recorded input, for kinds that wait for something from outside.
+    fn listens(&self, _input: &Value) -> Option<(Listens, Timestamp)> {
+        None
+    }
+
+    /// What comes of what it listened for; without a signal, of its time being over.
+    ///
+    /// # Errors
+    /// Why the step fails then. Kinds that do not listen have no other answer.
+    fn heard(
+        &self,
+        _listens: &Listens,
+        _signal: Option<&Signal>,
+        _deadline: Timestamp,
+    ) -> Result<Value, Failure> {
+        Err(listen::not_meant())
+    }
+
     /// Which branch `output` says was taken, for kinds that have branches.
     fn branch(&self, _output: &Value) -> Option<i64> {
         None
@@ -65,9 +87,9 @@ pub(crate) enum Begin {
         /// What it gave.
         result: Result<Value, Failure>,
     },
-    /// The frames below it begin.
+    /// The frames below it begin, or it listens.
     Enter {
-        /// What is recorded as its input: what they are made of.
+        /// What is recorded as its input: what they are made of, or what it listens for.
         input: Value,
     },
     /// It waits for a time, and has succeeded then.
@@ -84,6 +106,15 @@ pub(crate) enum Begin {
     },
 }
 
+/// What a step listens for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listens {
+    /// The next signal of this name.
+    Signal(SignalName),
+    /// The decision of its run.
+    Decision,
+}
+
 /// The registry of kinds.
 pub(crate) fn of(action: &Action) -> &dyn Behaviour {
     match action {
@@ -93,6 +124,7 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Parallel(step) => step,
         Action::ForEach(step) => step,
         Action::Wait(step) => step,
+        Action::Approval(step) => step,
         Action::Succeed(step) => step,
         Action::Fail(step) => step,
     }

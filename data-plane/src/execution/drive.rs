@@ -14,7 +14,7 @@ use signalbox_engine::{AttemptFailure, Decision, Effect, Machine, Outcome, codes
 use signalbox_model::{
     execution::{ExecutionState, Fact, Failure},
     ids::ExecutionName,
-    record::{Record, RecordBody},
+    record::{Record, RecordBody, SequencedRecord},
 };
 use signalbox_runtime::{shutdown::Shutdown, telemetry::context};
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     ExecutionRuntime, Place,
     span::{self, StepSpans},
+    wakes::Driven,
 };
 use crate::spool::{Claimed, SpoolError};
 
@@ -45,6 +46,9 @@ pub(super) struct Drive<'a> {
     steps: StepSpans,
     /// Changes with each request to end an execution, of whichever.
     cancels: watch::Receiver<()>,
+    /// Woken when it was told something, which then stands in the spool after `told_until`.
+    wake: Driven,
+    told_until: u64,
     /// The latest time that was told, and when that was: a clock that is set back takes neither the history with it, nor
     /// holds up a wait by as much.
     latest: Timestamp,
@@ -74,11 +78,16 @@ impl<'a> Drive<'a> {
             place,
             execution: claimed.accepted.execution.clone(),
             received_at: claimed.accepted.event.received_at,
+            // Not all of them are told in order of time: signals are journalled by others.
             latest: claimed
                 .journal
-                .last()
-                .map_or(Timestamp::MIN, |record| record.time),
+                .iter()
+                .map(|record| record.time)
+                .max()
+                .unwrap_or(Timestamp::MIN),
             told: tokio::time::Instant::now(),
+            wake: runtime.wakes.driven(&claimed.accepted.execution),
+            told_until: 0,
             claimed: Some(claimed),
             steps: StepSpans::new(span.clone()),
             cancels: runtime.cancels.changes(),
@@ -152,6 +161,10 @@ impl<'a> Drive<'a> {
                     }
                 }
                 Decision::Await { .. } if self.is_cancelled() => machine.cancel(self.now()),
+                Decision::Await { .. } if self.wake.is_due() => {
+                    self.hear(&mut machine).await?;
+                    machine.decide(self.now())
+                }
                 Decision::Await { attempts, wake_at } => {
                     self.set_under_way(&mut under_way, &attempts);
                     match self.next(&mut under_way, wake_at).await {
@@ -182,6 +195,24 @@ impl<'a> Drive<'a> {
             }
         }
         Ok(machine)
+    }
+
+    /// Tells the machine what the execution was told meanwhile. What it knows already is told again the first time.
+    async fn hear(&mut self, machine: &mut Machine) -> Result<(), SpoolError> {
+        let spool = &self.runtime.spool;
+        let told = spool.told(self.execution.clone(), self.told_until).await?;
+        for SequencedRecord { sequence, record } in told {
+            self.told_until = sequence;
+            self.latest = self.latest.max(record.time);
+            if let RecordBody::Execution {
+                fact: Fact::SignalReceived(signal),
+                ..
+            } = record.body
+            {
+                machine.signal(&signal);
+            }
+        }
+        Ok(())
     }
 
     /// Ends the execution whatever its steps are.
@@ -279,6 +310,7 @@ impl<'a> Drive<'a> {
             () = self.shutdown.stopping(), if !is_stopping => Next::Due,
             () = tokio::time::sleep(left), if !is_stopping => Next::Due,
             Ok(()) = self.cancels.changed(), if !is_stopping => Next::Due,
+            () = self.wake.woken(), if !is_stopping => Next::Due,
         }
     }
 
@@ -298,6 +330,7 @@ impl<'a> Drive<'a> {
             () = self.shutdown.stopping() => return false,
             () = tokio::time::sleep(left) => {}
             Ok(()) = self.cancels.changed() => {}
+            () = self.wake.woken() => {}
         }
         tokio::select! {
             biased;

@@ -128,7 +128,11 @@ impl StepSpans {
                 }
                 context::traceparent(&span)
             }
-            Fact::Started | Fact::Cancelling | Fact::Ending { .. } | Fact::Finished { .. } => None,
+            Fact::Started
+            | Fact::SignalReceived(_)
+            | Fact::Cancelling
+            | Fact::Ending { .. }
+            | Fact::Finished { .. } => None,
         }
     }
 

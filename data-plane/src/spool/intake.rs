@@ -43,6 +43,7 @@ use signalbox_log::{FileStorage, Log, LogConfig, Storage};
 use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange, Verdict},
+    signal::Signal,
 };
 use signalbox_runtime::background;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -55,7 +56,7 @@ use self::{
 };
 use super::{
     Accept, Acceptance, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError,
-    SpoolStats, SqliteSpool, SqliteSpoolConfig, arrivals::Arrivals, delivery_of,
+    SpoolStats, SqliteSpool, SqliteSpoolConfig, Told, arrivals::Arrivals, delivery_of,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -478,6 +479,24 @@ impl Spool for IntakeSpool {
         ended: bool,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
         self.store.journal(execution, records, ended)
+    }
+
+    fn tell(
+        &self,
+        execution: ExecutionName,
+        signal: Signal,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<Told, SpoolError>> {
+        self.store.tell(execution, signal, time, traceparent)
+    }
+
+    fn told(
+        &self,
+        execution: ExecutionName,
+        after: u64,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
+        self.store.told(execution, after)
     }
 
     fn unreported(

@@ -10,6 +10,7 @@ mod look;
 mod read;
 mod room;
 mod schema;
+mod signals;
 mod upkeep;
 mod writer;
 
@@ -24,8 +25,10 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use signalbox_log::LogId;
 use signalbox_model::{
+    execution::Fact,
     ids::ExecutionName,
-    record::{Delivery, Record, SequencedRecord, SubscriptionChange},
+    record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange},
+    signal::Signal,
 };
 use signalbox_runtime::{
     ambient::{Ambient, System},
@@ -39,6 +42,7 @@ use self::{
 };
 use super::{
     Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolMax, SpoolStats,
+    Told,
 };
 
 pub(super) use batch::{Drained, NewExecution};
@@ -385,6 +389,41 @@ impl Spool for SqliteSpool {
             }),
             Err(error) => refused(error),
         }
+    }
+
+    fn tell(
+        &self,
+        execution: ExecutionName,
+        signal: Signal,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<Told, SpoolError>> {
+        let (name, id) = (execution.to_string(), signal.id.clone());
+        let record = Record {
+            time,
+            traceparent,
+            body: RecordBody::Execution {
+                execution,
+                fact: Fact::SignalReceived(Box::new(signal)),
+            },
+        };
+        match encode(&record) {
+            Ok(record) => self.submit_waiting(move |answer| Job::Tell {
+                execution: name,
+                id,
+                record,
+                answer,
+            }),
+            Err(error) => refused(error),
+        }
+    }
+
+    fn told(
+        &self,
+        execution: ExecutionName,
+        after: u64,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
+        self.query(move |connection| signals::signals_of(connection, &execution.to_string(), after))
     }
 
     fn unreported(

@@ -13,7 +13,7 @@ use signalbox_model::{
 use signalbox_proto::{convert, dataplane::v1 as wire};
 
 use super::SyncClient;
-use crate::spool::{Accept, Acceptance, Definition, ScopeSource};
+use crate::spool::{Accept, Acceptance, Definition, ScopeSource, Told};
 
 /// Does what the command says; the answer leaves when it is durable here, but for a cancellation: that comes again until
 /// the end is reported.
@@ -26,6 +26,7 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
     let done = match kind {
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
         Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel),
+        Some(wire::command::Kind::Signal(signal)) => tell(sync, signal).await,
         None => Err("this node does not know the command".to_owned()),
     };
     let outcome = if done.is_ok() { "done" } else { "refused" };
@@ -100,6 +101,27 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
         Acceptance::Conflict => {
             Err("an execution of this name exists with another input".to_owned())
         }
+    }
+}
+
+async fn tell(sync: &SyncClient, command: wire::SignalCommand) -> Result<(), String> {
+    let wire::SignalCommand {
+        execution,
+        signal,
+        traceparent,
+    } = command;
+    let execution: ExecutionName = execution.parse().map_err(text)?;
+    let signal = convert::signal::from_wire(signal.ok_or("signal is missing")?).map_err(text)?;
+    let traceparent = (!traceparent.is_empty()).then_some(traceparent);
+    let told = sync
+        .spool
+        .tell(execution.clone(), signal, Timestamp::now(), traceparent);
+    match told.await.map_err(text)? {
+        Told::Claimed if !sync.wakes.wake(&execution) => {
+            Err("too many executions are about to begin".to_owned())
+        }
+        // What is not in memory is told when it is; what has ended, never.
+        Told::Claimed | Told::Unclaimed | Told::Gone => Ok(()),
     }
 }
 

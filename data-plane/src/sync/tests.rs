@@ -41,6 +41,7 @@ impl Node {
             spool: spool.clone(),
             deduplication_window: Duration::from_secs(3600),
             cancels: Arc::default(),
+            wakes: Arc::default(),
         };
         tokio::spawn(client.run_with(timing, shutdown.clone()));
         Self {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::StepInstance;
+use crate::{ids::StepInstance, signal::Signal};
 
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub enum ExecutionState {
     Queued,
     /// A step is running.
     Running,
-    /// Waiting for a time.
+    /// Waiting for a time or a signal.
     Waiting,
     /// Ended as intended.
     Succeeded,
@@ -59,7 +59,7 @@ impl ExecutionState {
 pub enum StepState {
     /// An attempt is running.
     Running,
-    /// It waits for a time: that of its next attempt, or, of a `wait`, the one that it is for.
+    /// It waits: for the time of its next attempt, or, of a `wait` or an `approval`, for what that is for.
     Waiting,
     /// Ended as intended.
     Succeeded,
@@ -161,6 +161,9 @@ pub enum Fact {
         /// Why it failed or was cancelled.
         error: Option<Failure>,
     },
+    /// Someone told it something. Where it stands among the facts of steps says nothing but that it was durable before
+    /// whatever follows from it; it may come before [`Fact::Started`].
+    SignalReceived(Box<Signal>),
     /// An operator asked for the end: nothing begins any more but `finally` steps.
     Cancelling,
     /// How the execution is to end is decided; what is left are its `finally` steps.
@@ -233,6 +236,7 @@ impl fmt::Debug for JsonText {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::signal::{ApprovalDecision, SignalKind};
 
     #[test]
     fn json_text_is_one_value_and_keeps_its_digits() {
@@ -274,6 +278,25 @@ mod tests {
                 output: None,
                 error: Some(failure.clone()),
             },
+            Fact::SignalReceived(Box::new(Signal {
+                id: "s1".parse().unwrap(),
+                kind: SignalKind::Named {
+                    name: "order:1.paid".parse().unwrap(),
+                    payload: JsonText::from_value(&Value::from(3)),
+                },
+                by: "ann".to_owned(),
+                at: "2026-11-24T10:00:00.123456Z".parse().unwrap(),
+            })),
+            Fact::SignalReceived(Box::new(Signal {
+                id: "s2".parse().unwrap(),
+                kind: SignalKind::Decision {
+                    step: "call[2][0]".parse().unwrap(),
+                    decision: ApprovalDecision::Rejected,
+                    comment: String::new(),
+                },
+                by: "bob".to_owned(),
+                at: "2026-11-24T10:00:00Z".parse().unwrap(),
+            })),
             Fact::Cancelling,
             Fact::Ending {
                 state: ExecutionState::Failed,

@@ -40,6 +40,16 @@ fn is_resource_id(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
+/// `[a-zA-Z0-9][a-zA-Z0-9_.:-]{0,127}`, so that it can be an id of what is waited for.
+fn is_signal_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    matches!(bytes.len(), 1..=128)
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(b))
+}
+
 /// `[a-z]([a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?`, so that CEL reads it as an identifier.
 fn is_step_id(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -134,6 +144,14 @@ id!(
 id!(
     /// Last segment of a node's name; made with the node's data folder.
     NodeId, is_resource_id, "a node id: 1 to 63 of a-z, 0-9 and '-', starting with a letter"
+);
+id!(
+    /// Tells a signal from the others of its execution.
+    SignalId, is_resource_id, "a signal id: 1 to 63 of a-z, 0-9 and '-', starting with a letter"
+);
+id!(
+    /// Names what a `wait` waits for.
+    SignalName, is_signal_name, "a signal's name: 1 to 128 of a-z, A-Z, 0-9, '_', '.', ':' and '-', starting with a letter or a digit"
 );
 id!(
     /// Names a step within its workflow.

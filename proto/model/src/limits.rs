@@ -54,6 +54,23 @@ pub const FINALLY_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 pub const RETRY_ON_MAX: usize = 50;
 /// How long attempts that are under way may go on when their execution is cancelled.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
+/// Time that an execution of a workflow may take that waits for people or other systems (an `approval`, a `wait` for a
+/// signal) unless it says so.
+pub const WAITING_WORKFLOW_TIMEOUT_DEFAULT: Duration = WORKFLOW_TIMEOUT_MAX;
+/// How long an approval is waited for unless the step says so.
+pub const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest time that an approval or a signal is waited for.
+pub const SIGNAL_TIMEOUT_MAX: Duration = WORKFLOW_TIMEOUT_MAX;
+/// Size of the JSON text of what comes with a signal, in bytes.
+pub const SIGNAL_PAYLOAD_MAX_BYTES: usize = 64 * 1024;
+/// Signals and decisions that one execution may be told.
+pub const EXECUTION_SIGNALS_MAX: u64 = 200;
+/// Length of an approval's message that is kept of a rendered one, and of the comment on its decision, in characters.
+pub const APPROVAL_TEXT_MAX_CHARS: usize = 4_096;
+/// Approvers that one approval may name.
+pub const APPROVERS_MAX: usize = 50;
+/// Length of one of them, in characters.
+pub const APPROVER_MAX_CHARS: usize = 128;
 /// Step runs of one execution, but for its `finally` steps.
 pub const EXECUTION_STEPS_MAX: usize = 5_000;
 /// Size of the JSON texts of all inputs and outputs of one execution's steps, in bytes. A step that would begin beyond it

@@ -20,8 +20,9 @@ mod trigger;
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
 pub use step::{Action, OnError, Step};
 pub use steps::{
-    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
-    ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
+    ApprovalStep, ApprovalTimeout, ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody,
+    HttpMethod, HttpStep, ParallelBranch, ParallelStep, SignalTimeout, SignalWait, SucceedStep,
+    TransformStep, WaitStep,
 };
 pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
 
@@ -61,8 +62,8 @@ impl Workflow {
         let workflow = Self {
             trigger,
             vars,
+            timeout: timeout.unwrap_or_else(|| default_timeout(&steps)),
             steps,
-            timeout: timeout.unwrap_or(limits::WORKFLOW_TIMEOUT_DEFAULT),
             finally,
             rate_limit: None,
         };
@@ -129,6 +130,22 @@ impl Workflow {
         std::iter::once(&self.steps[..])
             .chain(finally)
             .find_map(|list| find(list, id))
+    }
+}
+
+/// How long an execution of `steps` may take unless its workflow says so: what waits for people or other systems waits for
+/// as long as it may.
+fn default_timeout(steps: &[Step]) -> Duration {
+    fn listens(step: &Step) -> bool {
+        matches!(
+            step.action,
+            Action::Approval(_) | Action::Wait(WaitStep::Signal(_))
+        ) || step.lists().flatten().any(listens)
+    }
+    if steps.iter().any(listens) {
+        limits::WAITING_WORKFLOW_TIMEOUT_DEFAULT
+    } else {
+        limits::WORKFLOW_TIMEOUT_DEFAULT
     }
 }
 

@@ -4,6 +4,7 @@ use signalbox_model::{
     event::TriggerKind,
     execution::{ExecutionState, StepState},
     record::{SubscriptionState, Verdict},
+    signal::ApprovalDecision,
 };
 
 use super::WireError;
@@ -43,6 +44,7 @@ pairs!(step_state_to_wire, step_state, StepState, v1::StepState, "step state", {
 pairs!(verdict_to_wire, verdict, Verdict, v1::DeliveryVerdict, "verdict", {
     Accepted, Duplicate, Filtered, Rejected
 });
+pairs!(approval_to_wire, approval, ApprovalDecision, v1::ApprovalVerdict, "verdict", { Approved, Rejected });
 pairs!(
     subscription_state_to_wire, subscription_state, SubscriptionState, v1::SubscriptionState,
     "subscription state", { Pending, Confirmed, Unsubscribed, Failed }

@@ -9,7 +9,7 @@ use signalbox_model::{
     },
 };
 
-use super::{WireError, enums, non_empty, parse, parse_optional, time};
+use super::{WireError, enums, non_empty, parse, parse_optional, signal, time};
 use crate::{dataplane::v1 as wire, v1};
 
 /// A record for the wire.
@@ -137,6 +137,9 @@ fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
             state: enums::step_state_to_wire(state).into(),
             output_json: text(output),
             error: error.map(failure_to_wire),
+        }),
+        Fact::SignalReceived(told) => Wire::SignalReceived(wire::SignalReceived {
+            signal: Some(signal::to_wire(*told)),
         }),
         Fact::Cancelling => Wire::Cancelling(wire::ExecutionCancelling {}),
         Fact::Ending {
@@ -359,6 +362,10 @@ fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
             output: optional_json_text("output_json", output_json)?,
             error: error.map(failure),
         },
+        Wire::SignalReceived(wire::SignalReceived { signal: told }) => {
+            let told = told.ok_or(WireError::Missing("signal"))?;
+            Fact::SignalReceived(Box::new(signal::from_wire(told)?))
+        }
         Wire::Cancelling(wire::ExecutionCancelling {}) => Fact::Cancelling,
         Wire::Ending(wire::ExecutionEnding {
             state,

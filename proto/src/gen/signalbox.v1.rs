@@ -1553,6 +1553,12 @@ pub struct Execution {
     /// When its end was asked for, if it was. It may have ended otherwise before that reached its node.
     #[prost(message, optional, tag = "18")]
     pub cancel_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What it waits for from outside: approvals and signals.
+    #[prost(message, repeated, tag = "30")]
+    pub awaited: ::prost::alloc::vec::Vec<Awaited>,
+    /// What it was told, in the order of the telling. Left out of lists.
+    #[prost(message, repeated, tag = "31")]
+    pub signals: ::prost::alloc::vec::Vec<Signal>,
 }
 impl ::prost::Name for Execution {
     const NAME: &'static str = "Execution";
@@ -1562,6 +1568,127 @@ impl ::prost::Name for Execution {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.Execution".into()
+    }
+}
+/// Something from outside that a step waits for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Awaited {
+    /// Id of the step.
+    #[prost(string, tag = "1")]
+    pub step_id: ::prost::alloc::string::String,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "2")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
+    /// Name of the signal; empty for an approval.
+    #[prost(string, tag = "3")]
+    pub signal: ::prost::alloc::string::String,
+    /// What an approval asks.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// Whom it asks, as its definition says.
+    #[prost(string, repeated, tag = "5")]
+    pub approvers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Since when.
+    #[prost(message, optional, tag = "6")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when; absent: as long as the execution may take.
+    #[prost(message, optional, tag = "7")]
+    pub deadline: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for Awaited {
+    const NAME: &'static str = "Awaited";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Awaited".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Awaited".into()
+    }
+}
+/// Something that an execution was told.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Signal {
+    /// Its id, unique in the execution.
+    #[prost(string, tag = "1")]
+    pub signal_id: ::prost::alloc::string::String,
+    /// Who told it: the subject of the caller's token.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its node had it; absent while it is on its way, and in the answer of SignalExecution.
+    #[prost(message, optional, tag = "6")]
+    pub take_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What was told.
+    #[prost(oneof = "signal::Kind", tags = "2, 3")]
+    pub kind: ::core::option::Option<signal::Kind>,
+}
+/// Nested message and enum types in `Signal`.
+pub mod signal {
+    /// What was told.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// A signal.
+        #[prost(message, tag = "2")]
+        Signal(super::NamedSignal),
+        /// A decision.
+        #[prost(message, tag = "3")]
+        Decision(super::ApprovalDecision),
+    }
+}
+impl ::prost::Name for Signal {
+    const NAME: &'static str = "Signal";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Signal".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Signal".into()
+    }
+}
+/// A signal that a `wait` waits for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedSignal {
+    /// Its name, as in the definition. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What comes with it, as JSON text: at most 64 KiB. Empty: null.
+    #[prost(string, tag = "2")]
+    pub payload_json: ::prost::alloc::string::String,
+}
+impl ::prost::Name for NamedSignal {
+    const NAME: &'static str = "NamedSignal";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.NamedSignal".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.NamedSignal".into()
+    }
+}
+/// The decision of an `approval`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalDecision {
+    /// The run of the step: its id, and the iteration of each `forEach` around it, such as `ask` or `ask\[2\]`. May be left out
+    /// of a request when one approval waits.
+    #[prost(string, tag = "1")]
+    pub step: ::prost::alloc::string::String,
+    /// What was decided. Required.
+    #[prost(enumeration = "ApprovalVerdict", tag = "2")]
+    pub verdict: i32,
+    /// Why, for people: at most 4096 characters.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ApprovalDecision {
+    const NAME: &'static str = "ApprovalDecision";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ApprovalDecision".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ApprovalDecision".into()
     }
 }
 /// The run of one step.
@@ -1871,6 +1998,75 @@ impl ::prost::Name for CancelExecutionRequest {
         "/signalbox.v1.CancelExecutionRequest".into()
     }
 }
+/// Request of SignalExecution.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignalExecutionRequest {
+    /// Resource name, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// UUID; a repeated request with the same one tells nothing new and is answered the same.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// What it is told. Exactly one.
+    #[prost(oneof = "signal_execution_request::Kind", tags = "2, 3")]
+    pub kind: ::core::option::Option<signal_execution_request::Kind>,
+}
+/// Nested message and enum types in `SignalExecutionRequest`.
+pub mod signal_execution_request {
+    /// What it is told. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// A signal.
+        #[prost(message, tag = "2")]
+        Signal(super::NamedSignal),
+        /// A decision.
+        #[prost(message, tag = "3")]
+        Decision(super::ApprovalDecision),
+    }
+}
+impl ::prost::Name for SignalExecutionRequest {
+    const NAME: &'static str = "SignalExecutionRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SignalExecutionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SignalExecutionRequest".into()
+    }
+}
+/// How an approval was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ApprovalVerdict {
+    /// Not set.
+    Unspecified = 0,
+    /// Go on.
+    Approved = 1,
+    /// Do not.
+    Rejected = 2,
+}
+impl ApprovalVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "APPROVAL_VERDICT_UNSPECIFIED",
+            Self::Approved => "APPROVAL_VERDICT_APPROVED",
+            Self::Rejected => "APPROVAL_VERDICT_REJECTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "APPROVAL_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "APPROVAL_VERDICT_APPROVED" => Some(Self::Approved),
+            "APPROVAL_VERDICT_REJECTED" => Some(Self::Rejected),
+            _ => None,
+        }
+    }
+}
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1881,7 +2077,7 @@ pub enum ExecutionState {
     Queued = 1,
     /// A step is running.
     Running = 2,
-    /// Waiting for a time (a retry, a `wait`).
+    /// Waiting for a time (a retry, a `wait`), a signal or an approval.
     Waiting = 3,
     /// Ended as intended.
     Succeeded = 4,
@@ -1969,7 +2165,7 @@ pub enum StepState {
     Unspecified = 0,
     /// An attempt is running, or steps inside it.
     Running = 1,
-    /// It waits for a time: that of its next attempt, or, of a `wait`, that in its input.
+    /// It waits: for the time of its next attempt, or, of a `wait` or an `approval`, for what its input says.
     Waiting = 2,
     /// Ended as intended.
     Succeeded = 3,
@@ -2022,7 +2218,7 @@ pub mod execution_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads and cancels executions. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads executions, cancels them and tells them what they wait for. What a node has reported is shown; a report takes well under a second when the planes are
     /// connected.
     #[derive(Debug, Clone)]
     pub struct ExecutionServiceClient<T> {
@@ -2260,6 +2456,34 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Tells an execution something: a signal, which a `wait` takes now or when it begins, or the decision of an `approval`
+        /// that waits. It is durable when it is answered, and brought to the execution's node until that has it; the answer does
+        /// not wait for that. Refused with the reason EXECUTION_ENDED when the execution has ended; a decision also with
+        /// NOT_WAITING when no approval waits for one, ALREADY_DECIDED when there is a decision, and APPROVAL_EXPIRED when its time
+        /// is over. At most 200 for one execution. Role: operator.
+        pub async fn signal_execution(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignalExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Signal>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ExecutionService/SignalExecution",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.ExecutionService", "SignalExecution"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2329,8 +2553,17 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::CancelExecutionRequest>,
         ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status>;
+        /// Tells an execution something: a signal, which a `wait` takes now or when it begins, or the decision of an `approval`
+        /// that waits. It is durable when it is answered, and brought to the execution's node until that has it; the answer does
+        /// not wait for that. Refused with the reason EXECUTION_ENDED when the execution has ended; a decision also with
+        /// NOT_WAITING when no approval waits for one, ALREADY_DECIDED when there is a decision, and APPROVAL_EXPIRED when its time
+        /// is over. At most 200 for one execution. Role: operator.
+        async fn signal_execution(
+            &self,
+            request: tonic::Request<super::SignalExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Signal>, tonic::Status>;
     }
-    /// Reads and cancels executions. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads executions, cancels them and tells them what they wait for. What a node has reported is shown; a report takes well under a second when the planes are
     /// connected.
     #[derive(Debug)]
     pub struct ExecutionServiceServer<T> {
@@ -2675,6 +2908,52 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelExecutionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ExecutionService/SignalExecution" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignalExecutionSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::SignalExecutionRequest>
+                    for SignalExecutionSvc<T> {
+                        type Response = super::Signal;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignalExecutionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::signal_execution(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignalExecutionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4726,7 +5005,7 @@ pub struct Step {
     #[prost(message, optional, tag = "6")]
     pub total_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What the step does. Exactly one.
-    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17, 21")]
     pub action: ::core::option::Option<step::Action>,
 }
 /// Nested message and enum types in `Step`.
@@ -4749,7 +5028,7 @@ pub mod step {
         /// Ends the execution as FAILED; within a branch or an iteration, that.
         #[prost(message, tag = "14")]
         Fail(super::FailStep),
-        /// Waits for a time.
+        /// Waits for a time or a signal.
         #[prost(message, tag = "15")]
         Wait(super::WaitStep),
         /// Runs lists of steps side by side.
@@ -4758,6 +5037,9 @@ pub mod step {
         /// Runs a list of steps for each item of a list.
         #[prost(message, tag = "17")]
         ForEach(super::ForEachStep),
+        /// Waits until someone approves or rejects.
+        #[prost(message, tag = "21")]
+        Approval(super::ApprovalStep),
     }
 }
 impl ::prost::Name for Step {
@@ -4946,16 +5228,17 @@ impl ::prost::Name for ConditionRule {
         "/signalbox.v1.ConditionRule".into()
     }
 }
-/// Waits for a time. Waiting takes no place among the executions that run. Output: `{"until": the time}`.
+/// Waits for a time or a signal. Waiting takes no place among the executions that run. Output of a wait for a time:
+/// `{"until": the time}`; for a signal see SignalWait.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitStep {
-    /// Until when. Exactly one.
-    #[prost(oneof = "wait_step::Time", tags = "1, 2")]
+    /// For what. Exactly one.
+    #[prost(oneof = "wait_step::Time", tags = "1, 2, 3")]
     pub time: ::core::option::Option<wait_step::Time>,
 }
 /// Nested message and enum types in `WaitStep`.
 pub mod wait_step {
-    /// Until when. Exactly one.
+    /// For what. Exactly one.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Time {
         /// So long from the step's start; at most 30 days.
@@ -4965,6 +5248,9 @@ pub mod wait_step {
         /// once.
         #[prost(string, tag = "2")]
         Until(::prost::alloc::string::String),
+        /// Until a signal comes.
+        #[prost(message, tag = "3")]
+        Signal(super::SignalWait),
     }
 }
 impl ::prost::Name for WaitStep {
@@ -4975,6 +5261,65 @@ impl ::prost::Name for WaitStep {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.WaitStep".into()
+    }
+}
+/// Waits for a signal, which ExecutionService.SignalExecution sends. One that came before is kept, and taken when the step
+/// begins; each is taken once, by the first step that waits for its name.
+/// Output: `{"signal": name, "payload": what came with it, "by": who sent it, "at": when, "timedOut": false}`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignalWait {
+    /// Template that gives its name: 1 to 128 of a-z, A-Z, 0-9, `_`, `.`, `:` and `-`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How long it waits; at most 30 days. Default: as long as the execution has.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// What happens then. `fail` (default): the step fails with the code SIGNAL_TIMEOUT. `continue`: it succeeds with
+    /// `timedOut` true, and `payload`, `by` and `at` null.
+    #[prost(string, tag = "3")]
+    pub on_timeout: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SignalWait {
+    const NAME: &'static str = "SignalWait";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SignalWait".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SignalWait".into()
+    }
+}
+/// Waits until someone approves or rejects, by ExecutionService.SignalExecution. The first decision counts. `timeout` and
+/// `retry` of the step are not for it. A workflow that has one, or waits for a signal, may take 30 days unless its own
+/// `timeout` says less.
+/// Output: `{"decision": "APPROVED" or "REJECTED", "by": who decided, "at": when, "comment": text, "timedOut": false}`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalStep {
+    /// Template; what is asked. At most 4096 characters of what it gives are kept. Required.
+    #[prost(string, tag = "1")]
+    pub message: ::prost::alloc::string::String,
+    /// Who is asked, for people: it is shown where approvals are, and keeps nobody else from deciding. At most 50.
+    #[prost(string, repeated, tag = "2")]
+    pub approvers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How long it waits; at most 30 days. Default 7 days.
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// What happens then. `fail` (default): the step fails with the code APPROVAL_TIMEOUT. `approve`, `reject`: as if someone
+    /// had; `timedOut` is true, and `by` null.
+    #[prost(string, tag = "4")]
+    pub on_timeout: ::prost::alloc::string::String,
+    /// A rejection is the step's output, which steps after it read. Default: the step fails with the code REJECTED.
+    #[prost(bool, tag = "5")]
+    pub rejected_is_output: bool,
+}
+impl ::prost::Name for ApprovalStep {
+    const NAME: &'static str = "ApprovalStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ApprovalStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ApprovalStep".into()
     }
 }
 /// Runs lists of steps side by side. It fails when one of its branches fails.

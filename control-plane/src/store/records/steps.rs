@@ -16,6 +16,14 @@ use crate::store::rows::Execution;
 /// Kinds of steps that are open while what stands in them is: they neither run nor wait themselves.
 const AROUND_OTHERS: [&str; 2] = ["parallel", "forEach"];
 
+/// Kinds of steps that wait for a time, or for something from outside.
+pub(in crate::store) const WAIT_THEMSELVES: [&str; 2] = ["approval", "wait"];
+
+/// Whether a step of this kind waits once it has begun.
+pub(super) fn waits_itself(kind: &str) -> bool {
+    WAIT_THEMSELVES.contains(&kind)
+}
+
 /// Whether a step of this kind runs itself.
 pub(super) fn runs_itself(kind: &str) -> bool {
     !AROUND_OTHERS.contains(&kind)

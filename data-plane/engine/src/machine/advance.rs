@@ -12,6 +12,7 @@ use super::*;
 pub(super) struct Around<'a> {
     pub(super) plan: &'a Plan,
     pub(super) execution: &'a ExecutionName,
+    inbox: &'a Inbox,
     pub(super) now: Timestamp,
     /// Whether no more steps may begin.
     is_full: bool,
@@ -22,8 +23,7 @@ pub(super) struct Around<'a> {
 impl<'a> Around<'a> {
     /// An execution that is out of time at `deadline`.
     pub(super) fn new(
-        plan: &'a Plan,
-        execution: &'a ExecutionName,
+        (plan, execution, inbox): (&'a Plan, &'a ExecutionName, &'a Inbox),
         now: Timestamp,
         deadline: Timestamp,
         is_full: bool,
@@ -31,6 +31,7 @@ impl<'a> Around<'a> {
         Self {
             plan,
             execution,
+            inbox,
             now,
             is_full,
             attempts: Vec::new(),
@@ -87,6 +88,7 @@ impl Frame {
                 around.wake(until.min(deadline));
                 None
             }
+            Stage::Listening { until } => open.hear(step, &instance, around, until.min(deadline)),
             Stage::Waiting { failed, .. } => Some(attempt(&instance, failed + 1, false)),
             Stage::Sleeping { until } => {
                 Some(vec![succeeded(&instance, &steps::wait::recorded(until))])
@@ -118,6 +120,28 @@ impl Frame {
 }
 
 impl OpenStep {
+    /// The end of a step that listens, when it has heard or its time is over. What was told counts before the time does.
+    fn hear(
+        &self,
+        step: &Step,
+        instance: &StepInstance,
+        around: &mut Around<'_>,
+        until: Timestamp,
+    ) -> Option<Vec<Fact>> {
+        let listens = self.listens.as_ref()?;
+        let signal = around.inbox.find(listens, instance);
+        if signal.is_none() && around.now < until {
+            around.wake(until);
+            return None;
+        }
+        Some(vec![
+            match steps::of(&step.action).heard(listens, signal, until) {
+                Ok(output) => succeeded(instance, &output),
+                Err(failure) => failed(instance, failure),
+            },
+        ])
+    }
+
     /// The attempt that is to be under way. It is evaluated again after a crash; the scope is the same, and so is the
     /// result.
     fn effect(

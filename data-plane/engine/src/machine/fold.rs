@@ -1,11 +1,17 @@
 //! Facts, folded into where an execution stands.
 
-use signalbox_model::{execution::StepState, expression::StepResult, workflow::Action};
+use signalbox_model::{
+    execution::StepState,
+    expression::StepResult,
+    ids::SignalName,
+    workflow::{Action, WaitStep},
+};
 
 use super::{
     run::{History, Phase},
     *,
 };
+use crate::steps::Listens;
 
 /// A fact that cannot follow the facts before it: the journal is not one of this execution of this plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +47,10 @@ impl Machine {
             }));
             return Ok(());
         }
+        if let Fact::SignalReceived(signal) = fact {
+            self.inbox.add(signal);
+            return Ok(());
+        }
         if let Fact::Finished { state, .. } = fact {
             if !state.is_terminal() || matches!(self.state, State::Ended(_)) {
                 return contradiction(format!("it finishes as {state:?}"));
@@ -49,10 +59,31 @@ impl Machine {
             return Ok(());
         }
         match &mut self.state {
-            State::Running(run) => run.fold(&self.plan, fact, at),
+            State::Running(run) => {
+                let taken = taken(&self.plan, fact);
+                run.fold(&self.plan, fact, at)?;
+                match taken {
+                    Some(name) if !self.inbox.take(&name) => {
+                        contradiction(format!("a signal {name:?} was taken that never came"))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
             _ => contradiction(format!("{} while it is not running", name(fact))),
         }
     }
+}
+
+/// The name of the signal that was taken, if `fact` says so.
+fn taken(plan: &Plan, fact: &Fact) -> Option<SignalName> {
+    let Fact::StepFinished { step, .. } = fact else {
+        return None;
+    };
+    let node = plan.node(plan.find(&step.step)?);
+    let Action::Wait(WaitStep::Signal(_)) = node.step.action else {
+        return None;
+    };
+    steps::listen::taken(fact)
 }
 
 impl Run {
@@ -209,14 +240,16 @@ impl Frame {
                     return contradiction(format!("{instance:?} is {expected}, not {kind}"));
                 }
                 let children = Children::of(node, self, input);
+                let (stage, listens) = match &children {
+                    Some(_) => (Stage::Inside, None),
+                    None => stage(&node.step.action, input),
+                };
                 self.step = Some(OpenStep {
                     started_at: at,
                     kind: None,
                     effect: None,
-                    stage: match &children {
-                        Some(_) => Stage::Inside,
-                        None => stage(&node.step.action, input),
-                    },
+                    stage,
+                    listens,
                     children: children.map(Box::new),
                 });
                 Ok(())
@@ -288,12 +321,17 @@ impl Frame {
 }
 
 /// Where a step stands when it has started. What it goes on with is what was recorded, not what would be evaluated now.
-fn stage(action: &Action, input: &JsonText) -> Stage {
-    match action {
-        Action::Wait(_) => steps::wait::of_record(&input.to_value())
-            .map_or(Stage::Begun, |until| Stage::Sleeping { until }),
-        _ => Stage::Begun,
+fn stage(action: &Action, input: &JsonText) -> (Stage, Option<Listens>) {
+    if !matches!(action, Action::Wait(_) | Action::Approval(_)) {
+        return (Stage::Begun, None);
     }
+    let input = input.to_value();
+    if let Some((listens, until)) = steps::of(action).listens(&input) {
+        return (Stage::Listening { until }, Some(listens));
+    }
+    let until = steps::wait::of_record(&input);
+    let sleeping = until.map(|until| Stage::Sleeping { until });
+    (sleeping.unwrap_or(Stage::Begun), None)
 }
 
 impl OpenStep {
@@ -304,7 +342,7 @@ impl OpenStep {
             Stage::Interrupted { number: last } | Stage::Attempt { number: last, .. } => {
                 number == last && repeated
             }
-            Stage::Sleeping { .. } | Stage::Inside => false,
+            Stage::Sleeping { .. } | Stage::Listening { .. } | Stage::Inside => false,
         };
         if !expected {
             return contradiction(format!("attempt {number} after {:?}", self.stage));
@@ -344,7 +382,11 @@ fn named(node: &Node, error: &Failure) -> Failure {
 
 fn step_of(fact: &Fact) -> Option<&StepInstance> {
     match fact {
-        Fact::Started | Fact::Cancelling | Fact::Ending { .. } | Fact::Finished { .. } => None,
+        Fact::Started
+        | Fact::SignalReceived(_)
+        | Fact::Cancelling
+        | Fact::Ending { .. }
+        | Fact::Finished { .. } => None,
         Fact::StepStarted { step, .. }
         | Fact::AttemptStarted { step, .. }
         | Fact::AttemptFailed { step, .. }
@@ -359,6 +401,7 @@ fn name(fact: &Fact) -> &'static str {
         Fact::AttemptStarted { .. } => "an attempt starts",
         Fact::AttemptFailed { .. } => "an attempt fails",
         Fact::StepFinished { .. } => "a step ends",
+        Fact::SignalReceived(_) => "a signal comes",
         Fact::Cancelling => "the execution is cancelled",
         Fact::Ending { .. } => "the execution is to end",
         Fact::Finished { .. } => "the execution finishes",

@@ -3,6 +3,7 @@
 use signalbox_model::{execution::StepState, workflow::Step};
 
 use super::*;
+use crate::steps::Listens;
 
 /// A list of steps under way.
 pub(super) struct Frame {
@@ -37,6 +38,8 @@ pub(super) struct OpenStep {
     /// The attempt that is under way.
     pub(super) effect: Option<Arc<Effect>>,
     pub(super) stage: Stage,
+    /// What it listens for.
+    pub(super) listens: Option<Listens>,
     /// The frames below it.
     pub(super) children: Option<Box<Children>>,
 }
@@ -51,8 +54,10 @@ pub(super) enum Stage {
     Interrupted { number: u32 },
     /// Attempt `failed` failed; the next is due.
     Waiting { failed: u32, until: Timestamp },
-    /// It is a `wait`.
+    /// It is a `wait` for a time.
     Sleeping { until: Timestamp },
+    /// It waits for something from outside, no longer than this.
+    Listening { until: Timestamp },
     /// It waits for the frames below it.
     Inside,
 }

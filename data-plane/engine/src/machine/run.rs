@@ -78,12 +78,14 @@ impl Run {
             && self.frame.ended().is_none()
     }
 
-    /// Whether something waits for a time, and nothing else is to be done before.
+    /// Whether something waits for a time or a signal, and nothing else is to be done before.
     pub(super) fn only_waits(&self) -> bool {
         let mut waits = false;
         let mut works = false;
         self.frame.visit(&mut |stage| match stage {
-            Stage::Waiting { .. } | Stage::Sleeping { .. } => waits = true,
+            Stage::Waiting { .. } | Stage::Sleeping { .. } | Stage::Listening { .. } => {
+                waits = true;
+            }
             Stage::Begun | Stage::Inside | Stage::Attempt { .. } | Stage::Interrupted { .. } => {
                 works = true;
             }
@@ -105,6 +107,7 @@ impl Run {
         &mut self,
         plan: &Plan,
         execution: &ExecutionName,
+        inbox: &Inbox,
         now: Timestamp,
     ) -> Move {
         let (deadline, code) = self.deadline(plan);
@@ -140,7 +143,7 @@ impl Run {
                 open
             });
         }
-        let mut around = Around::new(plan, execution, now, deadline, self.is_full());
+        let mut around = Around::new((plan, execution, inbox), now, deadline, self.is_full());
         match self.frame.advance(&mut around, deadline) {
             Some(facts) => Move::Facts(facts),
             None => Move::Rest(around.rest()),

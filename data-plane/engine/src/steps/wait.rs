@@ -1,10 +1,10 @@
-//! `wait`: waits for a time.
+//! `wait`: waits for a time or a signal.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use signalbox_model::{execution::Failure, expression::Scope, workflow::WaitStep};
+use signalbox_model::{execution::Failure, expression::Scope, signal::Signal, workflow::WaitStep};
 
-use super::{Begin, Behaviour, expression_failure};
+use super::{Begin, Behaviour, Listens, expression_failure, listen};
 use crate::codes;
 
 /// How much of a text that is no time its error quotes, in characters.
@@ -18,8 +18,28 @@ impl Behaviour for WaitStep {
                 let text = template.render_text(scope);
                 time(&text.map_err(|error| expression_failure(&error))?)?
             }
+            Self::Signal(wait) => return listen::begin(wait, scope, now),
         };
         Ok(Begin::Sleep { until })
+    }
+
+    fn listens(&self, input: &Value) -> Option<(Listens, Timestamp)> {
+        match self {
+            Self::Signal(_) => listen::listens(input),
+            Self::Duration(_) | Self::Until(_) => None,
+        }
+    }
+
+    fn heard(
+        &self,
+        listens: &Listens,
+        signal: Option<&Signal>,
+        deadline: Timestamp,
+    ) -> Result<Value, Failure> {
+        match self {
+            Self::Signal(wait) => listen::heard(wait, listens, signal, deadline),
+            Self::Duration(_) | Self::Until(_) => Err(listen::not_meant()),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use signalbox_model::{
     workflow::{Action, Step, Workflow},
 };
 
+use super::telling::Telling;
+
 #[derive(Default)]
 struct Seen {
     attempt: u32,
@@ -71,18 +73,25 @@ pub(crate) fn check(workflow: &Workflow, journal: &[(Fact, Timestamp)]) {
     // The open step of each frame.
     let mut open: BTreeMap<Option<(StepInstance, u32)>, &StepInstance> = BTreeMap::new();
     let last = journal.len() - 1;
+    let begins = journal.iter().position(|(fact, _)| !is_told(fact));
+    let mut telling = Telling::default();
     let mut before = journal[0].1;
     let mut ending = None;
     let mut is_cancelling = false;
     for (index, (fact, at)) in journal.iter().enumerate() {
         assert!(*at >= before, "time goes back at {index}");
         before = *at;
+        telling.check(workflow, fact, *at);
         let is_first = matches!(fact, Fact::Started);
-        assert_eq!(is_first, index == 0 && last > 0, "{index}: {fact:?}");
+        assert_eq!(
+            is_first,
+            begins == Some(index) && last > index,
+            "{index}: {fact:?}"
+        );
         let is_last = matches!(fact, Fact::Finished { .. });
         assert_eq!(is_last, index == last, "{index}: {fact:?}");
         match fact {
-            Fact::Started => {}
+            Fact::Started | Fact::SignalReceived(_) => {}
             Fact::Cancelling => {
                 assert!(ending.is_none() && !is_cancelling);
                 is_cancelling = true;
@@ -170,7 +179,7 @@ pub(crate) fn check(workflow: &Workflow, journal: &[(Fact, Timestamp)]) {
                 assert!(state.is_terminal());
                 assert!(open.is_empty(), "a step is open at the end");
                 // One that never began has nothing to tidy up.
-                let began = journal.len() > 1;
+                let began = begins != Some(last);
                 assert_eq!(ending.is_some(), began && workflow.finally().is_some());
                 if let Some(ending) = ending.filter(|state| *state != ExecutionState::Succeeded) {
                     assert_eq!(ending, *state);
@@ -179,6 +188,10 @@ pub(crate) fn check(workflow: &Workflow, journal: &[(Fact, Timestamp)]) {
             }
         }
     }
+}
+
+fn is_told(fact: &Fact) -> bool {
+    matches!(fact, Fact::SignalReceived(_))
 }
 
 fn check_concurrency(

@@ -14,7 +14,7 @@ use signalbox_model::{
     workflow::{Action, HttpBody, OnError, Step, TransformStep, WaitStep, Workflow},
 };
 
-use super::workflows::Outcomes;
+use super::{telling, workflows::Outcomes};
 
 /// How a run of a step ended: its state, output and the code of its error.
 pub(crate) type Ends = BTreeMap<String, (StepState, Option<Value>, Option<String>)>;
@@ -247,6 +247,10 @@ impl<'a> Interpreter<'a> {
                 let time: Result<jiff::Timestamp, _> = text.parse();
                 let time = time.map_err(|_| failed("INVALID_TIME"))?;
                 Ok(json!({ "until": time.to_string() }))
+            }
+            Action::Wait(WaitStep::Signal(_)) | Action::Approval(_) => {
+                let output = self.journal[run].1.as_ref();
+                telling::interpret(self.outcomes, step, run, output).map_err(failed)
             }
             Action::Condition(condition) => {
                 for (index, rule) in condition.rules.iter().enumerate() {

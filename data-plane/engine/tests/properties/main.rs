@@ -6,6 +6,7 @@
 mod checker;
 mod interpreter;
 mod owner;
+mod telling;
 mod workflows;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -22,6 +23,8 @@ use owner::{Crash, Owner};
 use workflows::{Outcomes, Wanted, accepted, outcomes, workflow};
 
 const LONG: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longer than anything takes that is told what it listens for, and short beside what the `finally` steps may take.
+const LISTEN: Duration = Duration::from_secs(5);
 
 fn crashes() -> impl Strategy<Value = Vec<Crash>> {
     prop::collection::vec(Crash::any(), 0..60)
@@ -33,7 +36,14 @@ fn choices() -> impl Strategy<Value = Vec<u8>> {
 
 fn run(workflow: &Workflow, outcomes: &Outcomes, crashes: Vec<Crash>, choices: Vec<u8>) -> Owner {
     let plan = Arc::new(Plan::new(workflow));
-    let mut owner = Owner::new(plan, accepted(), outcomes.clone(), crashes, choices);
+    let mut owner = Owner::new(
+        workflow,
+        plan,
+        accepted(),
+        outcomes.clone(),
+        crashes,
+        choices,
+    );
     owner.run();
     owner.check_keys();
     checker::check(workflow, &owner.journal);
@@ -81,7 +91,7 @@ proptest! {
     /// Where nothing fails fast, the order of events decides nothing.
     #[test]
     fn a_crash_changes_nothing(
-        workflow in workflow(LONG, Wanted { fail_fast: false, total_timeouts: false }),
+        workflow in workflow(LONG, Wanted { fail_fast: false, total_timeouts: false, listen: Some(LISTEN) }),
         outcomes in outcomes(),
         crashes in crashes(),
         choices in prop::array::uniform2(choices()),
@@ -105,7 +115,7 @@ proptest! {
     /// Where some do, any order leads to an end that the interpreter allows.
     #[test]
     fn any_order_is_one_of_the_definition(
-        workflow in workflow(LONG, Wanted { fail_fast: true, total_timeouts: false }),
+        workflow in workflow(LONG, Wanted { fail_fast: true, total_timeouts: false, listen: Some(LISTEN) }),
         outcomes in outcomes(),
         crashes in crashes(),
         choices in choices(),
@@ -122,14 +132,14 @@ proptest! {
         (workflow, outcomes, crashes) in (1_u64..100_000).prop_flat_map(|timeout_ms| (
             workflow(
                 Duration::from_millis(timeout_ms),
-                Wanted { fail_fast: true, total_timeouts: true },
+                Wanted { fail_fast: true, total_timeouts: true, listen: None },
             ),
             outcomes(),
             crashes(),
         )),
     ) {
         let plan = Arc::new(Plan::new(&workflow));
-        let mut owner = Owner::new(plan, accepted(), outcomes, crashes, choices);
+        let mut owner = Owner::new(&workflow, plan, accepted(), outcomes, crashes, choices);
         owner.attempt_ms = attempt_ms;
         owner.cancel_at = cancel_at;
         owner.run();

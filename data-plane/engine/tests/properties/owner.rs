@@ -8,9 +8,9 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use signalbox_engine::{Decision, Effect, Machine, Outcome, Plan};
-use signalbox_model::{execution::Fact, record::Accepted};
+use signalbox_model::{execution::Fact, record::Accepted, signal::Signal, workflow::Workflow};
 
-use super::workflows::Outcomes;
+use super::{telling::Tellers, workflows::Outcomes};
 
 /// Decisions after which a machine that has not ended never will.
 const DECISIONS_MAX: usize = 100_000;
@@ -46,6 +46,10 @@ pub(crate) struct Performed {
 }
 
 pub(crate) struct Owner {
+    workflow: Workflow,
+    tellers: Tellers,
+    /// What is durable, and the machine was not told, or was by a journal only.
+    untold: Vec<Signal>,
     plan: Arc<Plan>,
     accepted: Accepted,
     outcomes: Outcomes,
@@ -65,6 +69,7 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) fn new(
+        workflow: &Workflow,
         plan: Arc<Plan>,
         accepted: Accepted,
         outcomes: Outcomes,
@@ -72,6 +77,9 @@ impl Owner {
         choices: Vec<u8>,
     ) -> Self {
         Self {
+            workflow: workflow.clone(),
+            tellers: Tellers::default(),
+            untold: Vec::new(),
             plan,
             accepted,
             outcomes,
@@ -87,6 +95,8 @@ impl Owner {
 
     /// Runs to the end, through all crashes.
     pub(crate) fn run(&mut self) {
+        let early = self.tellers.early(&self.workflow, &self.outcomes, self.now);
+        self.receive(early);
         let mut machine = self.recover();
         let mut decision = machine.decide(self.now);
         for count in 0..DECISIONS_MAX {
@@ -95,6 +105,9 @@ impl Owner {
             if is_free && self.cancel_at.is_some_and(|at| at <= count) {
                 self.cancel_at = None;
                 decision = machine.cancel(self.now);
+            }
+            if let Some(next) = self.tell(&mut machine, &decision) {
+                decision = next;
             }
             let crash = self.crashes.next().unwrap_or(Crash::None);
             if let Decision::Done(_) = decision {
@@ -115,6 +128,44 @@ impl Owner {
             };
         }
         panic!("the machine does not end");
+    }
+
+    /// Makes signals durable.
+    fn receive(&mut self, signals: Vec<Signal>) {
+        for signal in signals {
+            let fact = Fact::SignalReceived(Box::new(signal.clone()));
+            self.journal.push((fact, self.now));
+            self.untold.push(signal);
+        }
+    }
+
+    /// Tells what is to be told, the journal first and the machine now or later, but before time passes.
+    fn tell(&mut self, machine: &mut Machine, decision: &Decision) -> Option<Decision> {
+        let Decision::Await { attempts, wake_at } = decision else {
+            return None;
+        };
+        let may_wait = !attempts.is_empty() && !self.is_near(*wake_at);
+        let mut waits = || may_wait && self.choices.next().unwrap_or(1) % 2 == 0;
+        if !waits() {
+            let (journal, now) = (&self.journal, self.now);
+            let due = self
+                .tellers
+                .due(&self.workflow, &self.outcomes, journal, now);
+            self.receive(due);
+        }
+        let mut waits = || may_wait && self.choices.next().unwrap_or(1) % 2 == 0;
+        if self.untold.is_empty() || waits() {
+            return None;
+        }
+        for signal in std::mem::take(&mut self.untold) {
+            machine.signal(&signal);
+            machine.signal(&signal);
+        }
+        Some(machine.decide(self.now))
+    }
+
+    fn is_near(&self, time: Timestamp) -> bool {
+        time.duration_since(self.now).as_millis() <= i128::from(self.attempt_ms)
     }
 
     fn recover(&self) -> Machine {
@@ -145,9 +196,8 @@ impl Owner {
                 let all: BTreeSet<_> = attempts.iter().map(|a| (&a.step, a.attempt)).collect();
                 assert_eq!(all.len(), attempts.len(), "an attempt twice");
                 let choice = usize::from(self.choices.next().unwrap_or(0));
-                let is_near =
-                    wake_at.duration_since(self.now).as_millis() <= i128::from(self.attempt_ms);
-                let wakes = is_near && choice % (attempts.len() + 1) == attempts.len();
+                let wakes =
+                    self.is_near(wake_at) && choice % (attempts.len() + 1) == attempts.len();
                 if attempts.is_empty() || wakes {
                     self.now = wake_at;
                     return Some(machine.decide(self.now));

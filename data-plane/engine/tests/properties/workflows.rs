@@ -10,11 +10,13 @@ use signalbox_model::{
     expression::{Expression, JsonTemplate, Template},
     record::Accepted,
     workflow::{
-        Action, ConditionRule, ConditionStep, FailStep, Finally, ForEachStep, HttpBody, HttpStep,
-        OnError, ParallelBranch, ParallelStep, RetryPolicy, Step, SucceedStep, TransformStep,
-        Trigger, WaitStep, Workflow,
+        Action, ApprovalTimeout, ConditionRule, ConditionStep, FailStep, Finally, ForEachStep,
+        HttpBody, HttpStep, OnError, ParallelBranch, ParallelStep, RetryPolicy, Step, SucceedStep,
+        TransformStep, Trigger, WaitStep, Workflow,
     },
 };
+
+use super::telling::{approval, signal_wait};
 
 /// A step before it has its id and knows which steps come before it.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ enum DraftAction {
     Template(Read),
     Http(Read),
     Wait(DraftWait),
+    Signal(Option<Duration>, bool),
+    Approval(Option<Duration>, ApprovalTimeout, bool),
     Condition(Vec<(Read, Vec<Draft>)>, Vec<Draft>),
     Parallel(bool, Vec<Vec<Draft>>),
     ForEach(bool, u32, Read, Vec<Draft>),
@@ -148,6 +152,11 @@ fn wait() -> impl Strategy<Value = DraftWait> {
     ]
 }
 
+fn approval_timeout() -> impl Strategy<Value = ApprovalTimeout> {
+    use ApprovalTimeout::{Approve, Fail, Reject};
+    prop::sample::select(vec![Fail, Approve, Reject])
+}
+
 /// What kinds of definitions are wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
@@ -155,6 +164,8 @@ pub(crate) struct Wanted {
     pub(crate) fail_fast: bool,
     /// Some steps have little time.
     pub(crate) total_timeouts: bool,
+    /// How long steps listen; as long as the execution has, when it is not said.
+    pub(crate) listen: Option<Duration>,
 }
 
 fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
@@ -163,6 +174,10 @@ fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
         2 => value().prop_map(DraftAction::Template),
         6 => value().prop_map(DraftAction::Http),
         2 => wait().prop_map(DraftAction::Wait),
+        2 => any::<bool>().prop_map(move |goes_on| DraftAction::Signal(wanted.listen, goes_on)),
+        2 => (approval_timeout(), any::<bool>()).prop_map(move |(on_timeout, is_output)| {
+            DraftAction::Approval(wanted.listen, on_timeout, is_output)
+        }),
         1 => value().prop_map(DraftAction::Succeed),
         1 => value().prop_map(DraftAction::Fail),
     ];
@@ -291,6 +306,10 @@ fn build_step(draft: &Draft, names: &mut Names) -> Step {
         DraftAction::Wait(DraftWait::Until(read)) => {
             Action::Wait(WaitStep::Until(template(read, names)))
         }
+        DraftAction::Signal(timeout, goes_on) => Action::Wait(signal_wait(&id, *timeout, *goes_on)),
+        DraftAction::Approval(timeout, on_timeout, rejected_is_output) => {
+            Action::Approval(approval(*timeout, *on_timeout, *rejected_is_output))
+        }
         DraftAction::Succeed(read) => Action::Succeed(SucceedStep {
             output: Some(json(read, names)),
         }),
@@ -364,11 +383,16 @@ pub(crate) fn outcomes() -> impl Strategy<Value = Outcomes> {
 }
 
 impl Outcomes {
-    pub(crate) fn of(&self, step: &str, number: u32) -> Outcome {
+    /// Chance, decided likewise.
+    pub(crate) fn draw(&self, step: &str, number: u32) -> u8 {
         let place = step.bytes().fold(number as usize * 7, |place, byte| {
             place.wrapping_mul(31).wrapping_add(usize::from(byte))
         });
-        match self.0[place % self.0.len()] % 16 {
+        self.0[place % self.0.len()]
+    }
+
+    pub(crate) fn of(&self, step: &str, number: u32) -> Outcome {
+        match self.draw(step, number) % 16 {
             0..=8 => Outcome::Http(HttpResponse {
                 status: 200,
                 headers: vec![("x-step".to_owned(), step.to_owned())],

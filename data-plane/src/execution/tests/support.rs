@@ -24,7 +24,7 @@ use signalbox_runtime::{
 };
 use tempfile::TempDir;
 
-use super::super::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer};
+use super::super::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer, Wakes};
 use super::PATIENCE;
 use crate::{
     egress::{Egress, EgressPolicy},
@@ -46,6 +46,7 @@ pub(crate) struct World {
     pub(crate) performer: Option<Arc<dyn Performer>>,
     pub(crate) ambient: Arc<dyn Ambient>,
     pub(crate) cancels: Arc<Cancels>,
+    pub(crate) wakes: Arc<Wakes>,
 }
 
 impl World {
@@ -59,6 +60,7 @@ impl World {
             performer: None,
             ambient: System::shared(),
             cancels: Arc::default(),
+            wakes: Arc::default(),
         };
         world.reopen().await;
         world
@@ -98,6 +100,7 @@ impl World {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
             cancels: self.cancels.clone(),
+            wakes: self.wakes.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
         self.runtime = Some(tokio::spawn(runtime.run(self.shutdown.clone())));

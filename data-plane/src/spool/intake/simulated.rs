@@ -282,6 +282,24 @@ impl Spool for Simulated {
         self.inner.journal(execution, records, ended)
     }
 
+    fn tell(
+        &self,
+        execution: ExecutionName,
+        signal: Signal,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<Told, SpoolError>> {
+        self.inner.tell(execution, signal, time, traceparent)
+    }
+
+    fn told(
+        &self,
+        execution: ExecutionName,
+        after: u64,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
+        self.inner.told(execution, after)
+    }
+
     fn unreported(
         &self,
         after: u64,

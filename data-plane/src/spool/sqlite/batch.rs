@@ -177,6 +177,15 @@ impl<'a> Batch<'a> {
                 let outcome = self.journal(&execution, &records, ended);
                 settle(pending, answer, outcome)
             }
+            Job::Tell {
+                execution,
+                id,
+                record,
+                answer,
+            } => {
+                let outcome = self.tell(&execution, &id, &record);
+                settle(pending, answer, outcome)
+            }
             Job::Drain(drained, answer) => {
                 let outcome = self.drain(*drained);
                 settle(pending, answer, outcome)
@@ -228,7 +237,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn log(&mut self, kind: i64, execution: Option<&str>, body: Option<&[u8]>) -> Sql<i64> {
+    pub(super) fn log(
+        &mut self,
+        kind: i64,
+        execution: Option<&str>,
+        body: Option<&[u8]>,
+    ) -> Sql<i64> {
         self.transaction
             .prepare_cached("INSERT INTO log (kind, execution, body) VALUES (?1, ?2, ?3)")?
             .execute(params![kind, execution, body])?;

@@ -11,7 +11,10 @@ use std::{
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
-use signalbox_model::record::{Delivery, SubscriptionChange};
+use signalbox_model::{
+    ids::SignalId,
+    record::{Delivery, SubscriptionChange},
+};
 use signalbox_runtime::ambient::Ambient;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -24,7 +27,7 @@ use super::{
     read::from_sql,
     schema::Opened,
 };
-use crate::spool::{Acceptance, Claimed, Handshake, SpoolError, SpoolStats};
+use crate::spool::{Acceptance, Claimed, Handshake, SpoolError, SpoolStats, Told};
 
 /// Deduplication entries that one purge may drop, so that it never holds up a commit for long.
 const PURGE_MAX: usize = 1000;
@@ -52,6 +55,12 @@ pub(in crate::spool) enum Job {
         ended: bool,
         answer: Answer<()>,
     },
+    Tell {
+        execution: String,
+        id: SignalId,
+        record: Vec<u8>,
+        answer: Answer<Told>,
+    },
     Drain(Box<Drained>, Answer<()>),
     Trim(u64, Answer<()>),
 }
@@ -67,6 +76,7 @@ impl Job {
         match self {
             Self::Accept(_, answer) => drop(answer.send(Err(error))),
             Self::Claim(_, answer) => drop(answer.send(Err(error))),
+            Self::Tell { answer, .. } => drop(answer.send(Err(error))),
             Self::Handshake(_, answer)
             | Self::UpdateHandshake(_, answer)
             | Self::Append(_, answer)

@@ -33,6 +33,16 @@ fn other_texts_are_refused() {
 }
 
 #[test]
+fn names_of_signals_may_hold_what_ids_do() {
+    for text in ["paid", "order:4711.paid", "9F-a_b", &"x".repeat(128)] {
+        assert_eq!(text.parse::<SignalName>().unwrap().as_str(), text);
+    }
+    for text in ["", "-a", "a b", "a/b", "é", "${{ x }}", &"x".repeat(129)] {
+        assert!(text.parse::<SignalName>().is_err(), "{text}");
+    }
+}
+
+#[test]
 fn key_references_stay_in_the_project() {
     let project = ProjectId::default_project();
     let expected = "projects/default/apiKeys/pager";

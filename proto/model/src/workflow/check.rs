@@ -1,10 +1,10 @@
 //! What no part of a definition can check alone.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     Action, AmazonSnsTrigger, ConditionStep, ForEachStep, OnError, ParallelStep, Step, Trigger,
-    Workflow,
+    WaitStep, Workflow,
 };
 use crate::{
     expression::Reference, filter_policy::FilterPolicyScope, ids::StepId, limits,
@@ -215,15 +215,33 @@ impl Walk<'_> {
             Action::Condition(condition) => self.condition(path, condition, depth),
             Action::Parallel(parallel) => self.parallel(path, parallel, depth),
             Action::ForEach(each) => self.for_each(path, each, depth),
+            Action::Approval(approval) => {
+                self.in_time(&format!("{path}.approval.timeout"), approval.timeout);
+            }
+            Action::Wait(WaitStep::Signal(signal)) => {
+                self.in_time(&format!("{path}.wait.signal.timeout"), signal.timeout);
+            }
             Action::Http(_)
             | Action::Transform(_)
-            | Action::Wait(_)
+            | Action::Wait(WaitStep::Duration(_) | WaitStep::Until(_))
             | Action::Succeed(_)
             | Action::Fail(_) => {}
         }
         self.ids.insert(step.id.clone());
         self.visible.insert(step.id.clone());
         self.on_error(path, step, depth);
+    }
+
+    /// A limit that is never reached would say what is not so.
+    fn in_time(&mut self, path: &str, timeout: Option<Duration>) {
+        let whole = self.workflow.timeout;
+        if timeout.is_some_and(|timeout| timeout > whole) {
+            let text = format!(
+                "is longer than the workflow's own timeout, {} seconds, which ends the execution before",
+                whole.as_secs()
+            );
+            self.problems.add(path, text);
+        }
     }
 
     /// At least one, and no more than `max`.

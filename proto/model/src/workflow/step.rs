@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy, SucceedStep,
-    TransformStep, WaitStep,
+    ApprovalStep, ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy,
+    SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -71,8 +71,10 @@ pub enum Action {
     Parallel(ParallelStep),
     /// Runs a list of steps for each item.
     ForEach(ForEachStep),
-    /// Waits for a time.
+    /// Waits for a time or a signal.
     Wait(WaitStep),
+    /// Waits until someone approves or rejects.
+    Approval(ApprovalStep),
     /// Ends what it stands in, as succeeded.
     Succeed(SucceedStep),
     /// Ends what it stands in, as failed.
@@ -90,6 +92,7 @@ impl Action {
             Self::Parallel(_) => "parallel",
             Self::ForEach(_) => "forEach",
             Self::Wait(_) => "wait",
+            Self::Approval(_) => "approval",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
         }
@@ -110,6 +113,7 @@ impl Action {
             Self::Http(_)
             | Self::Transform(_)
             | Self::Wait(_)
+            | Self::Approval(_)
             | Self::Succeed(_)
             | Self::Fail(_) => Vec::new(),
         };
@@ -132,6 +136,7 @@ impl Action {
             Self::Parallel(_) => Vec::new(),
             Self::ForEach(step) => step.references(),
             Self::Wait(step) => step.references(),
+            Self::Approval(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),
         }

@@ -1,5 +1,6 @@
 //! What the kinds of steps hold: one file each.
 
+mod approval;
 mod condition;
 mod fail;
 mod for_each;
@@ -9,6 +10,7 @@ mod succeed;
 mod transform;
 mod wait;
 
+pub use approval::{ApprovalStep, ApprovalTimeout};
 pub use condition::{ConditionRule, ConditionStep};
 pub use fail::FailStep;
 pub use for_each::ForEachStep;
@@ -16,7 +18,7 @@ pub use http::{HttpBody, HttpMethod, HttpStep};
 pub use parallel::{ParallelBranch, ParallelStep};
 pub use succeed::SucceedStep;
 pub use transform::TransformStep;
-pub use wait::WaitStep;
+pub use wait::{SignalTimeout, SignalWait, WaitStep};
 
 use crate::expression::Reference;
 

@@ -442,3 +442,52 @@ fn errors_to_retry_on_are_named() {
     assert!(!policy(&["4xx"]).retries("HTTP_STATUS", Some(503), true));
     assert!(!policy(&["4xx"]).retries("CONNECTION", None, true));
 }
+
+#[test]
+fn what_waits_for_others_may_take_long_and_not_longer_than_the_workflow() {
+    use crate::expression::Template;
+    let text = |text: &str| Template::parse(text).unwrap();
+    let hour = Duration::from_secs(3600);
+    let approval = |timeout| Step {
+        action: Action::Approval(ApprovalStep {
+            message: text("go on with ${{ steps.a.output }}?"),
+            approvers: Vec::new(),
+            timeout,
+            on_timeout: ApprovalTimeout::Fail,
+            rejected_is_output: false,
+        }),
+        ..transform("ask", "1")
+    };
+    let signal = |timeout| Step {
+        action: Action::Wait(WaitStep::Signal(SignalWait {
+            name: text("paid-${{ steps.a.output }}"),
+            timeout,
+            on_timeout: SignalTimeout::Continue,
+        })),
+        ..transform("paid", "1")
+    };
+    let workflow = |steps, timeout| {
+        let steps = [vec![transform("a", "1")], steps].concat();
+        Workflow::new(Trigger::Manual, BTreeMap::new(), steps, timeout, None)
+    };
+    let timeout = |steps| workflow(steps, None).unwrap().timeout();
+    assert_eq!(timeout(vec![]), limits::WORKFLOW_TIMEOUT_DEFAULT);
+    let days = limits::WORKFLOW_TIMEOUT_MAX;
+    assert_eq!(timeout(vec![approval(None)]), days);
+    let inside = choice("pick", 1, vec![signal(None)]);
+    assert_eq!(timeout(vec![inside]), days);
+    // What nobody wrote is bounded, and what someone wrote is a mistake.
+    let bounded = workflow(vec![approval(None), signal(None)], Some(hour));
+    assert_eq!(bounded.unwrap().timeout(), hour);
+    let longer = Some(2 * hour);
+    assert_eq!(
+        paths(workflow(vec![approval(longer), signal(longer)], Some(hour))),
+        ["steps[1].approval.timeout", "steps[2].wait.signal.timeout"]
+    );
+    assert!(workflow(vec![approval(longer), signal(longer)], longer).is_ok());
+    assert_eq!(
+        problems(vec![approval(None), signal(None)]).len(),
+        2,
+        "their templates read what is not there"
+    );
+}

@@ -13,7 +13,12 @@ use signalbox_model::{
     },
 };
 
-use super::{duration, http::http_step, json_template};
+use super::{
+    duration,
+    http::http_step,
+    json_template,
+    listen::{approval_step, signal_wait},
+};
 use crate::v1;
 
 pub(super) fn steps_of(
@@ -63,8 +68,8 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     } else {
         problems.check(format!("{path}.if"), Expression::parse(r#if))
     };
-    use v1::step::Action::{ForEach, Parallel, Wait};
-    if let Some(Wait(_) | Parallel(_) | ForEach(_)) = action {
+    use v1::step::Action::{Approval, ForEach, Parallel, Wait};
+    if let Some(Wait(_) | Approval(_) | Parallel(_) | ForEach(_)) = action {
         without_attempts(path, step, problems);
     }
     let timeout = duration(
@@ -149,7 +154,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail",
         );
         return None;
     };
@@ -183,6 +188,9 @@ fn action_of(
             problems,
         )?),
         Wire::Wait(step) => Action::Wait(wait_step(&format!("{path}.wait"), step, problems)?),
+        Wire::Approval(step) => {
+            Action::Approval(approval_step(&format!("{path}.approval"), step, problems)?)
+        }
         Wire::Succeed(v1::SucceedStep { output }) => {
             let output = match output {
                 None => None,
@@ -323,7 +331,10 @@ fn wait_step(path: &str, step: &v1::WaitStep, problems: &mut Collector) -> Optio
     let v1::WaitStep { time } = step;
     match time {
         None => {
-            problems.add(path, "waits for nothing: expected duration or until");
+            problems.add(
+                path,
+                "waits for nothing: expected duration, until or signal",
+            );
             None
         }
         Some(v1::wait_step::Time::Duration(wait)) => duration(
@@ -348,6 +359,9 @@ fn wait_step(path: &str, step: &v1::WaitStep, problems: &mut Collector) -> Optio
                 return None;
             }
             Some(WaitStep::Until(template))
+        }
+        Some(v1::wait_step::Time::Signal(signal)) => {
+            signal_wait(&format!("{path}.signal"), signal, problems).map(WaitStep::Signal)
         }
     }
 }

@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use signalbox_model::{
     ids::ExecutionName,
     record::{Delivery, Record, SequencedRecord, SubscriptionChange},
+    signal::Signal,
 };
 use tokio::sync::{Notify, watch};
 
 use crate::spool::{
-    Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool,
+    Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool, Told,
 };
 
 /// Refuses the first `times` requests to journal with `error`; passes on everything else.
@@ -109,6 +110,24 @@ impl Spool for Flaky {
     fn claimable(&self) -> Arc<Notify> {
         self.inner.claimable()
     }
+    fn tell(
+        &self,
+        execution: ExecutionName,
+        signal: Signal,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<Told, SpoolError>> {
+        self.inner.tell(execution, signal, time, traceparent)
+    }
+
+    fn told(
+        &self,
+        execution: ExecutionName,
+        after: u64,
+    ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
+        self.inner.told(execution, after)
+    }
+
     fn unreported(
         &self,
         after: u64,

@@ -1,0 +1,220 @@
+//! What executions are told: while they wait, before, and across crashes.
+
+use jiff::Timestamp;
+use signalbox_model::{
+    execution::JsonText,
+    ids::ExecutionName,
+    signal::{ApprovalDecision, Signal, SignalKind},
+};
+
+use super::{
+    support::{Reply, Target, World, code_of, output_of},
+    *,
+};
+use crate::spool::Told;
+
+fn named(id: &str, payload: i64) -> Signal {
+    Signal {
+        id: id.parse().unwrap(),
+        kind: SignalKind::Named {
+            name: "go".parse().unwrap(),
+            payload: JsonText::from_value(&json!(payload)),
+        },
+        by: "ann".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn decided(id: &str, step: &str, decision: ApprovalDecision) -> Signal {
+    Signal {
+        id: id.parse().unwrap(),
+        kind: SignalKind::Decision {
+            step: step.parse().unwrap(),
+            decision,
+            comment: "as it is".to_owned(),
+        },
+        by: "bob".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+impl World {
+    /// Tells an execution as the stream from the control plane does.
+    async fn tell(&self, execution: &ExecutionName, signal: Signal) -> Told {
+        let spool = self.spool();
+        let told = spool.tell(execution.clone(), signal, Timestamp::now(), None);
+        let told = told.await.unwrap();
+        if told == Told::Claimed {
+            assert!(self.wakes.wake(execution));
+        }
+        told
+    }
+
+    /// Until a run of a step has started.
+    async fn started(&self, execution: &ExecutionName, run: &str) {
+        let mut head = self.spool().head();
+        let wait = async {
+            loop {
+                let facts = self.facts(execution).await;
+                let is_it = |fact: &Fact| matches!(fact, Fact::StepStarted { step, .. } if step.to_string() == run);
+                if facts.iter().any(is_it) {
+                    return;
+                }
+                head.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    }
+}
+
+const TWO: &str = r#"
+trigger: {manual: {}}
+steps:
+  - {id: a, wait: {signal: {name: go}}}
+  - {id: b, wait: {signal: {name: go}}}
+  - {id: both, transform: {expression: "[steps.a.output.payload, steps.b.output.payload]"}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_wakes_its_execution_and_no_other() {
+    let mut world = World::start().await;
+    let one = world.accept(TWO, "one", "{}").await;
+    let other = world.accept(TWO, "other", "{}").await;
+    world.run();
+    world.started(&one, "a").await;
+    world.started(&other, "a").await;
+    assert_eq!(world.tell(&one, named("s1", 1)).await, Told::Claimed);
+    world.started(&one, "b").await;
+    // A copy is none.
+    assert_eq!(world.tell(&one, named("s1", 1)).await, Told::Claimed);
+    assert_eq!(world.tell(&one, named("s2", 2)).await, Told::Claimed);
+    assert_eq!(output_of(&world.finished(&one).await), json!([1, 2]));
+    assert_eq!(world.tell(&one, named("s3", 3)).await, Told::Gone);
+    let facts = world.facts(&other).await;
+    assert!(
+        !facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::StepFinished { .. }))
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_it_runs_is_kept() {
+    let mut world = World::start().await;
+    let execution = world.accept(TWO, "one", "{}").await;
+    assert_eq!(
+        world.tell(&execution, named("s1", 1)).await,
+        Told::Unclaimed
+    );
+    assert_eq!(
+        world.tell(&execution, named("s2", 2)).await,
+        Told::Unclaimed
+    );
+    world.run();
+    assert_eq!(output_of(&world.finished(&execution).await), json!([1, 2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_a_signal_and_the_end_loses_none_and_takes_none_twice() {
+    let target = Target::start(|_| Reply::json(200, &json!({}))).await;
+    let mut world = World::start().await;
+    let definition = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - {{id: a, wait: {{signal: {{name: go}}}}}}
+  - {{id: call, http: {{url: "http://{}/", text: "${{{{ steps.a.output.payload }}}}"}}}}
+  - {{id: b, wait: {{signal: {{name: go}}}}}}
+  - {{id: both, transform: {{expression: "[steps.a.output.payload, steps.b.output.payload]"}}}}
+"#,
+        target.addr
+    );
+    let execution = world.accept(&definition, "one", "{}").await;
+    world.run();
+    world.started(&execution, "a").await;
+    world.crash().await;
+    // While nobody runs it; and a copy when somebody does.
+    assert_eq!(
+        world.tell(&execution, named("s1", 1)).await,
+        Told::Unclaimed
+    );
+    world.run();
+    world.started(&execution, "b").await;
+    assert_eq!(world.tell(&execution, named("s1", 1)).await, Told::Claimed);
+    world.crash().await;
+    world.run();
+    // Durable, and nobody was woken before the crash.
+    let spool = world.spool();
+    let told = spool.tell(execution.clone(), named("s2", 2), Timestamp::now(), None);
+    told.await.unwrap();
+    drop(spool);
+    world.crash().await;
+    world.run();
+    let facts = world.finished(&execution).await;
+    assert_eq!(output_of(&facts), json!([1, 2]));
+    let told = facts
+        .iter()
+        .filter(|fact| matches!(fact, Fact::SignalReceived(_)));
+    assert_eq!(told.count(), 2);
+    assert_eq!(target.calls().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approvals_are_decided_each_for_itself_and_once() {
+    let mut world = World::start().await;
+    let definition = r#"
+trigger: {manual: {}}
+steps:
+  - id: each
+    forEach:
+      items: "['x', 'y']"
+      steps:
+        - {id: ask, approval: {message: "ship ${{ item }}?", rejectedIsOutput: true}}
+        - {id: said, transform: {expression: "[steps.ask.output.decision, steps.ask.output.by]"}}
+"#;
+    let execution = world.accept(definition, "one", "{}").await;
+    world.run();
+    for run in ["ask[0]", "ask[1]"] {
+        world.started(&execution, run).await;
+    }
+    use ApprovalDecision::{Approved, Rejected};
+    world
+        .tell(&execution, decided("s1", "ask[1]", Approved))
+        .await;
+    world
+        .tell(&execution, decided("s2", "ask[1]", Rejected))
+        .await;
+    world
+        .tell(&execution, decided("s3", "ask[0]", Rejected))
+        .await;
+    let facts = world.finished(&execution).await;
+    let expected = json!([["REJECTED", "bob"], ["APPROVED", "bob"]]);
+    assert_eq!(output_of(&facts), expected);
+
+    let definition = "
+trigger: {manual: {}}
+steps: [{id: ask, approval: {message: sure?}}]
+";
+    let execution = world.accept(definition, "two", "{}").await;
+    world.started(&execution, "ask").await;
+    world.tell(&execution, decided("s1", "ask", Rejected)).await;
+    let facts = world.finished(&execution).await;
+    assert_eq!(code_of(&facts), "REJECTED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_answers_in_time() {
+    let mut world = World::start().await;
+    let definition = "
+trigger: {manual: {}}
+steps:
+  - {id: w, wait: {signal: {name: go, timeout: 0.05s, onTimeout: continue}}}
+  - {id: ask, approval: {message: sure?, timeout: 0.05s, onTimeout: approve}}
+  - {id: both, transform: {expression: '[steps.w.output.timedOut, steps.ask.output.decision]'}}
+";
+    let execution = world.accept(definition, "one", "{}").await;
+    world.run();
+    let facts = world.finished(&execution).await;
+    assert_eq!(output_of(&facts), json!([true, "APPROVED"]));
+}
