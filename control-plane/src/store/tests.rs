@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod limits;
+mod signals;
 
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {

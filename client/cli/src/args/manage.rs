@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgGroup, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use signalbox_control_plane::auth::Role;
 use signalbox_model::limits;
 
@@ -216,6 +216,26 @@ pub enum ExecutionsCommand {
         /// Which.
         id: String,
     },
+    /// Tell an execution a signal that a wait step of it waits for, or will.
+    Signal {
+        /// Which.
+        id: String,
+        /// Name of the signal, as the workflow has it.
+        #[arg(long)]
+        signal: String,
+        /// JSON that comes with it.
+        #[arg(long, short, default_value = "null", conflicts_with = "payload_file")]
+        payload: String,
+        /// File with that JSON; '-' reads standard input.
+        #[arg(long)]
+        payload_file: Option<PathBuf>,
+        #[command(flatten)]
+        request: RequestArg,
+    },
+    /// Approve what an approval step of an execution asks. The first decision counts.
+    Approve(DecisionArgs),
+    /// Reject what an approval step of an execution asks. The first decision counts.
+    Reject(DecisionArgs),
     /// Follow one execution to its end, or all of a project.
     Watch {
         /// Which; all when not given.
@@ -224,6 +244,38 @@ pub enum ExecutionsCommand {
         #[arg(long, short, default_value = "")]
         filter: String,
     },
+}
+
+/// What an approval is decided by.
+#[derive(Debug, Args)]
+pub struct DecisionArgs {
+    /// Which execution.
+    pub id: String,
+    /// The run of the step, as `executions get` shows it: ask, or ask[2] in a forEach. The one that waits when not given.
+    #[arg(long)]
+    pub step: Option<String>,
+    /// Why; it is kept with the execution.
+    #[arg(long, default_value = "")]
+    pub comment: String,
+    /// What tells a repeated request.
+    #[command(flatten)]
+    pub request: RequestArg,
+}
+
+/// What tells a repeated request from a new one.
+#[derive(Debug, Args)]
+pub struct RequestArg {
+    /// UUID: a request that is sent again with the same one tells nothing new. A new one when not given.
+    #[arg(long)]
+    pub request_id: Option<uuid::Uuid>,
+}
+
+impl RequestArg {
+    /// It.
+    pub(crate) fn id(&self) -> String {
+        let id = self.request_id.unwrap_or_else(uuid::Uuid::new_v4);
+        id.to_string()
+    }
 }
 
 /// `deliveries`.

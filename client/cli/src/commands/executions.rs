@@ -1,5 +1,7 @@
 //! `signalbox executions`.
 
+mod signals;
+
 use std::fmt::Write as _;
 
 use signalbox_client::{Client, ClientError};
@@ -73,6 +75,30 @@ pub(crate) async fn run(
                 executions.cancel_execution(v1::CancelExecutionRequest { name })
             );
             output.message(&execution, shown)
+        }
+        ExecutionsCommand::Signal {
+            id,
+            signal,
+            payload,
+            payload_file,
+            request,
+        } => {
+            let request = v1::SignalExecutionRequest {
+                name: global.name(COLLECTION, &id)?,
+                kind: Some(signals::named(signal, payload, payload_file.as_deref())?),
+                request_id: request.id(),
+            };
+            signals::tell(&client, request, output).await
+        }
+        ExecutionsCommand::Approve(decision) => {
+            let approved = v1::ApprovalVerdict::Approved;
+            let request = signals::decision(global, decision, approved)?;
+            signals::tell(&client, request, output).await
+        }
+        ExecutionsCommand::Reject(decision) => {
+            let rejected = v1::ApprovalVerdict::Rejected;
+            let request = signals::decision(global, decision, rejected)?;
+            signals::tell(&client, request, output).await
         }
         ExecutionsCommand::Event { id } => {
             let name = format!("{}/event", global.name(COLLECTION, &id)?);
@@ -159,8 +185,12 @@ fn summary(execution: &v1::Execution) -> String {
 
 /// The run of a step: its id, and the iterations that it stands in.
 fn run_name(step: &v1::StepRun) -> String {
-    let indexes = step.indexes.iter().map(|index| format!("[{index}]"));
-    format!("{}{}", step.step_id, indexes.collect::<String>())
+    run_of(&step.step_id, &step.indexes)
+}
+
+fn run_of(step_id: &str, indexes: &[i32]) -> String {
+    let indexes = indexes.iter().map(|index| format!("[{index}]"));
+    format!("{step_id}{}", indexes.collect::<String>())
 }
 
 fn cut(text: &str) -> String {
@@ -208,6 +238,7 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
         "error",
         &failure(execution.error.as_ref()).unwrap_or_default(),
     );
+    text.push_str(&signals::shown_of(execution));
     for step in &execution.steps {
         let _ = writeln!(
             text,
