@@ -25,7 +25,7 @@ use signalbox_proto::v1::{
 };
 use tonic::service::{Routes, RoutesBuilder};
 
-use crate::app::App;
+use crate::{app::App, auth::Links};
 
 /// Size of a request.
 const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -36,13 +36,14 @@ const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Api {
     app: App,
+    links: Links,
 }
 
 impl Api {
-    /// Over `app`.
+    /// Over `app`, with links for approvals by `links`.
     #[must_use]
-    pub fn new(app: App) -> Self {
-        Self { app }
+    pub fn new(app: App, links: Links) -> Self {
+        Self { app, links }
     }
 
     /// Adds every service to `routes`.

@@ -1,6 +1,7 @@
 //! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037), and one table of roles.
 
 mod layer;
+mod link;
 mod roles;
 mod token;
 
@@ -10,6 +11,7 @@ use signalbox_model::{error::Error, ids::ProjectId};
 use tonic::Request;
 
 pub use layer::{AuthLayer, AuthService};
+pub use link::{LINKS_PATH, Link, Links};
 pub use roles::{METHODS, Requirement, Role};
 pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey};
 

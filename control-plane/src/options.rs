@@ -40,6 +40,9 @@ pub struct Options {
         default_value = "http://127.0.0.1:8080"
     )]
     pub public_webhook_url: String,
+    /// Where people reach this listener: https://signalbox.example.com. Approval links lead there; none are made without it.
+    #[arg(long, env = "SIGNALBOX_CP_PUBLIC_URL", value_parser = public_url)]
+    pub public_url: Option<String>,
     /// Never show a key's value again after its creation.
     #[arg(long, env = "SIGNALBOX_CP_DISABLE_REVEAL")]
     pub disable_reveal: bool,
@@ -63,6 +66,17 @@ pub struct Options {
     pub telemetry: TelemetryArgs,
 }
 
+/// A URL that paths can be put to.
+fn public_url(text: &str) -> Result<String, String> {
+    let expected = || "expected a URL such as https://signalbox.example.com".to_owned();
+    let uri: http::Uri = text.parse().map_err(|_| expected())?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !is_http || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+        return Err(expected());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 const AFTER_HELP: &str = "\
 Tokens are made by `signalbox token create --signing-key DATA_DIR/jwt-signing-key.pem`.
 
@@ -79,6 +93,7 @@ impl Options {
             data_dir: self.data_dir.clone(),
             database_url: self.database_url.clone(),
             public_webhook_url: self.public_webhook_url.clone(),
+            public_url: self.public_url.clone(),
             reveal_enabled: !self.disable_reveal,
             deliveries_kept_max: self.deliveries_kept_max,
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),

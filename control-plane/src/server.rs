@@ -1,5 +1,6 @@
 //! A whole control plane: opens what it keeps, binds its listeners, serves.
 
+mod links;
 mod trace;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -20,11 +21,11 @@ use tonic::{
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use self::trace::TraceLayer;
+use self::{links::LinksLayer, trace::TraceLayer};
 use crate::{
     api::Api,
     app::{App, Settings},
-    auth::{AuthLayer, TokenError, TokenKey},
+    auth::{AuthLayer, Links, TokenError, TokenKey},
     crypto::{CryptoError, MasterKey},
     report::Reports,
     store::{OpenError, Store},
@@ -51,6 +52,8 @@ pub struct ControlPlaneConfig {
     pub database_url: Option<SecretString>,
     /// Where senders reach the data plane.
     pub public_webhook_url: String,
+    /// Where people reach the gRPC listener, without a slash at its end; none: approval links are not made.
+    pub public_url: Option<String>,
     /// Whether key values may be shown again.
     pub reveal_enabled: bool,
     /// Deliveries of each verdict but ACCEPTED that are kept for a workflow.
@@ -152,7 +155,9 @@ pub async fn start(
     }
 
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
-    let routes = routes(&app, shutdown)?;
+    let links = Links::new(token_key.clone(), config.public_url.clone());
+    let pages = LinksLayer::new(app.clone(), links.clone());
+    let routes = routes(&app, links, shutdown)?;
     let mut server = Server::builder();
     if let Some((chain, key)) = &config.tls {
         let identity = Identity::from_pem(read(chain)?, read(key)?);
@@ -171,8 +176,9 @@ pub async fn start(
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        // Outermost first: browsers ask by CORS before anything else; gRPC-web becomes gRPC; then the span, then the
+        // Outermost first: what is no gRPC at all; browsers ask by CORS before anything else; gRPC-web becomes gRPC; then the span, then the
         // token, so that refusals have a trace too.
+        .layer(pages)
         .layer(cors)
         .layer(GrpcWebLayer::new())
         .layer(TraceLayer)
@@ -215,10 +221,10 @@ pub async fn start(
     })
 }
 
-fn routes(app: &App, shutdown: &Shutdown) -> Result<Routes, StartError> {
+fn routes(app: &App, links: Links, shutdown: &Shutdown) -> Result<Routes, StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
-    Api::new(app.clone()).add_to(&mut routes);
+    Api::new(app.clone(), links).add_to(&mut routes);
     routes
         .add_service(Hub::new(app.clone(), shutdown.clone()).service())
         .add_service(Reports::new(app.clone(), shutdown.clone()).service())

@@ -2,9 +2,26 @@
 
 use std::fmt;
 
-use crate::v1::{CreateApiKeyResponse, RevealApiKeyResponse, Secret};
+use crate::v1::{ApprovalLinks, CreateApiKeyResponse, RevealApiKeyResponse, Secret};
 
 const HIDDEN: &str = "***";
+
+impl fmt::Debug for ApprovalLinks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            approve_url: _,
+            reject_url: _,
+            step,
+            expire_time,
+        } = self;
+        f.debug_struct("ApprovalLinks")
+            .field("approve_url", &HIDDEN)
+            .field("reject_url", &HIDDEN)
+            .field("step", step)
+            .field("expire_time", expire_time)
+            .finish()
+    }
+}
 
 impl fmt::Debug for CreateApiKeyResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

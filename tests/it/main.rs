@@ -16,6 +16,7 @@ mod dev;
 mod disk;
 mod endurance;
 mod filter;
+mod links;
 mod local_stack;
 mod manual;
 mod overload;

@@ -79,6 +79,7 @@ impl Composition {
                 data_dir: data_dir.join("control-plane"),
                 database_url: None,
                 public_webhook_url: webhook_url.clone(),
+                public_url: Some(format!("http://{grpc_listen}")),
                 reveal_enabled: true,
                 deliveries_kept_max: signalbox_model::limits::DELIVERIES_KEPT_MAX,
                 tls: None,

@@ -84,6 +84,24 @@ impl ExecutionService for Api {
             .map_err(to_status)
     }
 
+    async fn create_approval_links(
+        &self,
+        request: Request<v1::CreateApprovalLinksRequest>,
+    ) -> Result<Response<v1::ApprovalLinks>, Status> {
+        let make = async || {
+            let asked = request.get_ref();
+            let execution: ExecutionName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &execution.project)?;
+            signals::check_label(&asked.label)?;
+            let step = signals::step("step", &asked.step)?;
+            let awaited = self.app.approval(&execution, step.as_ref()).await?;
+            let links = signals::links(&self.links, &execution, awaited, &asked.label)?;
+            self.app.links_made(&caller.actor(""), &execution).await?;
+            Ok(Response::new(links))
+        };
+        make().await.map_err(to_status)
+    }
+
     async fn list_executions(
         &self,
         request: Request<v1::ListExecutionsRequest>,

@@ -1,7 +1,12 @@
 //! `SignalExecution`, and how what executions wait for and were told is shown.
 
 use jiff::Timestamp;
-use signalbox_model::{error::Error, ids::StepInstance};
+use signalbox_model::{
+    error::Error,
+    ids::{ExecutionName, StepInstance},
+    limits,
+    signal::ApprovalDecision,
+};
 use signalbox_proto::{
     convert::{WireError, enums, record, signal, time},
     v1,
@@ -10,6 +15,7 @@ use signalbox_proto::{
 use super::{name, required};
 use crate::{
     app::Telling,
+    auth::Links,
     store::{Awaited, rows::Signal},
 };
 
@@ -29,9 +35,7 @@ pub(super) fn telling(kind: Option<v1::signal_execution_request::Kind>) -> Resul
             verdict,
             comment,
         }) => {
-            let step = (!step.is_empty())
-                .then(|| name::<StepInstance>("decision.step", &step))
-                .transpose()?;
+            let step = self::step("decision.step", &step)?;
             let decision = enums::approval(verdict)
                 .map_err(|error| Error::invalid("decision.verdict", error.to_string()))?;
             Ok(Telling::Decision {
@@ -41,6 +45,43 @@ pub(super) fn telling(kind: Option<v1::signal_execution_request::Kind>) -> Resul
             })
         }
     }
+}
+
+/// The run of a step, if it is said.
+pub(super) fn step(field: &str, text: &str) -> Result<Option<StepInstance>, Error> {
+    (!text.is_empty()).then(|| name(field, text)).transpose()
+}
+
+/// Whom links are for must be said, or who decided could not be.
+pub(super) fn check_label(label: &str) -> Result<(), Error> {
+    let chars = label.chars().count();
+    let is_plain = !label.chars().any(char::is_control);
+    if is_plain && (1..=limits::APPROVER_MAX_CHARS).contains(&chars) {
+        return Ok(());
+    }
+    let max = limits::APPROVER_MAX_CHARS;
+    let text = format!("has {chars} characters; expected 1 to {max}, and no control characters");
+    Err(Error::invalid("label", text))
+}
+
+/// The links of an approval.
+pub(super) fn links(
+    links: &Links,
+    execution: &ExecutionName,
+    awaited: Awaited,
+    label: &str,
+) -> Result<v1::ApprovalLinks, Error> {
+    let step: StepInstance = name("step", &awaited.step)?;
+    let longest = Timestamp::now().saturating_add(limits::SIGNAL_TIMEOUT_MAX);
+    let longest = longest.unwrap_or(Timestamp::MAX);
+    let expires_at = awaited.deadline.unwrap_or(longest).min(longest);
+    let url = |decision| links.url((execution, &step), decision, label, expires_at);
+    Ok(v1::ApprovalLinks {
+        approve_url: url(ApprovalDecision::Approved)?,
+        reject_url: url(ApprovalDecision::Rejected)?,
+        step: awaited.step,
+        expire_time: Some(time::to_wire(expires_at)),
+    })
 }
 
 fn invalid(error: WireError) -> Error {

@@ -71,6 +71,34 @@ impl App {
         Ok(row)
     }
 
+    /// What an approval of an execution asks, when it may be decided: `step`, or the only one that waits.
+    ///
+    /// # Errors
+    /// `NotFound`; `Precondition` when the execution has ended or no approval waits for a decision; `Invalid` when several
+    /// do.
+    pub async fn approval(
+        &self,
+        name: &ExecutionName,
+        step: Option<&StepInstance>,
+    ) -> Result<Awaited, Error> {
+        self.store
+            .write(async |tx| tx.approval(name, step).await)
+            .await
+    }
+
+    /// Notes that links for an approval were made.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn links_made(&self, actor: &Actor, name: &ExecutionName) -> Result<(), Error> {
+        self.store
+            .write(async |tx| {
+                tx.audit(actor, "CreateApprovalLinks", &name.to_string())
+                    .await
+            })
+            .await
+    }
+
     /// What the executions of a node are to be told, at most `max`: where, what, and by which call.
     ///
     /// # Errors

@@ -95,6 +95,6 @@ impl Links {
     /// # Errors
     /// `Unauthenticated` with the reason; never with a part of the token.
     pub fn read(&self, token: &str) -> Result<Link, Error> {
-        self.key.read(token, AUDIENCE)
+        self.key.claims_of(token, AUDIENCE)
     }
 }

@@ -116,6 +116,10 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.ExecutionService/GetExecutionEvent", VIEWER),
     ("/signalbox.v1.ExecutionService/CancelExecution", OPERATOR),
     ("/signalbox.v1.ExecutionService/SignalExecution", OPERATOR),
+    (
+        "/signalbox.v1.ExecutionService/CreateApprovalLinks",
+        OPERATOR,
+    ),
     ("/signalbox.v1.DeliveryService/ListDeliveries", VIEWER),
     ("/signalbox.v1.SubscriptionService/GetSubscription", VIEWER),
     (

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use signalbox_model::error::Error;
 use signalbox_runtime::data_dir::{DataDir, DataDirError};
 
@@ -145,6 +145,11 @@ impl TokenKey {
     /// # Errors
     /// [`TokenError::Sign`].
     pub fn mint(&self, claims: &Claims) -> Result<String, TokenError> {
+        self.sign(claims)
+    }
+
+    /// A token that says `claims`, of whatever kind.
+    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.key_id.clone());
         encode(&header, claims, &self.encoding).map_err(TokenError::Sign)
@@ -155,6 +160,19 @@ impl TokenKey {
     /// # Errors
     /// `Unauthenticated` with the reason; never with a part of the token.
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
+        let claims: Claims = self.claims_of(token, AUDIENCE)?;
+        Ok(Identity {
+            subject: claims.sub,
+            roles: claims.roles,
+        })
+    }
+
+    /// What a token for `audience` says.
+    pub(super) fn claims_of<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        audience: &str,
+    ) -> Result<T, Error> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(refused("TOKEN_MALFORMED", "the token is too long"));
         }
@@ -162,14 +180,11 @@ impl TokenKey {
         validation.leeway = LEEWAY_S;
         validation.validate_nbf = true;
         validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
+        validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let data = decode::<Claims>(token, &self.decoding, &validation)
-            .map_err(|error| explain(error.kind()))?;
-        Ok(Identity {
-            subject: data.claims.sub,
-            roles: data.claims.roles,
-        })
+        decode::<T>(token, &self.decoding, &validation)
+            .map(|data| data.claims)
+            .map_err(|error| explain(error.kind()))
     }
 }
 

@@ -185,7 +185,10 @@ fn refusal(error: &Error) -> (StatusCode, String) {
         Error::Unauthenticated {
             reason: "TOKEN_EXPIRED",
             ..
-        } => (StatusCode::GONE, "The time of this link is over.".to_owned()),
+        } => (
+            StatusCode::GONE,
+            "The time of this link is over.".to_owned(),
+        ),
         Error::Unauthenticated { .. } | Error::NotFound { .. } => (
             StatusCode::NOT_FOUND,
             "This is no link of ours, or what it was for is gone.".to_owned(),

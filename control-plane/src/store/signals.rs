@@ -74,10 +74,6 @@ impl Tx {
         name: &ExecutionName,
         new: NewSignal,
     ) -> Result<(Row, bool), Error> {
-        let execution = self
-            .find_execution(name)
-            .await?
-            .ok_or_else(|| Error::not_found(name))?;
         let key = (name.project.to_string(), name.execution.to_string());
         let (project, of) = key.clone();
         let before = entity::signal::Entity::find_by_id((key.0, key.1, new.id.to_string()))
@@ -94,10 +90,7 @@ impl Tx {
                 ))
             };
         }
-        if execution.end_time_us.is_some() {
-            let message = format!("the execution has ended as {}", execution.state);
-            return Err(refused(name, "EXECUTION_ENDED", message));
-        }
+        self.unended(name).await?;
         self.signals_are_bounded(name).await?;
         let mut row = Row {
             project,
@@ -124,12 +117,43 @@ impl Tx {
                 decision,
                 comment,
             } => {
-                row.step = Some(self.undecided(name, step.as_ref()).await?);
+                row.step = Some(self.undecided(name, step.as_ref()).await?.step);
                 row.decision = Some(decision.as_str().to_owned());
                 row.comment = Some(comment);
             }
         }
         Ok((self.insert_signal(name, row).await?, true))
+    }
+
+    /// What an approval of an execution asks, when it may be decided: `step`, or the only one that waits.
+    ///
+    /// # Errors
+    /// As [`Tx::signal`].
+    pub async fn approval(
+        &mut self,
+        name: &ExecutionName,
+        step: Option<&StepInstance>,
+    ) -> Result<Awaited, Error> {
+        self.unended(name).await?;
+        let run = self.undecided(name, step).await?;
+        Awaited::of(&run).ok_or_else(|| {
+            let message = format!("step {:?} does not say what it asks", run.step);
+            refused(name, "NOT_WAITING", message)
+        })
+    }
+
+    async fn unended(&self, name: &ExecutionName) -> Result<(), Error> {
+        let execution = self
+            .find_execution(name)
+            .await?
+            .ok_or_else(|| Error::not_found(name))?;
+        match execution.end_time_us {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("the execution has ended as {}", execution.state);
+                Err(refused(name, "EXECUTION_ENDED", message))
+            }
+        }
     }
 
     async fn insert_signal(&mut self, name: &ExecutionName, row: Row) -> Result<Row, Error> {
@@ -184,9 +208,9 @@ impl Tx {
         &self,
         name: &ExecutionName,
         step: Option<&StepInstance>,
-    ) -> Result<String, Error> {
+    ) -> Result<StepRun, Error> {
         let run = match step {
-            Some(step) => self.approval(name, step).await?,
+            Some(step) => self.approval_run(name, step).await?,
             None => self.only_approval(name).await?,
         };
         let decided = of_execution(name)
@@ -214,10 +238,14 @@ impl Tx {
             let message = format!("the time of step {:?} is over", run.step);
             return Err(refused(name, "APPROVAL_EXPIRED", message));
         }
-        Ok(run.step)
+        Ok(run)
     }
 
-    async fn approval(&self, name: &ExecutionName, step: &StepInstance) -> Result<StepRun, Error> {
+    async fn approval_run(
+        &self,
+        name: &ExecutionName,
+        step: &StepInstance,
+    ) -> Result<StepRun, Error> {
         let key = (
             name.project.to_string(),
             name.execution.to_string(),

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod hub;
+mod signals;
 
 use std::path::Path;
 

@@ -1611,7 +1611,7 @@ pub struct Signal {
     /// Its id, unique in the execution.
     #[prost(string, tag = "1")]
     pub signal_id: ::prost::alloc::string::String,
-    /// Who told it: the subject of the caller's token.
+    /// Who told it: the subject of the caller's token, or `link:` and the label of the link.
     #[prost(string, tag = "4")]
     pub by: ::prost::alloc::string::String,
     /// When.
@@ -2032,6 +2032,56 @@ impl ::prost::Name for SignalExecutionRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.SignalExecutionRequest".into()
+    }
+}
+/// Request of CreateApprovalLinks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateApprovalLinksRequest {
+    /// Resource name, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The run of the step, such as `ask` or `ask\[2\]`. May be left out when one approval waits.
+    #[prost(string, tag = "2")]
+    pub step: ::prost::alloc::string::String,
+    /// Whom the links are for: what is kept of who decided. At most 128 characters. Required.
+    #[prost(string, tag = "3")]
+    pub label: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateApprovalLinksRequest {
+    const NAME: &'static str = "CreateApprovalLinksRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CreateApprovalLinksRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CreateApprovalLinksRequest".into()
+    }
+}
+/// Two links for an approval. They are capabilities: treat them as secrets.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ApprovalLinks {
+    /// Opens the page that approves.
+    #[prost(string, tag = "1")]
+    pub approve_url: ::prost::alloc::string::String,
+    /// Opens the page that rejects.
+    #[prost(string, tag = "2")]
+    pub reject_url: ::prost::alloc::string::String,
+    /// The run of the step.
+    #[prost(string, tag = "3")]
+    pub step: ::prost::alloc::string::String,
+    /// When both end, with the approval's own time.
+    #[prost(message, optional, tag = "4")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for ApprovalLinks {
+    const NAME: &'static str = "ApprovalLinks";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ApprovalLinks".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ApprovalLinks".into()
     }
 }
 /// How an approval was decided.
@@ -2484,6 +2534,36 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Makes two links for an approval that waits, one to approve and one to reject, for someone who has no token: whoever
+        /// opens one sees what is asked, and decides by a button. Whoever has a link can use it; both die with the approval.
+        /// Refused like a decision, and with the reason LINKS_OFF when the control plane does not know its own public URL.
+        /// Role: operator.
+        pub async fn create_approval_links(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateApprovalLinksRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApprovalLinks>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ExecutionService/CreateApprovalLinks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "signalbox.v1.ExecutionService",
+                        "CreateApprovalLinks",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2562,6 +2642,14 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::SignalExecutionRequest>,
         ) -> std::result::Result<tonic::Response<super::Signal>, tonic::Status>;
+        /// Makes two links for an approval that waits, one to approve and one to reject, for someone who has no token: whoever
+        /// opens one sees what is asked, and decides by a button. Whoever has a link can use it; both die with the approval.
+        /// Refused like a decision, and with the reason LINKS_OFF when the control plane does not know its own public URL.
+        /// Role: operator.
+        async fn create_approval_links(
+            &self,
+            request: tonic::Request<super::CreateApprovalLinksRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApprovalLinks>, tonic::Status>;
     }
     /// Reads executions, cancels them and tells them what they wait for. What a node has reported is shown; a report takes well under a second when the planes are
     /// connected.
@@ -2954,6 +3042,55 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignalExecutionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ExecutionService/CreateApprovalLinks" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateApprovalLinksSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::CreateApprovalLinksRequest>
+                    for CreateApprovalLinksSvc<T> {
+                        type Response = super::ApprovalLinks;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateApprovalLinksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::create_approval_links(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateApprovalLinksSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -229,6 +229,7 @@ pub enum ExecutionsCommand {
         /// File with that JSON; '-' reads standard input.
         #[arg(long)]
         payload_file: Option<PathBuf>,
+        /// What tells a repeated request.
         #[command(flatten)]
         request: RequestArg,
     },
@@ -236,6 +237,17 @@ pub enum ExecutionsCommand {
     Approve(DecisionArgs),
     /// Reject what an approval step of an execution asks. The first decision counts.
     Reject(DecisionArgs),
+    /// Make links to approve and to reject, for someone without a token: whoever has one can use it.
+    Links {
+        /// Which execution.
+        id: String,
+        /// Whom they are for; it is kept of who decided.
+        #[arg(long)]
+        label: String,
+        /// The run of the step. The one that waits when not given.
+        #[arg(long)]
+        step: Option<String>,
+    },
     /// Follow one execution to its end, or all of a project.
     Watch {
         /// Which; all when not given.

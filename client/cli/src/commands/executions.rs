@@ -100,6 +100,21 @@ pub(crate) async fn run(
             let request = signals::decision(global, decision, rejected)?;
             signals::tell(&client, request, output).await
         }
+        ExecutionsCommand::Links { id, label, step } => {
+            let request = v1::CreateApprovalLinksRequest {
+                name: global.name(COLLECTION, &id)?,
+                step: step.unwrap_or_default(),
+                label,
+            };
+            let links = call!(client, executions.create_approval_links(request));
+            output.message(&links, |links| {
+                let until = time(links.expire_time.as_ref());
+                format!(
+                    "approve    {}\nreject     {}\nuntil      {until}",
+                    links.approve_url, links.reject_url
+                )
+            })
+        }
         ExecutionsCommand::Event { id } => {
             let name = format!("{}/event", global.name(COLLECTION, &id)?);
             let event = call!(
