@@ -37,7 +37,7 @@ pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
-pub use records::Applied;
+pub use records::ConfirmedTopic;
 pub use signals::{NewSignal, Target, read_signal};
 
 /// Rows as they are.

@@ -5,6 +5,9 @@ use serde::Deserialize;
 
 use super::rows::StepRun;
 
+/// Kinds of steps that wait for a time, or for something from outside.
+pub(super) const WAIT_THEMSELVES: [&str; 2] = ["approval", "wait"];
+
 /// Something from outside that a step waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaited {
@@ -36,7 +39,7 @@ impl Awaited {
     /// What an open step waits for; none when it is nothing from outside.
     #[must_use]
     pub fn of(run: &StepRun) -> Option<Self> {
-        let is_open = run.end_time_us.is_none() && matches!(run.kind.as_str(), "approval" | "wait");
+        let is_open = run.end_time_us.is_none() && WAIT_THEMSELVES.contains(&run.kind.as_str());
         let input = is_open.then_some(&run.input_json)?;
         let Input {
             signal,

@@ -17,8 +17,9 @@ use signalbox_model::{
 };
 
 use super::{
-    Actor, Awaited, Store, Tx, entity, internal,
-    records::steps::WAIT_THEMSELVES,
+    Actor, Awaited, Store, Tx,
+    awaited::WAIT_THEMSELVES,
+    entity, internal,
     rows::{Execution, Signal as Row, StepRun},
 };
 
@@ -301,7 +302,7 @@ impl Tx {
     pub(super) async fn signal_taken(
         &mut self,
         name: &ExecutionName,
-        signal: &Signal,
+        signal: &SignalId,
         time_us: i64,
     ) -> Result<(), Error> {
         use entity::signal::{Column, Entity};
@@ -310,13 +311,13 @@ impl Tx {
             .col_expr(Column::Settled, Expr::value(true))
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Execution.eq(name.execution.as_str()))
-            .filter(Column::Id.eq(signal.id.as_str()))
+            .filter(Column::Id.eq(signal.as_str()))
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
         if taken.rows_affected == 0 {
             // The database is an older copy than what was told by it.
-            tracing::warn!(execution = %name, signal = %signal.id, "a signal that is not known");
+            tracing::warn!(execution = %name, %signal, "a signal that is not known");
         }
         Ok(())
     }

@@ -9,8 +9,11 @@ use std::{
     time::Duration,
 };
 
-use signalbox_model::ids::ExecutionName;
+use jiff::Timestamp;
+use signalbox_model::{ids::ExecutionName, signal::Signal};
 use tokio::{sync::Notify, time::Instant};
+
+use crate::spool::{Spool, SpoolError, Told};
 
 /// Executions that are claimed and not driven yet, which is a matter of milliseconds.
 const EARLY_MAX: usize = 10_000;
@@ -34,8 +37,32 @@ struct Wake {
 }
 
 impl Wakes {
+    /// Tells an execution of `spool` something, whether a task has it or it waits there. None: too many are about to be
+    /// driven; tell it again later, which changes nothing where it is known.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; tell it again later.
+    pub async fn tell(
+        &self,
+        spool: &dyn Spool,
+        (execution, signal): (&ExecutionName, Signal),
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> Result<Option<Told>, SpoolError> {
+        let told = spool.tell(execution.clone(), signal, time, traceparent);
+        let told = told.await?;
+        if told == Told::Claimed {
+            if !self.wake(execution) {
+                return Ok(None);
+            }
+            // After that: whoever parks it looks whether it was woken when that is done.
+            spool.wake(execution).await?;
+        }
+        Ok(Some(told))
+    }
+
     /// Wakes who drives `execution`, or will in a moment: it is claimed. False: too many are about to be driven; come again.
-    pub fn wake(&self, execution: &ExecutionName) -> bool {
+    fn wake(&self, execution: &ExecutionName) -> bool {
         let mut inner = self.inner();
         if let Some(wake) = inner.driven.get(execution) {
             wake.is_due.store(true, Ordering::Release);

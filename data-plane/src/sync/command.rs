@@ -13,7 +13,7 @@ use signalbox_model::{
 use signalbox_proto::{convert, dataplane::v1 as wire};
 
 use super::SyncClient;
-use crate::spool::{Accept, Acceptance, Definition, ScopeSource, Told};
+use crate::spool::{Accept, Acceptance, Definition, ScopeSource};
 
 /// Does what the command says; the answer leaves when it is durable here, but for a cancellation: that comes again until
 /// the end is reported.
@@ -25,7 +25,7 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
     } = command;
     let done = match kind {
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
-        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel),
+        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel).await,
         Some(wire::command::Kind::Signal(signal)) => tell(sync, signal).await,
         None => Err("this node does not know the command".to_owned()),
     };
@@ -113,24 +113,25 @@ async fn tell(sync: &SyncClient, command: wire::SignalCommand) -> Result<(), Str
     let execution: ExecutionName = execution.parse().map_err(text)?;
     let signal = convert::signal::from_wire(signal.ok_or("signal is missing")?).map_err(text)?;
     let traceparent = (!traceparent.is_empty()).then_some(traceparent);
-    let told = sync
-        .spool
-        .tell(execution.clone(), signal, Timestamp::now(), traceparent);
+    let told = sync.wakes.tell(
+        sync.spool.as_ref(),
+        (&execution, signal),
+        Timestamp::now(),
+        traceparent,
+    );
     match told.await.map_err(text)? {
-        Told::Claimed if !sync.wakes.wake(&execution) => {
-            Err("too many executions are about to begin".to_owned())
-        }
-        // What is not in memory is told when it is; what has ended, never.
-        Told::Claimed | Told::Unclaimed | Told::Gone => Ok(()),
+        Some(_) => Ok(()),
+        None => Err("too many executions are about to begin".to_owned()),
     }
 }
 
-fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
+async fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
     let wire::CancelCommand { execution } = cancel;
-    if sync.cancels.ask(execution.parse().map_err(text)?) {
-        Ok(())
-    } else {
-        Err("too many executions are to be cancelled".to_owned())
+    let execution: ExecutionName = execution.parse().map_err(text)?;
+    let asked = sync.cancels.ask(sync.spool.as_ref(), &execution).await;
+    match asked.map_err(text)? {
+        true => Ok(()),
+        false => Err("too many executions are to be cancelled".to_owned()),
     }
 }
 

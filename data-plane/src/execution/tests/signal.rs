@@ -42,12 +42,9 @@ impl World {
     /// Tells an execution as the stream from the control plane does.
     async fn tell(&self, execution: &ExecutionName, signal: Signal) -> Told {
         let spool = self.spool();
-        let told = spool.tell(execution.clone(), signal, Timestamp::now(), None);
-        let told = told.await.unwrap();
-        if told == Told::Claimed {
-            assert!(self.wakes.wake(execution));
-        }
-        told
+        let of = (execution, signal);
+        let told = self.wakes.tell(spool.as_ref(), of, Timestamp::now(), None);
+        told.await.unwrap().unwrap()
     }
 
     /// Until a run of a step has started.
@@ -83,11 +80,11 @@ async fn a_signal_wakes_its_execution_and_no_other() {
     world.run();
     world.started(&one, "a").await;
     world.started(&other, "a").await;
-    assert_eq!(world.tell(&one, named("s1", 1)).await, Told::Claimed);
+    assert_ne!(world.tell(&one, named("s1", 1)).await, Told::Gone);
     world.started(&one, "b").await;
     // A copy is none.
-    assert_eq!(world.tell(&one, named("s1", 1)).await, Told::Claimed);
-    assert_eq!(world.tell(&one, named("s2", 2)).await, Told::Claimed);
+    assert_ne!(world.tell(&one, named("s1", 1)).await, Told::Gone);
+    assert_ne!(world.tell(&one, named("s2", 2)).await, Told::Gone);
     assert_eq!(output_of(&world.finished(&one).await), json!([1, 2]));
     assert_eq!(world.tell(&one, named("s3", 3)).await, Told::Gone);
     let facts = world.facts(&other).await;
@@ -141,7 +138,7 @@ steps:
     );
     world.run();
     world.started(&execution, "b").await;
-    assert_eq!(world.tell(&execution, named("s1", 1)).await, Told::Claimed);
+    assert_ne!(world.tell(&execution, named("s1", 1)).await, Told::Gone);
     world.crash().await;
     world.run();
     // Durable, and nobody was woken before the crash.
@@ -217,4 +214,40 @@ steps:
     world.run();
     let facts = world.finished(&execution).await;
     assert_eq!(output_of(&facts), json!([true, "APPROVED"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_the_spool_is_told_too_and_while_it_goes_there() {
+    const MANY: usize = 60;
+    let mut world = World::start().await;
+    world.concurrency_max = 1;
+    let definition = "
+trigger: {manual: {}}
+steps: [{id: a, wait: {signal: {name: go}}}, {id: b, transform: {expression: steps.a.output.payload}}]
+";
+    let mut executions = Vec::new();
+    for n in 0..MANY {
+        executions.push(world.accept(definition, &n.to_string(), "{}").await);
+    }
+    world.run();
+    // Each at another moment: some wait to begin, some are about to leave the memory, and the others have.
+    for (n, execution) in executions.iter().enumerate() {
+        assert_ne!(world.tell(execution, named("s1", 1)).await, Told::Gone);
+        tokio::time::sleep(Duration::from_micros(300 * (n as u64 % 7))).await;
+    }
+    for execution in &executions {
+        assert_eq!(output_of(&world.finished(execution).await), json!(1));
+    }
+    let last = world.accept(definition, "last", "{}").await;
+    let parked = async {
+        while world.spool().stats().parked_executions != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, parked).await.unwrap();
+    let told_at = std::time::Instant::now();
+    assert_eq!(world.tell(&last, named("s1", 1)).await, Told::Unclaimed);
+    world.finished(&last).await;
+    // Nobody looks for it every few seconds only.
+    assert!(told_at.elapsed() < Duration::from_secs(3));
 }

@@ -10,7 +10,7 @@ use signalbox_model::{
 use super::{
     batch::{Batch, Sql},
     read::{decode, from_sql, to_sql},
-    schema::KIND_FACT,
+    schema::{CLAIMED, KIND_FACT, PARKED},
 };
 use crate::spool::Told;
 
@@ -18,9 +18,9 @@ use crate::spool::Told;
 const MARK: &[u8] = b"\"signalReceived\"";
 
 impl Batch<'_> {
-    /// Journals a signal unless its execution has ended or was told it.
+    /// Journals a signal unless its execution has ended or was told it. One that is parked is due then.
     pub(super) fn tell(&mut self, execution: &str, id: &SignalId, record: &[u8]) -> Sql<Told> {
-        let claimed: Option<bool> = self
+        let claimed: Option<i64> = self
             .transaction
             .prepare_cached("SELECT claimed FROM executions WHERE name = ?1 AND ended = 0")?
             .query_row(params![execution], |row| row.get(0))
@@ -33,7 +33,10 @@ impl Batch<'_> {
         if !is_copy {
             self.log(KIND_FACT, Some(execution), Some(record))?;
         }
-        Ok(if claimed {
+        if claimed == PARKED {
+            self.wake(execution)?;
+        }
+        Ok(if claimed == CLAIMED {
             Told::Claimed
         } else {
             Told::Unclaimed

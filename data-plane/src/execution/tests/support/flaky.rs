@@ -15,7 +15,8 @@ use signalbox_model::{
 use tokio::sync::{Notify, watch};
 
 use crate::spool::{
-    Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool, Told,
+    Accept, Acceptance, Admission, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool,
+    Told,
 };
 
 /// Refuses the first `times` requests to journal with `error`; passes on everything else.
@@ -104,8 +105,12 @@ impl Spool for Flaky {
     fn offer(&self, record: Record) -> bool {
         self.inner.offer(record)
     }
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
-        self.inner.claim(max)
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.inner.claim_admitted(max, admission)
     }
     fn claimable(&self) -> Arc<Notify> {
         self.inner.claimable()
@@ -126,6 +131,22 @@ impl Spool for Flaky {
         after: u64,
     ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
         self.inner.told(execution, after)
+    }
+
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.park(execution, due)
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.wake(execution)
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.inner.next_due()
     }
 
     fn unreported(
