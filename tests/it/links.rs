@@ -81,7 +81,7 @@ async fn a_link_decides_once_and_only_by_its_button() {
         let text = page.text().await.unwrap();
         if method == Method::GET {
             let shown = [
-                "Ship &lt;b&gt;null&lt;/b&gt;?",
+                "Ship &lt;b&gt;&lt;/b&gt;?",
                 "<button>Approve</button>",
                 "the desk",
                 "ann",
