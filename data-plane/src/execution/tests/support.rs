@@ -226,6 +226,7 @@ impl World {
 pub(crate) fn loopback() -> Egress {
     Egress::new(EgressPolicy {
         allow: vec!["127.0.0.0/8".parse().unwrap()],
+        deny: Vec::new(),
     })
     .unwrap()
 }
