@@ -12,6 +12,7 @@ mod span;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use signalbox_engine::{Effect, EffectKind, Outcome};
 use signalbox_runtime::{
     ambient::{Ambient, System},
@@ -29,8 +30,8 @@ pub use self::{cancel::Cancels, http::HttpPerformer};
 const CLAIM_MAX: usize = 64;
 /// How often the spool is asked although nobody said that there is something.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(5);
-/// Executions in memory for each that may run: the others wait for a time. When all places are taken, nothing more is
-/// claimed until one has ended; it is safe in the spool until then.
+/// Executions in memory for each that may run: the others wait for a time that is near (those that wait longer are parked
+/// in the spool). When all places are taken, nothing more is claimed until one is free; it is safe in the spool until then.
 const RESIDENTS_PER_RUNNING: usize = 8;
 /// The pauses before the spool is asked again what it was too busy for.
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -101,6 +102,7 @@ impl ExecutionRuntime {
     /// until it is forced; the next start goes on with all of them.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let claimable = self.spool.claimable();
+        let mut due = self.spool.next_due();
         let mut busy = self.busy();
         loop {
             let place = tokio::select! {
@@ -112,8 +114,9 @@ impl ExecutionRuntime {
             let woken = claimable.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
+            due.borrow_and_update();
             let pause = match self.claim(place, &shutdown).await {
-                Ok(0) => CLAIM_INTERVAL,
+                Ok(0) => self.pause(*due.borrow()),
                 Ok(_) => {
                     busy.reset();
                     continue;
@@ -134,9 +137,19 @@ impl ExecutionRuntime {
                 biased;
                 () = shutdown.stopping() => return,
                 () = woken => {}
+                Ok(()) = due.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Until the spool is asked again: a millisecond after the first parked execution is due, so that it is due for sure.
+    fn pause(&self, due: Option<Timestamp>) -> Duration {
+        let Some(due) = due else {
+            return CLAIM_INTERVAL;
+        };
+        let left = Duration::try_from(due.duration_since(self.ambient.now())).unwrap_or_default();
+        CLAIM_INTERVAL.min(left + Duration::from_millis(1))
     }
 
     /// The pauses before the spool is asked again.

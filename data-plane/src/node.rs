@@ -375,6 +375,10 @@ async fn gauge(spool: Arc<dyn Spool>, shutdown: Shutdown) {
                 stats.unfinished_executions as f64,
             ),
             (
+                "signalbox_executions_parked",
+                stats.parked_executions as f64,
+            ),
+            (
                 "signalbox_spool_unreported_records",
                 stats.unreported_records as f64,
             ),

@@ -97,8 +97,8 @@ pub trait Spool: Send + Sync + 'static {
     /// message). Never waits. False: the queue was full and the record is dropped.
     fn offer(&self, record: Record) -> bool;
 
-    /// Unfinished executions that were not claimed since the spool was opened, oldest first, at most `max`: those that
-    /// a crash interrupted come with the facts that they had journalled.
+    /// Unfinished executions that nobody has, at most `max`: first those that were parked and are due, then, oldest first,
+    /// those that were not claimed since the spool was opened. They come with the facts that they had journalled.
     ///
     /// # Errors
     /// [`SpoolError`].
@@ -117,6 +117,25 @@ pub trait Spool: Send + Sync + 'static {
         records: Vec<Record>,
         ended: bool,
     ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Gives a claimed execution back until `due`: it can be claimed again then, or once it is woken.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the caller still has it then.
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Makes an execution due that is parked. Others are left as they are.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// When the first parked execution is due; changes wake whoever claims.
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>>;
 
     /// Records with a sequence greater than `after`, in order: at most `max_records`, and no more after `max_bytes`
     /// (but at least one, if there is one).
@@ -279,7 +298,7 @@ pub struct Claimed {
     pub definition: Bytes,
     /// W3C traceparent of the request that made it.
     pub traceparent: Option<String>,
-    /// What it had journalled before a crash, in order; empty for a new one.
+    /// What it has journalled, in order; empty for a new one.
     pub journal: Vec<Record>,
 }
 
@@ -288,6 +307,8 @@ pub struct Claimed {
 pub struct SpoolStats {
     /// Executions that have not ended.
     pub unfinished_executions: u64,
+    /// Those of them that wait for a time, and are not in memory.
+    pub parked_executions: u64,
     /// Records that the control plane does not have.
     pub unreported_records: u64,
     /// Size on disk.

@@ -480,6 +480,22 @@ impl Spool for IntakeSpool {
         self.store.journal(execution, records, ended)
     }
 
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store.park(execution, due)
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store.wake(execution)
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.store.next_due()
+    }
+
     fn unreported(
         &self,
         after: u64,
@@ -502,6 +518,7 @@ impl Spool for IntakeSpool {
         let store = self.store.stats();
         SpoolStats {
             unfinished_executions: store.unfinished_executions + pending,
+            parked_executions: store.parked_executions,
             unreported_records: store.unreported_records + pending,
             used_bytes: self.used_bytes(),
             max_bytes: self.max_bytes,

@@ -387,6 +387,23 @@ impl Spool for SqliteSpool {
         }
     }
 
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.submit_waiting(move |answer| Job::Park(execution.to_string(), due, answer))
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        let execution = execution.to_string();
+        self.submit_waiting(move |answer| Job::Wake(execution, answer))
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.shared.next_due.subscribe()
+    }
+
     fn unreported(
         &self,
         after: u64,

@@ -186,6 +186,11 @@ impl World {
         execution
     }
 
+    pub(crate) async fn cancel(&self, execution: &ExecutionName) {
+        let spool = self.spool();
+        assert_eq!(self.cancels.ask(spool.as_ref(), execution).await, Ok(true));
+    }
+
     /// The execution's durable records.
     pub(crate) async fn records(&self, of: &ExecutionName) -> Vec<Record> {
         let all = self.spool().unreported(0, 100_000, usize::MAX >> 1).await;

@@ -11,7 +11,7 @@ use signalbox_model::record::{
 
 use super::{
     read::{decode, from_sql, journal_of},
-    schema::{KIND_ACCEPTED, KIND_FACT, KIND_OTHER},
+    schema::{CLAIMED, KIND_ACCEPTED, KIND_FACT, KIND_OTHER, PARKED, UNCLAIMED},
     writer::{Answer, Job},
 };
 use crate::spool::{
@@ -106,7 +106,13 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, SpoolError> {
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) accepted: u64,
+    /// Claimed for the first time in this process.
     pub(super) claimed: u64,
+    pub(super) parked: u64,
+    /// Claimed again after they were parked.
+    pub(super) resumed: u64,
+    /// Another parked execution may be the next that is due.
+    pub(super) due_changed: bool,
     pub(super) ended: u64,
     pub(super) handshakes: u64,
     pub(super) head: u64,
@@ -175,6 +181,14 @@ impl<'a> Batch<'a> {
                 answer,
             } => {
                 let outcome = self.journal(&execution, &records, ended);
+                settle(pending, answer, outcome)
+            }
+            Job::Park(execution, due, answer) => {
+                let outcome = self.park(&execution, due);
+                settle(pending, answer, outcome)
+            }
+            Job::Wake(execution, answer) => {
+                let outcome = self.wake(&execution);
                 settle(pending, answer, outcome)
             }
             Job::Drain(drained, answer) => {
@@ -414,15 +428,30 @@ impl<'a> Batch<'a> {
         self.other(RecordBody::Subscription(Box::new(change)), self.now, None)
     }
 
+    /// Those that are due first: they have begun.
     fn claim(&mut self, max: usize) -> Sql<Vec<Claimed>> {
+        let due = "e.claimed = 2 AND e.due_us <= ?2 ORDER BY e.due_us";
+        let mut claimed = self.claim_by(due, self.now.as_microsecond(), max)?;
+        let resumed = claimed.len();
+        let new = "e.claimed = ?2 ORDER BY e.accepted_seq";
+        claimed.extend(self.claim_by(new, UNCLAIMED, max - resumed)?);
+        self.effects.resumed += resumed as u64;
+        self.effects.due_changed |= resumed > 0;
+        self.effects.claimed += (claimed.len() - resumed) as u64;
+        Ok(claimed)
+    }
+
+    /// At most `max` of the unfinished executions of which `which` holds, in which `?2` is `value`.
+    fn claim_by(&mut self, which: &str, value: i64, max: usize) -> Sql<Vec<Claimed>> {
         let mut rows = Vec::new();
-        {
-            let mut statement = self.transaction.prepare_cached(
+        if max > 0 {
+            let mut statement = self.transaction.prepare_cached(&format!(
                 "SELECT e.name, e.record, d.source FROM executions e
                  JOIN definitions d ON d.digest = e.definition
-                 WHERE e.ended = 0 AND e.claimed = 0 ORDER BY e.accepted_seq LIMIT ?1",
-            )?;
-            let mut found = statement.query(params![i64::try_from(max).unwrap_or(i64::MAX)])?;
+                 WHERE e.ended = 0 AND {which} LIMIT ?1"
+            ))?;
+            let max = i64::try_from(max).unwrap_or(i64::MAX);
+            let mut found = statement.query(params![max, value])?;
             while let Some(row) = found.next()? {
                 let name: String = row.get(0)?;
                 let record: Record = decode(row.get_ref(1)?.as_blob()?)?;
@@ -433,8 +462,8 @@ impl<'a> Batch<'a> {
         let mut claimed = Vec::with_capacity(rows.len());
         for (name, record, source) in rows {
             self.transaction
-                .prepare_cached("UPDATE executions SET claimed = 1 WHERE name = ?1")?
-                .execute(params![name])?;
+                .prepare_cached("UPDATE executions SET claimed = ?2 WHERE name = ?1")?
+                .execute(params![name, CLAIMED])?;
             let RecordBody::Accepted(accepted) = record.body else {
                 continue;
             };
@@ -445,8 +474,31 @@ impl<'a> Batch<'a> {
                 journal: journal_of(self.transaction, &name)?,
             });
         }
-        self.effects.claimed += claimed.len() as u64;
         Ok(claimed)
+    }
+
+    fn park(&mut self, execution: &str, due: Timestamp) -> Sql<()> {
+        let changed = self
+            .transaction
+            .prepare_cached(
+                "UPDATE executions SET claimed = ?3, due_us = ?2
+                 WHERE name = ?1 AND ended = 0 AND claimed = ?4",
+            )?
+            .execute(params![execution, due.as_microsecond(), PARKED, CLAIMED])?;
+        self.effects.parked += changed as u64;
+        self.effects.due_changed |= changed > 0;
+        Ok(())
+    }
+
+    fn wake(&mut self, execution: &str) -> Sql<()> {
+        let changed = self
+            .transaction
+            .prepare_cached(
+                "UPDATE executions SET due_us = ?2 WHERE name = ?1 AND ended = 0 AND claimed = ?3",
+            )?
+            .execute(params![execution, self.now.as_microsecond(), PARKED])?;
+        self.effects.due_changed |= changed > 0;
+        Ok(())
     }
 
     fn journal(&mut self, execution: &str, records: &[Vec<u8>], ended: bool) -> Sql<()> {

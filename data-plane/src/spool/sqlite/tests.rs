@@ -289,6 +289,34 @@ async fn handshakes_are_kept_until_they_are_over() {
     );
 }
 
+#[tokio::test]
+async fn a_spool_of_the_first_schema_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    spool.accept(accept("a", 1)).await.unwrap();
+    spool.claim(1).await.unwrap();
+    drop(spool);
+    let connection = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    connection
+        .execute_batch(
+            "DROP INDEX executions_parked; ALTER TABLE executions DROP COLUMN due_us; PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(connection);
+
+    let Ok(Found::Store(look)) = look(dir.path()) else {
+        panic!("it is a store");
+    };
+    assert_eq!(look.unfinished, 1);
+    let spool = open(dir.path());
+    let claimed = spool.claim(10).await.unwrap();
+    let name = claimed[0].accepted.execution.clone();
+    spool.park(name.clone(), Timestamp::MAX).await.unwrap();
+    assert!(spool.claim(10).await.unwrap().is_empty());
+    spool.wake(&name).await.unwrap();
+    assert_eq!(spool.claim(10).await.unwrap().len(), 1);
+}
+
 #[test]
 fn a_newer_schema_is_refused() {
     let dir = tempfile::tempdir().unwrap();

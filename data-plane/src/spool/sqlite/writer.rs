@@ -22,7 +22,7 @@ use super::{
     SqliteSpoolConfig,
     batch::{Batch, Drained, Effects, NewExecution, Pending},
     read::from_sql,
-    schema::Opened,
+    schema::{Opened, next_due},
 };
 use crate::spool::{Acceptance, Claimed, Handshake, SpoolError, SpoolStats};
 
@@ -52,6 +52,8 @@ pub(in crate::spool) enum Job {
         ended: bool,
         answer: Answer<()>,
     },
+    Park(String, Timestamp, Answer<()>),
+    Wake(String, Answer<()>),
     Drain(Box<Drained>, Answer<()>),
     Trim(u64, Answer<()>),
 }
@@ -71,6 +73,8 @@ impl Job {
             | Self::UpdateHandshake(_, answer)
             | Self::Append(_, answer)
             | Self::Journal { answer, .. }
+            | Self::Park(_, _, answer)
+            | Self::Wake(_, answer)
             | Self::Drain(_, answer)
             | Self::Trim(_, answer) => drop(answer.send(Err(error))),
             Self::Offer(_) => {}
@@ -85,6 +89,8 @@ pub(super) struct Shared {
     pub(super) handshake_accepted: Arc<Notify>,
     unfinished: AtomicU64,
     unclaimed: AtomicU64,
+    parked: AtomicU64,
+    pub(super) next_due: watch::Sender<Option<Timestamp>>,
     reported: AtomicU64,
     used_bytes: AtomicU64,
     free_bytes: AtomicU64,
@@ -99,7 +105,9 @@ impl Shared {
             claimable: Arc::default(),
             handshake_accepted: Arc::default(),
             unfinished: opened.unfinished.into(),
-            unclaimed: opened.unfinished.into(),
+            unclaimed: (opened.unfinished - opened.parked).into(),
+            parked: opened.parked.into(),
+            next_due: watch::Sender::new(opened.next_due),
             reported: opened.reported.into(),
             used_bytes: 0.into(),
             free_bytes: 0.into(),
@@ -157,6 +165,7 @@ impl Shared {
     pub(super) fn stats(&self, head: u64) -> SpoolStats {
         SpoolStats {
             unfinished_executions: self.unfinished.load(Ordering::Relaxed),
+            parked_executions: self.parked.load(Ordering::Relaxed),
             unreported_records: head.saturating_sub(self.reported.load(Ordering::Relaxed)),
             used_bytes: self.used_bytes.load(Ordering::Relaxed),
             max_bytes: self.max_bytes,
@@ -390,6 +399,12 @@ impl Writer {
         let unclaimed = &self.shared.unclaimed;
         unclaimed.fetch_add(effects.accepted, Ordering::Relaxed);
         unclaimed.fetch_sub(effects.claimed, Ordering::Relaxed);
+        let parked = &self.shared.parked;
+        parked.fetch_add(effects.parked, Ordering::Relaxed);
+        parked.fetch_sub(effects.resumed, Ordering::Relaxed);
+        if effects.due_changed {
+            self.look_for_due();
+        }
         let unfinished = &self.shared.unfinished;
         unfinished.fetch_add(effects.accepted, Ordering::Relaxed);
         unfinished.fetch_sub(effects.ended, Ordering::Relaxed);
@@ -404,6 +419,19 @@ impl Writer {
         }
         if effects.handshakes > 0 {
             self.shared.handshake_accepted.notify_one();
+        }
+    }
+
+    /// Tells when the next parked execution is due.
+    fn look_for_due(&self) {
+        match next_due(&self.connection) {
+            Ok(due) => drop(self.shared.next_due.send_if_modified(|known| {
+                let changed = *known != due;
+                *known = due;
+                changed
+            })),
+            // Whoever waits for one looks every few seconds in any case.
+            Err(error) => tracing::warn!(%error, "the next execution that is due is not known"),
         }
     }
 

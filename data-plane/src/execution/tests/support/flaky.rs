@@ -109,6 +109,22 @@ impl Spool for Flaky {
     fn claimable(&self) -> Arc<Notify> {
         self.inner.claimable()
     }
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.park(execution, due)
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.wake(execution)
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.inner.next_due()
+    }
+
     fn unreported(
         &self,
         after: u64,
