@@ -29,13 +29,7 @@ impl Behaviour for HttpStep {
             exchange: Box::new(exchange(self, scope)?),
         };
         let input = input(&request, payload);
-        if text_len(&input) > RECORD_MAX_BYTES {
-            return Err(invalid("it is too large to be recorded"));
-        }
-        Ok(Begin::Attempt {
-            input,
-            effect: EffectKind::Http(request),
-        })
+        begun(request, input)
     }
 
     fn conclude(&self, outcome: Outcome) -> Result<Value, AttemptFailure> {
@@ -49,10 +43,21 @@ impl Behaviour for HttpStep {
     }
 }
 
+/// The beginning of a step that sends `request`, which is recorded as `input`.
+pub(super) fn begun(request: HttpRequest, input: Value) -> Result<Begin, Failure> {
+    if text_len(&input) > RECORD_MAX_BYTES {
+        return Err(invalid("it is too large to be recorded"));
+    }
+    Ok(Begin::Attempt {
+        input,
+        effect: EffectKind::Http(request),
+    })
+}
+
 fn exchange(step: &HttpStep, scope: &Scope) -> Result<HttpExchange, Failure> {
     let text = |template| request::text(template, scope);
-    let proxy = step.proxy.as_ref().map(text).transpose()?;
-    let proxy = proxy.map(|url| request::http_url(&url, "its proxy's URL"));
+    let proxy = step.proxy.as_ref();
+    let proxy = proxy.map(|url| request::http_url(url, "its proxy's URL", scope));
     Ok(HttpExchange {
         url_is_secret: false,
         auth_header: step.auth.as_ref().map(|a| a.header().to_ascii_lowercase()),

@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     Begin, Behaviour, expression_failure,
     http::{
+        begun,
         request::{bearer, bounded, invalid, target, text},
         response::{quoted, refused, retry_after},
         shown_headers,
@@ -54,7 +55,7 @@ impl Behaviour for SlackStep {
         let url = match &self.target {
             SlackTarget::Webhook { url } => {
                 exchange.url_is_secret = true;
-                target(&text(url, scope)?, "its webhook's URL")?
+                target(url, "its webhook's URL", scope)?
             }
             SlackTarget::Method {
                 api_url,
@@ -86,10 +87,7 @@ impl Behaviour for SlackStep {
             "headers": shown_headers(&request),
             "body": body,
         });
-        Ok(Begin::Attempt {
-            input,
-            effect: EffectKind::Http(request),
-        })
+        begun(request, input)
     }
 
     /// Slack knows a message by its `client_msg_id`, a UUID; webhooks take none.
@@ -162,11 +160,11 @@ fn answer(step: &SlackStep, response: &HttpResponse) -> Result<Value, AttemptFai
 }
 
 fn method_url(api_url: Option<&Template>, scope: &Scope) -> Result<Url, Failure> {
-    let text = match api_url {
-        Some(template) => text(template, scope)?,
-        None => API_URL.to_owned(),
+    let name = "its API's URL";
+    let mut url = match api_url {
+        Some(template) => target(template, name, scope)?,
+        None => Url::parse(API_URL).map_err(|error| invalid(&format!("{name}: {error}")))?,
     };
-    let mut url = target(&text, "its API's URL")?;
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().push("chat.postMessage");
     }

@@ -35,9 +35,10 @@ pub(in crate::steps) fn text(template: &Template, scope: &Scope) -> Result<Strin
     text.map_err(|error| expression_failure(&error))
 }
 
-/// An http or https URL; `name` says whose it is. The message quotes nothing: it may be a credential.
-pub(in crate::steps) fn http_url(text: &str, name: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text).map_err(|error| invalid(&format!("{name}: {error}")))?;
+/// The http or https URL that a template gives; `name` says whose it is. No message quotes it: it may be a credential.
+pub(super) fn http_url(template: &Template, name: &str, scope: &Scope) -> Result<Url, Failure> {
+    let text = text(template, scope)?;
+    let url = Url::parse(&text).map_err(|error| invalid(&format!("{name}: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(invalid(&format!("{name} is not of http or https")));
     }
@@ -45,11 +46,16 @@ pub(in crate::steps) fn http_url(text: &str, name: &str) -> Result<Url, Failure>
 }
 
 /// The same of a target, which holds no user information.
-pub(in crate::steps) fn target(text: &str, name: &str) -> Result<Url, Failure> {
-    let mut url = http_url(text, name)?;
+pub(in crate::steps) fn target(
+    template: &Template,
+    name: &str,
+    scope: &Scope,
+) -> Result<Url, Failure> {
+    let mut url = http_url(template, name, scope)?;
     if !url.username().is_empty() || url.password().is_some() {
-        let text = format!("{name} holds user information (user:password@)");
-        return Err(invalid(&text));
+        return Err(invalid(&format!(
+            "{name} holds user information (user:password@)"
+        )));
     }
     // Clients do not send it.
     url.set_fragment(None);
@@ -57,7 +63,7 @@ pub(in crate::steps) fn target(text: &str, name: &str) -> Result<Url, Failure> {
 }
 
 pub(super) fn url(step: &HttpStep, scope: &Scope) -> Result<Url, Failure> {
-    let mut url = target(&text(&step.url, scope)?, "its URL")?;
+    let mut url = target(&step.url, "its URL", scope)?;
     for (name, template) in &step.query {
         let value = text(template, scope)?;
         url.query_pairs_mut().append_pair(name, &value);

@@ -148,6 +148,14 @@ fn what_cannot_be_sent_is_told_without_secrets() {
     };
     for (step, event, expected) in [
         (webhook(), with("text", ""), "text is empty"),
+        (
+            SlackStep {
+                text: Some(template("${{ event.text }}${{ event.text }}")),
+                ..webhook()
+            },
+            with("text", &"\"".repeat(400_000)),
+            "too large to be recorded",
+        ),
         (method(None), with("channel", ""), "channel is empty"),
         (
             method(None),
