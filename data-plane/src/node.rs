@@ -262,6 +262,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Arc::new(performer),
         &ExecutionConfig {
             concurrency_max: config.limits.executions_max,
+            limits: store.clone(),
             ambient: System::shared(),
             cancels: cancels.clone(),
         },

@@ -97,12 +97,25 @@ pub trait Spool: Send + Sync + 'static {
     /// message). Never waits. False: the queue was full and the record is dropped.
     fn offer(&self, record: Record) -> bool;
 
-    /// Unfinished executions that nobody has, at most `max`: first those that were parked and are due, then, oldest first,
-    /// those that were not claimed since the spool was opened. They come with the facts that they had journalled.
+    /// Unfinished executions that nobody has, at most `max`: first those that were parked and are due, then those that were
+    /// not claimed since the spool was opened, of each workflow as many, its oldest first. They come with the facts that
+    /// they had journalled.
     ///
     /// # Errors
     /// [`SpoolError`].
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>>;
+    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.claim_admitted(max, Arc::new(Anyone))
+    }
+
+    /// [`Spool::claim`], of each workflow no more than `admission` has room for.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>>;
 
     /// Woken when there may be something to claim.
     fn claimable(&self) -> Arc<Notify>;
@@ -164,6 +177,21 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Why the spool failed, if it did: it stays so until a restart.
     fn failure(&self) -> Option<String>;
+}
+
+/// Says how many more executions of a workflow may run.
+pub trait Admission: Send + Sync {
+    /// Of the workflow of this name; of what an earlier version of Signalbox accepted, the name is empty.
+    fn room(&self, workflow: &str) -> usize;
+}
+
+/// As many as there are.
+struct Anyone;
+
+impl Admission for Anyone {
+    fn room(&self, _workflow: &str) -> usize {
+        usize::MAX
+    }
 }
 
 /// An event to accept.

@@ -1,13 +1,14 @@
 //! Control flow against the world: what runs side by side, what is stopped, what waits, and crashes amid all of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
-use signalbox_model::record::RecordBody;
+use signalbox_model::{ids::WorkflowName, record::RecordBody};
 
 use super::{
     support::{Reply, Target, World, code_of, finished, output_of},
     *,
 };
+use crate::execution::ConcurrencyLimits;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn branches_and_iterations_call_at_the_same_time_and_no_more_than_may() {
@@ -315,4 +316,49 @@ async fn executions_that_wait_long_are_left_to_the_spool_and_go_on_in_time() {
     world.cancel(&forever).await;
     let facts = world.finished(&forever).await;
     assert_eq!(finished(&facts).0, ExecutionState::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_runs_as_many_as_it_may_and_the_others_do_not_wait_for_it() {
+    const LIMITED: usize = 30;
+    let target = Target::start(|_| Reply::After(Duration::from_millis(30), 200)).await;
+    let free = Target::start(|_| Reply::After(Duration::from_millis(1), 200)).await;
+    let mut world = World::start().await;
+    let of = |addr| {
+        format!(
+            "trigger: {{manual: {{}}}}\nsteps: [{{id: call, http: {{url: \"http://{addr}/\"}}}}]"
+        )
+    };
+    let limited = of(target.addr);
+    let mut executions = Vec::new();
+    for n in 0..LIMITED {
+        executions.push(world.accept(&limited, &n.to_string(), "{}").await);
+    }
+    let others = world.accept(&of(free.addr), "other", "{}").await;
+    let workflow = world.workflow(&limited);
+    world.limits = Arc::new(Limits(workflow, 2.try_into().unwrap()));
+    world.run();
+    world.finished(&others).await;
+    // It came last, and there are places for 16.
+    assert!(target.calls().len() < LIMITED / 2);
+    for execution in &executions {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+    }
+    assert_eq!(target.most_at_once(), 2);
+    // In the order in which they came, two at a time.
+    let mut started = Vec::new();
+    for execution in &executions {
+        started.push(world.records(execution).await[0].time);
+    }
+    assert!(started.windows(3).all(|three| three[0] <= three[2]));
+}
+
+#[derive(Debug)]
+struct Limits(WorkflowName, NonZeroU32);
+
+impl ConcurrencyLimits for Limits {
+    fn executions_max(&self, workflow: &WorkflowName) -> Option<NonZeroU32> {
+        (*workflow == self.0).then_some(self.1)
+    }
 }

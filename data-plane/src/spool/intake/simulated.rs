@@ -265,8 +265,12 @@ impl Spool for Simulated {
         self.inner.offer(record)
     }
 
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
-        self.inner.claim(max)
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.inner.claim_admitted(max, admission)
     }
 
     fn claimable(&self) -> Arc<Notify> {

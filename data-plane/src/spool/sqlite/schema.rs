@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
 use signalbox_log::LogId;
 
+use super::{read::from_sql, turns::Turns};
+
 /// Version of the tables below (`PRAGMA user_version`).
 pub(super) const VERSION: i64 = 2;
 
@@ -72,8 +74,12 @@ CREATE TABLE handshakes (
 CREATE INDEX handshakes_due ON handshakes (next_attempt_at_us) WHERE next_attempt_at_us IS NOT NULL;
 ";
 
-/// What version 2 added: executions that wait for a time are not kept in memory.
-const PARKING: &str = "
+/// What version 2 added: executions that wait for a time are not kept in memory, and workflows take turns.
+const TURNS: &str = "
+-- Empty for what version 1 accepted.
+ALTER TABLE executions ADD COLUMN workflow TEXT NOT NULL DEFAULT '';
+DROP INDEX executions_unfinished;
+CREATE INDEX executions_open ON executions (claimed, workflow, accepted_seq) WHERE ended = 0;
 -- Microseconds since the Unix epoch, of those that are parked (claimed = 2).
 ALTER TABLE executions ADD COLUMN due_us INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX executions_parked ON executions (due_us) WHERE ended = 0 AND claimed = 2;
@@ -122,6 +128,8 @@ pub(super) struct Opened {
     /// Those of them that wait for a time.
     pub(super) parked: u64,
     pub(super) next_due: Option<Timestamp>,
+    /// Those that nobody has, by workflow.
+    pub(super) turns: Turns,
     /// The intake log that it belongs to, and the last sequence taken from that.
     pub(super) intake: Option<(LogId, u64)>,
 }
@@ -203,7 +211,7 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
         )?;
     }
     if found < VERSION {
-        transaction.execute_batch(PARKING)?;
+        transaction.execute_batch(TURNS)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     // Nobody has claimed anything yet in this process.
@@ -230,7 +238,7 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
     let count = |of: &str| -> Result<u64, rusqlite::Error> {
         let sql = format!("SELECT count(*) FROM executions WHERE ended = 0 {of}");
         let count: i64 = transaction.query_row(&sql, [], |row| row.get(0))?;
-        Ok(u64::try_from(count).unwrap_or(0))
+        Ok(from_sql(count))
     };
     let unfinished = count("")?;
     let parked = count("AND claimed = 2")?;
@@ -239,10 +247,11 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
         intake: intake.map(|id| (id, drained)),
         incarnation: meta("incarnation")?,
         reported: meta("reported")?.parse().unwrap_or(0),
-        head: u64::try_from(head).unwrap_or(0),
+        head: from_sql(head),
         unfinished,
         parked,
         next_due: next_due(&transaction)?,
+        turns: turns(&transaction)?,
     };
     transaction.commit()?;
     Ok(opened)
@@ -254,4 +263,12 @@ pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, rus
         .prepare_cached("SELECT min(due_us) FROM executions WHERE ended = 0 AND claimed = 2")?
         .query_row([], |row| row.get(0))?;
     Ok(due.map(|us| Timestamp::from_microsecond(us).unwrap_or(Timestamp::MAX)))
+}
+
+fn turns(connection: &Connection) -> Result<Turns, rusqlite::Error> {
+    let mut statement = connection.prepare(
+        "SELECT workflow, count(*) FROM executions WHERE ended = 0 AND claimed = 0 GROUP BY workflow",
+    )?;
+    let counted = statement.query_map([], |row| Ok((row.get(0)?, from_sql(row.get(1)?))))?;
+    Ok(Turns::new(counted.collect::<Result<Vec<_>, _>>()?))
 }

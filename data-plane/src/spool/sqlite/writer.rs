@@ -23,8 +23,9 @@ use super::{
     batch::{Batch, Drained, Effects, NewExecution, Pending},
     read::from_sql,
     schema::{Opened, next_due},
+    turns::Turns,
 };
-use crate::spool::{Acceptance, Claimed, Handshake, SpoolError, SpoolStats};
+use crate::spool::{Acceptance, Admission, Claimed, Handshake, SpoolError, SpoolStats};
 
 /// Deduplication entries that one purge may drop, so that it never holds up a commit for long.
 const PURGE_MAX: usize = 1000;
@@ -45,7 +46,7 @@ pub(in crate::spool) enum Job {
     ),
     Append(Vec<Vec<u8>>, Answer<()>),
     Offer(Vec<u8>),
-    Claim(usize, Answer<Vec<Claimed>>),
+    Claim(usize, Arc<dyn Admission>, Answer<Vec<Claimed>>),
     Journal {
         execution: String,
         records: Vec<Vec<u8>>,
@@ -68,7 +69,7 @@ impl Job {
         // Whoever is gone does not need to know.
         match self {
             Self::Accept(_, answer) => drop(answer.send(Err(error))),
-            Self::Claim(_, answer) => drop(answer.send(Err(error))),
+            Self::Claim(_, _, answer) => drop(answer.send(Err(error))),
             Self::Handshake(_, answer)
             | Self::UpdateHandshake(_, answer)
             | Self::Append(_, answer)
@@ -89,6 +90,8 @@ pub(super) struct Shared {
     pub(super) handshake_accepted: Arc<Notify>,
     unfinished: AtomicU64,
     unclaimed: AtomicU64,
+    /// Those of them whose workflows had no room when it was last looked for.
+    held_back: AtomicU64,
     parked: AtomicU64,
     pub(super) next_due: watch::Sender<Option<Timestamp>>,
     reported: AtomicU64,
@@ -106,6 +109,7 @@ impl Shared {
             handshake_accepted: Arc::default(),
             unfinished: opened.unfinished.into(),
             unclaimed: (opened.unfinished - opened.parked).into(),
+            held_back: 0.into(),
             parked: opened.parked.into(),
             next_due: watch::Sender::new(opened.next_due),
             reported: opened.reported.into(),
@@ -118,7 +122,9 @@ impl Shared {
     }
 
     pub(super) fn unclaimed(&self) -> u64 {
-        self.unclaimed.load(Ordering::Relaxed)
+        let held_back = self.held_back.load(Ordering::Relaxed);
+        let unclaimed = self.unclaimed.load(Ordering::Relaxed);
+        unclaimed.saturating_sub(held_back)
     }
 
     /// Free inside the file.
@@ -195,6 +201,7 @@ pub(in crate::spool) struct Writer {
     drain_refused: bool,
     /// Definitions and certificates known to be in the file.
     known: HashSet<String>,
+    turns: Turns,
 }
 
 impl Writer {
@@ -203,6 +210,7 @@ impl Writer {
         shared: Arc<Shared>,
         head: watch::Sender<u64>,
         config: &SqliteSpoolConfig,
+        turns: Turns,
     ) -> Self {
         let writer = Self {
             connection,
@@ -215,6 +223,7 @@ impl Writer {
             purge_behind: false,
             drain_refused: false,
             known: HashSet::new(),
+            turns,
         };
         writer.measure();
         writer
@@ -342,6 +351,7 @@ impl Writer {
                 &transaction,
                 &mut self.known,
                 &mut effects,
+                &self.turns,
                 self.ambient.now(),
             );
             for job in waiting.by_ref() {
@@ -382,7 +392,7 @@ impl Writer {
         if !self.drain_refused {
             self.shared.set_disk_full(false);
         }
-        self.publish(&effects);
+        self.publish(effects);
         for answer in pending {
             answer(Ok(()));
         }
@@ -395,7 +405,16 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self, effects: &Effects) {
+    fn publish(&mut self, effects: Effects) {
+        for (workflow, count) in effects.new_of {
+            self.turns.add(workflow, count);
+        }
+        for (workflow, count) in effects.turns_of {
+            self.turns.took(&workflow, count);
+        }
+        if let Some(held_back) = effects.held_back {
+            self.shared.held_back.store(held_back, Ordering::Relaxed);
+        }
         let unclaimed = &self.shared.unclaimed;
         unclaimed.fetch_add(effects.accepted, Ordering::Relaxed);
         unclaimed.fetch_sub(effects.claimed, Ordering::Relaxed);
