@@ -25,3 +25,4 @@ mod rejected;
 mod revocation;
 mod signal;
 mod trace;
+mod turns;

@@ -19,6 +19,7 @@ use crate::v1;
 
 mod http;
 mod listen;
+mod slack;
 mod steps;
 mod trigger;
 mod value;

@@ -145,7 +145,7 @@ impl Owner {
             return None;
         };
         let may_wait = !attempts.is_empty() && !self.is_near(*wake_at);
-        let mut waits = || may_wait && self.choices.next().unwrap_or(1) % 2 == 0;
+        let mut waits = || may_wait && self.choices.next().unwrap_or(1).is_multiple_of(2);
         if !waits() {
             let (journal, now) = (&self.journal, self.now);
             let due = self
@@ -153,7 +153,7 @@ impl Owner {
                 .due(&self.workflow, &self.outcomes, journal, now);
             self.receive(due);
         }
-        let mut waits = || may_wait && self.choices.next().unwrap_or(1) % 2 == 0;
+        let mut waits = || may_wait && self.choices.next().unwrap_or(1).is_multiple_of(2);
         if self.untold.is_empty() || waits() {
             return None;
         }

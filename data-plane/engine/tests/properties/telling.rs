@@ -53,7 +53,7 @@ fn told(outcomes: &Outcomes, step: &Step, run: &str) -> Option<SignalKind> {
         Action::Wait(WaitStep::Signal(_)) => {
             let payload = JsonText::from_value(&json!({ "of": run }));
             let name = id.parse().unwrap();
-            (outcomes.draw(id, 0) % 3 > 0).then_some(SignalKind::Named { name, payload })
+            (!outcomes.draw(id, 0).is_multiple_of(3)).then_some(SignalKind::Named { name, payload })
         }
         Action::Approval(_) => {
             let decision = match outcomes.draw(run, 0) % 3 {
@@ -172,7 +172,7 @@ impl Tellers {
         let finally = workflow.finally().into_iter().flat_map(|f| &f.steps);
         for step in workflow.steps().iter().chain(finally) {
             let id = step.id.as_str();
-            if outcomes.draw(id, 1) % 2 == 0
+            if outcomes.draw(id, 1).is_multiple_of(2)
                 && let Some(kind) = told(outcomes, step, id)
             {
                 self.decided.insert(id.to_owned());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ApprovalStep, ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy,
-    SucceedStep, TransformStep, WaitStep,
+    SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -73,6 +73,8 @@ pub enum Action {
     ForEach(ForEachStep),
     /// Waits for a time or a signal.
     Wait(WaitStep),
+    /// Posts a message to Slack.
+    Slack(Box<SlackStep>),
     /// Waits until someone approves or rejects.
     Approval(ApprovalStep),
     /// Ends what it stands in, as succeeded.
@@ -92,6 +94,7 @@ impl Action {
             Self::Parallel(_) => "parallel",
             Self::ForEach(_) => "forEach",
             Self::Wait(_) => "wait",
+            Self::Slack(_) => "slack",
             Self::Approval(_) => "approval",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
@@ -113,6 +116,7 @@ impl Action {
             Self::Http(_)
             | Self::Transform(_)
             | Self::Wait(_)
+            | Self::Slack(_)
             | Self::Approval(_)
             | Self::Succeed(_)
             | Self::Fail(_) => Vec::new(),
@@ -136,6 +140,7 @@ impl Action {
             Self::Parallel(_) => Vec::new(),
             Self::ForEach(step) => step.references(),
             Self::Wait(step) => step.references(),
+            Self::Slack(step) => step.references(),
             Self::Approval(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),

@@ -18,6 +18,7 @@ use super::{
     http::http_step,
     json_template,
     listen::{approval_step, signal_wait},
+    slack::slack_step,
 };
 use crate::v1;
 
@@ -154,7 +155,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail, slack",
         );
         return None;
     };
@@ -203,6 +204,11 @@ fn action_of(
             Action::Succeed(SucceedStep { output })
         }
         Wire::Fail(step) => Action::Fail(fail_step(&format!("{path}.fail"), step, problems)?),
+        Wire::Slack(step) => Action::Slack(Box::new(slack_step(
+            &format!("{path}.slack"),
+            step,
+            problems,
+        )?)),
     })
 }
 
