@@ -7,7 +7,6 @@ pub mod json;
 pub mod rate_limit;
 pub mod record;
 pub mod status;
-mod suggestion;
 pub mod time;
 pub mod yaml;
 

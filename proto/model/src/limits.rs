@@ -12,6 +12,8 @@ pub const CONDITION_RULES_MAX: usize = 50;
 pub const VARS_MAX: usize = 100;
 /// Length of one CEL expression or template, in bytes.
 pub const EXPRESSION_MAX_BYTES: usize = 16 * 1024;
+/// Length of one JSONPath query, in bytes.
+pub const JSON_PATH_MAX_BYTES: usize = 1024;
 /// Depth to which CEL comprehensions (`map`, `filter`, `all`, …) may nest.
 pub const COMPREHENSION_DEPTH_MAX: usize = 2;
 /// Work of one CEL evaluation, and of all of one template or one step together: a unit is a value that is looked at, copied or made, or 64 bytes of a text. The whole

@@ -21,7 +21,7 @@ pub use retry::{RetryOn, RetryOnError, RetryPolicy};
 pub use step::{Action, OnError, Step};
 pub use steps::{
     ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
-    ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
+    JsonPathTransform, ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
 

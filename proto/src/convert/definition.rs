@@ -19,6 +19,7 @@ use crate::v1;
 
 mod http;
 mod steps;
+mod transform;
 mod trigger;
 mod value;
 
@@ -162,7 +163,11 @@ fn json_template(
 ) -> Option<JsonTemplate> {
     let value = json(field, value, problems)?;
     JsonTemplate::parse(&value)
-        .map_err(|(path, error)| problems.add(format!("{field}{path}"), error.to_string()))
+        .map_err(|wrong| {
+            for (path, error) in wrong {
+                problems.add(format!("{field}{path}"), error.to_string());
+            }
+        })
         .ok()
 }
 

@@ -4880,7 +4880,7 @@ impl ::prost::Name for HttpStep {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TransformStep {
     /// How. Exactly one.
-    #[prost(oneof = "transform_step::Value", tags = "1, 2")]
+    #[prost(oneof = "transform_step::Value", tags = "1, 2, 3")]
     pub value: ::core::option::Option<transform_step::Value>,
 }
 /// Nested message and enum types in `TransformStep`.
@@ -4894,6 +4894,9 @@ pub mod transform_step {
         /// JSON in which each string is a template.
         #[prost(message, tag = "2")]
         Template(::prost_types::Value),
+        /// What a JSONPath query finds.
+        #[prost(message, tag = "3")]
+        JsonPath(super::JsonPathTransform),
     }
 }
 impl ::prost::Name for TransformStep {
@@ -4904,6 +4907,30 @@ impl ::prost::Name for TransformStep {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.TransformStep".into()
+    }
+}
+/// What a JSONPath query (RFC 9535) finds in a document: the list of all values, in their order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JsonPathTransform {
+    /// The query, such as `$.Records\[?@.eventName == 'ObjectCreated:Put'\].s3.object.key`. At most 1024 bytes. The second
+    /// argument of `match` and `search` must be written out. Required.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// CEL; gives the document. Default `event.json`.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    /// The first value alone, or null where there is none, instead of the list. Default false.
+    #[prost(bool, tag = "3")]
+    pub first: bool,
+}
+impl ::prost::Name for JsonPathTransform {
+    const NAME: &'static str = "JsonPathTransform";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.JsonPathTransform".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.JsonPathTransform".into()
     }
 }
 /// Runs the steps of the first rule whose condition holds. Output: `{"branch": index of the rule, or -1}`.

@@ -2,17 +2,14 @@
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 
-use super::{ExpressionError, Reference};
+use super::{ExpressionError, Reference, signatures};
 use crate::limits;
 
 /// Variables that an expression may read.
-const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
+pub(super) const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
 
 /// Those that only the steps of a `forEach` may read.
 const ITERATION: [&str; 2] = ["item", "index"];
-
-/// What stands before the dot of functions such as `math.greatest`.
-pub(super) const NAMESPACES: [&str; 4] = ["base64", "lists", "math", "strings"];
 
 /// What `expr` reads of steps and constants.
 ///
@@ -69,10 +66,18 @@ impl Walk {
                 {
                     self.member(root, field.inner());
                 }
-                let target = call.target.as_deref().filter(|target| {
-                    // The name of a function, not of a variable.
-                    !matches!(&target.expr, Expr::Ident(name) if NAMESPACES.contains(&name.as_str()))
-                });
+                // What stands before the dot of `math.abs` is no variable.
+                let qualified = signatures::qualified(call);
+                let target = call.target.as_deref().filter(|_| qualified.is_none());
+                if let Some(Expr::Ident(name)) = target.map(|target| &target.expr)
+                    && signatures::is_namespace(name)
+                    && !self.is_local(name)
+                {
+                    return Err(ExpressionError::UnknownFunction(format!(
+                        "{name}.{}",
+                        call.func_name
+                    )));
+                }
                 for part in target.into_iter().chain(&call.args) {
                     self.expr(part, depth, comprehensions)?;
                 }
@@ -130,8 +135,12 @@ impl Walk {
         Ok(())
     }
 
+    fn is_local(&self, name: &str) -> bool {
+        self.locals.iter().any(|local| local == name)
+    }
+
     fn variable(&mut self, name: &str) -> Result<(), ExpressionError> {
-        if self.locals.iter().any(|local| local == name) || ROOTS.contains(&name) {
+        if self.is_local(name) || ROOTS.contains(&name) {
             return Ok(());
         }
         match ITERATION.into_iter().find(|known| *known == name) {
@@ -144,7 +153,7 @@ impl Walk {
     }
 
     fn member(&mut self, root: &str, field: &str) {
-        if self.locals.iter().any(|local| local == root) {
+        if self.is_local(root) {
             return;
         }
         let reference = match root {

@@ -122,7 +122,7 @@ fn text(value: &str) -> Box<dyn Val> {
 }
 
 /// Integers of JSON are CEL ints, so that `event.json.count > 3` and indices work as written.
-fn to_cel(value: &Value) -> Box<dyn Val> {
+pub(super) fn to_cel(value: &Value) -> Box<dyn Val> {
     match value {
         Value::Null => Box::new(CelNull),
         Value::Bool(value) => Box::new(CelBool::from(*value)),

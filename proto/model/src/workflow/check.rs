@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     expression::Reference, filter_policy::FilterPolicyScope, ids::StepId, limits,
-    violation::Collector,
+    suggestion::suggestion, violation::Collector,
 };
 
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
@@ -145,6 +145,20 @@ fn at_once(steps: &[Step]) -> usize {
     steps.iter().map(of_step).max().unwrap_or(1)
 }
 
+/// Whether nothing after this step in its list can run: it is an end, or a condition whose every way leads to one.
+fn ends(step: &Step) -> bool {
+    if step.condition.is_some() {
+        return false;
+    }
+    match &step.action {
+        Action::Condition(_) => {
+            matches!(step.on_error, OnError::Fail)
+                && step.action.branches().all(|list| list.iter().any(ends))
+        }
+        action => action.ends_execution(),
+    }
+}
+
 struct Walk<'a> {
     workflow: &'a Workflow,
     problems: &'a mut Collector,
@@ -188,7 +202,7 @@ impl Walk<'_> {
                 );
             }
             self.step(&path, step, depth);
-            if step.action.ends_execution() && step.condition.is_none() {
+            if ends(step) {
                 ended_by = ended_by.or(Some(&step.id));
             }
         }
@@ -330,14 +344,4 @@ impl Walk<'_> {
             }
         }
     }
-}
-
-/// `; did you mean "x"?` for the closest of `names`, if one is close.
-fn suggestion<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> String {
-    names
-        .map(|name| (strsim::damerau_levenshtein(found, name), name))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, name)| format!("; did you mean {name:?}?"))
-        .unwrap_or_default()
 }

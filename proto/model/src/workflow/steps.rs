@@ -15,7 +15,7 @@ pub use for_each::ForEachStep;
 pub use http::{HttpBody, HttpMethod, HttpStep};
 pub use parallel::{ParallelBranch, ParallelStep};
 pub use succeed::SucceedStep;
-pub use transform::TransformStep;
+pub use transform::{JsonPathTransform, TransformStep};
 pub use wait::WaitStep;
 
 use crate::expression::Reference;

@@ -9,11 +9,11 @@ use signalbox_model::{
     violation::Collector,
     workflow::{
         Action, ConditionRule, ConditionStep, FailStep, ForEachStep, OnError, ParallelBranch,
-        ParallelStep, RetryOn, RetryPolicy, Step, SucceedStep, TransformStep, WaitStep,
+        ParallelStep, RetryOn, RetryPolicy, Step, SucceedStep, WaitStep,
     },
 };
 
-use super::{duration, http::http_step, json_template};
+use super::{duration, http::http_step, json_template, transform::transform_step};
 use crate::v1;
 
 pub(super) fn steps_of(
@@ -61,7 +61,7 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     let condition = if r#if.is_empty() {
         None
     } else {
-        problems.check(format!("{path}.if"), Expression::parse(r#if))
+        problems.check(format!("{path}.if"), Expression::parse_condition(r#if))
     };
     use v1::step::Action::{ForEach, Parallel, Wait};
     if let Some(Wait(_) | Parallel(_) | ForEach(_)) = action {
@@ -198,26 +198,6 @@ fn action_of(
     })
 }
 
-fn transform_step(
-    path: &str,
-    step: &v1::TransformStep,
-    problems: &mut Collector,
-) -> Option<TransformStep> {
-    let v1::TransformStep { value } = step;
-    match value {
-        None => {
-            problems.add(path, "computes nothing: expected expression or template");
-            None
-        }
-        Some(v1::transform_step::Value::Expression(source)) => problems
-            .check(format!("{path}.expression"), Expression::parse(source))
-            .map(TransformStep::Expression),
-        Some(v1::transform_step::Value::Template(value)) => {
-            json_template(&format!("{path}.template"), value, problems).map(TransformStep::Template)
-        }
-    }
-}
-
 fn condition_step(
     path: &str,
     step: &v1::ConditionStep,
@@ -231,7 +211,7 @@ fn condition_step(
         .filter_map(|(index, v1::ConditionRule { r#if, steps })| {
             let path = format!("{path}.rules[{index}]");
             let condition = problems
-                .check(format!("{path}.if"), Expression::parse(r#if))
+                .check(format!("{path}.if"), Expression::parse_condition(r#if))
                 .or_else(|| Expression::parse("true").ok());
             let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
             Some(ConditionRule {
@@ -308,7 +288,7 @@ fn for_each_step(
     };
     // A wrong one leaves the steps to be checked.
     let items = problems
-        .check(format!("{path}.items"), Expression::parse(items))
+        .check(format!("{path}.items"), Expression::parse_list(items))
         .or_else(|| Expression::parse("[]").ok());
     let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
     Some(ForEachStep {

@@ -1,12 +1,13 @@
 //! A document against the message that it should be: all problems, each with what was found and what was expected.
 
 use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor};
+use signalbox_model::suggestion::suggestion;
 
 use super::{
     Position,
     tree::{Content, Entry, Node},
 };
-use crate::convert::{definition::inexact_integer, json::FormatError, suggestion::suggestion};
+use crate::convert::{definition::inexact_integer, json::FormatError};
 
 /// Every problem of the document at `root`.
 pub(super) fn document(message: &MessageDescriptor, root: &Node) -> Vec<FormatError> {

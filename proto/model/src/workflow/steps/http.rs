@@ -44,6 +44,16 @@ pub enum HttpMethod {
 }
 
 impl HttpMethod {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Get,
+        Self::Head,
+        Self::Post,
+        Self::Put,
+        Self::Patch,
+        Self::Delete,
+    ];
+
     /// As it is written on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -66,17 +76,10 @@ pub struct HttpMethodError(String);
 impl FromStr for HttpMethod {
     type Err = HttpMethodError;
     fn from_str(text: &str) -> Result<Self, HttpMethodError> {
-        [
-            Self::Get,
-            Self::Head,
-            Self::Post,
-            Self::Put,
-            Self::Patch,
-            Self::Delete,
-        ]
-        .into_iter()
-        .find(|method| method.as_str() == text)
-        .ok_or_else(|| HttpMethodError(text.chars().take(32).collect()))
+        Self::ALL
+            .into_iter()
+            .find(|method| method.as_str() == text)
+            .ok_or_else(|| HttpMethodError(text.chars().take(32).collect()))
     }
 }
 
@@ -107,7 +110,7 @@ impl HttpStep {
         }
         match &self.body {
             None => {}
-            Some(HttpBody::Json(template)) => all.extend(at("http.json", template.references())),
+            Some(HttpBody::Json(template)) => all.extend(template.references_at("http.json")),
             Some(HttpBody::Text(template)) => all.extend(at("http.text", template.references())),
         }
         all
