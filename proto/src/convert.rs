@@ -6,6 +6,7 @@ pub mod enums;
 pub mod json;
 pub mod rate_limit;
 pub mod record;
+pub mod schema;
 pub mod status;
 pub mod time;
 pub mod yaml;

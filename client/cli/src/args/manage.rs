@@ -117,6 +117,8 @@ pub enum WorkflowsCommand {
         #[arg(long, short)]
         file: PathBuf,
     },
+    /// Print the JSON Schema of workflow files, for editors.
+    Schema,
     /// Show a workflow with its definition.
     Get {
         /// Which.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use signalbox_proto::{
     Value,
-    convert::{definition, json},
+    convert::{definition, json, schema},
     v1,
 };
 
@@ -49,17 +49,21 @@ pub(crate) async fn run(
     command: WorkflowsCommand,
     output: &Output,
 ) -> Result<(), CliError> {
-    if let WorkflowsCommand::Validate { file } = &command {
-        let file = WorkflowFile::read(global, file)?;
-        return output.message(file.workflow(), |workflow| {
-            format!("{} is valid", workflow.name)
-        });
+    match &command {
+        WorkflowsCommand::Schema => return output.raw(&format!("{:#}\n", schema::workflow())),
+        WorkflowsCommand::Validate { file } => {
+            let file = WorkflowFile::read(global, file)?;
+            return output.message(file.workflow(), |workflow| {
+                format!("{} is valid", workflow.name)
+            });
+        }
+        _ => {}
     }
     let client = global.client()?;
     let name = |id: &str| global.name(COLLECTION, id);
     let etag = String::new;
     match command {
-        WorkflowsCommand::Validate { .. } => Ok(()),
+        WorkflowsCommand::Validate { .. } | WorkflowsCommand::Schema => Ok(()),
         WorkflowsCommand::Apply { file, no_publish } => {
             let file = WorkflowFile::read(global, &file)?;
             apply::apply(&client, &file, !no_publish, output).await
