@@ -230,7 +230,9 @@ impl<'a> Interpreter<'a> {
         sharing_one_budget(|| match &step.action {
             Action::Transform(TransformStep::Expression(cel)) => cel.evaluate(scope).map_err(wrong),
             Action::Transform(TransformStep::Template(json)) => json.render(scope).map_err(wrong),
-            Action::Transform(TransformStep::JsonPath(query)) => query.evaluate(scope).map_err(wrong),
+            Action::Transform(TransformStep::JsonPath(query)) => {
+                query.evaluate(scope).map_err(wrong)
+            }
             Action::Succeed(succeed) => succeed
                 .output
                 .as_ref()

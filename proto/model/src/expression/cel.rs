@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use cel::{Context, Env, IdedExpr, Value as CelValue, objects::OptionalValue};
+use cel::{Context, Env, IdedExpr, ParseErrors, Value as CelValue, objects::OptionalValue};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -73,7 +73,7 @@ pub enum ExpressionError {
     /// Reads a variable that there is not.
     #[error(
         "reads {0:?}; expected event, steps, vars or execution, and item or index within a forEach{hint}",
-        hint = suggestion(.0, check::ROOTS)
+        hint = suggestion(.0, check::ROOTS.into_iter().chain(check::ITERATION))
     )]
     UnknownVariable(String),
     /// Calls a function that there is not.
@@ -184,7 +184,7 @@ impl Expression {
                 if source.contains("${{") {
                     return ExpressionError::Marked;
                 }
-                ExpressionError::Syntax(one_line(&errors.to_string()))
+                ExpressionError::Syntax(syntax(&errors))
             })?;
             let references = check::references(program.expression())?;
             let kinds = types::infer(program.expression())?;
@@ -327,6 +327,28 @@ fn seconds(duration: chrono::TimeDelta) -> String {
     let fraction = nanos.trim_end_matches('0');
     let point = if fraction.is_empty() { "" } else { "." };
     format!("{sign}{}{point}{fraction}s", duration.num_seconds())
+}
+
+/// The first problem of a text that is no CEL, where it is, and what may have been meant.
+fn syntax(errors: &ParseErrors) -> String {
+    let Some(first) = errors.errors.first() else {
+        return "it does not parse".to_owned();
+    };
+    // The rest names every token that there is.
+    let problem = first.msg.split(" expecting ").next().unwrap_or_default();
+    let problem = problem.trim_start_matches("Syntax error: ");
+    let problem = problem.replace("'<EOF>'", "the end");
+    let hint = match problem.strip_prefix("reserved identifier: ") {
+        Some(name) => suggestion(name, check::ROOTS),
+        None => String::new(),
+    };
+    let (line, column) = first.pos;
+    let line = if line > 1 {
+        format!("line {line}, ")
+    } else {
+        String::new()
+    };
+    one_line(&format!("{problem} at {line}character {column}{hint}"))
 }
 
 /// CEL's messages span lines and may quote whole values; ours are one bounded line.

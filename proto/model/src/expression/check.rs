@@ -9,7 +9,7 @@ use crate::limits;
 pub(super) const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
 
 /// Those that only the steps of a `forEach` may read.
-const ITERATION: [&str; 2] = ["item", "index"];
+pub(super) const ITERATION: [&str; 2] = ["item", "index"];
 
 /// What `expr` reads of steps and constants.
 ///

@@ -20,13 +20,13 @@ use crate::suggestion::suggestion;
 
 /// A value as far as it is known.
 #[derive(Clone, Copy)]
-struct Known {
+pub(super) struct Known {
     kinds: Kinds,
     /// Of a map that has no others.
     fields: Option<Fields>,
 }
 
-type Fields = &'static [(&'static str, Known)];
+pub(super) type Fields = &'static [(&'static str, Known)];
 
 const fn any_of(kinds: Kinds) -> Known {
     Known {
@@ -47,7 +47,7 @@ const TEXT: Known = any_of(Kinds::STRING);
 const TEXT_OR_NULL: Known = any_of(Kinds::STRING.or(Kinds::NULL));
 
 /// [`crate::event::EventScope::to_value`].
-const EVENT: Fields = &[
+pub(super) const EVENT: Fields = &[
     ("attributes", any_of(Kinds::MAP)),
     ("json", ANY),
     ("message", TEXT),
@@ -75,7 +75,7 @@ const EXECUTION: Fields = &[
 ];
 
 /// [`super::StepResult`].
-const STEP: Fields = &[("state", TEXT), ("output", ANY), ("error", ERROR)];
+pub(super) const STEP: Fields = &[("state", TEXT), ("output", ANY), ("error", ERROR)];
 
 /// What `expr` gives. Its variables are known to be there, and it is not nested too deep ([`super::check`]).
 ///

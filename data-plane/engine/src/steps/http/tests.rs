@@ -9,7 +9,7 @@ use super::*;
 fn step(headers: &[(&str, &str)], body: Option<HttpBody>) -> HttpStep {
     HttpStep {
         method: None,
-        url: Template::parse("http://example.test/${{ event.path }}").unwrap(),
+        url: Template::parse("http://example.test/${{ event.json.path }}").unwrap(),
         query: BTreeMap::new(),
         headers: headers
             .iter()
@@ -20,7 +20,7 @@ fn step(headers: &[(&str, &str)], body: Option<HttpBody>) -> HttpStep {
 }
 
 fn begin(step: &HttpStep, event: &Value) -> Result<HttpRequest, Failure> {
-    let scope = Scope::new(event, &Value::Null, &Value::Null);
+    let scope = Scope::new(&json!({"json": event}), &Value::Null, &Value::Null);
     match step.begin(&scope, Timestamp::UNIX_EPOCH)? {
         Begin::Attempt {
             effect: EffectKind::Http(request),
@@ -40,7 +40,7 @@ fn answer(status: u16, body: impl Into<Bytes>) -> Outcome {
 
 #[test]
 fn a_value_cannot_end_its_header() {
-    let step = step(&[("X-Name", "${{ event.name }}")], None);
+    let step = step(&[("X-Name", "${{ event.json.name }}")], None);
     let request = begin(&step, &json!({"path": "", "name": " tab\tis fine é "})).unwrap();
     assert_eq!(
         request.headers,
@@ -55,15 +55,15 @@ fn requests_are_bounded() {
     let long = "x".repeat(HEADERS_MAX_BYTES + 1);
     let failure = begin(&step(&[], None), &json!({ "path": long })).unwrap_err();
     assert!(failure.message.contains("URL has"), "{failure}");
-    let step = step(&[("x-a", "${{ event.a }}")], None);
+    let step = step(&[("x-a", "${{ event.json.a }}")], None);
     let failure = begin(&step, &json!({"path": "", "a": long})).unwrap_err();
     assert!(failure.message.contains("headers have"), "{failure}");
 }
 
 #[test]
 fn a_body_has_its_type_unless_the_step_says_otherwise() {
-    let json = || HttpBody::Json(JsonTemplate::parse(&json!(["${{ event.path }}"])).unwrap());
-    let text = || HttpBody::Text(Template::parse("hi ${{ event.path }}").unwrap());
+    let json = || HttpBody::Json(JsonTemplate::parse(&json!(["${{ event.json.path }}"])).unwrap());
+    let text = || HttpBody::Text(Template::parse("hi ${{ event.json.path }}").unwrap());
     let sent = |headers: &[(&str, &str)], body| {
         let request = begin(&step(headers, body), &json!({"path": "p"})).unwrap();
         let [(_, content_type)] = &request.headers[..] else {

@@ -271,3 +271,17 @@ fn operators_take_and_give_what_is_listed() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn the_guide_names_every_function() {
+    let guide = include_str!("../../../../../docs/workflows.md");
+    for name in signatures::names() {
+        let short = name.rsplit('.').next().unwrap();
+        let is_named = ["`", ".", " ", "="].iter().any(|before| {
+            ["`", "("]
+                .iter()
+                .any(|after| guide.contains(&format!("{before}{short}{after}")))
+        });
+        assert!(is_named, "{name}");
+    }
+}

@@ -1,6 +1,17 @@
 //! What is refused before it runs, with what it says; and what is not, for it may work.
 
-use super::super::{Expression, ExpressionError};
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::{
+    Expression, ExpressionError, Scope, StepResult,
+    types::{EVENT, STEP},
+};
+use crate::{
+    event::EventScope,
+    execution::{Failure, StepState},
+};
 
 #[track_caller]
 fn refused(source: &str, expected: &str) {
@@ -108,6 +119,22 @@ fn what_always_fails_is_refused() {
         (
             "${{ event.json.id }}",
             "holds ${{ }}, which marks an expression in a text; this is an expression already: leave the marks out",
+        ),
+        (
+            "var.desk",
+            "is not a CEL expression: reserved identifier: var at character 1; did you mean \"vars\"?",
+        ),
+        (
+            "size(",
+            "is not a CEL expression: mismatched input the end at character 6",
+        ),
+        (
+            "1 +\n 2 2",
+            "is not a CEL expression: extraneous input '2' at line 2, character 4",
+        ),
+        (
+            "itme.x",
+            "reads \"itme\"; expected event, steps, vars or execution, and item or index within a forEach; did you mean \"item\"?",
         ),
         (
             "index + 'a'",
@@ -218,4 +245,37 @@ fn conditions_give_a_boolean_and_items_a_list() {
         Expression::parse_list("{'a': 1}").unwrap_err(),
         ExpressionError::Gives { .. }
     ));
+}
+
+/// A field that is shown and not listed could not be read; one that is listed and not shown would fail at last.
+#[test]
+fn fields_are_those_that_there_are() {
+    let event = EventScope::unread().to_value();
+    let shown: Vec<_> = event
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let listed: Vec<_> = EVENT.iter().map(|(name, _)| *name).collect();
+    assert_eq!(listed, shown);
+
+    let mut scope = Scope::new(&event, &Value::Null, &Value::Null);
+    let result = StepResult {
+        state: StepState::Failed,
+        output: Value::Null,
+        error: Some(Failure::new("C", "m")),
+    };
+    scope.set_step(&"a".parse().unwrap(), &result);
+    let fields = |source: &str| {
+        let value = Expression::parse(source).unwrap().evaluate(&scope).unwrap();
+        let names: BTreeSet<_> = value.as_object().unwrap().keys().cloned().collect();
+        names
+    };
+    let listed: BTreeSet<_> = STEP.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(fields("steps.a"), listed);
+    assert_eq!(
+        fields("steps.a.error"),
+        ["code", "message"].map(str::to_owned).into()
+    );
 }
