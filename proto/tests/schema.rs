@@ -155,7 +155,7 @@ fn schema_and_reader_take_the_same() {
         with_steps("[{id: a, forEach: {items: '[1]', concurrency: 3, failFast: false, steps: [{id: b, fail: {message: m, code: A_1}}]}}]"),
         with_steps("[{id: a, for_each: {items: '[1]', fail_fast: , steps: [{id: b, succeed: {output: 3}}]}}]"),
         with_steps("[{id: a, parallel: {branches: [{name: b, steps: [{id: c, condition: {rules: [{if: 'true', steps: []}]}}]}]}, on_error: {continue: true}}]"),
-        with("").replace("spec: {", "spec: {rateLimit: {eventsPerSecond: 5, burst: 0}, finally: {steps: [{id: z, succeed: {}}], timeout: 60s}, timeout: 86400s, "),
+        with("").replace("spec: {", "spec: {rateLimit: {eventsPerSecond: 5, burst: 0}, concurrency: {maxExecutions: 1}, finally: {steps: [{id: z, succeed: {}}], timeout: 60s}, timeout: 86400s, "),
     ] {
         assert_eq!(reader_takes(&text), Ok(()), "{text}");
         assert_eq!(schema_takes(&validator, &text), Ok(()), "{text}");
@@ -214,6 +214,7 @@ fn schema_and_reader_take_the_same() {
         &http("headers: {a: [b]}"),
         &http("query: {a: }"),
         &http("timeout: 3s"),
+        &with("").replace("spec: {", "spec: {concurrency: {}, "),
         &with("").replace("spec: {", "spec: {rateLimit: {burst: 3}, "),
         &with("").replace("spec: {", "spec: {rateLimit: {eventsPerSecond: 1000001}, "),
         &with("").replace("spec: {", "spec: {vars: {1a: 3}, "),

@@ -10,8 +10,9 @@ use signalbox_model::{
 };
 
 /// Fields that must be there.
-const REQUIRED: [&str; 19] = [
+const REQUIRED: [&str; 20] = [
     "AmazonSnsTrigger.api_keys",
+    "Concurrency.max_executions",
     "ConditionRule.if",
     "ConditionStep.rules",
     "FailStep.message",
@@ -62,7 +63,7 @@ pub(super) fn of(field: &FieldDescriptor) -> Value {
 
 type Rule = (&'static str, fn() -> Value);
 
-const RULES: [Rule; 22] = [
+const RULES: [Rule; 23] = [
     ("AmazonSnsTrigger.api_keys", api_keys),
     (
         "AmazonSnsTrigger.minimum_signature_version",
@@ -71,6 +72,10 @@ const RULES: [Rule; 22] = [
     (
         "AmazonSnsTrigger.topic_arns",
         || json!({"maxItems": limits::TRIGGER_NAMES_MAX}),
+    ),
+    (
+        "Concurrency.max_executions",
+        || json!({"minimum": 1, "maximum": limits::WORKFLOW_EXECUTIONS_MAX}),
     ),
     ("ConditionStep.rules", || items(limits::CONDITION_RULES_MAX)),
     (
