@@ -169,9 +169,8 @@ struct Cost {
     absolutes: u32,
     /// Selectors beside others.
     commas: u32,
-    /// Bytes of regular expressions, each compiled for each value that a filter looks at, and their number.
-    patterns: usize,
-    pattern_bytes: usize,
+    /// Units of regular expressions, each compiled for each value that a filter looks at.
+    pattern_units: usize,
 }
 
 impl Cost {
@@ -195,9 +194,7 @@ impl Cost {
         cost.absolutes += u32::from(singular > 1);
         for name in ["match(", "search("] {
             for (place, _) in unquoted.match_indices(name) {
-                let bytes = pattern(&unquoted[place + name.len()..], texts)?;
-                cost.patterns += 1;
-                cost.pattern_bytes += bytes;
+                cost.pattern_units += pattern(&unquoted[place + name.len()..], texts)?;
             }
         }
         Ok(cost)
@@ -205,14 +202,17 @@ impl Cost {
 
     /// The most that the query takes on a document of such a size.
     fn units(self, Size { units, depth }: Size) -> usize {
-        let again = self.descents.saturating_sub(1) + self.filters;
-        let visited = units
-            .saturating_mul(depth.saturating_pow(again))
-            .saturating_mul(1 + self.commas as usize)
+        let each = units
+            .saturating_mul(depth.saturating_pow(self.descents.saturating_sub(1)))
+            .saturating_mul(1 + self.commas as usize);
+        let visited = each
+            .saturating_mul(depth.saturating_pow(self.filters))
             .saturating_mul(units.saturating_pow(self.absolutes));
-        let compiled = self.patterns * budget::UNITS_PER_PATTERN
-            + self.pattern_bytes * budget::UNITS_PER_PATTERN_BYTE;
-        visited.saturating_mul(1 + compiled)
+        // The outermost filter looks once at each value, those within it at what is in that.
+        let compiled = each
+            .saturating_mul(depth.saturating_pow(self.filters.saturating_sub(1)))
+            .saturating_mul(self.pattern_units);
+        visited.saturating_add(compiled)
     }
 }
 
@@ -278,7 +278,7 @@ fn split_texts(source: &str) -> (String, Vec<String>) {
     (unquoted, texts)
 }
 
-/// The length of the pattern of a call of `match` or `search`, whose arguments `rest` begins with: a text that is written
+/// The units of the pattern of a call of `match` or `search`, whose arguments `rest` begins with: a text that is written
 /// out, so that no document can bring its own.
 fn pattern(rest: &str, texts: &[String]) -> Result<usize, JsonPathError> {
     let mut depth = 0_usize;
@@ -302,7 +302,7 @@ fn pattern(rest: &str, texts: &[String]) -> Result<usize, JsonPathError> {
     Ok(0)
 }
 
-/// The length of the text that `argument` stands for, when that is a regular expression.
+/// The units of the text that `argument` stands for, when that is a regular expression.
 fn written(argument: &str, texts: &[String]) -> Option<Result<usize, JsonPathError>> {
     let number: usize = argument
         .strip_prefix('"')?
@@ -310,8 +310,8 @@ fn written(argument: &str, texts: &[String]) -> Option<Result<usize, JsonPathErr
         .parse()
         .ok()?;
     let text = texts.get(number)?;
-    Some(match regular::check(text) {
-        Ok(()) => Ok(text.len()),
+    Some(match regular::units(text) {
+        Ok(units) => Ok(units),
         Err(problem) => Err(JsonPathError::Pattern(format!(
             "holds a wrong regular expression: {}",
             cut(&problem, 200)

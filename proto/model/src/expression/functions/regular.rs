@@ -21,6 +21,9 @@ use super::{
 const COMPILED_MAX_BYTES: usize = 1024 * 1024;
 /// The same for a pattern that is only checked: enough to tell whether it is one.
 const CHECKED_MAX_BYTES: usize = 64 * 1024;
+/// The same of one that is compiled in no time, and what that takes.
+const SMALL_MAX_BYTES: usize = 8 * 1024;
+const UNITS_PER_SMALL_PATTERN: usize = 200;
 /// Bytes of a pattern that make each search as long again.
 const PATTERN_BYTES_PER_PASS: usize = 128;
 
@@ -39,13 +42,30 @@ pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     env.add_overload("regex.replace", "regex.replace.count", counted, replace)
 }
 
-/// What keeps `pattern` from being a regular expression.
+/// What keeps `pattern` from being a regular expression. One that is too large for a check may be one.
 pub(in super::super) fn check(pattern: &str) -> Result<(), String> {
-    let compiled = RegexBuilder::new(pattern)
-        .size_limit(CHECKED_MAX_BYTES)
-        .build();
-    match compiled {
-        Ok(_) | Err(Error::CompiledTooBig(_)) => Ok(()),
+    compiles(pattern, CHECKED_MAX_BYTES).map(|_| ())
+}
+
+/// What compiling `pattern` takes, in units.
+///
+/// # Errors
+/// It is none, or too large.
+pub(in super::super) fn units(pattern: &str) -> Result<usize, String> {
+    if compiles(pattern, SMALL_MAX_BYTES)? {
+        return Ok(UNITS_PER_SMALL_PATTERN);
+    }
+    if compiles(pattern, CHECKED_MAX_BYTES)? {
+        return Ok(UNITS_PER_SMALL_PATTERN * CHECKED_MAX_BYTES / SMALL_MAX_BYTES);
+    }
+    Err("is too large".to_owned())
+}
+
+/// Whether it does within such a size.
+fn compiles(pattern: &str, max_bytes: usize) -> Result<bool, String> {
+    match RegexBuilder::new(pattern).size_limit(max_bytes).build() {
+        Ok(_) => Ok(true),
+        Err(Error::CompiledTooBig(_)) => Ok(false),
         // The last line says what is wrong, those before where.
         Err(error) => Err(error
             .to_string()

@@ -115,6 +115,10 @@ fn what_is_no_query_is_refused() {
             "holds a wrong regular expression: unclosed group",
         ),
         (
+            r"$[?search(@.a, '\\w{500}')]",
+            "holds a wrong regular expression: is too large",
+        ),
+        (
             &format!("$[?{}@{}]", "(".repeat(200), ")".repeat(200)),
             "nests brackets more than 8 deep",
         ),
@@ -143,8 +147,7 @@ fn texts_say_nothing_of_the_cost() {
             descents: 2,
             filters: 1,
             commas: 2,
-            patterns: 1,
-            pattern_bytes: 3,
+            pattern_units: 200,
             absolutes: 0
         }
     );
@@ -158,6 +161,7 @@ fn texts_say_nothing_of_the_cost() {
 fn what_multiplies_is_stopped_before_it_happens() {
     let deep = (0..60).fold(json!([1]), |deep, _| json!([deep, 1]));
     let wide: Value = (0..20_000).map(|n| json!({"n": n, "s": "a"})).collect();
+    let few: Value = wide.as_array().unwrap()[..1_000].iter().cloned().collect();
     for (path, document) in [
         ("$..*..*..*..*", &deep),
         ("$[?count($..n) > 1]", &wide),
@@ -179,6 +183,7 @@ fn what_multiplies_is_stopped_before_it_happens() {
         ("$[?@.n > 9999]", &wide, 10_000),
         ("$[?@.n == $[5].n]", &wide, 1),
         ("$..n", &wide, 20_000),
+        ("$[?match(@.s, 'a|b')]", &few, 1_000),
         ("$..*", &deep, 121),
     ] {
         let found = JsonPath::parse(path)

@@ -123,7 +123,7 @@ fn works(expr: &IdedExpr, kinds: &[Kinds]) -> Vec<Kinds> {
         let mut context = Context::with_env(ENV.clone());
         for (index, place) in chosen.iter().enumerate() {
             let value = all[index][*place].clone_as_boxed();
-            context.add_variable_as_val(&format!("v{index}"), value);
+            context.add_variable_as_val(format!("v{index}"), value);
         }
         let result = budget::within(|| {
             CelValue::resolve_val(expr, &context).map(|value| kind_of(value.as_ref()))
