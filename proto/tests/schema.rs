@@ -176,6 +176,7 @@ fn schema_and_reader_take_the_same() {
         &with_trigger("{manual: {}, webhook: {apiKeys: [a]}}"),
         &with_trigger("{manual: }"),
         &with_trigger("{webhook: {}}"),
+        &with_trigger("{webhook: {apiKeys: }}"),
         &with_trigger("{webhook: {apiKeys: []}}"),
         &with_trigger("{amazonSns: {apiKeys: a}}"),
         &with_trigger("{amazonSns: {apiKeys: [a], minimumSignatureVersion: 3}}"),

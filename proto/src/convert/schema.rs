@@ -99,26 +99,25 @@ impl Schemas {
     }
 
     fn field(&mut self, field: &FieldDescriptor) -> Value {
-        let mut schema = match field.kind() {
+        let schema = match field.kind() {
             Kind::Message(entry) if field.is_map() => {
                 let values = self.single(&entry.map_entry_value_field());
-                json!({"type": ["object", "null"], "additionalProperties": values})
+                json!({"type": "object", "additionalProperties": values})
             }
             _ if field.cardinality() == Cardinality::Repeated => {
-                json!({"type": ["array", "null"], "items": self.single(field)})
+                json!({"type": "array", "items": self.single(field)})
             }
-            kind => {
-                let is_message = matches!(&kind, Kind::Message(_));
-                let is_chosen = field
-                    .containing_oneof()
-                    .is_some_and(|choice| is_choice(&choice));
-                match self.single(field) {
-                    // An empty choice says nothing: the reader asks for {}.
-                    schema if is_message && is_chosen => schema,
-                    schema if rules::is_required(field) => schema,
-                    schema => or_null(schema),
-                }
-            }
+            _ => self.single(field),
+        };
+        // An empty choice says nothing: the reader asks for {}.
+        let is_chosen = matches!(field.kind(), Kind::Message(_))
+            && field
+                .containing_oneof()
+                .is_some_and(|choice| is_choice(&choice));
+        let mut schema = if is_chosen || rules::is_required(field) {
+            schema
+        } else {
+            or_null(schema)
         };
         extend(&mut schema, rules::of(field));
         describe(
