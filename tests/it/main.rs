@@ -23,3 +23,4 @@ mod partition;
 mod rejected;
 mod revocation;
 mod trace;
+mod turns;
