@@ -21,5 +21,7 @@ mod manual;
 mod overload;
 mod partition;
 mod rejected;
+mod retry;
 mod revocation;
+mod schedule;
 mod trace;

@@ -6,6 +6,7 @@ use sea_orm::{
 };
 use signalbox_model::{
     error::Error,
+    event::TriggerKind,
     execution::{ExecutionState, Fact, StepState},
     ids::{ExecutionName, NodeId, SubscriptionId, WorkflowName},
     record::{
@@ -52,13 +53,26 @@ fn subscription_text(state: SubscriptionState) -> &'static str {
     }
 }
 
-fn trigger_text(trigger: signalbox_model::event::TriggerKind) -> &'static str {
-    use signalbox_model::event::TriggerKind;
+fn trigger_text(trigger: TriggerKind) -> &'static str {
     match trigger {
         TriggerKind::AmazonSns => "AMAZON_SNS",
         TriggerKind::Webhook => "WEBHOOK",
         TriggerKind::Manual => "MANUAL",
+        TriggerKind::Schedule => "SCHEDULE",
     }
+}
+
+/// The kind of trigger that a row names.
+#[must_use]
+pub fn trigger_of(text: &str) -> Option<TriggerKind> {
+    [
+        TriggerKind::AmazonSns,
+        TriggerKind::Webhook,
+        TriggerKind::Manual,
+        TriggerKind::Schedule,
+    ]
+    .into_iter()
+    .find(|kind| trigger_text(*kind) == text)
 }
 
 /// The trace id of a W3C traceparent.
@@ -101,7 +115,11 @@ impl Tx {
         }
     }
 
-    pub(super) async fn find_execution(
+    /// An execution, if it is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_execution(
         &self,
         name: &ExecutionName,
     ) -> Result<Option<Execution>, Error> {
@@ -179,7 +197,9 @@ impl Tx {
             trace_id: trace_id(traceparent),
             history,
             cancel_time_us: existing.as_ref().and_then(|row| row.cancel_time_us),
+            retry_of: existing.as_ref().and_then(|row| row.retry_of.clone()),
         };
+        let is_retry = row.retry_of.is_some();
         let active = row.into_active_model().reset_all();
         let written = if existing.is_some() {
             active.update(&self.inner).await
@@ -187,6 +207,11 @@ impl Tx {
             active.insert(&self.inner).await
         };
         written.map_err(|e| internal(&e))?;
+        if is_retry {
+            // Its event came with the request; what it begins with is the node's from here on.
+            self.delete_retry(execution).await?;
+            return Ok(Applied::Written);
+        }
         let signature = event.signature.as_ref();
         let event = entity::event::ActiveModel {
             project: Set(execution.project.to_string()),
@@ -376,6 +401,7 @@ impl Tx {
                     },
                     input_json: input.as_str(),
                     end_time_us: None,
+                    is_kept: false,
                 };
                 self.insert_step(name, insert, time_us).await?;
                 if !waits && steps::runs_itself(kind) {
@@ -431,6 +457,33 @@ impl Tx {
                 self.step_finished(name, &step, end, (sequence, time_us))
                     .await?;
                 self.show_activity(name, row).await?;
+            }
+            Fact::StepKept {
+                step,
+                kind,
+                input,
+                state,
+                output,
+                error,
+            } => {
+                let step = step.to_string();
+                let insert = NewStep {
+                    step: &step,
+                    sequence,
+                    kind,
+                    state: *state,
+                    input_json: input.as_str(),
+                    end_time_us: Some(time_us),
+                    is_kept: true,
+                };
+                self.insert_step(name, insert, time_us).await?;
+                let end = StepEnd {
+                    state: *state,
+                    output: output.as_ref().map(|text| text.as_str()),
+                    error: error.as_ref(),
+                };
+                self.step_finished(name, &step, end, (sequence, time_us))
+                    .await?;
             }
             // They are shown when it has ended.
             Fact::Cancelling | Fact::Ending { .. } => {}

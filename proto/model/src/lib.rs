@@ -15,5 +15,7 @@ pub mod ids;
 pub mod limits;
 pub mod rate_limit;
 pub mod record;
+pub mod retry;
+pub mod schedule;
 pub mod violation;
 pub mod workflow;

@@ -12,18 +12,22 @@ use crate::{
 };
 
 mod check;
+mod inputs;
 mod retry;
 mod step;
 mod steps;
 mod trigger;
 
+pub use inputs::{Input, InputKind, Inputs};
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
 pub use step::{Action, OnError, Step};
 pub use steps::{
     ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
     ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
 };
-pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
+pub use trigger::{
+    AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,
+};
 
 /// A valid definition: one trigger and a graph of steps.
 #[derive(Clone, Debug)]
@@ -34,6 +38,7 @@ pub struct Workflow {
     timeout: Duration,
     finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
+    inputs: Inputs,
 }
 
 /// What runs when the steps have ended, however they did.
@@ -65,6 +70,7 @@ impl Workflow {
             timeout: timeout.unwrap_or(limits::WORKFLOW_TIMEOUT_DEFAULT),
             finally,
             rate_limit: None,
+            inputs: Inputs::default(),
         };
         let mut problems = Collector::default();
         check::workflow(&workflow, &mut problems);
@@ -78,10 +84,23 @@ impl Workflow {
         self
     }
 
+    /// The same with what its manual trigger takes, which is valid by itself.
+    #[must_use]
+    pub fn with_inputs(mut self, inputs: Inputs) -> Self {
+        self.inputs = inputs;
+        self
+    }
+
     /// What starts it.
     #[must_use]
     pub fn trigger(&self) -> &Trigger {
         &self.trigger
+    }
+
+    /// What its manual trigger takes; none are declared by other triggers.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 
     /// Its constants.

@@ -18,13 +18,17 @@ use super::{rate_limit, time};
 use crate::v1;
 
 mod http;
+mod inputs;
+mod schedule;
 mod steps;
 mod trigger;
+mod unchanged;
 mod value;
 
 pub(crate) use self::value::inexact_integer;
 pub use self::value::{from_json, inexact_number, to_json};
-use self::{steps::steps_of, trigger::trigger_of, value::struct_to_json};
+pub use self::unchanged::changed_steps;
+use self::{inputs::inputs_of, steps::steps_of, trigger::trigger_of, value::struct_to_json};
 
 /// The encoded form, for those who must keep a definition.
 #[must_use]
@@ -67,6 +71,7 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         );
         return problems.finish(None);
     }
+    let inputs = inputs_of(trigger.as_ref(), &mut problems);
     let trigger = trigger_of(trigger.as_ref(), project, &mut problems);
     let vars = vars
         .iter()
@@ -89,7 +94,10 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
     // What the parts alone can say is said; the whole is checked even so, that all problems come at once.
     match trigger {
         Some(trigger) => match Workflow::new(trigger, vars, steps, timeout, finally) {
-            Ok(workflow) => problems.finish(Some(workflow.with_rate_limit(rate_limit))),
+            Ok(workflow) => {
+                let workflow = workflow.with_rate_limit(rate_limit).with_inputs(inputs);
+                problems.finish(Some(workflow))
+            }
             Err(violations) => {
                 problems.extend(violations);
                 problems.finish(None)

@@ -82,6 +82,7 @@ impl Tx {
             error_message: Set(None),
             start_time_us: Set(time_us),
             end_time_us: Set(step.end_time_us),
+            is_kept: Set(step.is_kept),
         };
         row.insert(&self.inner).await.map_err(|e| internal(&e))?;
         Ok(())
@@ -144,6 +145,7 @@ impl Tx {
                 state,
                 input_json: "",
                 end_time_us: Some(time_us),
+                is_kept: false,
             };
             self.insert_step(name, skipped, time_us).await?;
         }
@@ -237,4 +239,5 @@ pub(super) struct NewStep<'a> {
     pub(super) state: StepState,
     pub(super) input_json: &'a str,
     pub(super) end_time_us: Option<i64>,
+    pub(super) is_kept: bool,
 }
