@@ -36,7 +36,7 @@ pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
-pub use records::{Applied, trigger_of};
+pub use records::{ConfirmedTopic, trigger_of};
 pub use schedules::{NEVER_US, ScheduleRow};
 
 /// Rows as they are.

@@ -63,7 +63,10 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let drop = Index::drop().name(RETRIES_OF).table("executions").to_owned();
+        let drop = Index::drop()
+            .name(RETRIES_OF)
+            .table("executions")
+            .to_owned();
         manager.drop_index(drop).await?;
         for name in ["schedules", "retries"] {
             let drop = Table::drop().table(name).to_owned();

@@ -14,7 +14,8 @@ use signalbox_proto::{
 };
 
 fn spec(trigger: &str) -> v1::WorkflowSpec {
-    let text = format!("trigger:\n  {trigger}\nsteps: [{{id: a, transform: {{expression: '1'}}}}]\n");
+    let text =
+        format!("trigger:\n  {trigger}\nsteps: [{{id: a, transform: {{expression: '1'}}}}]\n");
     json::from_yaml_str(&text).unwrap_or_else(|error| panic!("{trigger}: {error}"))
 }
 
@@ -42,7 +43,11 @@ fn schedules_are_read_as_they_are_written() {
     );
     assert_eq!(daily.input.as_str(), r#"{"n":1}"#);
     let rate = schedule("{rate: 90s, endTime: '2026-11-24T10:02:00Z'}");
-    let ticks: Vec<_> = rate.schedule.after(after).map(|tick| tick.to_string()).collect();
+    let ticks: Vec<_> = rate
+        .schedule
+        .after(after)
+        .map(|tick| tick.to_string())
+        .collect();
     assert_eq!(ticks, ["2026-11-24T10:01:30Z"]);
     assert_eq!(rate.input.as_str(), "null");
     // What the policies do is the model's; here they must only arrive.
@@ -51,7 +56,10 @@ fn schedules_are_read_as_they_are_written() {
         (", misfire: MISFIRE_POLICY_SKIP", Misfire::Skip),
         (", misfire: MISFIRE_POLICY_RUN_ONCE", Misfire::RunOnce),
         (", misfire: MISFIRE_POLICY_RUN_ALL", Misfire::RunAll(100)),
-        (", misfire: MISFIRE_POLICY_RUN_ALL, misfireMax: 2", Misfire::RunAll(2)),
+        (
+            ", misfire: MISFIRE_POLICY_RUN_ALL, misfireMax: 2",
+            Misfire::RunAll(2),
+        ),
     ];
     for (text, expected) in misfires {
         let found = schedule(&format!("{{rate: 60s{text}}}")).schedule;
@@ -70,15 +78,42 @@ fn schedules_are_read_as_they_are_written() {
 #[test]
 fn wrong_schedules_are_told_at_their_place() {
     for (trigger, expected) in [
-        ("{}", "trigger.schedule: says not when: expected one of rate, cron"),
-        ("{rate: 0.5s}", "trigger.schedule.rate: must be from 1 second to 366 days"),
-        ("{rate: 1.0005s}", "trigger.schedule.rate: must be whole milliseconds"),
-        ("{rate: 60s, timeZone: Europe/Berlin}", "trigger.schedule.timeZone: is of no use beside rate"),
-        ("{cron: '* * * *'}", "trigger.schedule.cron: has 4 fields; expected five"),
-        ("{cron: '61 * * * *'}", "trigger.schedule.cron: is no cron pattern"),
-        ("{cron: '0 0 31 2 *'}", "trigger.schedule.cron: names days that never come"),
-        ("{cron: '0 0 * * *', timeZone: Mars/Olympus}", "trigger.schedule.timeZone: \"Mars/Olympus\" is no time zone"),
-        ("{rate: 60s, misfireMax: 3}", "trigger.schedule.misfireMax: is set, and misfire is not"),
+        (
+            "{}",
+            "trigger.schedule: says not when: expected one of rate, cron",
+        ),
+        (
+            "{rate: 0.5s}",
+            "trigger.schedule.rate: must be from 1 second to 366 days",
+        ),
+        (
+            "{rate: 1.0005s}",
+            "trigger.schedule.rate: must be whole milliseconds",
+        ),
+        (
+            "{rate: 60s, timeZone: Europe/Berlin}",
+            "trigger.schedule.timeZone: is of no use beside rate",
+        ),
+        (
+            "{cron: '* * * *'}",
+            "trigger.schedule.cron: has 4 fields; expected five",
+        ),
+        (
+            "{cron: '61 * * * *'}",
+            "trigger.schedule.cron: is no cron pattern",
+        ),
+        (
+            "{cron: '0 0 31 2 *'}",
+            "trigger.schedule.cron: names days that never come",
+        ),
+        (
+            "{cron: '0 0 * * *', timeZone: Mars/Olympus}",
+            "trigger.schedule.timeZone: \"Mars/Olympus\" is no time zone",
+        ),
+        (
+            "{rate: 60s, misfireMax: 3}",
+            "trigger.schedule.misfireMax: is set, and misfire is not",
+        ),
         (
             "{rate: 60s, misfire: MISFIRE_POLICY_RUN_ALL, misfireMax: 101}",
             "trigger.schedule.misfireMax: is 101; expected 1 to 100",
@@ -108,7 +143,9 @@ fn inputs_are_read_and_every_wrong_one_is_told() {
     let found = workflow.unwrap().inputs().accept("input", given).unwrap();
     assert_eq!(found, serde_json::json!({"n": 2, "stage": "test"}));
     assert!(read("manual: {}").unwrap().inputs().is_empty());
-    let found = read("manual: {inputs: [{name: a, type: text}, {name: b}, {name: c, type: number, default: x}]}");
+    let found = read(
+        "manual: {inputs: [{name: a, type: text}, {name: b}, {name: c, type: number, default: x}]}",
+    );
     assert_eq!(
         found.unwrap_err(),
         [

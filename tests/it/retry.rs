@@ -223,7 +223,10 @@ steps:
         .await;
     assert_eq!(latest.workflow_version, 2);
     let counted = |path: &str| counts(&target.calls()).get(path).copied();
-    assert_eq!((counted("/a"), counted("/bad"), counted("/good")), (Some(1), Some(2), Some(1)));
+    assert_eq!(
+        (counted("/a"), counted("/bad"), counted("/good")),
+        (Some(1), Some(2), Some(1))
+    );
 
     update(spec("b", "good")).await;
     let changed = RetryExecutionRequest {

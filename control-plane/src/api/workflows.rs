@@ -328,12 +328,10 @@ impl WorkflowService for Api {
             self.app.upcoming(&workflow, after, count, decode).await
         };
         let Upcoming { version, ticks } = list().await.map_err(to_status)?;
-        let runs = ticks
-            .into_iter()
-            .map(|(tick, local_time)| v1::UpcomingRun {
-                time: Some(time::to_wire(tick)),
-                local_time,
-            });
+        let runs = ticks.into_iter().map(|(tick, local_time)| v1::UpcomingRun {
+            time: Some(time::to_wire(tick)),
+            local_time,
+        });
         Ok(Response::new(v1::ListUpcomingRunsResponse {
             runs: runs.collect(),
             workflow_version: version,

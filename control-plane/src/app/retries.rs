@@ -217,7 +217,10 @@ impl App {
         if self.store.workflow(&workflow).await?.published_version == command.version {
             return Ok(None);
         }
-        let version = self.store.workflow_version(&workflow, command.version).await?;
+        let version = self
+            .store
+            .workflow_version(&workflow, command.version)
+            .await?;
         Ok(Some(version.source))
     }
 }
@@ -342,8 +345,13 @@ fn carried(
         );
         return refuse(name, "STEPS_CHANGED", message);
     }
-    kept.carried_to(&decode(source)?)
-        .or_else(|error| refuse(name, "STEPS_CHANGED", format!("{error}. It can be retried whole")))
+    kept.carried_to(&decode(source)?).or_else(|error| {
+        refuse(
+            name,
+            "STEPS_CHANGED",
+            format!("{error}. It can be retried whole"),
+        )
+    })
 }
 
 /// What a row says of a step's run; none when it says nothing.

@@ -127,7 +127,9 @@ async fn make_ticks(
         }
         Err(error) => return Err(error),
     };
-    let source = tx.workflow_version(name, workflow.published_version).await?;
+    let source = tx
+        .workflow_version(name, workflow.published_version)
+        .await?;
     let definition = match decode(&source.source, &name.project) {
         Ok(definition) => definition,
         Err(error) => {

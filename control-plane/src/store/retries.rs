@@ -44,11 +44,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn copy_event(
-        &self,
-        from: &ExecutionName,
-        to: &ExecutionId,
-    ) -> Result<bool, Error> {
+    pub async fn copy_event(&self, from: &ExecutionName, to: &ExecutionId) -> Result<bool, Error> {
         let key = (from.project.to_string(), from.execution.to_string());
         let found = entity::event::Entity::find_by_id(key)
             .one(&self.inner)

@@ -25,7 +25,7 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
     } = command;
     let done = match kind {
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
-        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel),
+        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel).await,
         Some(wire::command::Kind::Retry(retry)) => start_again(sync, retry).await,
         None => Err("this node does not know the command".to_owned()),
     };
@@ -185,12 +185,13 @@ fn definition_of(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Definit
     Ok(convert::definition::encode(spec).into())
 }
 
-fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
+async fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
     let wire::CancelCommand { execution } = cancel;
-    if sync.cancels.ask(execution.parse().map_err(text)?) {
-        Ok(())
-    } else {
-        Err("too many executions are to be cancelled".to_owned())
+    let execution: ExecutionName = execution.parse().map_err(text)?;
+    let asked = sync.cancels.ask(sync.spool.as_ref(), &execution).await;
+    match asked.map_err(text)? {
+        true => Ok(()),
+        false => Err("too many executions are to be cancelled".to_owned()),
     }
 }
 

@@ -260,7 +260,10 @@ impl<'a> Walk<'a> {
 
 fn ended_all(record: &StepRecord) -> bool {
     let code = record.error.as_ref().map(|error| error.code.as_str());
-    matches!(code, Some(Failure::EXECUTION_TIMEOUT | Failure::HISTORY_FULL))
+    matches!(
+        code,
+        Some(Failure::EXECUTION_TIMEOUT | Failure::HISTORY_FULL)
+    )
 }
 
 /// The branch that a condition chose; none: `otherwise`.

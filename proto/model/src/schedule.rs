@@ -204,7 +204,9 @@ impl Schedule {
         };
         let mut span = shortest.saturating_mul(i32::try_from(max).unwrap_or(i32::MAX));
         loop {
-            let from = until.checked_sub(span).map_or(after, |from| from.max(after));
+            let from = until
+                .checked_sub(span)
+                .map_or(after, |from| from.max(after));
             let mut found = VecDeque::with_capacity(max + 1);
             for tick in self.after(from).take_while(|tick| *tick <= until) {
                 if found.len() == max {

@@ -1,6 +1,6 @@
 //! Workflow definitions. A [`Workflow`] that exists is valid.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use serde_json::Value;
 
@@ -39,6 +39,7 @@ pub struct Workflow {
     finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
     inputs: Inputs,
+    executions_max: Option<NonZeroU32>,
 }
 
 /// What runs when the steps have ended, however they did.
@@ -71,6 +72,7 @@ impl Workflow {
             finally,
             rate_limit: None,
             inputs: Inputs::default(),
+            executions_max: None,
         };
         let mut problems = Collector::default();
         check::workflow(&workflow, &mut problems);
@@ -88,6 +90,13 @@ impl Workflow {
     #[must_use]
     pub fn with_inputs(mut self, inputs: Inputs) -> Self {
         self.inputs = inputs;
+        self
+    }
+
+    /// The same with a limit of its executions that run at once, which is valid by itself.
+    #[must_use]
+    pub fn with_executions_max(mut self, executions_max: Option<NonZeroU32>) -> Self {
+        self.executions_max = executions_max;
         self
     }
 
@@ -131,6 +140,12 @@ impl Workflow {
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
         self.rate_limit
+    }
+
+    /// How many of its executions run at once at a node.
+    #[must_use]
+    pub fn executions_max(&self) -> Option<NonZeroU32> {
+        self.executions_max
     }
 
     /// The step called `id`, at any depth.

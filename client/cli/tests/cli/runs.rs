@@ -42,9 +42,7 @@ async fn inputs_are_given_by_name_and_read_by_their_types() {
     };
     let done = run(&["service=7", "count=2", r#"tags=["v"]"#]).await.ok();
     let id = done.lines().last().unwrap().split_whitespace().next();
-    let shown = planes
-        .json(&["executions", "get", id.unwrap()])
-        .await;
+    let shown = planes.json(&["executions", "get", id.unwrap()]).await;
     assert_eq!(shown["steps"][0]["outputJson"], "20");
     assert_eq!(shown["outputJson"], "\"v7\"");
 
@@ -74,7 +72,14 @@ async fn a_retry_is_followed_and_shows_what_it_kept() {
     let file = planes.file("deploy.yaml", DEPLOY);
     planes.ok(&["workflows", "apply", "-f", &file]).await;
     let failed = planes
-        .run(&["workflows", "run", "deploy", "--input", "service=x", "--watch"])
+        .run(&[
+            "workflows",
+            "run",
+            "deploy",
+            "--input",
+            "service=x",
+            "--watch",
+        ])
         .await;
     assert_eq!(failed.code, 1, "{failed:?}");
     let last = failed.stdout.lines().last().unwrap();
@@ -88,9 +93,19 @@ async fn a_retry_is_followed_and_shows_what_it_kept() {
     let done = planes
         .ok(&["executions", "retry", id, "--version", "latest", "--follow"])
         .await;
-    let new = done.lines().last().unwrap().split_whitespace().next().unwrap();
+    let new = done
+        .lines()
+        .last()
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
     let shown = planes.ok(&["executions", "get", new]).await;
-    for expected in ["output     \"it is x\"", "step first  transform  SUCCEEDED, kept", "retry of   "] {
+    for expected in [
+        "output     \"it is x\"",
+        "step first  transform  SUCCEEDED, kept",
+        "retry of   ",
+    ] {
         assert!(shown.contains(expected), "{expected:?} in {shown}");
     }
     let shown = planes.ok(&["executions", "get", id]).await;
@@ -101,8 +116,14 @@ async fn a_retry_is_followed_and_shows_what_it_kept() {
     let whole = planes
         .ok(&["executions", "retry", new, "--whole", "--version", "2"])
         .await;
-    assert!(whole.starts_with("started projects/default/executions/"), "{whole}");
-    planes.run(&["executions", "retry", new, "--version", "zero"]).await.fails(2);
+    assert!(
+        whole.starts_with("started projects/default/executions/"),
+        "{whole}"
+    );
+    planes
+        .run(&["executions", "retry", new, "--version", "zero"])
+        .await
+        .fails(2);
     planes.stop().await;
 }
 
@@ -111,7 +132,10 @@ const DAILY: &str = "name: daily\nspec:\n  trigger: {schedule: {cron: '30 8 * * 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_runs_are_the_same_of_a_file_and_of_a_workflow() {
-    let offline = run_with_input(&["workflows", "next", "-f", "-", "-o", "json"], DAILY.as_bytes());
+    let offline = run_with_input(
+        &["workflows", "next", "-f", "-", "-o", "json"],
+        DAILY.as_bytes(),
+    );
     let offline = json(&offline.ok());
     let runs = offline.as_array().unwrap();
     assert_eq!(runs.len(), 10);
@@ -124,7 +148,9 @@ async fn the_next_runs_are_the_same_of_a_file_and_of_a_workflow() {
     planes.ok(&["workflows", "apply", "-f", &file]).await;
     let online = planes.json(&["workflows", "next", "daily"]).await;
     assert_eq!(online, offline);
-    let few = planes.ok(&["workflows", "next", "daily", "--count", "2"]).await;
+    let few = planes
+        .ok(&["workflows", "next", "daily", "--count", "2"])
+        .await;
     assert_eq!(few.lines().count(), 3, "{few}");
     let manual = planes.file("deploy.yaml", DEPLOY);
     let none = planes.run(&["workflows", "next", "-f", &manual]).await;

@@ -67,7 +67,10 @@ async fn failed(app: &App, id: &str) {
     });
     let bodies = [certificate, accepted(id)].into_iter();
     let bodies = bodies.chain(facts.map(|of| fact(id, of)));
-    let records: Vec<_> = (1..).zip(bodies).map(|(at, body)| record(at, body)).collect();
+    let records: Vec<_> = (1..)
+        .zip(bodies)
+        .map(|(at, body)| record(at, body))
+        .collect();
     let last = records.len() as u64;
     app.apply_records(&node("n1"), id, &records, last, decode_any)
         .await
@@ -83,11 +86,7 @@ fn request(mode: RetryMode, request_id: &str) -> RetryRequest<'_> {
     }
 }
 
-async fn retry(
-    app: &App,
-    of: &str,
-    request: RetryRequest<'_>,
-) -> Result<Execution, Error> {
+async fn retry(app: &App, of: &str, request: RetryRequest<'_>) -> Result<Execution, Error> {
     let changed = definition::changed_steps;
     let detail = app
         .retry_execution(&actor(), &name(of), request, decode, changed)
@@ -129,7 +128,10 @@ async fn a_retry_keeps_event_and_results_until_its_node_has_them() {
         // Its event is there at once, with its proof.
         let (_, before, _) = app.event(&name("x1")).await.unwrap();
         let (_, event, pem) = app.event(&name(&made.id)).await.unwrap();
-        assert_eq!((event.body, event.scope_json), (before.body, before.scope_json));
+        assert_eq!(
+            (event.body, event.scope_json),
+            (before.body, before.scope_json)
+        );
         assert_eq!(event.signing_cert_url, before.signing_cert_url);
         assert_eq!(pem.as_deref(), Some("PEM"));
 
@@ -162,7 +164,10 @@ async fn a_retry_keeps_event_and_results_until_its_node_has_them() {
             fact(&made.id, kept),
             fact(&made.id, started("b")),
         ];
-        let records: Vec<_> = (1..).zip(bodies).map(|(at, body)| record(at, body)).collect();
+        let records: Vec<_> = (1..)
+            .zip(bodies)
+            .map(|(at, body)| record(at, body))
+            .collect();
         app.apply_records(&node("n2"), "i", &records, 4, decode_any)
             .await
             .unwrap();
@@ -173,11 +178,21 @@ async fn a_retry_keeps_event_and_results_until_its_node_has_them() {
         let steps: Vec<_> = detail
             .steps
             .iter()
-            .map(|(row, _)| (&row.step[..], &row.state[..], row.is_kept, row.end_time_us.is_some()))
+            .map(|(row, _)| {
+                (
+                    &row.step[..],
+                    &row.state[..],
+                    row.is_kept,
+                    row.end_time_us.is_some(),
+                )
+            })
             .collect();
         assert_eq!(
             steps,
-            [("a", "SUCCEEDED", true, true), ("b", "RUNNING", false, false)]
+            [
+                ("a", "SUCCEEDED", true, true),
+                ("b", "RUNNING", false, false)
+            ]
         );
         let running = retry(&app, &made.id, request(RetryMode::Whole, "")).await;
         assert_eq!(reason(running.unwrap_err()), "EXECUTION_RUNNING");
@@ -203,9 +218,15 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
             ..request(RetryMode::FromFailed, "")
         };
         let missing = retry(&app, "none", from_failed(RetryVersion::Same)).await;
-        assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+        assert!(
+            matches!(missing, Err(Error::NotFound { .. })),
+            "{missing:?}"
+        );
         let missing = retry(&app, "x1", from_failed(RetryVersion::Number(7))).await;
-        assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+        assert!(
+            matches!(missing, Err(Error::NotFound { .. })),
+            "{missing:?}"
+        );
         let wrong = retry(&app, "x1", from_failed(RetryVersion::Number(0))).await;
         assert!(matches!(wrong, Err(Error::Invalid(_))), "{wrong:?}");
 
@@ -217,7 +238,10 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
         update(&TWO.replace("'1'", "'3'")).await;
         let changed = retry(&app, "x1", from_failed(RetryVersion::Latest)).await;
         assert_eq!(reason(changed.unwrap_err()), "STEPS_CHANGED");
-        update(&format!("  - {{id: z, transform: {{expression: '0'}}}}\n{TWO}")).await;
+        update(&format!(
+            "  - {{id: z, transform: {{expression: '0'}}}}\n{TWO}"
+        ))
+        .await;
         let moved = retry(&app, "x1", from_failed(RetryVersion::Latest)).await;
         assert_eq!(reason(moved.unwrap_err()), "STEPS_CHANGED");
         update(&TWO.replace("'2'", "'4'")).await;
@@ -250,7 +274,9 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
             .run_workflow(&actor(), &wname, run("{}", ""), decode)
             .await
             .unwrap();
-        app.cancel_execution(&actor(), &name(&run.id)).await.unwrap();
+        app.cancel_execution(&actor(), &name(&run.id))
+            .await
+            .unwrap();
         let none = retry(&app, &run.id, request(RetryMode::Whole, "")).await;
         assert_eq!(reason(none.unwrap_err()), "NO_EVENT");
     })

@@ -70,8 +70,15 @@ async fn replicas_and_restarts_make_each_tick_once() {
         assert_eq!(ticks(&one).await, expected);
         let taken = one.commands_for(&node("n1"), false).await.unwrap();
         assert_eq!(taken.len(), 5);
-        assert!(taken.iter().all(|command| command.input_json == r#"{"n":1}"#));
-        let times: BTreeSet<_> = taken.iter().map(|command| command.schedule_time_us).collect();
+        assert!(
+            taken
+                .iter()
+                .all(|command| command.input_json == r#"{"n":1}"#)
+        );
+        let times: BTreeSet<_> = taken
+            .iter()
+            .map(|command| command.schedule_time_us)
+            .collect();
         assert_eq!(times.len(), 5);
 
         // What was missed is skipped; a clock that is set back makes nothing again.
@@ -102,7 +109,10 @@ async fn missed_ticks_run_by_the_policy() {
     for (policy, expected) in [
         ("MISFIRE_POLICY_SKIP", vec![100]),
         ("MISFIRE_POLICY_RUN_ONCE", vec![90, 100]),
-        ("MISFIRE_POLICY_RUN_ALL, misfireMax: 3", vec![70, 80, 90, 100]),
+        (
+            "MISFIRE_POLICY_RUN_ALL, misfireMax: 3",
+            vec![70, 80, 90, 100],
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let app = app(sqlite(dir.path()).await);
@@ -118,7 +128,11 @@ async fn missed_ticks_run_by_the_policy() {
 async fn only_what_is_published_and_enabled_ticks() {
     let dir = tempfile::tempdir().unwrap();
     let app = app(sqlite(dir.path()).await);
-    create(&app, "schedule: {rate: 10s, misfire: MISFIRE_POLICY_RUN_ALL}").await;
+    create(
+        &app,
+        "schedule: {rate: 10s, misfire: MISFIRE_POLICY_RUN_ALL}",
+    )
+    .await;
     let first = first_tick().await;
     let enable = async |enabled| {
         app.set_workflow_enabled(&actor(), &wname(), enabled, "")
@@ -146,11 +160,22 @@ async fn only_what_is_published_and_enabled_ticks() {
     assert_eq!(look(&app, later(first, 41)).await, None);
     assert_eq!(ticks(&app).await.len(), 3);
     let none = app.upcoming(&wname(), first, 2, decode).await;
-    assert!(matches!(none, Err(Error::Precondition { reason: "NO_SCHEDULE", .. })));
+    assert!(matches!(
+        none,
+        Err(Error::Precondition {
+            reason: "NO_SCHEDULE",
+            ..
+        })
+    ));
     let end = later(first, 65);
     update(&format!("schedule: {{rate: 60s, endTime: '{end}'}}")).await;
     look(&app, later(first, 600)).await;
-    assert_eq!(look(&app, later(first, 601)).await.map(Timestamp::as_second), None);
+    assert_eq!(
+        look(&app, later(first, 601))
+            .await
+            .map(Timestamp::as_second),
+        None
+    );
     app.delete_workflow(&actor(), &wname(), "").await.unwrap();
     assert_eq!(look(&app, later(first, 700)).await, None);
     assert!(store_is_empty(&app).await);

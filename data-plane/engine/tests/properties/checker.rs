@@ -117,7 +117,10 @@ fn check_but_concurrency(workflow: &Workflow, journal: &[(Fact, Timestamp)], all
             Fact::StepKept { step, kind, .. } => {
                 assert_eq!(workflow.step(&step.step).unwrap().action.kind(), kind);
                 let frame = place_of[&step.step].frame(step);
-                assert!(!open.contains_key(&frame), "{step:?} is kept within another");
+                assert!(
+                    !open.contains_key(&frame),
+                    "{step:?} is kept within another"
+                );
                 let kept = Seen {
                     has_ended: true,
                     ..Seen::default()

@@ -29,7 +29,10 @@ fn expression(text: &str) -> Expression {
 }
 
 fn plain(id: &str) -> Step {
-    step(id, Action::Transform(TransformStep::Expression(expression("1"))))
+    step(
+        id,
+        Action::Transform(TransformStep::Expression(expression("1"))),
+    )
 }
 
 fn handled(step: Step, steps: Vec<Step>) -> Step {
@@ -151,7 +154,10 @@ fn a_failure_that_was_handled_is_kept() {
     );
     // What the handler did not mend is done again, and so is the handler.
     assert_eq!(kept(&steps, &["a FAILED", chosen, "undo FAILED"]), [""; 0]);
-    assert_eq!(kept(&steps, &["a FAILED", chosen, "undo CANCELLED"]), [""; 0]);
+    assert_eq!(
+        kept(&steps, &["a FAILED", chosen, "undo CANCELLED"]),
+        [""; 0]
+    );
     // It was stopped between two of its steps.
     assert_eq!(kept(&steps, &["a FAILED", chosen]), ["a", "tidy"]);
 }
@@ -165,8 +171,14 @@ fn the_chosen_branch_is_followed_and_an_end_ends() {
     ]);
     let first = r#"which SUCCEEDED {"branch":0}"#;
     let other = r#"which SUCCEEDED {"branch":-1}"#;
-    assert_eq!(kept(&steps, &[first, "a SUCCEEDED", "c SUCCEEDED"]), ["which", "a", "c"]);
-    assert_eq!(kept(&steps, &[other, "b SUCCEEDED", "end SUCCEEDED"]), ["which", "b", "end"]);
+    assert_eq!(
+        kept(&steps, &[first, "a SUCCEEDED", "c SUCCEEDED"]),
+        ["which", "a", "c"]
+    );
+    assert_eq!(
+        kept(&steps, &[other, "b SUCCEEDED", "end SUCCEEDED"]),
+        ["which", "b", "end"]
+    );
     assert_eq!(kept(&steps, &[other, "b FAILED"]), ["which"]);
 }
 
@@ -190,10 +202,16 @@ fn branches_and_iterations_are_kept_each_on_their_own() {
             "d[2] FAILED",
         ],
     );
-    assert_eq!(found, ["+e", "+p[0]", "a[0]", "c[0]", "p[1]", "d[1]", "p[2]"]);
+    assert_eq!(
+        found,
+        ["+e", "+p[0]", "a[0]", "c[0]", "p[1]", "d[1]", "p[2]"]
+    );
     // It failed before it had items.
     assert_eq!(kept(&steps, &["e FAILED"]), [""; 0]);
-    assert_eq!(kept(&steps, &[r#"e SUCCEEDED {"items":[]}"#, "f FAILED"]), ["e"]);
+    assert_eq!(
+        kept(&steps, &[r#"e SUCCEEDED {"items":[]}"#, "f FAILED"]),
+        ["e"]
+    );
 }
 
 #[test]
@@ -218,7 +236,10 @@ fn another_version_must_come_to_what_is_kept_as_the_one_that_ran() {
         on_error: OnError::Continue,
         ..plain("c")
     };
-    assert_eq!(shown(carried(vec![plain("a"), plain("b"), go_on]).unwrap()), ["a", "b"]);
+    assert_eq!(
+        shown(carried(vec![plain("a"), plain("b"), go_on]).unwrap()),
+        ["a", "b"]
+    );
 }
 
 #[test]

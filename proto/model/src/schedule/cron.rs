@@ -152,8 +152,7 @@ impl Cron {
 fn zone_of(name: &str) -> Result<TimeZone, CronError> {
     match name {
         "" => Ok(TimeZone::UTC),
-        name => TimeZone::get(name)
-            .map_err(|_| CronError::Zone(name.chars().take(64).collect())),
+        name => TimeZone::get(name).map_err(|_| CronError::Zone(name.chars().take(64).collect())),
     }
 }
 
@@ -185,7 +184,8 @@ impl Part {
     fn at(zone: &TimeZone, at: SignedDuration) -> Self {
         let time = Timestamp::UNIX_EPOCH.saturating_add(at);
         let time = time.unwrap_or(Timestamp::MAX);
-        let offset = |time: Timestamp| SignedDuration::from_secs(zone.to_offset(time).seconds().into());
+        let offset =
+            |time: Timestamp| SignedDuration::from_secs(zone.to_offset(time).seconds().into());
         // `preceding` looks strictly before, and the part may begin here.
         let just_after = time
             .checked_add(SignedDuration::from_nanos(1))

@@ -144,7 +144,8 @@ impl Inputs {
         for (index, input) in inputs.iter().enumerate() {
             let field = format!("{field}[{index}]");
             if !is_name(&input.name) {
-                let text = "must match [a-zA-Z_][a-zA-Z0-9_]{0,62}, so that expressions can read it";
+                let text =
+                    "must match [a-zA-Z_][a-zA-Z0-9_]{0,62}, so that expressions can read it";
                 problems.add(format!("{field}.name"), text);
             } else if inputs[..index].iter().any(|other| other.name == input.name) {
                 let text = format!("{:?} names another input already", input.name);
@@ -197,7 +198,10 @@ impl Inputs {
             Value::Null => Map::new(),
             Value::Object(values) => values,
             other => {
-                let text = format!("is {}; expected an object of inputs", quoted(&other.to_string()));
+                let text = format!(
+                    "is {}; expected an object of inputs",
+                    quoted(&other.to_string())
+                );
                 return Err(Violations::one(field, text));
             }
         };
@@ -275,7 +279,11 @@ impl Input {
             return None;
         }
         let all: Vec<_> = self.values.iter().map(ToString::to_string).collect();
-        Some(format!("is {}; expected one of {}", shown(), all.join(", ")))
+        Some(format!(
+            "is {}; expected one of {}",
+            shown(),
+            all.join(", ")
+        ))
     }
 }
 
@@ -344,7 +352,10 @@ mod tests {
             found.unwrap(),
             json!({"service": "web", "stage": "test", "count": 3.0})
         );
-        assert_eq!(Inputs::default().accept("input", json!(7)).unwrap(), json!(7));
+        assert_eq!(
+            Inputs::default().accept("input", json!(7)).unwrap(),
+            json!(7)
+        );
     }
 
     #[test]
@@ -403,7 +414,10 @@ mod tests {
             ]
         );
         let many = (0..51).map(|n| input(&format!("i{n}"), InputKind::Number));
-        assert_eq!(problems(Inputs::new("i", many.collect())), ["i: at most 50 are allowed"]);
+        assert_eq!(
+            problems(Inputs::new("i", many.collect())),
+            ["i: at most 50 are allowed"]
+        );
         assert_eq!(
             "text".parse::<InputKind>().unwrap_err(),
             "is text; expected one of string, number, integer, boolean, object, array"

@@ -94,7 +94,10 @@ fn misfire_of(policy: i32, max: i32, problems: &mut Collector) -> Option<Misfire
     let policy = match v1::MisfirePolicy::try_from(policy) {
         Ok(policy) => policy,
         Err(_) => {
-            problems.add(format!("{FIELD}.misfire"), format!("{policy} is no such policy"));
+            problems.add(
+                format!("{FIELD}.misfire"),
+                format!("{policy} is no such policy"),
+            );
             return None;
         }
     };

@@ -133,7 +133,16 @@ mod tests {
     fn no_json_is_taken_for_a_pair() {
         assert_eq!(pair("name=a=b"), Some(("name", "a=b")));
         assert_eq!(pair("_n1="), Some(("_n1", "")));
-        for json in ["null", "true", "1", "\"a=b\"", "{\"a\":\"=\"}", "[\"=\"]", "=", "1a=b"] {
+        for json in [
+            "null",
+            "true",
+            "1",
+            "\"a=b\"",
+            "{\"a\":\"=\"}",
+            "[\"=\"]",
+            "=",
+            "1a=b",
+        ] {
             assert_eq!(pair(json), None, "{json}");
         }
     }

@@ -64,7 +64,10 @@ fn what_is_kept_is_read_and_not_done_again() {
     let (mut machine, _) = retried(steps, &records);
     let (_, decision) = start(&mut machine);
     let effect = effect(decision);
-    assert_eq!((effect.step.to_string(), effect.attempt), ("b".to_owned(), 1));
+    assert_eq!(
+        (effect.step.to_string(), effect.attempt),
+        ("b".to_owned(), 1)
+    );
     assert!(!effect.repeated);
     let facts = drive(&mut machine, &|_| response(200, "{}"));
     let facts: Vec<Fact> = facts.into_iter().map(|(fact, _)| fact).collect();
