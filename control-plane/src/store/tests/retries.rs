@@ -120,7 +120,7 @@ async fn a_retry_keeps_event_and_results_until_its_node_has_them() {
         assert_eq!(made.message_id, "m-x1");
         assert_eq!(made.api_key.as_deref(), Some("k"));
         let detail = app.execution(&name("x1")).await.unwrap();
-        assert_eq!(detail.retried_by, [made.id.clone()]);
+        assert_eq!(detail.retried_by, std::slice::from_ref(&made.id));
         failed(&app, "x2").await;
         let other = retry(&app, "x2", asked()).await.unwrap_err();
         assert!(matches!(other, Error::Invalid(_)), "{other:?}");

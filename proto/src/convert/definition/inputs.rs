@@ -18,15 +18,13 @@ pub(super) fn inputs_of(trigger: Option<&v1::Trigger>, problems: &mut Collector)
     else {
         return Inputs::default();
     };
-    let inputs = inputs.iter().enumerate();
-    let inputs: Option<Vec<Input>> = inputs
+    // All of them are looked at, also after one that is wrong.
+    let inputs: Vec<Option<Input>> = inputs
+        .iter()
+        .enumerate()
         .map(|(index, input)| input_of(&format!("{FIELD}[{index}]"), input, problems))
-        // All of them are looked at, also after one that is wrong.
-        .fold(Some(Vec::new()), |all, input| {
-            let (mut all, input) = (all?, input?);
-            all.push(input);
-            Some(all)
-        });
+        .collect();
+    let inputs: Option<Vec<Input>> = inputs.into_iter().collect();
     match inputs.map(|inputs| Inputs::new(FIELD, inputs)) {
         Some(Ok(inputs)) => inputs,
         Some(Err(violations)) => {

@@ -119,7 +119,7 @@ fn what_cannot_be_kept_there_is_a_contradiction() {
         refused.find_map(Result::err).map(|error| error.to_string())
     };
     let good = kept("a", "http", StepState::Succeeded);
-    assert_eq!(refused(&[good.clone()]), None);
+    assert_eq!(refused(std::slice::from_ref(&good)), None);
     for wrong in [
         vec![kept("b", "http", StepState::Succeeded)],
         vec![kept("a", "wait", StepState::Succeeded)],
