@@ -25,3 +25,4 @@ mod retry;
 mod revocation;
 mod schedule;
 mod trace;
+mod turns;

@@ -14,16 +14,18 @@ use crate::{
 mod check;
 mod inputs;
 mod retry;
+mod status;
 mod step;
 mod steps;
 mod trigger;
 
 pub use inputs::{Input, InputKind, Inputs};
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
+pub use status::{StatusRange, StatusRangeError, SuccessStatus};
 pub use step::{Action, OnError, Step};
 pub use steps::{
-    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
-    ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
+    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpAuth, HttpBody, HttpMethod, HttpStep,
+    ParallelBranch, ParallelStep, SlackStep, SlackTarget, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{
     AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,

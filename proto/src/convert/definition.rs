@@ -20,6 +20,7 @@ use crate::v1;
 mod http;
 mod inputs;
 mod schedule;
+mod slack;
 mod steps;
 mod trigger;
 mod unchanged;
