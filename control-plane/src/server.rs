@@ -27,6 +27,7 @@ use crate::{
     auth::{AuthLayer, TokenError, TokenKey},
     crypto::{CryptoError, MasterKey},
     report::Reports,
+    schedules,
     store::{OpenError, Store},
     sync::Hub,
 };
@@ -147,6 +148,7 @@ pub async fn start(
     };
     let app = App::new(store.clone(), master_key, settings);
     app.no_node_connected().await?;
+    shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     if config.database_url.is_some() {
         shutdown.spawn(refresh(store.clone(), shutdown.clone()));
     }

@@ -14,6 +14,8 @@ mod open;
 mod page;
 mod rate_limit;
 mod records;
+mod retries;
+mod schedules;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -34,7 +36,8 @@ pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
-pub use records::ConfirmedTopic;
+pub use records::{ConfirmedTopic, trigger_of};
+pub use schedules::{NEVER_US, ScheduleRow};
 
 /// Rows as they are.
 pub mod rows {

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use signalbox_client::Client;
-use signalbox_model::{config::Resource, ids::NodeId};
+use signalbox_model::{config::Resource, ids::NodeId, limits};
 use signalbox_proto::{convert, dataplane::v1 as wire};
 use signalbox_runtime::{backoff::Backoff, shutdown::Shutdown};
 use tokio::sync::mpsc;
@@ -43,6 +43,8 @@ impl Default for Timing {
     }
 }
 
+/// Size of a message of the hub: a retry brings what it keeps, its event and its definition.
+const MESSAGE_MAX_BYTES: usize = limits::RETRY_KEPT_MAX_BYTES + 8 * 1024 * 1024;
 /// Answers that may wait to be sent.
 const ANSWERS_MAX: usize = 64;
 
@@ -148,7 +150,10 @@ impl SyncClient {
         };
         drop(current);
         send(&answers, wire::sync_request::Message::Hello(hello)).await?;
-        let mut client = self.client.sync();
+        let mut client = self
+            .client
+            .sync()
+            .max_decoding_message_size(MESSAGE_MAX_BYTES);
         let opening = client.sync(ReceiverStream::new(outgoing));
         let mut incoming = tokio::time::timeout(timing.open_timeout, opening)
             .await

@@ -524,10 +524,18 @@ fn records_round_trip() {
             retry_at: time,
         }),
         fact(Fact::StepFinished {
-            step,
+            step: step.clone(),
             state: StepState::Failed,
             output: None,
             error: Some(Failure::new("X", "y")),
+        }),
+        fact(Fact::StepKept {
+            step,
+            kind: "http".into(),
+            input: json("null"),
+            state: StepState::Failed,
+            output: Some(json("[null]")),
+            error: Some(Failure::new("HTTP_STATUS", "no")),
         }),
         fact(Fact::Cancelling),
         fact(Fact::Ending {

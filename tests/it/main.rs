@@ -21,6 +21,8 @@ mod manual;
 mod overload;
 mod partition;
 mod rejected;
+mod retry;
 mod revocation;
+mod schedule;
 mod trace;
 mod turns;

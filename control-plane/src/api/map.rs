@@ -137,6 +137,11 @@ pub(super) fn execution(row: Execution) -> v1::Execution {
         steps: Vec::new(),
         trace_id: row.trace_id.unwrap_or_default(),
         cancel_time: maybe_at(row.cancel_time_us),
+        retry_of: row
+            .retry_of
+            .map(|id| format!("projects/{project}/executions/{id}"))
+            .unwrap_or_default(),
+        retried_by: Vec::new(),
     }
 }
 
@@ -144,11 +149,17 @@ pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
     let ExecutionDetail {
         execution: row,
         steps,
+        retried_by,
     } = detail;
+    let project = row.project.clone();
     v1::Execution {
         steps: steps
             .into_iter()
             .map(|(row, attempts)| step_run(row, attempts))
+            .collect(),
+        retried_by: retried_by
+            .into_iter()
+            .map(|id| format!("projects/{project}/executions/{id}"))
             .collect(),
         ..execution(row)
     }
@@ -173,6 +184,7 @@ fn step_run(row: StepRun, attempts: Vec<Attempt>) -> v1::StepRun {
         attempts: attempts.into_iter().map(attempt).collect(),
         start_time: at(row.start_time_us),
         end_time: maybe_at(row.end_time_us),
+        kept: row.is_kept,
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use signalbox_model::{
     error::Error,
-    execution::JsonText,
-    ids::{ApiKeyName, ExecutionId, ExecutionName, ProjectId, WorkflowId, WorkflowName},
+    ids::{ApiKeyName, ProjectId, WorkflowId, WorkflowName},
     limits,
     violation::{Violation, Violations},
     workflow::{Trigger, Workflow as Valid},
@@ -13,12 +12,11 @@ use signalbox_model::{
 
 use super::{App, check_etag, check_length, check_request_id};
 use crate::store::{
-    Actor, OpenCommand, Page, PageOf, Tx,
-    rows::{Execution, Workflow, WorkflowVersion},
+    Actor, Page, PageOf, Tx,
+    rows::{Workflow, WorkflowVersion},
 };
 
 const CREATE: &str = "CreateWorkflow";
-const RUN: &str = "RunWorkflow";
 
 /// A valid definition and how it was written.
 #[derive(Clone, Debug)]
@@ -103,8 +101,7 @@ impl App {
                 tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source))
                     .await?;
                 if publish {
-                    let keys = new.definition.workflow.trigger().api_keys();
-                    tx.set_workflow_keys(&name, keys).await?;
+                    publish_trigger(tx, &name, true, &new.definition.workflow).await?;
                 }
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
@@ -149,8 +146,7 @@ impl App {
                 }
                 if publish && next.published_version != next.latest_version {
                     next.published_version = next.latest_version;
-                    tx.set_workflow_keys(name, new.definition.workflow.trigger().api_keys())
-                        .await?;
+                    publish_trigger(tx, name, row.enabled, &new.definition.workflow).await?;
                 }
                 let unchanged = Workflow {
                     update_time_us: row.update_time_us,
@@ -191,8 +187,7 @@ impl App {
                 let source = tx.workflow_version(name, number).await?.source;
                 let workflow = decode(&source)?;
                 check_keys(tx, &workflow).await?;
-                tx.set_workflow_keys(name, workflow.trigger().api_keys())
-                    .await?;
+                publish_trigger(tx, name, row.enabled, &workflow).await?;
                 let published = Workflow {
                     published_version: number,
                     update_time_us: tx.now_us(),
@@ -235,6 +230,7 @@ impl App {
                     ..row
                 };
                 let row = tx.update_workflow(changed).await?;
+                tx.enable_schedule(name, enabled).await?;
                 tx.audit(actor, action, &text).await?;
                 Ok(row)
             })
@@ -334,11 +330,15 @@ impl App {
         let kind = match &trigger {
             Trigger::AmazonSns(_) => "sns",
             Trigger::Webhook(_) => "webhook",
-            Trigger::Manual => {
+            Trigger::Manual | Trigger::Schedule(_) => {
+                let kind = match &trigger {
+                    Trigger::Schedule(_) => "a schedule",
+                    _ => "manual",
+                };
                 return Err(Error::Precondition {
                     subject: name.to_string(),
                     reason: "NO_WEBHOOK",
-                    message: "the workflow's trigger is manual: it has no webhook".to_owned(),
+                    message: format!("the workflow's trigger is {kind}: it has no webhook"),
                 });
             }
         };
@@ -347,123 +347,6 @@ impl App {
             url: format!("{base}/v1/{name}/{kind}"),
             trigger,
         })
-    }
-
-    /// Starts an execution of the published version: its row, and a command for a node.
-    ///
-    /// # Errors
-    /// `NotFound`; `Precondition` when nothing is published or the workflow is disabled; `Invalid`.
-    pub async fn run_workflow(
-        &self,
-        actor: &Actor,
-        name: &WorkflowName,
-        input: JsonText,
-        request_id: &str,
-        traceparent: Option<String>,
-    ) -> Result<Execution, Error> {
-        if input.as_str().len() > limits::RUN_INPUT_MAX_BYTES {
-            return Err(Error::invalid(
-                "input",
-                format!("has more than {} bytes", limits::RUN_INPUT_MAX_BYTES),
-            ));
-        }
-        let request_id = check_request_id(request_id)?;
-        let nonce = request_id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-        let execution = ExecutionName {
-            project: name.project.clone(),
-            execution: ExecutionId::derive(name, "", "", Some(&nonce)),
-        };
-        let text = execution.to_string();
-        let made = self
-            .store
-            .write(async |tx| {
-                let row = tx.workflow(name).await?;
-                if let Some(request_id) = request_id
-                    && tx.request(&name.project, RUN, request_id).await?.is_some()
-                {
-                    return Ok(None);
-                }
-                check_runnable(&row, name)?;
-                let inserted = tx
-                    .insert_execution(queued(tx, &row, &execution, traceparent.as_deref()))
-                    .await?;
-                tx.insert_command(OpenCommand {
-                    id: format!("run-{}", execution.execution),
-                    project: row.project.clone(),
-                    execution: execution.execution.to_string(),
-                    workflow: row.id.clone(),
-                    version: row.published_version,
-                    input_json: input.as_str().to_owned(),
-                    traceparent: traceparent.clone(),
-                    request_time_us: tx.now_us(),
-                    node: None,
-                    done: false,
-                })
-                .await?;
-                if let Some(request_id) = request_id {
-                    tx.note_request(&name.project, RUN, request_id, &text)
-                        .await?;
-                }
-                tx.audit(actor, RUN, &text).await?;
-                Ok(Some(inserted))
-            })
-            .await?;
-        match made {
-            Some(row) => {
-                self.commands.send_modify(|count| *count += 1);
-                Ok(row)
-            }
-            None => Ok(self.store.execution(&execution).await?.execution),
-        }
-    }
-}
-
-fn check_runnable(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
-    let refuse = |reason, message: &str| {
-        Err(Error::Precondition {
-            subject: name.to_string(),
-            reason,
-            message: message.to_owned(),
-        })
-    };
-    if row.published_version == 0 {
-        return refuse("NOT_PUBLISHED", "the workflow has no published version");
-    }
-    if !row.enabled {
-        return refuse("DISABLED", "the workflow is disabled");
-    }
-    Ok(())
-}
-
-fn queued(
-    tx: &Tx,
-    row: &Workflow,
-    execution: &ExecutionName,
-    traceparent: Option<&str>,
-) -> Execution {
-    Execution {
-        project: row.project.clone(),
-        id: execution.execution.to_string(),
-        workflow: row.id.clone(),
-        version: row.published_version,
-        state: "QUEUED".to_owned(),
-        trigger_kind: "MANUAL".to_owned(),
-        message_id: execution.execution.to_string(),
-        topic_arn: None,
-        is_unsigned: false,
-        api_key: None,
-        node: None,
-        create_time_us: tx.now_us(),
-        start_time_us: None,
-        end_time_us: None,
-        output_json: None,
-        error_code: None,
-        error_message: None,
-        trace_id: traceparent
-            .and_then(|parent| parent.split('-').nth(1))
-            .map(str::to_owned),
-        history: 0,
-        cancel_time_us: None,
     }
 }
 
@@ -480,13 +363,26 @@ fn check_texts(new: &NewWorkflow) -> Result<(), Error> {
     )
 }
 
+/// Notes what the trigger of the version that is now published needs.
+async fn publish_trigger(
+    tx: &mut Tx,
+    name: &WorkflowName,
+    enabled: bool,
+    workflow: &Valid,
+) -> Result<(), Error> {
+    let trigger = workflow.trigger();
+    tx.set_workflow_keys(name, trigger.api_keys()).await?;
+    let has_schedule = matches!(trigger, Trigger::Schedule(_));
+    tx.set_schedule(name, enabled, has_schedule).await
+}
+
 /// A definition that names a key that does not exist would refuse every message: it is refused itself, when written.
 async fn check_keys(tx: &mut Tx, workflow: &Valid) -> Result<(), Error> {
     let keys: &[ApiKeyName] = workflow.trigger().api_keys();
     let field = match workflow.trigger() {
         Trigger::AmazonSns(_) => "spec.trigger.amazonSns.apiKeys",
         Trigger::Webhook(_) => "spec.trigger.webhook.apiKeys",
-        Trigger::Manual => return Ok(()),
+        Trigger::Manual | Trigger::Schedule(_) => return Ok(()),
     };
     let missing = tx.missing_keys(keys).await?;
     if missing.is_empty() {

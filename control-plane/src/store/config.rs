@@ -293,6 +293,7 @@ impl Tx {
         use entity::workflow_version::{Column, Entity};
         self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
         self.set_workflow_keys(name, &[]).await?;
+        self.delete_schedule(name).await?;
         Entity::delete_many()
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Workflow.eq(name.workflow.as_str()))

@@ -63,6 +63,8 @@ pub struct ExecutionDetail {
     pub execution: Execution,
     /// Its steps.
     pub steps: Vec<(StepRun, Vec<Attempt>)>,
+    /// The ids of executions that retry it.
+    pub retried_by: Vec<String>,
 }
 
 impl Store {
@@ -106,7 +108,11 @@ impl Store {
                 (step, of_step)
             })
             .collect();
-        Ok(ExecutionDetail { execution, steps })
+        Ok(ExecutionDetail {
+            execution,
+            steps,
+            retried_by: self.retried_by(name).await?,
+        })
     }
 
     /// The executions of a project.

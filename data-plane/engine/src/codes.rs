@@ -11,13 +11,13 @@ pub const HTTP_STATUS: &str = "HTTP_STATUS";
 /// An attempt took longer than the step's `timeout`.
 pub const TIMEOUT: &str = "TIMEOUT";
 /// The execution took longer than the workflow's `timeout`.
-pub const EXECUTION_TIMEOUT: &str = "EXECUTION_TIMEOUT";
+pub const EXECUTION_TIMEOUT: &str = Failure::EXECUTION_TIMEOUT;
 /// The step took longer than its `totalTimeout`.
 pub const STEP_TIMEOUT: &str = "STEP_TIMEOUT";
 /// The `finally` steps took longer than they may.
 pub const FINALLY_TIMEOUT: &str = "FINALLY_TIMEOUT";
 /// The execution has as many step runs, or as large inputs and outputs, as it may have.
-pub const HISTORY_FULL: &str = "HISTORY_FULL";
+pub const HISTORY_FULL: &str = Failure::HISTORY_FULL;
 /// The step was stopped by what happened around it.
 pub const CANCELLED: &str = Failure::CANCELLED;
 /// What a `forEach` is to go through is no list, or too long.

@@ -191,6 +191,9 @@ impl fmt::Debug for Machine {
 fn size(fact: &Fact) -> usize {
     match fact {
         Fact::StepStarted { input, .. } => input.as_str().len(),
+        Fact::StepKept { input, output, .. } => {
+            input.as_str().len() + output.as_ref().map_or(0, |text| text.as_str().len())
+        }
         Fact::StepFinished { output, .. }
         | Fact::Ending { output, .. }
         | Fact::Finished { output, .. } => output.as_ref().map_or(0, |text| text.as_str().len()),

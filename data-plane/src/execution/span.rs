@@ -22,6 +22,7 @@ pub(super) fn execution(claimed: &Claimed) -> Span {
     let trigger = match accepted.event.trigger {
         TriggerKind::AmazonSns => "pubsub",
         TriggerKind::Webhook => "http",
+        TriggerKind::Schedule => "timer",
         TriggerKind::Manual => "other",
     };
     let span = tracing::info_span!(
@@ -134,7 +135,11 @@ impl StepSpans {
                 }
                 context::traceparent(&span)
             }
-            Fact::Started | Fact::Cancelling | Fact::Ending { .. } | Fact::Finished { .. } => None,
+            Fact::Started
+            | Fact::StepKept { .. }
+            | Fact::Cancelling
+            | Fact::Ending { .. }
+            | Fact::Finished { .. } => None,
         }
     }
 

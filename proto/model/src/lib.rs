@@ -15,6 +15,8 @@ pub mod ids;
 pub mod limits;
 pub mod rate_limit;
 pub mod record;
+pub mod retry;
+pub mod schedule;
 pub mod suggestion;
 pub mod violation;
 pub mod workflow;

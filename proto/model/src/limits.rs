@@ -95,5 +95,17 @@ pub const RATE_MAX: u32 = 1_000_000;
 pub const DELIVERIES_KEPT_MAX: u64 = 10_000;
 /// Size of a secret, in bytes.
 pub const SECRET_MAX_BYTES: usize = 64 * 1024;
+/// Inputs that one manual trigger may declare.
+pub const MANUAL_INPUTS_MAX: usize = 50;
+/// Shortest and longest distance of a schedule's ticks.
+pub const SCHEDULE_RATE_MIN: Duration = Duration::from_secs(1);
+/// As said.
+pub const SCHEDULE_RATE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// How late a tick may be made; one that would be later was missed.
+pub const SCHEDULE_GRACE: Duration = Duration::from_secs(5);
+/// Missed ticks that run together at most.
+pub const SCHEDULE_MISFIRES_MAX: usize = 100;
+/// Size of the results that a retry may keep, in bytes: they reach the node in one message.
+pub const RETRY_KEPT_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Size of the input of a manual run as JSON text, in bytes.
 pub const RUN_INPUT_MAX_BYTES: usize = 256 * 1024;

@@ -12,12 +12,14 @@ use crate::{
 };
 
 mod check;
+mod inputs;
 mod retry;
 mod status;
 mod step;
 mod steps;
 mod trigger;
 
+pub use inputs::{Input, InputKind, Inputs};
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
 pub use status::{StatusRange, StatusRangeError, SuccessStatus};
 pub use step::{Action, OnError, Step};
@@ -26,7 +28,9 @@ pub use steps::{
     JsonPathTransform, ParallelBranch, ParallelStep, SlackStep, SlackTarget, SucceedStep,
     TransformStep, WaitStep,
 };
-pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
+pub use trigger::{
+    AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,
+};
 
 /// A valid definition: one trigger and a graph of steps.
 #[derive(Clone, Debug)]
@@ -37,6 +41,7 @@ pub struct Workflow {
     timeout: Duration,
     finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
+    inputs: Inputs,
     executions_max: Option<NonZeroU32>,
 }
 
@@ -69,6 +74,7 @@ impl Workflow {
             timeout: timeout.unwrap_or(limits::WORKFLOW_TIMEOUT_DEFAULT),
             finally,
             rate_limit: None,
+            inputs: Inputs::default(),
             executions_max: None,
         };
         let mut problems = Collector::default();
@@ -83,6 +89,13 @@ impl Workflow {
         self
     }
 
+    /// The same with what its manual trigger takes, which is valid by itself.
+    #[must_use]
+    pub fn with_inputs(mut self, inputs: Inputs) -> Self {
+        self.inputs = inputs;
+        self
+    }
+
     /// The same with a limit of its executions that run at once, which is valid by itself.
     #[must_use]
     pub fn with_executions_max(mut self, executions_max: Option<NonZeroU32>) -> Self {
@@ -94,6 +107,12 @@ impl Workflow {
     #[must_use]
     pub fn trigger(&self) -> &Trigger {
         &self.trigger
+    }
+
+    /// What its manual trigger takes; none are declared by other triggers.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 
     /// Its constants.

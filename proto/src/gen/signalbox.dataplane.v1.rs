@@ -191,7 +191,7 @@ pub struct ExecutionFact {
     #[prost(string, tag = "1")]
     pub execution: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9, 30")]
     pub fact: ::core::option::Option<execution_fact::Fact>,
 }
 /// Nested message and enum types in `ExecutionFact`.
@@ -223,6 +223,9 @@ pub mod execution_fact {
         /// An operator asked for the end: nothing begins any more but `finally` steps.
         #[prost(message, tag = "9")]
         Cancelling(super::ExecutionCancelling),
+        /// A step's result was kept from the execution that this one retries.
+        #[prost(message, tag = "30")]
+        StepKept(super::StepKept),
     }
 }
 impl ::prost::Name for ExecutionFact {
@@ -356,6 +359,41 @@ impl ::prost::Name for StepFinished {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.StepFinished".into()
+    }
+}
+/// A step's result was kept from the execution that this one retries: it stands for its start and its end.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StepKept {
+    /// Id of the step.
+    #[prost(string, tag = "1")]
+    pub step_id: ::prost::alloc::string::String,
+    /// Kind of the step.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// What it was given, as JSON text.
+    #[prost(string, tag = "3")]
+    pub input_json: ::prost::alloc::string::String,
+    /// How it ended.
+    #[prost(enumeration = "super::super::v1::StepState", tag = "4")]
+    pub state: i32,
+    /// What it gave, as JSON text.
+    #[prost(string, tag = "5")]
+    pub output_json: ::prost::alloc::string::String,
+    /// Why it failed.
+    #[prost(message, optional, tag = "6")]
+    pub error: ::core::option::Option<super::super::v1::ExecutionError>,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "7")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
+}
+impl ::prost::Name for StepKept {
+    const NAME: &'static str = "StepKept";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.StepKept".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.StepKept".into()
     }
 }
 /// An operator asked for the end of an execution.
@@ -1132,7 +1170,7 @@ impl ::prost::Name for WorkflowConfig {
     }
 }
 /// Something that exactly one node is to do.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
     /// Names the command.
     #[prost(string, tag = "1")]
@@ -1141,13 +1179,13 @@ pub struct Command {
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// What.
-    #[prost(oneof = "command::Kind", tags = "3, 4")]
+    #[prost(oneof = "command::Kind", tags = "3, 4, 6")]
     pub kind: ::core::option::Option<command::Kind>,
 }
 /// Nested message and enum types in `Command`.
 pub mod command {
     /// What.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// Start an execution.
         #[prost(message, tag = "3")]
@@ -1155,6 +1193,9 @@ pub mod command {
         /// End an execution. Sent again until its end is reported.
         #[prost(message, tag = "4")]
         Cancel(super::CancelCommand),
+        /// Start an execution for the event of one that has ended.
+        #[prost(message, tag = "6")]
+        Retry(super::RetryCommand),
     }
 }
 impl ::prost::Name for Command {
@@ -1168,7 +1209,7 @@ impl ::prost::Name for Command {
     }
 }
 /// Starts an execution.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunCommand {
     /// Name of the execution to create, `projects/{project}/executions/{execution}`.
     #[prost(string, tag = "1")]
@@ -1188,6 +1229,12 @@ pub struct RunCommand {
     /// W3C traceparent of the call.
     #[prost(string, tag = "6")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Of a schedule's tick: the time that it was scheduled for.
+    #[prost(message, optional, tag = "30")]
+    pub schedule_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Definition of the version, when it is not the published one any more.
+    #[prost(message, optional, tag = "31")]
+    pub spec: ::core::option::Option<super::super::v1::WorkflowSpec>,
 }
 impl ::prost::Name for RunCommand {
     const NAME: &'static str = "RunCommand";
@@ -1197,6 +1244,33 @@ impl ::prost::Name for RunCommand {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.RunCommand".into()
+    }
+}
+/// Starts an execution for an event that was accepted before. It is durable at the node, with all that it brings, before the
+/// node answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryCommand {
+    /// The execution to create, and the event as it was received.
+    #[prost(message, optional, tag = "1")]
+    pub accepted: ::core::option::Option<Accepted>,
+    /// Definition of the version to run.
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<super::super::v1::WorkflowSpec>,
+    /// What its journal begins with: the results that are kept. None: it begins anew.
+    #[prost(message, repeated, tag = "3")]
+    pub facts: ::prost::alloc::vec::Vec<ExecutionFact>,
+    /// W3C traceparent of the call.
+    #[prost(string, tag = "4")]
+    pub traceparent: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RetryCommand {
+    const NAME: &'static str = "RetryCommand";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.RetryCommand".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.RetryCommand".into()
     }
 }
 /// Ends an execution of this node. One that the node does not know any more has ended.

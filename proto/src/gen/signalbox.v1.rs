@@ -1514,7 +1514,8 @@ pub struct Execution {
     /// What started it.
     #[prost(enumeration = "TriggerKind", tag = "5")]
     pub trigger: i32,
-    /// Id of the message (Amazon SNS MessageId, or the webhook's Idempotency-Key) that started it.
+    /// Id of the message (Amazon SNS MessageId, or the webhook's Idempotency-Key) that started it; of a schedule's tick, the
+    /// time that it was scheduled for.
     #[prost(string, tag = "6")]
     pub message_id: ::prost::alloc::string::String,
     /// Amazon SNS topic, if that started it.
@@ -1553,6 +1554,12 @@ pub struct Execution {
     /// When its end was asked for, if it was. It may have ended otherwise before that reached its node.
     #[prost(message, optional, tag = "18")]
     pub cancel_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The execution that this one retries, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "30")]
+    pub retry_of: ::prost::alloc::string::String,
+    /// The executions that retry this one, oldest first, at most 100. Left out of lists.
+    #[prost(string, repeated, tag = "31")]
+    pub retried_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for Execution {
     const NAME: &'static str = "Execution";
@@ -1597,6 +1604,10 @@ pub struct StepRun {
     /// The iteration of each `forEach` around the step, the outermost first, each from 0. A step has one run for each.
     #[prost(int32, repeated, tag = "10")]
     pub indexes: ::prost::alloc::vec::Vec<i32>,
+    /// True when it did not run here: its result was kept from the execution that this one retries. What stood in a
+    /// `parallel` or `forEach` that was kept is shown there.
+    #[prost(bool, tag = "30")]
+    pub kept: bool,
 }
 impl ::prost::Name for StepRun {
     const NAME: &'static str = "StepRun";
@@ -1871,6 +1882,47 @@ impl ::prost::Name for CancelExecutionRequest {
         "/signalbox.v1.CancelExecutionRequest".into()
     }
 }
+/// Request of RetryExecution.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryExecutionRequest {
+    /// Resource name, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What of it is done again. Default: RETRY_MODE_FROM_FAILED.
+    #[prost(enumeration = "RetryMode", tag = "2")]
+    pub mode: i32,
+    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same execution.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Which version of the workflow runs. Default: the one that ran. From where it failed, another can run only when it has
+    /// every step whose result is kept, unchanged and in the same place.
+    #[prost(oneof = "retry_execution_request::Version", tags = "3, 4")]
+    pub version: ::core::option::Option<retry_execution_request::Version>,
+}
+/// Nested message and enum types in `RetryExecutionRequest`.
+pub mod retry_execution_request {
+    /// Which version of the workflow runs. Default: the one that ran. From where it failed, another can run only when it has
+    /// every step whose result is kept, unchanged and in the same place.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Version {
+        /// This version.
+        #[prost(int64, tag = "3")]
+        WorkflowVersion(i64),
+        /// True: the latest.
+        #[prost(bool, tag = "4")]
+        Latest(bool),
+    }
+}
+impl ::prost::Name for RetryExecutionRequest {
+    const NAME: &'static str = "RetryExecutionRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RetryExecutionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RetryExecutionRequest".into()
+    }
+}
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1936,6 +1988,8 @@ pub enum TriggerKind {
     Webhook = 2,
     /// RunWorkflow.
     Manual = 3,
+    /// A tick of the workflow's schedule.
+    Schedule = 4,
 }
 impl TriggerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1948,6 +2002,7 @@ impl TriggerKind {
             Self::AmazonSns => "TRIGGER_KIND_AMAZON_SNS",
             Self::Webhook => "TRIGGER_KIND_WEBHOOK",
             Self::Manual => "TRIGGER_KIND_MANUAL",
+            Self::Schedule => "TRIGGER_KIND_SCHEDULE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1957,6 +2012,7 @@ impl TriggerKind {
             "TRIGGER_KIND_AMAZON_SNS" => Some(Self::AmazonSns),
             "TRIGGER_KIND_WEBHOOK" => Some(Self::Webhook),
             "TRIGGER_KIND_MANUAL" => Some(Self::Manual),
+            "TRIGGER_KIND_SCHEDULE" => Some(Self::Schedule),
             _ => None,
         }
     }
@@ -2011,6 +2067,40 @@ impl StepState {
         }
     }
 }
+/// What of an execution is done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RetryMode {
+    /// Not set: RETRY_MODE_FROM_FAILED.
+    Unspecified = 0,
+    /// What failed, and what did not run. Steps that succeeded, that were skipped, and that failed and were handled are not
+    /// run again. A step whose handler failed runs again, and the handler with it, when it fails again.
+    FromFailed = 1,
+    /// All of it.
+    Whole = 2,
+}
+impl RetryMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RETRY_MODE_UNSPECIFIED",
+            Self::FromFailed => "RETRY_MODE_FROM_FAILED",
+            Self::Whole => "RETRY_MODE_WHOLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RETRY_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RETRY_MODE_FROM_FAILED" => Some(Self::FromFailed),
+            "RETRY_MODE_WHOLE" => Some(Self::Whole),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod execution_service_client {
     #![allow(
@@ -2022,7 +2112,7 @@ pub mod execution_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads and cancels executions. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads, cancels and retries executions. What a node has reported is shown; a report takes well under a second when the planes are
     /// connected.
     #[derive(Debug, Clone)]
     pub struct ExecutionServiceClient<T> {
@@ -2260,6 +2350,35 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Starts a new execution for the event of one that has ended: whole, or from where it failed, with the results of the
+        /// steps that succeeded kept. The new one has its own name, and its steps have `Idempotency-Key`s of their own; both name
+        /// each other (`retry_of`, `retried_by`). Refused with the reason EXECUTION_RUNNING while the execution has not ended,
+        /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
+        /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
+        /// DISABLED when the workflow is, and TOO_LARGE when the results to be kept are. Role: operator.
+        pub async fn retry_execution(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ExecutionService/RetryExecution",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.ExecutionService", "RetryExecution"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2329,8 +2448,18 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::CancelExecutionRequest>,
         ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status>;
+        /// Starts a new execution for the event of one that has ended: whole, or from where it failed, with the results of the
+        /// steps that succeeded kept. The new one has its own name, and its steps have `Idempotency-Key`s of their own; both name
+        /// each other (`retry_of`, `retried_by`). Refused with the reason EXECUTION_RUNNING while the execution has not ended,
+        /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
+        /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
+        /// DISABLED when the workflow is, and TOO_LARGE when the results to be kept are. Role: operator.
+        async fn retry_execution(
+            &self,
+            request: tonic::Request<super::RetryExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status>;
     }
-    /// Reads and cancels executions. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads, cancels and retries executions. What a node has reported is shown; a report takes well under a second when the planes are
     /// connected.
     #[derive(Debug)]
     pub struct ExecutionServiceServer<T> {
@@ -2675,6 +2804,52 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelExecutionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ExecutionService/RetryExecution" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryExecutionSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::RetryExecutionRequest>
+                    for RetryExecutionSvc<T> {
+                        type Response = super::Execution;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryExecutionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::retry_execution(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryExecutionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4626,7 +4801,7 @@ impl ::prost::Name for Finally {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trigger {
     /// The kind of trigger. Exactly one.
-    #[prost(oneof = "trigger::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "trigger::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<trigger::Kind>,
 }
 /// Nested message and enum types in `Trigger`.
@@ -4643,6 +4818,9 @@ pub mod trigger {
         /// Only WorkflowService.RunWorkflow.
         #[prost(message, tag = "3")]
         Manual(super::ManualTrigger),
+        /// Times.
+        #[prost(message, tag = "4")]
+        Schedule(super::ScheduleTrigger),
     }
 }
 impl ::prost::Name for Trigger {
@@ -4712,8 +4890,13 @@ impl ::prost::Name for WebhookTrigger {
     }
 }
 /// Starts the workflow by WorkflowService.RunWorkflow only. (RunWorkflow works with every trigger.)
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ManualTrigger {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ManualTrigger {
+    /// What RunWorkflow's input holds: an object of these, which steps read as `event.json.<name>`. Anything else is refused.
+    /// None: any JSON. At most 50.
+    #[prost(message, repeated, tag = "1")]
+    pub inputs: ::prost::alloc::vec::Vec<ManualInput>,
+}
 impl ::prost::Name for ManualTrigger {
     const NAME: &'static str = "ManualTrigger";
     const PACKAGE: &'static str = "signalbox.v1";
@@ -4722,6 +4905,94 @@ impl ::prost::Name for ManualTrigger {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.ManualTrigger".into()
+    }
+}
+/// One input of a manual run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ManualInput {
+    /// Its name, unique: `[a-zA-Z_][a-zA-Z0-9_]{0,62}`, so that CEL can say `event.json.<name>`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// string, number, integer, boolean, object or array. Required.
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// Whether a run must give it. Not beside a default.
+    #[prost(bool, tag = "3")]
+    pub required: bool,
+    /// What it is when a run does not give it. Default: it is left out.
+    #[prost(message, optional, tag = "4")]
+    pub default: ::core::option::Option<::prost_types::Value>,
+    /// What it is for, for people; up to 2048 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// What it may be. Default: anything of its type.
+    #[prost(message, repeated, tag = "6")]
+    pub values: ::prost::alloc::vec::Vec<::prost_types::Value>,
+}
+impl ::prost::Name for ManualInput {
+    const NAME: &'static str = "ManualInput";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ManualInput".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ManualInput".into()
+    }
+}
+/// Starts the workflow at times. Ticks are made by the control plane, each once: `event.timestamp` and `event.messageId` are
+/// the time that one was scheduled for. While the workflow is disabled it does not tick, and what would have been ticks then
+/// are not made up for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleTrigger {
+    /// Time zone of cron, by its IANA name, such as Europe/Berlin. Where clocks are put forward, a time that is left out comes
+    /// as much later; where they are put back, a time that comes twice counts the first time, unless the hour begins with `*`:
+    /// then both times. Default UTC.
+    #[prost(string, tag = "3")]
+    pub time_zone: ::prost::alloc::string::String,
+    /// What becomes of ticks that no control plane was there for: that are more than 5 seconds late. Default
+    /// MISFIRE_POLICY_SKIP.
+    #[prost(enumeration = "MisfirePolicy", tag = "4")]
+    pub misfire: i32,
+    /// For MISFIRE_POLICY_RUN_ALL: how many of them run at most, the newest. 1 to 100, default 100.
+    #[prost(int32, tag = "5")]
+    pub misfire_max: i32,
+    /// No tick before.
+    #[prost(message, optional, tag = "6")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// No tick after.
+    #[prost(message, optional, tag = "7")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What steps read as `event.json`. Default null.
+    #[prost(message, optional, tag = "8")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// When. Exactly one.
+    #[prost(oneof = "schedule_trigger::When", tags = "1, 2")]
+    pub when: ::core::option::Option<schedule_trigger::When>,
+}
+/// Nested message and enum types in `ScheduleTrigger`.
+pub mod schedule_trigger {
+    /// When. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum When {
+        /// At this distance, from 1 second to 366 days: at start_time and every rate after it, or, without a start_time, at the
+        /// multiples of it since 1970-01-01T00:00:00Z.
+        #[prost(message, tag = "1")]
+        Rate(::prost_types::Duration),
+        /// Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday), each `*`, a number, a name
+        /// (JAN, MON), a list `1,15`, a range `1-5` or steps `*/10`; `L` is the last day of the month. When both days are given,
+        /// either will do.
+        #[prost(string, tag = "2")]
+        Cron(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for ScheduleTrigger {
+    const NAME: &'static str = "ScheduleTrigger";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ScheduleTrigger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ScheduleTrigger".into()
     }
 }
 /// One node of the graph.
@@ -5360,6 +5631,43 @@ impl FilterPolicyScope {
         }
     }
 }
+/// What becomes of the ticks of a schedule that were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MisfirePolicy {
+    /// Not set: MISFIRE_POLICY_SKIP.
+    Unspecified = 0,
+    /// Nothing.
+    Skip = 1,
+    /// The newest of them runs.
+    RunOnce = 2,
+    /// They run, at most misfire_max of them.
+    RunAll = 3,
+}
+impl MisfirePolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MISFIRE_POLICY_UNSPECIFIED",
+            Self::Skip => "MISFIRE_POLICY_SKIP",
+            Self::RunOnce => "MISFIRE_POLICY_RUN_ONCE",
+            Self::RunAll => "MISFIRE_POLICY_RUN_ALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MISFIRE_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "MISFIRE_POLICY_SKIP" => Some(Self::Skip),
+            "MISFIRE_POLICY_RUN_ONCE" => Some(Self::RunOnce),
+            "MISFIRE_POLICY_RUN_ALL" => Some(Self::RunAll),
+            _ => None,
+        }
+    }
+}
 /// A named, versioned definition.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Workflow {
@@ -5735,7 +6043,8 @@ pub struct RunWorkflowRequest {
     /// Resource name, `projects/{project}/workflows/{workflow}`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// What steps read as `event.json` (and, as text, `event.message`).
+    /// What steps read as `event.json` (and, as text, `event.message`). When the manual trigger declares inputs, it is an
+    /// object of them, and defaults are filled in.
     #[prost(message, optional, tag = "2")]
     pub input: ::core::option::Option<::prost_types::Value>,
     /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same execution.
@@ -5750,6 +6059,69 @@ impl ::prost::Name for RunWorkflowRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.RunWorkflowRequest".into()
+    }
+}
+/// Request of ListUpcomingRuns.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListUpcomingRunsRequest {
+    /// Resource name, `projects/{project}/workflows/{workflow}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// At most this many (default 10, at most 1000).
+    #[prost(int32, tag = "2")]
+    pub count: i32,
+    /// The ticks after this time. Default: now.
+    #[prost(message, optional, tag = "3")]
+    pub after: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for ListUpcomingRunsRequest {
+    const NAME: &'static str = "ListUpcomingRunsRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListUpcomingRunsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListUpcomingRunsRequest".into()
+    }
+}
+/// Answer of ListUpcomingRuns.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListUpcomingRunsResponse {
+    /// The next ticks, soonest first; fewer than asked for when the schedule ends.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<UpcomingRun>,
+    /// Version that they are of.
+    #[prost(int64, tag = "2")]
+    pub workflow_version: i64,
+}
+impl ::prost::Name for ListUpcomingRunsResponse {
+    const NAME: &'static str = "ListUpcomingRunsResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListUpcomingRunsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListUpcomingRunsResponse".into()
+    }
+}
+/// One tick to come.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpcomingRun {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The same in the schedule's time zone, such as 2026-11-24T09:00:00+01:00\[Europe/Berlin\].
+    #[prost(string, tag = "2")]
+    pub local_time: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UpcomingRun {
+    const NAME: &'static str = "UpcomingRun";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.UpcomingRun".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.UpcomingRun".into()
     }
 }
 /// Request of GetWebhook.
@@ -6201,6 +6573,34 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.WorkflowService", "RunWorkflow"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the next ticks of a workflow whose trigger is `schedule`, by its published version, or else its latest. That it
+        /// is disabled or not published changes nothing. Refused with the reason NO_SCHEDULE for other triggers. Role: viewer.
+        pub async fn list_upcoming_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListUpcomingRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUpcomingRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.WorkflowService/ListUpcomingRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.WorkflowService", "ListUpcomingRuns"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Says how to connect a sender: the webhook URL and a ready-made Amazon SNS subscribe kit. Role: viewer.
         pub async fn get_webhook(
             &mut self,
@@ -6302,6 +6702,15 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::RunWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status>;
+        /// Lists the next ticks of a workflow whose trigger is `schedule`, by its published version, or else its latest. That it
+        /// is disabled or not published changes nothing. Refused with the reason NO_SCHEDULE for other triggers. Role: viewer.
+        async fn list_upcoming_runs(
+            &self,
+            request: tonic::Request<super::ListUpcomingRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUpcomingRunsResponse>,
+            tonic::Status,
+        >;
         /// Says how to connect a sender: the webhook URL and a ready-made Amazon SNS subscribe kit. Role: viewer.
         async fn get_webhook(
             &self,
@@ -6877,6 +7286,52 @@ pub mod workflow_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RunWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.WorkflowService/ListUpcomingRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListUpcomingRunsSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<
+                        T: WorkflowService,
+                    > tonic::server::UnaryService<super::ListUpcomingRunsRequest>
+                    for ListUpcomingRunsSvc<T> {
+                        type Response = super::ListUpcomingRunsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListUpcomingRunsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::list_upcoming_runs(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListUpcomingRunsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -16,7 +16,7 @@ use crate::support::{Run, command, json};
 const LIMIT: Duration = Duration::from_secs(20);
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alarms";
 
-struct Planes {
+pub(crate) struct Planes {
     composition: Composition,
     admin: String,
     dir: TempDir,
@@ -24,7 +24,7 @@ struct Planes {
 }
 
 impl Planes {
-    async fn start(sns: Option<&SimulatedSns>) -> Self {
+    pub(crate) async fn start(sns: Option<&SimulatedSns>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let shutdown = Shutdown::new();
         let any = "127.0.0.1:0".parse().unwrap();
@@ -48,11 +48,11 @@ impl Planes {
         }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.drain(LIMIT).await;
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path: PathBuf = self.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
@@ -76,17 +76,17 @@ impl Planes {
     }
 
     /// A run, while the planes in this process go on.
-    async fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Run {
         let mut command = self.command();
         command.args(arguments);
         run(command).await
     }
 
-    async fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn ok(&self, arguments: &[&str]) -> String {
         self.run(arguments).await.ok()
     }
 
-    async fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         json(&self.ok(&[arguments, &["-o", "json"]].concat()).await)
     }
 }

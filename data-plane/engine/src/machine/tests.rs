@@ -3,6 +3,7 @@
 mod cancel;
 mod flow;
 mod frames;
+mod retry;
 mod support;
 
 use signalbox_model::{

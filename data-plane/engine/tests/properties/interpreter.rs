@@ -29,6 +29,13 @@ pub(crate) fn ends_of<'a>(journal: impl Iterator<Item = &'a Fact>) -> Ends {
             state,
             output,
             error,
+        }
+        | Fact::StepKept {
+            step,
+            state,
+            output,
+            error,
+            ..
         } => {
             let output = output.as_ref().map(JsonText::to_value);
             let code = error.as_ref().map(|error| error.code.clone());

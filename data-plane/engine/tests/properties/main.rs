@@ -6,6 +6,7 @@
 mod checker;
 mod interpreter;
 mod owner;
+mod retry;
 mod workflows;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -72,7 +72,7 @@ fn trigger(trigger: &Trigger, problems: &mut Collector) {
             "trigger.amazonSns.apiKeys"
         }
         Trigger::Webhook(_) => "trigger.webhook.apiKeys",
-        Trigger::Manual => return,
+        Trigger::Manual | Trigger::Schedule(_) => return,
     };
     match trigger.api_keys().len() {
         0 => problems.add(field, "must name at least one API key"),
