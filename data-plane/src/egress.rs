@@ -6,6 +6,7 @@
 //! service or the inside of the network (server-side request forgery).
 
 mod address;
+mod resolve;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,6 +18,8 @@ use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use signalbox_runtime::tls::{self, TlsError};
+
+pub use resolve::ResolveError;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

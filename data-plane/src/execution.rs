@@ -3,16 +3,19 @@
 //! Every fact is durable before it is acted on. A task that is dropped at any point leaves an execution that the next
 //! start goes on with.
 
+mod aws;
 mod cancel;
 mod drive;
+mod email;
 mod http;
+mod performers;
 mod plans;
 mod span;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use signalbox_engine::{Effect, EffectKind, Outcome};
+use signalbox_engine::{Effect, Outcome};
 use signalbox_runtime::{
     ambient::{Ambient, System},
     backoff::Backoff,
@@ -23,7 +26,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::{drive::Drive, plans::Plans};
 use crate::spool::{Claimed, Spool, SpoolError};
 
-pub use self::{cancel::Cancels, http::HttpPerformer};
+pub use self::{
+    aws::{AwsPerformer, NodeIdentity},
+    cancel::Cancels,
+    email::EmailPerformer,
+    http::HttpPerformer,
+    performers::Performers,
+};
 
 /// Executions claimed at once.
 const CLAIM_MAX: usize = 64;
@@ -36,7 +45,7 @@ const RESIDENTS_PER_RUNNING: usize = 8;
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Performs one kind of effect.
+/// Performs effects.
 pub trait Performer: Send + Sync + 'static {
     /// Makes one attempt, within the effect's timeout; it is dropped soon after that, or when the process is forced to
     /// end. The span of the attempt is the current one.
@@ -67,7 +76,7 @@ impl Default for ExecutionConfig {
 /// Runs a spool's executions.
 pub struct ExecutionRuntime {
     spool: Arc<dyn Spool>,
-    http: Arc<dyn Performer>,
+    performer: Arc<dyn Performer>,
     plans: Plans,
     ambient: Arc<dyn Ambient>,
     cancels: Arc<Cancels>,
@@ -78,16 +87,20 @@ pub struct ExecutionRuntime {
 }
 
 impl ExecutionRuntime {
-    /// A runtime that performs HTTP effects by `http`.
+    /// A runtime that performs all effects by `performer`.
     #[must_use]
-    pub fn new(spool: Arc<dyn Spool>, http: Arc<dyn Performer>, config: &ExecutionConfig) -> Self {
+    pub fn new(
+        spool: Arc<dyn Spool>,
+        performer: Arc<dyn Performer>,
+        config: &ExecutionConfig,
+    ) -> Self {
         let running_max = config.concurrency_max.get().min(Semaphore::MAX_PERMITS);
         let residents_max = running_max
             .saturating_mul(RESIDENTS_PER_RUNNING)
             .min(Semaphore::MAX_PERMITS);
         Self {
             spool,
-            http,
+            performer,
             plans: Plans::default(),
             ambient: config.ambient.clone(),
             cancels: config.cancels.clone(),
@@ -175,12 +188,6 @@ impl ExecutionRuntime {
 
     async fn execute(self: Arc<Self>, claimed: Claimed, place: Place, shutdown: Shutdown) {
         Drive::new(&self, claimed, place, &shutdown).run().await;
-    }
-
-    fn performer(&self, kind: &EffectKind) -> &Arc<dyn Performer> {
-        match kind {
-            EffectKind::Http(_) => &self.http,
-        }
     }
 }
 

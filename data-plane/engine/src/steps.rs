@@ -1,6 +1,8 @@
 //! What each kind of step does: one file each, and one line in [`of`].
 
+mod aws;
 mod condition;
+mod email;
 mod fail;
 mod for_each;
 mod http;
@@ -8,6 +10,8 @@ mod parallel;
 mod succeed;
 mod transform;
 pub(crate) mod wait;
+
+pub(crate) use self::http::retry_after;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -38,10 +42,7 @@ pub(crate) trait Behaviour {
     fn conclude(&self, outcome: Outcome) -> Result<Value, AttemptFailure> {
         match outcome {
             Outcome::Failed(failure) => Err(failure),
-            Outcome::Http(_) => Err(AttemptFailure::lasting(
-                codes::INTERNAL,
-                "the step got an outcome that is not of its kind",
-            )),
+            Outcome::Http(_) | Outcome::Email(_) => Err(not_of_its_kind()),
         }
     }
 
@@ -95,10 +96,39 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Wait(step) => step,
         Action::Succeed(step) => step,
         Action::Fail(step) => step,
+        Action::Aws(step) => step.as_ref(),
+        Action::Email(step) => step.as_ref(),
     }
+}
+
+/// What no performer does.
+pub(crate) fn not_of_its_kind() -> AttemptFailure {
+    AttemptFailure::lasting(
+        codes::INTERNAL,
+        "the step got an outcome that is not of its kind",
+    )
 }
 
 /// An evaluation that gave nothing fails the step for good.
 pub(crate) fn expression_failure(error: &EvaluationError) -> Failure {
     Failure::new(codes::EXPRESSION, error.to_string())
+}
+
+/// Length of the JSON text of `value`, in bytes, without writing it.
+pub(crate) fn text_len(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, value) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX,
+    }
 }

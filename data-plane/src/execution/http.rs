@@ -41,7 +41,10 @@ impl HttpPerformer {
             url,
             headers,
             body,
-        }) = effect.kind;
+        }) = effect.kind
+        else {
+            return Err(invalid("it is none of HTTP"));
+        };
         let method = ::http::Method::from_bytes(method.as_str().as_bytes())
             .map_err(|error| invalid(&error.to_string()))?;
         let mut headers = header_map(headers)?;
@@ -127,7 +130,7 @@ fn invalid(what: &str) -> AttemptFailure {
     )
 }
 
-fn explain(error: &reqwest::Error, timeout: Duration) -> AttemptFailure {
+pub(super) fn explain(error: &reqwest::Error, timeout: Duration) -> AttemptFailure {
     if let Some(denied) = denied(error) {
         AttemptFailure::lasting(codes::EGRESS_BLOCKED, denied.to_string())
     } else if error.is_timeout() && !error.is_connect() {

@@ -20,8 +20,10 @@ mod trigger;
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
 pub use step::{Action, OnError, Step};
 pub use steps::{
-    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
-    ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
+    AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest, AwsRestBody, AwsStep,
+    ConditionRule, ConditionStep, EmailStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
+    ParallelBranch, ParallelStep, SmtpLogin, SmtpServer, SmtpTls, SmtpTlsError, SucceedStep,
+    TransformStep, WaitStep,
 };
 pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
 

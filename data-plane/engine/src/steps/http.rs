@@ -12,7 +12,7 @@ use signalbox_model::{
 };
 use url::Url;
 
-use super::{Begin, Behaviour, expression_failure};
+use super::{Begin, Behaviour, expression_failure, not_of_its_kind, text_len};
 use crate::{
     RECORD_MAX_BYTES, codes,
     decision::{AttemptFailure, EffectKind, HttpRequest, HttpResponse, Outcome, RetryAfter},
@@ -50,6 +50,7 @@ impl Behaviour for HttpStep {
             Outcome::Failed(failure) => Err(failure),
             Outcome::Http(response) if (200..300).contains(&response.status) => output(&response),
             Outcome::Http(response) => Err(refused(&response)),
+            Outcome::Email(_) => Err(not_of_its_kind()),
         }
     }
 }
@@ -217,7 +218,7 @@ fn refused(response: &HttpResponse) -> AttemptFailure {
 }
 
 /// Seconds, or an HTTP-date of the form that servers must write; anything else says nothing.
-fn retry_after(response: &HttpResponse) -> Option<RetryAfter> {
+pub(crate) fn retry_after(response: &HttpResponse) -> Option<RetryAfter> {
     let mut headers = response.headers.iter();
     let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
     let value = value.trim();
@@ -227,25 +228,6 @@ fn retry_after(response: &HttpResponse) -> Option<RetryAfter> {
     }
     let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value);
     time.ok().map(RetryAfter::Time)
-}
-
-/// Length of the JSON text of `value`, in bytes, without writing it.
-fn text_len(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    match serde_json::to_writer(&mut count, value) {
-        Ok(()) => count.0,
-        Err(_) => usize::MAX,
-    }
 }
 
 #[cfg(test)]

@@ -263,6 +263,7 @@ impl<'a> Interpreter<'a> {
                 body.render(scope).map_err(wrong)?;
                 self.attempts(step, run).map_err(|code| failed(&code))
             }
+            Action::Aws(_) | Action::Email(_) => panic!("no such steps here"),
             Action::Parallel(_) | Action::ForEach(_) => self.frames(step, frame)?.end(step),
         })
     }
@@ -284,6 +285,7 @@ impl<'a> Interpreter<'a> {
                     return Err("HTTP_STATUS".to_owned());
                 }
                 Outcome::Http(_) => last = "HTTP_STATUS".to_owned(),
+                Outcome::Email(_) => panic!("requests only"),
                 Outcome::Failed(failure) => last = failure.failure.code,
             }
         }

@@ -24,7 +24,9 @@ use signalbox_runtime::{
 };
 use tempfile::TempDir;
 
-use super::super::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer};
+use super::super::{
+    Cancels, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performer, Performers,
+};
 use super::PATIENCE;
 use crate::{
     egress::{Egress, EgressPolicy},
@@ -93,7 +95,7 @@ impl World {
         let performer = self
             .performer
             .clone()
-            .unwrap_or_else(|| Arc::new(HttpPerformer::new(loopback())));
+            .unwrap_or_else(|| Arc::new(everything()));
         let config = ExecutionConfig {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
@@ -221,6 +223,11 @@ impl World {
             Err(_) => panic!("{of} did not end: {:?}", self.facts(of).await),
         }
     }
+}
+
+/// What a node performs, without credentials of its own.
+pub(crate) fn everything() -> Performers {
+    Performers::new(&loopback(), NodeIdentity::default(), System::shared())
 }
 
 pub(crate) fn loopback() -> Egress {

@@ -219,7 +219,9 @@ impl Walk<'_> {
             | Action::Transform(_)
             | Action::Wait(_)
             | Action::Succeed(_)
-            | Action::Fail(_) => {}
+            | Action::Fail(_)
+            | Action::Aws(_)
+            | Action::Email(_) => {}
         }
         self.ids.insert(step.id.clone());
         self.visible.insert(step.id.clone());

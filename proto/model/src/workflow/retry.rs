@@ -18,11 +18,13 @@ pub struct RetryPolicy {
 }
 
 /// Errors of attempts that a policy may name: those of them that say something of the world, not of the definition.
-const CODES: [&str; 5] = [
+const CODES: [&str; 7] = [
+    "AWS_ERROR",
     "CONNECTION",
     "EGRESS_BLOCKED",
     "HTTP_STATUS",
     "RESPONSE_TOO_LARGE",
+    "SMTP_ERROR",
     "TIMEOUT",
 ];
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy, SucceedStep,
-    TransformStep, WaitStep,
+    AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy,
+    SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -77,6 +77,10 @@ pub enum Action {
     Succeed(SucceedStep),
     /// Ends what it stands in, as failed.
     Fail(FailStep),
+    /// Calls AWS.
+    Aws(Box<AwsStep>),
+    /// Sends a message by SMTP.
+    Email(Box<EmailStep>),
 }
 
 impl Action {
@@ -92,6 +96,8 @@ impl Action {
             Self::Wait(_) => "wait",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
+            Self::Aws(_) => "aws",
+            Self::Email(_) => "email",
         }
     }
 
@@ -111,7 +117,9 @@ impl Action {
             | Self::Transform(_)
             | Self::Wait(_)
             | Self::Succeed(_)
-            | Self::Fail(_) => Vec::new(),
+            | Self::Fail(_)
+            | Self::Aws(_)
+            | Self::Email(_) => Vec::new(),
         };
         lists.into_iter()
     }
@@ -134,6 +142,8 @@ impl Action {
             Self::Wait(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),
+            Self::Aws(step) => step.references(),
+            Self::Email(step) => step.references(),
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn http_step(
     })
 }
 
-fn url_template(field: &str, url: &str, problems: &mut Collector) -> Option<Template> {
+pub(super) fn url_template(field: &str, url: &str, problems: &mut Collector) -> Option<Template> {
     if url.is_empty() {
         problems.add(field, "is missing");
         return None;
@@ -115,7 +115,7 @@ fn without_expressions(template: &str) -> String {
     text
 }
 
-fn header(field: &str, name: &str, value: &str, problems: &mut Collector) {
+pub(super) fn header(field: &str, name: &str, value: &str, problems: &mut Collector) {
     /// Set by Signalbox or by the connection (RFC 9110 §7.6.1).
     const RESERVED: [&str; 12] = [
         "host",
@@ -144,7 +144,7 @@ fn header(field: &str, name: &str, value: &str, problems: &mut Collector) {
     }
 }
 
-fn templates<'a>(
+pub(super) fn templates<'a>(
     path: &str,
     texts: impl IntoIterator<Item = (&'a String, &'a String)>,
     problems: &mut Collector,

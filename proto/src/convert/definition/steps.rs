@@ -13,7 +13,7 @@ use signalbox_model::{
     },
 };
 
-use super::{duration, http::http_step, json_template};
+use super::{aws::aws_step, duration, email::email_step, http::http_step, json_template};
 use crate::v1;
 
 pub(super) fn steps_of(
@@ -149,7 +149,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail, aws, email",
         );
         return None;
     };
@@ -195,6 +195,12 @@ fn action_of(
             Action::Succeed(SucceedStep { output })
         }
         Wire::Fail(step) => Action::Fail(fail_step(&format!("{path}.fail"), step, problems)?),
+        Wire::Aws(step) => Action::Aws(Box::new(aws_step(&format!("{path}.aws"), step, problems)?)),
+        Wire::Email(step) => Action::Email(Box::new(email_step(
+            &format!("{path}.email"),
+            step,
+            problems,
+        )?)),
     })
 }
 
