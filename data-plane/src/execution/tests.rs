@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod flow;
-mod support;
+pub(super) mod support;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
