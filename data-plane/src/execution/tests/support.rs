@@ -34,7 +34,7 @@ use crate::{
 };
 
 pub(crate) use flaky::Flaky;
-pub(crate) use target::{Reply, Target};
+pub(crate) use target::{Call, Reply, Target};
 
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

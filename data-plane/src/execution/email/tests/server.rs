@@ -263,7 +263,10 @@ async fn text<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::Resul
     }
 }
 
-async fn say<S: AsyncWrite + Unpin>(stream: &mut BufReader<S>, text: &str) -> std::io::Result<()> {
+async fn say<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut BufReader<S>,
+    text: &str,
+) -> std::io::Result<()> {
     let line = format!("{text}\r\n");
     stream.get_mut().write_all(line.as_bytes()).await?;
     stream.get_mut().flush().await
