@@ -34,7 +34,7 @@ pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
-pub use records::Applied;
+pub use records::ConfirmedTopic;
 
 /// Rows as they are.
 pub mod rows {

@@ -29,6 +29,7 @@ use crate::{
     crypto::MasterKey,
 };
 
+mod batches;
 mod limits;
 
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.

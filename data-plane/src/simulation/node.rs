@@ -327,6 +327,7 @@ impl Node {
             concurrency_max: NonZeroUsize::new(4).unwrap(),
             ambient: self.day.clone(),
             cancels: Arc::default(),
+            ..ExecutionConfig::default()
         };
         let executions = ExecutionRuntime::new(spool.clone(), Arc::new(target), &config);
         tasks.push(tokio::spawn(Arc::new(executions).run(shutdown.clone())));

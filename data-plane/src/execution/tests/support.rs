@@ -25,7 +25,8 @@ use signalbox_runtime::{
 use tempfile::TempDir;
 
 use super::super::{
-    Cancels, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performer, Performers,
+    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performer,
+    Performers,
 };
 use super::PATIENCE;
 use crate::{
@@ -48,6 +49,7 @@ pub(crate) struct World {
     pub(crate) performer: Option<Arc<dyn Performer>>,
     pub(crate) ambient: Arc<dyn Ambient>,
     pub(crate) cancels: Arc<Cancels>,
+    pub(crate) limits: Arc<dyn ConcurrencyLimits>,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             performer: None,
             ambient: System::shared(),
             cancels: Arc::default(),
+            limits: ExecutionConfig::default().limits,
         };
         world.reopen().await;
         world
@@ -100,6 +103,7 @@ impl World {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
             cancels: self.cancels.clone(),
+            limits: self.limits.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
         self.runtime = Some(tokio::spawn(runtime.run(self.shutdown.clone())));
@@ -139,11 +143,7 @@ impl World {
         message: &str,
     ) -> ExecutionName {
         let definition = definition.into();
-        // Each definition is a workflow of its own: a version does not change.
-        let digest = blake3::hash(&definition).to_hex();
-        let workflow: WorkflowName = format!("projects/default/workflows/w{}", &digest[..16])
-            .parse()
-            .unwrap();
+        let workflow = workflow_of(&definition);
         let execution = ExecutionName {
             project: workflow.project.clone(),
             execution: ExecutionId::derive(&workflow, "", message_id, None),
@@ -182,6 +182,17 @@ impl World {
         };
         assert_eq!(self.spool().accept(accept).await.unwrap(), Acceptance::New);
         execution
+    }
+
+    /// The workflow that [`World::accept`] takes a definition for.
+    pub(crate) fn workflow(&self, definition: &str) -> WorkflowName {
+        let spec: v1::WorkflowSpec = json::from_yaml_str(definition).unwrap();
+        workflow_of(&definition::encode(&spec))
+    }
+
+    pub(crate) async fn cancel(&self, execution: &ExecutionName) {
+        let spool = self.spool();
+        assert_eq!(self.cancels.ask(spool.as_ref(), execution).await, Ok(true));
     }
 
     /// The execution's durable records.
@@ -228,6 +239,14 @@ impl World {
 /// What a node performs, without credentials of its own.
 pub(crate) fn everything() -> Performers {
     Performers::new(&loopback(), NodeIdentity::default(), System::shared())
+}
+
+/// Each definition is a workflow of its own: a version does not change.
+fn workflow_of(definition: &[u8]) -> WorkflowName {
+    let digest = blake3::hash(definition).to_hex();
+    format!("projects/default/workflows/w{}", &digest[..16])
+        .parse()
+        .unwrap()
 }
 
 pub(crate) fn loopback() -> Egress {
