@@ -117,13 +117,11 @@ fn value(name: &str, text: &str, children: Vec<(String, Value)>) -> Value {
     }
     let mut members: Map<String, Value> = Map::new();
     for (child, value) in children {
-        match members
+        let values = members
             .entry(child)
-            .or_insert_with(|| Value::Array(Vec::new()))
-        {
-            Value::Array(values) => values.push(value),
-            // It was made one.
-            _ => {}
+            .or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(values) = values {
+            values.push(value);
         }
     }
     for (name, values) in &mut members {

@@ -1,6 +1,6 @@
 //! Against real HTTP servers that answer as AWS does, with the faults that an emulator has not. LocalStack is in
 //! `tests/it/aws.rs`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
