@@ -98,7 +98,7 @@ fn wrong_calls_of_aws_are_told_at_their_place() {
             &["aws: holds both operation and rest"],
         ),
         (
-            "aws: {service: x, rest: {path: a, method: TRACE, headers: {X-Amz-Date: d, Host: h}}, input: {a: 1}}",
+            "aws: {service: x, rest: {path: a, method: BREW, headers: {X-Amz-Date: d, Host: h}}, input: {a: 1}}",
             &[
                 "aws.input: is what an operation is given",
                 "aws.rest.method",

@@ -24,3 +24,4 @@ mod partition;
 mod rejected;
 mod revocation;
 mod trace;
+mod turns;

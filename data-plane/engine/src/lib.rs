@@ -34,12 +34,12 @@ pub use aws::{
     assume_role_call, assumed_role, aws_error,
 };
 pub use decision::{
-    AttemptFailure, Decision, Effect, EffectKind, HttpRequest, HttpResponse, Outcome, RetryAfter,
+    AttemptFailure, Decision, Effect, EffectKind, HttpExchange, HttpRequest, HttpResponse, Outcome,
+    RetryAfter,
 };
 pub use email::{EmailMessage, EmailReceipt, RefusedRecipient, SmtpAccess};
 pub use identity::idempotency_key;
 pub use machine::{Contradiction, Machine};
-pub use mask::redact_url;
 pub use plan::Plan;
 
 /// Size of the JSON text of a step's recorded input or output, in bytes. A step whose request or response would need

@@ -7,11 +7,12 @@ mod fail;
 mod for_each;
 mod http;
 mod parallel;
+mod slack;
 mod succeed;
 mod transform;
 pub(crate) mod wait;
 
-pub(crate) use self::http::retry_after;
+pub(crate) use self::http::response::retry_after;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -34,6 +35,12 @@ pub(crate) trait Behaviour {
     /// # Errors
     /// Why the step fails before it did anything.
     fn begin(&self, scope: &Scope, now: Timestamp) -> Result<Begin, Failure>;
+
+    /// Puts the idempotency key of the step's run into what its attempts do, for kinds whose services take one elsewhere
+    /// than in the header of that name.
+    fn keyed(&self, effect: EffectKind, _idempotency_key: &str) -> EffectKind {
+        effect
+    }
 
     /// Reads how an attempt ended: the step's output, or why the attempt failed.
     ///
@@ -96,6 +103,7 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Wait(step) => step,
         Action::Succeed(step) => step,
         Action::Fail(step) => step,
+        Action::Slack(step) => step.as_ref(),
         Action::Aws(step) => step.as_ref(),
         Action::Email(step) => step.as_ref(),
     }

@@ -25,15 +25,18 @@ impl Egress {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let found = tokio::net::lookup_host((host, port)).await;
         let found: Vec<SocketAddr> = found.map_err(ResolveError::Lookup)?.collect();
-        let first = found.first().map(SocketAddr::ip);
-        let allowed: Vec<SocketAddr> = found
-            .into_iter()
-            .filter(|address| self.policy.permits(address.ip()))
-            .collect();
-        match first {
-            Some(address) if allowed.is_empty() => Err(Denied(address).into()),
+        let mut denied = None;
+        let mut allowed = Vec::new();
+        for address in found {
+            match self.policy.check(address.ip()) {
+                Ok(()) => allowed.push(address),
+                Err(why) => denied = denied.or(Some(why)),
+            }
+        }
+        match denied {
+            _ if !allowed.is_empty() => Ok(allowed),
+            Some(why) => Err(why.into()),
             None => Err(ResolveError::Lookup(io::ErrorKind::NotFound.into())),
-            Some(_) => Ok(allowed),
         }
     }
 }

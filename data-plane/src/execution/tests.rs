@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod flow;
+mod http;
+mod slack;
 pub(super) mod support;
 
 use std::{

@@ -13,17 +13,19 @@ use crate::{
 
 mod check;
 mod retry;
+mod status;
 mod step;
 mod steps;
 mod trigger;
 
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
+pub use status::{StatusRange, StatusRangeError, SuccessStatus};
 pub use step::{Action, OnError, Step};
 pub use steps::{
     AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest, AwsRestBody, AwsStep,
-    ConditionRule, ConditionStep, EmailStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
-    ParallelBranch, ParallelStep, SmtpLogin, SmtpServer, SmtpTls, SmtpTlsError, SucceedStep,
-    TransformStep, WaitStep,
+    ConditionRule, ConditionStep, EmailStep, FailStep, ForEachStep, HttpAuth, HttpBody, HttpMethod,
+    HttpStep, ParallelBranch, ParallelStep, SlackStep, SlackTarget, SmtpLogin, SmtpServer, SmtpTls,
+    SmtpTlsError, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
 

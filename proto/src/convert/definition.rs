@@ -20,6 +20,7 @@ use crate::v1;
 mod aws;
 mod email;
 mod http;
+mod slack;
 mod steps;
 mod trigger;
 mod value;

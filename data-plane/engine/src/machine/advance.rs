@@ -131,25 +131,28 @@ impl OpenStep {
         if let Some(effect) = &self.effect {
             return Ok(effect.clone());
         }
+        let behaviour = steps::of(&step.action);
+        let idempotency_key = identity::idempotency_key(around.execution, instance);
         let kind = match &self.kind {
             Some(kind) => kind.clone(),
-            None => {
-                match sharing_one_budget(|| steps::of(&step.action).begin(scope, around.now))? {
-                    Begin::Attempt { effect, .. } => self.kind.insert(effect).clone(),
-                    Begin::Finished { .. } | Begin::Sleep { .. } | Begin::Enter { .. } => {
-                        return Err(Failure::new(
-                            codes::INTERNAL,
-                            "the step has an attempt, but its kind knows none",
-                        ));
-                    }
+            None => match sharing_one_budget(|| behaviour.begin(scope, around.now))? {
+                Begin::Attempt { effect, .. } => {
+                    let effect = behaviour.keyed(effect, &idempotency_key);
+                    self.kind.insert(effect).clone()
                 }
-            }
+                Begin::Finished { .. } | Begin::Sleep { .. } | Begin::Enter { .. } => {
+                    return Err(Failure::new(
+                        codes::INTERNAL,
+                        "the step has an attempt, but its kind knows none",
+                    ));
+                }
+            },
         };
         let effect = Effect {
             step: instance.clone(),
             attempt,
             repeated,
-            idempotency_key: identity::idempotency_key(around.execution, instance),
+            idempotency_key,
             timeout: step.timeout.min(until(around.now, deadline)),
             kind,
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy,
-    SucceedStep, TransformStep, WaitStep,
+    SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -73,6 +73,8 @@ pub enum Action {
     ForEach(ForEachStep),
     /// Waits for a time.
     Wait(WaitStep),
+    /// Posts a message to Slack.
+    Slack(Box<SlackStep>),
     /// Ends what it stands in, as succeeded.
     Succeed(SucceedStep),
     /// Ends what it stands in, as failed.
@@ -94,6 +96,7 @@ impl Action {
             Self::Parallel(_) => "parallel",
             Self::ForEach(_) => "forEach",
             Self::Wait(_) => "wait",
+            Self::Slack(_) => "slack",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
             Self::Aws(_) => "aws",
@@ -116,6 +119,7 @@ impl Action {
             Self::Http(_)
             | Self::Transform(_)
             | Self::Wait(_)
+            | Self::Slack(_)
             | Self::Succeed(_)
             | Self::Fail(_)
             | Self::Aws(_)
@@ -140,6 +144,7 @@ impl Action {
             Self::Parallel(_) => Vec::new(),
             Self::ForEach(step) => step.references(),
             Self::Wait(step) => step.references(),
+            Self::Slack(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),
             Self::Aws(step) => step.references(),

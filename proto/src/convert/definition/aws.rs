@@ -15,7 +15,7 @@ use signalbox_model::{
 use super::{
     super::suggestion::suggestion,
     duration,
-    http::{header, templates, url_template},
+    http::{header_name, header_value, templates, url_template},
     json, json_template,
 };
 use crate::v1;
@@ -225,7 +225,8 @@ fn rest_of(path: &str, rest: &v1::AwsRest, problems: &mut Collector) -> Option<A
     };
     for (name, value) in headers {
         let field = format!("{path}.headers.{name}");
-        header(&field, name, value, problems);
+        header_name(&field, name, problems);
+        header_value(&field, value, problems);
         if aws_sets(name) {
             problems.add(field, format!("{name:?} is set by the signature"));
         }
@@ -364,5 +365,5 @@ fn endpoint(field: &str, url: &str, problems: &mut Collector) -> Option<Option<T
     if url.is_empty() {
         return Some(None);
     }
-    url_template(field, url, problems).map(Some)
+    url_template(field, url, false, problems).map(Some)
 }

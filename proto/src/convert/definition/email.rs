@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use signalbox_model::{
     expression::Template,
     limits,
@@ -12,7 +11,7 @@ use signalbox_model::{
 
 use super::{
     aws::{optional, required},
-    http::templates,
+    http::{certificate, templates},
 };
 use crate::v1;
 
@@ -135,12 +134,11 @@ fn server_of(path: &str, server: &v1::SmtpServer, problems: &mut Collector) -> O
     let username = optional(&format!("{path}.username"), username, problems);
     let password = optional(&format!("{path}.password"), password, problems);
     let field = format!("{path}.caCertificate");
-    let ca_certificate = optional(&field, ca_certificate, problems);
-    if let Some(Some(template)) = &ca_certificate
-        && let Some(pem) = template.as_literal()
-    {
-        certificates(&field, pem, problems);
-    }
+    let ca_certificate = if ca_certificate.is_empty() {
+        Some(None)
+    } else {
+        certificate::template(&field, ca_certificate, problems).map(Some)
+    };
     Some(SmtpServer {
         host: host?,
         port,
@@ -151,16 +149,6 @@ fn server_of(path: &str, server: &v1::SmtpServer, problems: &mut Collector) -> O
         },
         ca_certificate: ca_certificate?,
     })
-}
-
-fn certificates(field: &str, pem: &str, problems: &mut Collector) {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    if found.map_or(true, |all| all.is_empty()) {
-        problems.add(
-            field,
-            "holds no certificate in PEM (-----BEGIN CERTIFICATE-----)",
-        );
-    }
 }
 
 /// What becomes a header.

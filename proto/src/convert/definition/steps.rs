@@ -13,7 +13,9 @@ use signalbox_model::{
     },
 };
 
-use super::{aws::aws_step, duration, email::email_step, http::http_step, json_template};
+use super::{
+    aws::aws_step, duration, email::email_step, http::http_step, json_template, slack::slack_step,
+};
 use crate::v1;
 
 pub(super) fn steps_of(
@@ -149,7 +151,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail, aws, email",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail, aws, email, slack",
         );
         return None;
     };
@@ -198,6 +200,11 @@ fn action_of(
         Wire::Aws(step) => Action::Aws(Box::new(aws_step(&format!("{path}.aws"), step, problems)?)),
         Wire::Email(step) => Action::Email(Box::new(email_step(
             &format!("{path}.email"),
+            step,
+            problems,
+        )?)),
+        Wire::Slack(step) => Action::Slack(Box::new(slack_step(
+            &format!("{path}.slack"),
             step,
             problems,
         )?)),
