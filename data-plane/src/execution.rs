@@ -4,9 +4,12 @@
 //! start goes on with.
 
 mod admission;
+mod aws;
 mod cancel;
 mod drive;
+mod email;
 mod http;
+mod performers;
 mod plans;
 mod span;
 
@@ -14,7 +17,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use signalbox_engine::{Effect, EffectKind, Outcome};
+use signalbox_engine::{Effect, Outcome};
 use signalbox_runtime::{
     ambient::{Ambient, System},
     backoff::Backoff,
@@ -29,7 +32,14 @@ use self::{
 };
 use crate::spool::{Claimed, Spool, SpoolError};
 
-pub use self::{admission::ConcurrencyLimits, cancel::Cancels, http::HttpPerformer};
+pub use self::{
+    admission::ConcurrencyLimits,
+    aws::{AwsPerformer, NodeIdentity},
+    cancel::Cancels,
+    email::EmailPerformer,
+    http::HttpPerformer,
+    performers::Performers,
+};
 
 /// Executions claimed at once.
 const CLAIM_MAX: usize = 64;
@@ -42,7 +52,7 @@ const RESIDENTS_PER_RUNNING: usize = 8;
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Performs one kind of effect.
+/// Performs effects.
 pub trait Performer: Send + Sync + 'static {
     /// Makes one attempt, within the effect's timeout; it is dropped soon after that, or when the process is forced to
     /// end. The span of the attempt is the current one.
@@ -76,7 +86,7 @@ impl Default for ExecutionConfig {
 /// Runs a spool's executions.
 pub struct ExecutionRuntime {
     spool: Arc<dyn Spool>,
-    http: Arc<dyn Performer>,
+    performer: Arc<dyn Performer>,
     plans: Plans,
     ambient: Arc<dyn Ambient>,
     cancels: Arc<Cancels>,
@@ -88,9 +98,13 @@ pub struct ExecutionRuntime {
 }
 
 impl ExecutionRuntime {
-    /// A runtime that performs HTTP effects by `http`.
+    /// A runtime that performs all effects by `performer`.
     #[must_use]
-    pub fn new(spool: Arc<dyn Spool>, http: Arc<dyn Performer>, config: &ExecutionConfig) -> Self {
+    pub fn new(
+        spool: Arc<dyn Spool>,
+        performer: Arc<dyn Performer>,
+        config: &ExecutionConfig,
+    ) -> Self {
         let running_max = config.concurrency_max.get().min(Semaphore::MAX_PERMITS);
         let residents_max = running_max
             .saturating_mul(RESIDENTS_PER_RUNNING)
@@ -98,7 +112,7 @@ impl ExecutionRuntime {
         Self {
             admissions: Admissions::new(config.limits.clone(), spool.claimable()),
             spool,
-            http,
+            performer,
             plans: Plans::default(),
             ambient: config.ambient.clone(),
             cancels: config.cancels.clone(),
@@ -205,12 +219,6 @@ impl ExecutionRuntime {
 
     async fn execute(self: Arc<Self>, claimed: Claimed, place: Place, shutdown: Shutdown) {
         Drive::new(&self, claimed, place, &shutdown).run().await;
-    }
-
-    fn performer(&self, kind: &EffectKind) -> &Arc<dyn Performer> {
-        match kind {
-            EffectKind::Http(_) => &self.http,
-        }
     }
 }
 

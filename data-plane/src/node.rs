@@ -25,7 +25,7 @@ use signalbox_sns::{TrustPolicy, TrustedOrigin};
 use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
-    execution::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer},
+    execution::{Cancels, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performers},
     ingest::{
         self, Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
@@ -255,7 +255,8 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
 
     // Whatever waits on the node's disk already runs behind what still wants to get there.
     let background = Background::start().map_err(StartError::Background)?;
-    let performer = HttpPerformer::new(Egress::new(egress_policy)?);
+    let egress = Egress::new(egress_policy)?;
+    let performer = Performers::new(&egress, NodeIdentity::from_env(), System::shared());
     let cancels = Arc::new(Cancels::default());
     let executions = ExecutionRuntime::new(
         spool.clone(),

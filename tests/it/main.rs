@@ -8,6 +8,7 @@
 
 mod acme;
 mod attacks;
+mod aws;
 mod bad_input;
 mod buf_curl;
 mod cancel;

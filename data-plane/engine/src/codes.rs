@@ -30,6 +30,12 @@ pub const INVALID_TIME: &str = "INVALID_TIME";
 pub const CONNECTION: &str = "CONNECTION";
 /// The target's address may not be called from this node.
 pub const EGRESS_BLOCKED: &str = "EGRESS_BLOCKED";
+/// AWS refused a call; the message begins with AWS's own code.
+pub const AWS_ERROR: &str = "AWS_ERROR";
+/// There are no credentials to sign a call with.
+pub const AWS_CREDENTIALS: &str = "AWS_CREDENTIALS";
+/// An SMTP server refused a message; the message begins with the reply's code.
+pub const SMTP_ERROR: &str = "SMTP_ERROR";
 /// The response is larger than may be kept.
 pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
 /// Slack answered with an error.

@@ -11,7 +11,11 @@ use signalbox_model::{
     workflow::{HttpMethod, SuccessStatus},
 };
 
-use crate::mask;
+use crate::{
+    aws::AwsCall,
+    email::{EmailMessage, EmailReceipt},
+    mask,
+};
 
 /// What the owner of a machine must do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +57,10 @@ pub struct Effect {
 pub enum EffectKind {
     /// Sends an HTTP request.
     Http(HttpRequest),
+    /// Calls AWS. Ends with an [`Outcome::Http`].
+    Aws(Box<AwsCall>),
+    /// Sends a message.
+    Email(Box<EmailMessage>),
 }
 
 impl EffectKind {
@@ -61,6 +69,8 @@ impl EffectKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Http(_) => "http",
+            Self::Aws(_) => "aws",
+            Self::Email(_) => "email",
         }
     }
 }
@@ -150,6 +160,8 @@ impl fmt::Debug for HttpExchange {
 pub enum Outcome {
     /// A response, complete.
     Http(HttpResponse),
+    /// A server took a message.
+    Email(EmailReceipt),
     /// None.
     Failed(AttemptFailure),
 }

@@ -18,7 +18,9 @@
 //!
 //! What a kind of step does is one file below [`mod@steps`] and one line in its registry.
 
+mod aws;
 mod decision;
+mod email;
 mod identity;
 mod machine;
 mod mask;
@@ -27,10 +29,15 @@ mod steps;
 
 pub mod codes;
 
+pub use aws::{
+    AssumedRole, AwsCall, AwsCredentials, AwsError, AwsRequest, AwsRole, AwsTarget,
+    assume_role_call, assumed_role, aws_error,
+};
 pub use decision::{
     AttemptFailure, Decision, Effect, EffectKind, HttpExchange, HttpRequest, HttpResponse, Outcome,
     RetryAfter,
 };
+pub use email::{EmailMessage, EmailReceipt, RefusedRecipient, SmtpAccess};
 pub use identity::idempotency_key;
 pub use machine::{Contradiction, Machine};
 pub use plan::Plan;

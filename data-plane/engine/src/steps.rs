@@ -1,6 +1,8 @@
 //! What each kind of step does: one file each, and one line in [`of`].
 
+mod aws;
 mod condition;
+mod email;
 mod fail;
 mod for_each;
 mod http;
@@ -9,6 +11,8 @@ mod slack;
 mod succeed;
 mod transform;
 pub(crate) mod wait;
+
+pub(crate) use self::http::response::retry_after;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -45,10 +49,7 @@ pub(crate) trait Behaviour {
     fn conclude(&self, outcome: Outcome) -> Result<Value, AttemptFailure> {
         match outcome {
             Outcome::Failed(failure) => Err(failure),
-            Outcome::Http(_) => Err(AttemptFailure::lasting(
-                codes::INTERNAL,
-                "the step got an outcome that is not of its kind",
-            )),
+            Outcome::Http(_) | Outcome::Email(_) => Err(not_of_its_kind()),
         }
     }
 
@@ -103,7 +104,17 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Succeed(step) => step,
         Action::Fail(step) => step,
         Action::Slack(step) => step.as_ref(),
+        Action::Aws(step) => step.as_ref(),
+        Action::Email(step) => step.as_ref(),
     }
+}
+
+/// What no performer does.
+pub(crate) fn not_of_its_kind() -> AttemptFailure {
+    AttemptFailure::lasting(
+        codes::INTERNAL,
+        "the step got an outcome that is not of its kind",
+    )
 }
 
 /// An evaluation that gave nothing fails the step for good.

@@ -338,7 +338,7 @@ impl<'a> Drive<'a> {
     fn attempt(&self, effect: &Effect) -> BoxFuture<'static, Outcome> {
         let span = self.steps.attempt(effect);
         let (kind, timeout, success) = (effect.kind.name(), effect.timeout, span::success(effect));
-        let performer = self.runtime.performer(&effect.kind);
+        let performer = &self.runtime.performer;
         let attempt = performer.perform(effect.clone()).instrument(span.clone());
         async move {
             let started = Instant::now();

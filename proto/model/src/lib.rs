@@ -5,6 +5,7 @@
 //! command line (offline) and the data plane (before applying) all go through it, so that they cannot disagree on what
 //! is valid.
 
+pub mod aws;
 pub mod config;
 pub mod error;
 pub mod event;

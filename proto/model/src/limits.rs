@@ -79,6 +79,14 @@ pub const FOR_EACH_ITEMS_MAX: usize = 1_000;
 pub const FOR_EACH_CONCURRENCY_DEFAULT: u32 = 10;
 /// Steps of one execution that its definition lets be under way at once.
 pub const CONCURRENT_STEPS_MAX: usize = 100;
+/// Time that the credentials of an assumed role last unless the step says so; AWS's own default.
+pub const AWS_ROLE_DURATION_DEFAULT: Duration = Duration::from_secs(3600);
+/// Shortest such time that AWS grants.
+pub const AWS_ROLE_DURATION_MIN: Duration = Duration::from_secs(900);
+/// Longest such time that AWS grants.
+pub const AWS_ROLE_DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Recipients of one message, `to`, `cc` and `bcc` together.
+pub const EMAIL_RECIPIENTS_MAX: usize = 100;
 /// Longest pause between two attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Length of a MessageId, an Idempotency-Key or another opaque id from outside, in bytes.

@@ -24,9 +24,10 @@ pub use retry::{RetryOn, RetryOnError, RetryPolicy};
 pub use status::{StatusRange, StatusRangeError, SuccessStatus};
 pub use step::{Action, OnError, Step};
 pub use steps::{
-    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpAuth, HttpBody, HttpMethod, HttpStep,
-    JsonPathTransform, ParallelBranch, ParallelStep, SlackStep, SlackTarget, SucceedStep,
-    TransformStep, WaitStep,
+    AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest, AwsRestBody, AwsStep,
+    ConditionRule, ConditionStep, EmailStep, FailStep, ForEachStep, HttpAuth, HttpBody, HttpMethod,
+    HttpStep, JsonPathTransform, ParallelBranch, ParallelStep, SlackStep, SlackTarget, SmtpLogin,
+    SmtpServer, SmtpTls, SmtpTlsError, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{
     AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,

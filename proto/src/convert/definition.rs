@@ -17,6 +17,8 @@ use signalbox_model::{
 use super::{rate_limit, time};
 use crate::v1;
 
+mod aws;
+mod email;
 mod http;
 mod inputs;
 mod schedule;

@@ -5018,7 +5018,7 @@ pub struct Step {
     #[prost(message, optional, tag = "6")]
     pub total_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What the step does. Exactly one.
-    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17, 20")]
+    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     pub action: ::core::option::Option<step::Action>,
 }
 /// Nested message and enum types in `Step`.
@@ -5050,6 +5050,12 @@ pub mod step {
         /// Runs a list of steps for each item of a list.
         #[prost(message, tag = "17")]
         ForEach(super::ForEachStep),
+        /// Calls an operation of an AWS service.
+        #[prost(message, tag = "18")]
+        Aws(super::AwsStep),
+        /// Sends a message by SMTP.
+        #[prost(message, tag = "19")]
+        Email(super::EmailStep),
         /// Posts a message to Slack.
         #[prost(message, tag = "20")]
         Slack(super::SlackStep),
@@ -5105,8 +5111,9 @@ pub struct RetryPolicy {
     #[prost(double, tag = "4")]
     pub multiplier: f64,
     /// What is retried, instead of what the kind of step holds to be retriable: codes (CONNECTION, TIMEOUT, HTTP_STATUS,
-    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR), HTTP statuses (`429`), classes of them (`5xx`) and ranges of them
-    /// (`500-503`). At most 50. Default: what the kind of step says.
+    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR, AWS_ERROR, SMTP_ERROR), HTTP statuses (`429`), classes of them (`5xx`)
+    /// and ranges of them (`500-503`). An `email` step has the codes of SMTP replies for statuses. At most 50. Default: what the
+    /// kind of step says.
     #[prost(string, repeated, tag = "5")]
     pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -5595,6 +5602,242 @@ impl ::prost::Name for FailStep {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.FailStep".into()
+    }
+}
+/// Calls one operation of an AWS service by a signed request (Signature Version 4). Statuses 200 to 299 succeed, unless the
+/// answer is that of a Lambda function that failed. Throttling (ThrottlingException, RequestLimitExceeded, SlowDown, …) and
+/// statuses from 500 are retriable errors; everything else fails for good, with the code AWS_ERROR and AWS's own code and
+/// text as the message. The recorded input holds no credentials.
+/// Output: `{"statusCode": int, "requestId": string or null, "result": value}`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AwsStep {
+    /// The service, as its endpoint or the AWS command line calls it: `ec2`, `lambda`, `sqs`. Required. One that Signalbox
+    /// does not know takes `rest`.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// The operation, such as `StopInstances`. Exactly one of this and `rest`.
+    #[prost(string, tag = "2")]
+    pub operation: ::prost::alloc::string::String,
+    /// Template; the region. Default: the node's (AWS_REGION, AWS_DEFAULT_REGION). The region of an event's topic is
+    /// `${{ event.topicArn.split(":")\[3\] }}`.
+    #[prost(string, tag = "3")]
+    pub region: ::prost::alloc::string::String,
+    /// The operation's input: JSON with the names of the service's API reference; each string in it is a template. Where the
+    /// reference writes `Name.N` or `Name.member.N`, the input has a list. Binary members are base64, but for the Body of S3's
+    /// PutObject, which is sent as it is.
+    #[prost(message, optional, tag = "4")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// Who calls. Default: the node's own credentials.
+    #[prost(message, optional, tag = "5")]
+    pub credentials: ::core::option::Option<AwsCredentials>,
+    /// The role that the caller takes on first.
+    #[prost(message, optional, tag = "6")]
+    pub assume_role: ::core::option::Option<AwsAssumeRole>,
+    /// Template; http or https. Where the service is, instead of where AWS has it: a VPC endpoint, or an emulator. The egress
+    /// policy of the node applies.
+    #[prost(string, tag = "7")]
+    pub endpoint_url: ::prost::alloc::string::String,
+    /// A request of a REST service, for operations that Signalbox does not know by name.
+    #[prost(message, optional, tag = "8")]
+    pub rest: ::core::option::Option<AwsRest>,
+    /// The service's name in signatures, where it differs. Default: what Signalbox knows, else `service`.
+    #[prost(string, tag = "9")]
+    pub signing_name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsStep {
+    const NAME: &'static str = "AwsStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsStep".into()
+    }
+}
+/// Credentials of an AWS principal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwsCredentials {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub access_key_id: ::prost::alloc::string::String,
+    /// Template. Required.
+    #[prost(string, tag = "2")]
+    pub secret_access_key: ::prost::alloc::string::String,
+    /// Template; for temporary credentials.
+    #[prost(string, tag = "3")]
+    pub session_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsCredentials {
+    const NAME: &'static str = "AwsCredentials";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsCredentials".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsCredentials".into()
+    }
+}
+/// A role that is taken on by STS AssumeRole. Its credentials are kept until shortly before they expire.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwsAssumeRole {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub role_arn: ::prost::alloc::string::String,
+    /// Template; what the role's trust policy may demand.
+    #[prost(string, tag = "2")]
+    pub external_id: ::prost::alloc::string::String,
+    /// Template; names the session in CloudTrail: 2 to 64 of `\[a-zA-Z0-9_+=,.@-\]`. Each name is a session of its own. Default
+    /// `signalbox`.
+    #[prost(string, tag = "3")]
+    pub session_name: ::prost::alloc::string::String,
+    /// How long the credentials last, 15 minutes to 12 hours. Default 1 hour.
+    #[prost(message, optional, tag = "4")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+    /// Template; where STS is, instead of where AWS has it.
+    #[prost(string, tag = "5")]
+    pub endpoint_url: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsAssumeRole {
+    const NAME: &'static str = "AwsAssumeRole";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsAssumeRole".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsAssumeRole".into()
+    }
+}
+/// A request of a REST service, as its API reference writes it. An answer in JSON or XML is parsed; another is text.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AwsRest {
+    /// GET, HEAD, POST, PUT, PATCH or DELETE. Default: POST with a body, else GET.
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    /// Template; begins with `/`, is not percent-encoded, and has no `.` or `..` between slashes. Required.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Templates, by parameter name.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub query: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Templates, by header name.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The body, if any.
+    #[prost(oneof = "aws_rest::Body", tags = "5, 6")]
+    pub body: ::core::option::Option<aws_rest::Body>,
+}
+/// Nested message and enum types in `AwsRest`.
+pub mod aws_rest {
+    /// The body, if any.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Body {
+        /// JSON; each string in it is a template. Sets Content-Type application/json.
+        #[prost(message, tag = "5")]
+        Json(::prost_types::Value),
+        /// Template. Sets Content-Type application/octet-stream unless `headers` do.
+        #[prost(string, tag = "6")]
+        Text(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for AwsRest {
+    const NAME: &'static str = "AwsRest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsRest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsRest".into()
+    }
+}
+/// Sends one message by SMTP. Replies 4yz of the server, time-outs and broken connections are retriable errors; replies 5yz
+/// fail for good. The Message-ID is the same for all attempts of a step's run. Some recipients refused and some accepted is a
+/// success, which tells who was refused.
+/// Output: `{"messageId": string, "accepted": \[address\], "refused": \[{"address", "code": int, "message"}\], "reply": string}`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmailStep {
+    /// What takes the message. Required.
+    #[prost(message, optional, tag = "1")]
+    pub server: ::core::option::Option<SmtpServer>,
+    /// Template; `address` or `Name <address>`. Required.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    /// Templates. Each gives an address, several separated by commas, a list of them, or null for nobody. There is at least
+    /// one recipient in `to`, `cc` and `bcc`, and at most 100.
+    #[prost(string, repeated, tag = "3")]
+    pub to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those who get a copy.
+    #[prost(string, repeated, tag = "4")]
+    pub cc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those whom the message does not show.
+    #[prost(string, repeated, tag = "5")]
+    pub bcc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those to whom answers go.
+    #[prost(string, repeated, tag = "6")]
+    pub reply_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Template. Required; one line.
+    #[prost(string, tag = "7")]
+    pub subject: ::prost::alloc::string::String,
+    /// Template; the message as text. At least one of this and `html`; with both, readers choose.
+    #[prost(string, tag = "8")]
+    pub text: ::prost::alloc::string::String,
+    /// Template; the message as HTML. Values are not escaped.
+    #[prost(string, tag = "9")]
+    pub html: ::prost::alloc::string::String,
+    /// Templates, by header name; each one line. Not those that other fields set.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+impl ::prost::Name for EmailStep {
+    const NAME: &'static str = "EmailStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.EmailStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.EmailStep".into()
+    }
+}
+/// An SMTP server.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SmtpServer {
+    /// Template; name or address. Required. The egress policy of the node applies to the address, and the certificate must be
+    /// for this name.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Default: 587 for `starttls`, 465 for `implicit`, 25 for `none`.
+    #[prost(int32, tag = "2")]
+    pub port: i32,
+    /// How the connection is encrypted: `starttls`, which a server that does not offer it is refused for; `implicit`; or
+    /// `none`, which takes no password. Default `starttls`.
+    #[prost(string, tag = "3")]
+    pub tls: ::prost::alloc::string::String,
+    /// Template; with `password`.
+    #[prost(string, tag = "4")]
+    pub username: ::prost::alloc::string::String,
+    /// Template; with `username`.
+    #[prost(string, tag = "5")]
+    pub password: ::prost::alloc::string::String,
+    /// Template; certificates in PEM that are trusted beside the public ones.
+    #[prost(string, tag = "6")]
+    pub ca_certificate: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SmtpServer {
+    const NAME: &'static str = "SmtpServer";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SmtpServer".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SmtpServer".into()
     }
 }
 /// What a filter policy looks at.

@@ -185,7 +185,9 @@ fn a_request_is_resolved_and_recorded_without_its_secrets() {
         "{decision:?}"
     );
     let effect = effect(decision);
-    let EffectKind::Http(request) = &effect.kind;
+    let EffectKind::Http(request) = &effect.kind else {
+        panic!("{effect:?}")
+    };
     assert_eq!(
         request.url.as_str(),
         "https://example.test/p?token=s3cret&q=a+b"

@@ -27,7 +27,8 @@ use signalbox_runtime::{
 use tempfile::TempDir;
 
 use super::super::{
-    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer,
+    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performer,
+    Performers,
 };
 use super::PATIENCE;
 use crate::{
@@ -38,7 +39,7 @@ use crate::{
 pub(crate) use authority::Authority;
 pub(crate) use flaky::Flaky;
 pub(crate) use proxy::Proxy;
-pub(crate) use target::{Reply, Target};
+pub(crate) use target::{Call, Reply, Target};
 
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -101,7 +102,7 @@ impl World {
         let performer = self
             .performer
             .clone()
-            .unwrap_or_else(|| Arc::new(HttpPerformer::new(loopback())));
+            .unwrap_or_else(|| Arc::new(everything()));
         let config = ExecutionConfig {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
@@ -237,6 +238,11 @@ impl World {
             Err(_) => panic!("{of} did not end: {:?}", self.facts(of).await),
         }
     }
+}
+
+/// What a node performs, without credentials of its own.
+pub(crate) fn everything() -> Performers {
+    Performers::new(&loopback(), NodeIdentity::default(), System::shared())
 }
 
 /// Each definition is a workflow of its own: a version does not change.

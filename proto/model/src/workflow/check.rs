@@ -234,7 +234,9 @@ impl Walk<'_> {
             | Action::Wait(_)
             | Action::Slack(_)
             | Action::Succeed(_)
-            | Action::Fail(_) => {}
+            | Action::Fail(_)
+            | Action::Aws(_)
+            | Action::Email(_) => {}
         }
         self.retry_on(path, step);
         self.ids.insert(step.id.clone());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy, SlackStep,
-    SucceedStep, TransformStep, WaitStep,
+    AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy,
+    SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -79,6 +79,10 @@ pub enum Action {
     Succeed(SucceedStep),
     /// Ends what it stands in, as failed.
     Fail(FailStep),
+    /// Calls AWS.
+    Aws(Box<AwsStep>),
+    /// Sends a message by SMTP.
+    Email(Box<EmailStep>),
 }
 
 impl Action {
@@ -95,6 +99,8 @@ impl Action {
             Self::Slack(_) => "slack",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
+            Self::Aws(_) => "aws",
+            Self::Email(_) => "email",
         }
     }
 
@@ -115,7 +121,9 @@ impl Action {
             | Self::Wait(_)
             | Self::Slack(_)
             | Self::Succeed(_)
-            | Self::Fail(_) => Vec::new(),
+            | Self::Fail(_)
+            | Self::Aws(_)
+            | Self::Email(_) => Vec::new(),
         };
         lists.into_iter()
     }
@@ -139,6 +147,8 @@ impl Action {
             Self::Slack(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),
+            Self::Aws(step) => step.references(),
+            Self::Email(step) => step.references(),
         }
     }
 }

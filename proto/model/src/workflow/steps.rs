@@ -1,6 +1,8 @@
 //! What the kinds of steps hold: one file each.
 
+mod aws;
 mod condition;
+mod email;
 mod fail;
 mod for_each;
 mod http;
@@ -10,7 +12,9 @@ mod succeed;
 mod transform;
 mod wait;
 
+pub use aws::{AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest, AwsRestBody, AwsStep};
 pub use condition::{ConditionRule, ConditionStep};
+pub use email::{EmailStep, SmtpLogin, SmtpServer, SmtpTls, SmtpTlsError};
 pub use fail::FailStep;
 pub use for_each::ForEachStep;
 pub use http::{HttpAuth, HttpBody, HttpMethod, HttpStep};

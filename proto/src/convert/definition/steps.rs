@@ -14,7 +14,8 @@ use signalbox_model::{
 };
 
 use super::{
-    duration, http::http_step, json_template, slack::slack_step, transform::transform_step,
+    aws::aws_step, duration, email::email_step, http::http_step, json_template, slack::slack_step,
+    transform::transform_step,
 };
 use crate::v1;
 
@@ -151,7 +152,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail, slack",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail, aws, email, slack",
         );
         return None;
     };
@@ -197,6 +198,12 @@ fn action_of(
             Action::Succeed(SucceedStep { output })
         }
         Wire::Fail(step) => Action::Fail(fail_step(&format!("{path}.fail"), step, problems)?),
+        Wire::Aws(step) => Action::Aws(Box::new(aws_step(&format!("{path}.aws"), step, problems)?)),
+        Wire::Email(step) => Action::Email(Box::new(email_step(
+            &format!("{path}.email"),
+            step,
+            problems,
+        )?)),
         Wire::Slack(step) => Action::Slack(Box::new(slack_step(
             &format!("{path}.slack"),
             step,

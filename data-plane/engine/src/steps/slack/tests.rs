@@ -45,7 +45,9 @@ fn begun(step: &SlackStep, event: &Value) -> Result<(HttpRequest, Value), Failur
     let scope = Scope::new(&json!({"json": event}), &Value::Null, &Value::Null);
     match step.begin(&scope, Timestamp::UNIX_EPOCH)? {
         Begin::Attempt { effect, input } => {
-            let EffectKind::Http(request) = step.keyed(effect, KEY);
+            let EffectKind::Http(request) = step.keyed(effect, KEY) else {
+                panic!("a slack step sends a request")
+            };
             Ok((request, input))
         }
         _ => panic!("a slack step needs an attempt"),
