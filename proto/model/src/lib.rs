@@ -15,5 +15,6 @@ pub mod ids;
 pub mod limits;
 pub mod rate_limit;
 pub mod record;
+pub mod secret;
 pub mod violation;
 pub mod workflow;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    ids::StepId,
+    ids::{SecretId, StepId},
     limits,
     rate_limit::RateLimit,
     violation::{Collector, Violations},
@@ -34,6 +34,7 @@ pub struct Workflow {
     timeout: Duration,
     finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
+    secrets: Vec<(String, SecretId)>,
 }
 
 /// What runs when the steps have ended, however they did.
@@ -58,16 +59,17 @@ impl Workflow {
         timeout: Option<Duration>,
         finally: Option<Finally>,
     ) -> Result<Self, Violations> {
-        let workflow = Self {
+        let mut workflow = Self {
             trigger,
             vars,
             steps,
             timeout: timeout.unwrap_or(limits::WORKFLOW_TIMEOUT_DEFAULT),
             finally,
             rate_limit: None,
+            secrets: Vec::new(),
         };
         let mut problems = Collector::default();
-        check::workflow(&workflow, &mut problems);
+        workflow.secrets = check::workflow(&workflow, &mut problems);
         problems.finish(Some(workflow))
     }
 
@@ -112,6 +114,13 @@ impl Workflow {
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
         self.rate_limit
+    }
+
+    /// The secrets of its project that its steps read, each with the path of where it does, such as `steps[2].http.url`. One
+    /// that is read at several places is there as often. Whether they exist is not known here.
+    #[must_use]
+    pub fn secrets(&self) -> &[(String, SecretId)] {
+        &self.secrets
     }
 
     /// The step called `id`, at any depth.

@@ -8,6 +8,9 @@ use crate::limits;
 /// Variables that an expression may read.
 const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
 
+/// The one that is read by its members' names only, so that a definition tells which it needs.
+const SECRETS: &str = "secrets";
+
 /// Those that only the steps of a `forEach` may read.
 const ITERATION: [&str; 2] = ["item", "index"];
 
@@ -49,6 +52,9 @@ impl Walk {
             Expr::Select(select) => {
                 if let Expr::Ident(root) = &select.operand.expr {
                     self.member(root, &select.field);
+                    if self.is_secrets(root) {
+                        return Ok(());
+                    }
                 }
                 self.expr(&select.operand, depth, comprehensions)
             }
@@ -68,6 +74,16 @@ impl Walk {
                 ) = (call.func_name.as_str(), call.args.as_slice())
                 {
                     self.member(root, field.inner());
+                    if self.is_secrets(root) {
+                        return Ok(());
+                    }
+                }
+                if let ("_-_", [minuend, _]) = (call.func_name.as_str(), call.args.as_slice())
+                    && let Expr::Select(select) = &minuend.expr
+                    && let Expr::Ident(root) = &select.operand.expr
+                    && self.is_secrets(root)
+                {
+                    return Err(ExpressionError::SecretName(select.field.clone()));
                 }
                 let target = call.target.as_deref().filter(|target| {
                     // The name of a function, not of a variable.
@@ -130,7 +146,15 @@ impl Walk {
         Ok(())
     }
 
+    /// Whether `root` is what holds the secrets.
+    fn is_secrets(&self, root: &str) -> bool {
+        root == SECRETS && !self.locals.iter().any(|local| local == root)
+    }
+
     fn variable(&mut self, name: &str) -> Result<(), ExpressionError> {
+        if self.is_secrets(name) {
+            return Err(ExpressionError::AllSecrets);
+        }
         if self.locals.iter().any(|local| local == name) || ROOTS.contains(&name) {
             return Ok(());
         }
@@ -150,6 +174,7 @@ impl Walk {
         let reference = match root {
             "steps" => Reference::Step(field.to_owned()),
             "vars" => Reference::Var(field.to_owned()),
+            SECRETS => Reference::Secret(field.to_owned()),
             _ => return,
         };
         self.refer(reference);
