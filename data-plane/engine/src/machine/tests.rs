@@ -3,6 +3,7 @@
 mod cancel;
 mod flow;
 mod frames;
+mod secrets;
 mod support;
 
 use signalbox_model::{

@@ -21,6 +21,8 @@ use crate::{
 
 /// Longest URL, in bytes; what servers commonly take at most.
 const URL_MAX_BYTES: usize = 16 * 1024;
+/// Stands for a URL whose secrets leave nothing to be shown.
+const HIDDEN_URL: &str = "https://***/";
 /// Size of all headers, in bytes; what servers commonly take at most.
 const HEADERS_MAX_BYTES: usize = 32 * 1024;
 /// How much of a refusing response's body its error quotes, in characters.
@@ -68,7 +70,12 @@ fn url(step: &HttpStep, scope: &Scope) -> Result<Url, Failure> {
             .map_err(|error| expression_failure(&error))
     };
     let text = render(&step.url)?;
-    let mut url = Url::parse(&text).map_err(|error| invalid(&format!("its URL: {error}")))?;
+    let parsed = match Url::parse(&text) {
+        // What is hidden may be all of it, or its port.
+        Err(_) if scope.hides_secrets() => Url::parse(HIDDEN_URL),
+        parsed => parsed,
+    };
+    let mut url = parsed.map_err(|error| invalid(&format!("its URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(invalid("its URL is not of http or https"));
     }
