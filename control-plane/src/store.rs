@@ -14,6 +14,8 @@ mod open;
 mod page;
 mod rate_limit;
 mod records;
+mod sealed;
+mod secrets;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -35,6 +37,7 @@ pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
 pub use records::Applied;
+pub use sealed::{Resealed, Sealed};
 
 /// Rows as they are.
 pub mod rows {
@@ -48,6 +51,8 @@ pub mod rows {
 
 const REVISION: &str = "revision";
 const HISTORY: &str = "history";
+/// Not a count: its label is the id of the master key that values are sealed under.
+const MASTER_KEY: &str = "master-key";
 
 /// The database.
 #[derive(Clone, Debug)]

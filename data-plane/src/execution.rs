@@ -7,6 +7,7 @@ mod cancel;
 mod drive;
 mod http;
 mod plans;
+mod secrets;
 mod span;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -23,7 +24,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::{drive::Drive, plans::Plans};
 use crate::spool::{Claimed, Spool, SpoolError};
 
-pub use self::{cancel::Cancels, http::HttpPerformer};
+pub use self::{
+    cancel::Cancels,
+    http::HttpPerformer,
+    secrets::{NoSecrets, SecretSource},
+};
 
 /// Executions claimed at once.
 const CLAIM_MAX: usize = 64;
@@ -52,6 +57,8 @@ pub struct ExecutionConfig {
     pub ambient: Arc<dyn Ambient>,
     /// Whose end is asked for.
     pub cancels: Arc<Cancels>,
+    /// Where their secrets are.
+    pub secrets: Arc<dyn SecretSource>,
 }
 
 impl Default for ExecutionConfig {
@@ -60,6 +67,7 @@ impl Default for ExecutionConfig {
             concurrency_max: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
             ambient: System::shared(),
             cancels: Arc::default(),
+            secrets: Arc::new(NoSecrets),
         }
     }
 }
@@ -71,6 +79,7 @@ pub struct ExecutionRuntime {
     plans: Plans,
     ambient: Arc<dyn Ambient>,
     cancels: Arc<Cancels>,
+    secrets: Arc<dyn SecretSource>,
     /// Places of those that run.
     running: Arc<Semaphore>,
     /// Places of those in memory.
@@ -91,6 +100,7 @@ impl ExecutionRuntime {
             plans: Plans::default(),
             ambient: config.ambient.clone(),
             cancels: config.cancels.clone(),
+            secrets: config.secrets.clone(),
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }

@@ -10,6 +10,7 @@ mod m20261124_000002_create_history;
 mod m20261124_000003_create_nodes;
 mod m20261203_000004_add_rate_limits;
 mod m20261210_000005_add_cancellation;
+mod m20261217_000007_add_secret_delivery;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_create_nodes::Migration),
             Box::new(m20261203_000004_add_rate_limits::Migration),
             Box::new(m20261210_000005_add_cancellation::Migration),
+            Box::new(m20261217_000007_add_secret_delivery::Migration),
         ]
     }
 }

@@ -22,4 +22,5 @@ mod overload;
 mod partition;
 mod rejected;
 mod revocation;
+mod secrets;
 mod trace;

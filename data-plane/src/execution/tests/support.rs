@@ -24,7 +24,9 @@ use signalbox_runtime::{
 };
 use tempfile::TempDir;
 
-use super::super::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer};
+use super::super::{
+    Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, NoSecrets, Performer, SecretSource,
+};
 use super::PATIENCE;
 use crate::{
     egress::{Egress, EgressPolicy},
@@ -46,6 +48,7 @@ pub(crate) struct World {
     pub(crate) performer: Option<Arc<dyn Performer>>,
     pub(crate) ambient: Arc<dyn Ambient>,
     pub(crate) cancels: Arc<Cancels>,
+    pub(crate) secrets: Arc<dyn SecretSource>,
 }
 
 impl World {
@@ -59,6 +62,7 @@ impl World {
             performer: None,
             ambient: System::shared(),
             cancels: Arc::default(),
+            secrets: Arc::new(NoSecrets),
         };
         world.reopen().await;
         world
@@ -98,6 +102,7 @@ impl World {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
             cancels: self.cancels.clone(),
+            secrets: self.secrets.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
         self.runtime = Some(tokio::spawn(runtime.run(self.shutdown.clone())));
@@ -180,6 +185,17 @@ impl World {
         };
         assert_eq!(self.spool().accept(accept).await.unwrap(), Acceptance::New);
         execution
+    }
+
+    /// Whether a file of the spool holds `text`.
+    pub(crate) fn some_file_holds(&self, text: &str) -> bool {
+        let mut files = std::fs::read_dir(self.dir.path()).unwrap();
+        files.any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
     }
 
     /// The execution's durable records.
