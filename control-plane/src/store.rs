@@ -36,7 +36,7 @@ pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
-pub use records::Applied;
+pub use records::ConfirmedTopic;
 pub use sealed::{Resealed, Sealed};
 
 /// Rows as they are.

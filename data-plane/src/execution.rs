@@ -3,6 +3,7 @@
 //! Every fact is durable before it is acted on. A task that is dropped at any point leaves an execution that the next
 //! start goes on with.
 
+mod admission;
 mod cancel;
 mod drive;
 mod http;
@@ -13,6 +14,7 @@ mod span;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use signalbox_engine::{Effect, EffectKind, Outcome};
 use signalbox_runtime::{
     ambient::{Ambient, System},
@@ -21,10 +23,15 @@ use signalbox_runtime::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::{drive::Drive, plans::Plans};
+use self::{
+    admission::{Admissions, Begun, Unlimited},
+    drive::Drive,
+    plans::Plans,
+};
 use crate::spool::{Claimed, Spool, SpoolError};
 
 pub use self::{
+    admission::ConcurrencyLimits,
     cancel::Cancels,
     http::HttpPerformer,
     secrets::{NoSecrets, SecretSource},
@@ -34,8 +41,8 @@ pub use self::{
 const CLAIM_MAX: usize = 64;
 /// How often the spool is asked although nobody said that there is something.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(5);
-/// Executions in memory for each that may run: the others wait for a time. When all places are taken, nothing more is
-/// claimed until one has ended; it is safe in the spool until then.
+/// Executions in memory for each that may run: the others wait for a time that is near (those that wait longer are parked
+/// in the spool). When all places are taken, nothing more is claimed until one is free; it is safe in the spool until then.
 const RESIDENTS_PER_RUNNING: usize = 8;
 /// The pauses before the spool is asked again what it was too busy for.
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -53,6 +60,8 @@ pub trait Performer: Send + Sync + 'static {
 pub struct ExecutionConfig {
     /// Executions that run at once. Those that wait for a time are not counted.
     pub concurrency_max: NonZeroUsize,
+    /// Of those of one workflow.
+    pub limits: Arc<dyn ConcurrencyLimits>,
     /// The time of day, and chance.
     pub ambient: Arc<dyn Ambient>,
     /// Whose end is asked for.
@@ -65,6 +74,7 @@ impl Default for ExecutionConfig {
     fn default() -> Self {
         Self {
             concurrency_max: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
+            limits: Arc::new(Unlimited),
             ambient: System::shared(),
             cancels: Arc::default(),
             secrets: Arc::new(NoSecrets),
@@ -80,6 +90,7 @@ pub struct ExecutionRuntime {
     ambient: Arc<dyn Ambient>,
     cancels: Arc<Cancels>,
     secrets: Arc<dyn SecretSource>,
+    admissions: Arc<Admissions>,
     /// Places of those that run.
     running: Arc<Semaphore>,
     /// Places of those in memory.
@@ -95,6 +106,7 @@ impl ExecutionRuntime {
             .saturating_mul(RESIDENTS_PER_RUNNING)
             .min(Semaphore::MAX_PERMITS);
         Self {
+            admissions: Admissions::new(config.limits.clone(), spool.claimable()),
             spool,
             http,
             plans: Plans::default(),
@@ -111,6 +123,7 @@ impl ExecutionRuntime {
     /// until it is forced; the next start goes on with all of them.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let claimable = self.spool.claimable();
+        let mut due = self.spool.next_due();
         let mut busy = self.busy();
         loop {
             let place = tokio::select! {
@@ -122,8 +135,10 @@ impl ExecutionRuntime {
             let woken = claimable.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
+            due.borrow_and_update();
+            let asked_at = self.ambient.now();
             let pause = match self.claim(place, &shutdown).await {
-                Ok(0) => CLAIM_INTERVAL,
+                Ok(0) => self.pause(*due.borrow(), asked_at),
                 Ok(_) => {
                     busy.reset();
                     continue;
@@ -144,9 +159,20 @@ impl ExecutionRuntime {
                 biased;
                 () = shutdown.stopping() => return,
                 () = woken => {}
+                Ok(()) = due.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Until the spool is asked again: a millisecond after the first parked execution is due, so that it is due for sure. One
+    /// that was due when it was last asked has no room; whoever makes some says so.
+    fn pause(&self, due: Option<Timestamp>, asked_at: Timestamp) -> Duration {
+        let Some(due) = due.filter(|due| *due > asked_at) else {
+            return CLAIM_INTERVAL;
+        };
+        let left = Duration::try_from(due.duration_since(self.ambient.now())).unwrap_or_default();
+        CLAIM_INTERVAL.min(left + Duration::from_millis(1))
     }
 
     /// The pauses before the spool is asked again.
@@ -160,6 +186,7 @@ impl ExecutionRuntime {
         Place {
             resident: self.residents.clone().acquire_owned().await.ok(),
             running: self.running.clone().acquire_owned().await.ok(),
+            begun: None,
         }
     }
 
@@ -168,6 +195,7 @@ impl ExecutionRuntime {
         Some(Place {
             resident: Some(self.residents.clone().try_acquire_owned().ok()?),
             running: Some(self.running.clone().try_acquire_owned().ok()?),
+            begun: None,
         })
     }
 
@@ -175,9 +203,12 @@ impl ExecutionRuntime {
     async fn claim(self: &Arc<Self>, first: Place, to: &Shutdown) -> Result<usize, SpoolError> {
         let mut places = vec![first];
         places.extend(std::iter::from_fn(|| self.another_place()).take(CLAIM_MAX - 1));
-        let all = self.spool.claim(places.len()).await?;
+        let admissions = self.admissions.clone();
+        let all = self.spool.claim_admitted(places.len(), admissions).await?;
         let count = all.len();
-        for (claimed, place) in all.into_iter().zip(places) {
+        for (claimed, mut place) in all.into_iter().zip(places) {
+            let workflow = claimed.accepted.workflow.clone();
+            place.begun = Some(self.admissions.begin(workflow));
             to.spawn(self.clone().execute(claimed, place, to.clone()));
         }
         Ok(count)
@@ -199,6 +230,8 @@ struct Place {
     #[expect(dead_code, reason = "held until the execution is gone")]
     resident: Option<OwnedSemaphorePermit>,
     running: Option<OwnedSemaphorePermit>,
+    /// Held until the execution is gone.
+    begun: Option<Begun>,
 }
 
 #[cfg(test)]

@@ -267,6 +267,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Arc::new(performer),
         &ExecutionConfig {
             concurrency_max: config.limits.executions_max,
+            limits: store.clone(),
             ambient: System::shared(),
             cancels: cancels.clone(),
             secrets: store.clone(),
@@ -380,6 +381,10 @@ async fn gauge(spool: Arc<dyn Spool>, shutdown: Shutdown) {
             (
                 "signalbox_spool_unfinished_executions",
                 stats.unfinished_executions as f64,
+            ),
+            (
+                "signalbox_executions_parked",
+                stats.parked_executions as f64,
             ),
             (
                 "signalbox_spool_unreported_records",

@@ -97,12 +97,25 @@ pub trait Spool: Send + Sync + 'static {
     /// message). Never waits. False: the queue was full and the record is dropped.
     fn offer(&self, record: Record) -> bool;
 
-    /// Unfinished executions that were not claimed since the spool was opened, oldest first, at most `max`: those that
-    /// a crash interrupted come with the facts that they had journalled.
+    /// Unfinished executions that nobody has, at most `max`: first those that were parked and are due, then those that were
+    /// not claimed since the spool was opened, of each workflow as many, its oldest first. They come with the facts that
+    /// they had journalled.
     ///
     /// # Errors
     /// [`SpoolError`].
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>>;
+    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.claim_admitted(max, Arc::new(Anyone))
+    }
+
+    /// [`Spool::claim`], of each workflow no more than `admission` has room for.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>>;
 
     /// Woken when there may be something to claim.
     fn claimable(&self) -> Arc<Notify>;
@@ -117,6 +130,25 @@ pub trait Spool: Send + Sync + 'static {
         records: Vec<Record>,
         ended: bool,
     ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Gives a claimed execution back until `due`: it can be claimed again then, or once it is woken.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the caller still has it then.
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// Makes an execution due that is parked. Others are left as they are.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>>;
+
+    /// When the first parked execution is due; changes wake whoever claims.
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>>;
 
     /// Records with a sequence greater than `after`, in order: at most `max_records`, and no more after `max_bytes`
     /// (but at least one, if there is one).
@@ -145,6 +177,21 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Why the spool failed, if it did: it stays so until a restart.
     fn failure(&self) -> Option<String>;
+}
+
+/// Says how many more executions of a workflow may run.
+pub trait Admission: Send + Sync {
+    /// Of the workflow of this name; of what an earlier version of Signalbox accepted, the name is empty.
+    fn room(&self, workflow: &str) -> usize;
+}
+
+/// As many as there are.
+struct Anyone;
+
+impl Admission for Anyone {
+    fn room(&self, _workflow: &str) -> usize {
+        usize::MAX
+    }
 }
 
 /// An event to accept.
@@ -279,7 +326,7 @@ pub struct Claimed {
     pub definition: Bytes,
     /// W3C traceparent of the request that made it.
     pub traceparent: Option<String>,
-    /// What it had journalled before a crash, in order; empty for a new one.
+    /// What it has journalled, in order; empty for a new one.
     pub journal: Vec<Record>,
 }
 
@@ -288,6 +335,8 @@ pub struct Claimed {
 pub struct SpoolStats {
     /// Executions that have not ended.
     pub unfinished_executions: u64,
+    /// Those of them that wait for a time, and are not in memory.
+    pub parked_executions: u64,
     /// Records that the control plane does not have.
     pub unreported_records: u64,
     /// Size on disk.

@@ -1,6 +1,8 @@
 //! The JSON and YAML mapping, and what a definition's problems read like.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::num::NonZeroU32;
+
 use signalbox_model::{ids::ProjectId, rate_limit::RateLimit};
 use signalbox_proto::{
     convert::{definition, json, record},
@@ -15,6 +17,7 @@ trigger:
 vars: {desk: "https://desk.example.com", n: 3}
 timeout: 60s
 rateLimit: {eventsPerSecond: 50, burst: 100}
+concurrency: {maxExecutions: 3}
 steps:
   - id: call
     if: event.json.n > vars.n
@@ -39,6 +42,7 @@ fn a_definition_is_the_same_by_every_road() {
     assert_eq!(workflow.vars()["n"], 3);
     assert_eq!(workflow.steps()[0].retry.max_attempts, 5);
     assert_eq!(workflow.rate_limit(), RateLimit::new(50, 100).ok());
+    assert_eq!(workflow.executions_max(), NonZeroU32::new(3));
 }
 
 #[track_caller]
@@ -52,7 +56,7 @@ fn refused(yaml: &str) -> String {
 fn unknown_fields_are_told_with_place_and_expectation() {
     let error = refused(&YAML.replace("timeout: 5s", "timeot: 5s"));
     for part in [
-        "line 12",
+        "line 13",
         "steps[0].timeot",
         "did you mean \"timeout\"?",
         "retry",
@@ -75,6 +79,7 @@ trigger:
     topicArns: [nonsense, "arn:aws:sns:us-east-1:123456789012:a.fifo"]
     minimumSignatureVersion: 3
 rateLimit: {burst: -1}
+concurrency: {}
 steps:
   - id: Bad
     transform: {expression: "1 +"}
@@ -92,6 +97,7 @@ steps:
     assert_eq!(
         fields,
         [
+            "concurrency.maxExecutions",
             "rateLimit.burst",
             "rateLimit.eventsPerSecond",
             "steps[0].id",

@@ -42,7 +42,7 @@ steps:
     assert_eq!(
         found,
         [
-            "line 2, column 1: triger: there is no such field; did you mean \"trigger\"? (expected one of: trigger, vars, steps, timeout, rateLimit, finally)",
+            "line 2, column 1: triger: there is no such field; did you mean \"trigger\"? (expected one of: trigger, vars, steps, timeout, rateLimit, finally, concurrency)",
             "line 3, column 10: timeout: is \"5m\"; expected seconds such as 30s or 0.5s; did you mean 300s?",
             "line 5, column 8: vars.big: 9007199254740993 is beyond ±2^53, where numbers lose digits; write it as text",
             "line 7, column 9: steps[0].id: is a list; expected text",

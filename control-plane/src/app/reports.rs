@@ -9,7 +9,7 @@ use signalbox_model::{
 };
 
 use super::App;
-use crate::store::Applied;
+use crate::store::ConfirmedTopic;
 
 impl App {
     /// How far a node's records are durable.
@@ -42,31 +42,31 @@ impl App {
             .store
             .write(async |tx| {
                 let cursor = tx.cursor(node, incarnation).await?;
-                for record in records {
-                    if i64::try_from(record.sequence).unwrap_or(i64::MAX) <= cursor {
-                        continue;
-                    }
-                    let Applied::ConfirmedTopic(name, topic) =
-                        tx.apply_record(node, record).await?
-                    else {
-                        continue;
-                    };
-                    let row = match tx.workflow(&name).await {
+                let new: Vec<&SequencedRecord> = records
+                    .iter()
+                    .filter(|record| i64::try_from(record.sequence).unwrap_or(i64::MAX) > cursor)
+                    .collect();
+                for ConfirmedTopic {
+                    workflow,
+                    topic_arn,
+                } in tx.apply_records(node, &new).await?
+                {
+                    let row = match tx.workflow(&workflow).await {
                         Ok(row) if row.bound_topic.is_none() && row.published_version > 0 => row,
                         Ok(_) | Err(Error::NotFound { .. }) => continue,
                         Err(error) => return Err(error),
                     };
                     let source = tx
-                        .workflow_version(&name, row.published_version)
+                        .workflow_version(&workflow, row.published_version)
                         .await?
                         .source;
                     let binds = matches!(
-                        decode(&name, &source).map(|workflow| workflow.trigger().clone()),
+                        decode(&workflow, &source).map(|valid| valid.trigger().clone()),
                         Ok(Trigger::AmazonSns(sns)) if sns.topic_arns.is_empty()
                     );
                     if binds {
-                        tracing::info!(workflow = %name, topic, "the first confirmed topic binds");
-                        tx.bind_topic(row, &topic).await?;
+                        tracing::info!(%workflow, topic_arn, "the first confirmed topic binds");
+                        tx.bind_topic(row, &topic_arn).await?;
                     }
                 }
                 tx.trim_deliveries(self.settings.deliveries_kept_max)

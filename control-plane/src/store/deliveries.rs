@@ -1,8 +1,8 @@
 //! Deliveries: what became of each inbound message. Of those that were not accepted, the newest are kept.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::Expr,
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, sea_query::Expr,
 };
 use signalbox_model::{
     error::Error,
@@ -80,39 +80,38 @@ impl Store {
 }
 
 impl Tx {
-    pub(super) async fn delivery(
+    /// The row of a delivery.
+    pub(super) fn delivery(
         &mut self,
         node: &NodeId,
         delivery: &Reported,
         time_us: i64,
         traceparent: Option<&str>,
-    ) -> Result<(), Error> {
-        let row = entity::delivery::ActiveModel {
-            project: Set(delivery.workflow.project.to_string()),
-            workflow: Set(delivery.workflow.workflow.to_string()),
-            id: Set(delivery.id.to_string()),
-            verdict: Set(verdict_text(delivery.verdict).to_owned()),
-            reason: Set(delivery.reason.clone()),
-            detail: Set(delivery.detail.clone()),
-            http_status: Set(i64::from(delivery.http_status)),
-            message_type: Set(delivery.message_type.clone()),
-            message_id: Set(delivery.message_id.clone()),
-            topic_arn: Set(delivery.topic_arn.clone()),
-            receive_time_us: Set(time_us),
-            source_address: Set(delivery.source_address.clone()),
-            execution: Set(delivery
-                .execution
-                .as_ref()
-                .map(|name| name.execution.to_string())),
-            node: Set(node.to_string()),
-            trace_id: Set(trace_id(traceparent)),
-        };
-        row.insert(&self.inner).await.map_err(|e| internal(&e))?;
+    ) -> Delivery {
         if delivery.verdict != Verdict::Accepted {
             self.grown
                 .insert((delivery.workflow.clone(), verdict_text(delivery.verdict)));
         }
-        Ok(())
+        Delivery {
+            project: delivery.workflow.project.to_string(),
+            workflow: delivery.workflow.workflow.to_string(),
+            id: delivery.id.to_string(),
+            verdict: verdict_text(delivery.verdict).to_owned(),
+            reason: delivery.reason.clone(),
+            detail: delivery.detail.clone(),
+            http_status: i64::from(delivery.http_status),
+            message_type: delivery.message_type.clone(),
+            message_id: delivery.message_id.clone(),
+            topic_arn: delivery.topic_arn.clone(),
+            receive_time_us: time_us,
+            source_address: delivery.source_address.clone(),
+            execution: delivery
+                .execution
+                .as_ref()
+                .map(|name| name.execution.to_string()),
+            node: node.to_string(),
+            trace_id: trace_id(traceparent),
+        }
     }
 
     /// Keeps the newest `max` of each verdict but ACCEPTED, of the workflows that this transaction wrote such ones of

@@ -1,15 +1,14 @@
-//! Folding the nodes' records into rows. Idempotent: the cursor moves in the same transaction.
+//! Folding the nodes' records into rows, a batch at a time. Idempotent: the cursor moves in the same transaction.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _,
+    ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _,
+    QuerySelect as _,
 };
 use signalbox_model::{
     error::Error,
-    execution::{ExecutionState, Fact, StepState},
     ids::{ExecutionName, NodeId, SubscriptionId, WorkflowName},
     record::{
-        Accepted, Certificate, Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange,
+        Accepted, Certificate, Delivery, RecordBody, SequencedRecord, SubscriptionChange,
         SubscriptionState, Verdict,
     },
 };
@@ -19,19 +18,19 @@ use super::{
     rows::{Execution, Workflow},
 };
 
-mod steps;
+mod batch;
+mod fold;
 
-use steps::{NewStep, StepEnd};
+use batch::Histories;
+use fold::{At, Claim, History};
 
-/// What applying a record changed.
+/// A topic whose subscription to a workflow was confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// Rows.
-    Written,
-    /// Nothing: another node owns the execution, or it is not known.
-    Ignored,
-    /// A topic became a workflow's first confirmed one.
-    ConfirmedTopic(WorkflowName, String),
+pub struct ConfirmedTopic {
+    /// Which workflow.
+    pub workflow: WorkflowName,
+    /// ARN of the topic.
+    pub topic_arn: String,
 }
 
 pub(super) fn verdict_text(verdict: Verdict) -> &'static str {
@@ -52,55 +51,59 @@ fn subscription_text(state: SubscriptionState) -> &'static str {
     }
 }
 
-fn trigger_text(trigger: signalbox_model::event::TriggerKind) -> &'static str {
-    use signalbox_model::event::TriggerKind;
-    match trigger {
-        TriggerKind::AmazonSns => "AMAZON_SNS",
-        TriggerKind::Webhook => "WEBHOOK",
-        TriggerKind::Manual => "MANUAL",
-    }
-}
-
 /// The trace id of a W3C traceparent.
 pub(super) fn trace_id(traceparent: Option<&str>) -> Option<String> {
     traceparent?.split('-').nth(1).map(str::to_owned)
 }
 
 impl Tx {
-    /// Folds one record of `node` into the rows.
+    /// Folds records of `node`, in their order, into the rows. Gives the topics whose subscriptions were confirmed.
     ///
     /// # Errors
     /// When the database fails: the whole batch is tried again.
-    pub async fn apply_record(
+    pub async fn apply_records(
         &mut self,
         node: &NodeId,
-        record: &SequencedRecord,
-    ) -> Result<Applied, Error> {
-        let Record {
-            time,
-            traceparent,
-            body,
-        } = &record.record;
-        let time_us = time.as_microsecond();
-        match body {
-            RecordBody::Accepted(accepted) => {
-                self.accepted(node, accepted, time_us, traceparent.as_deref())
-                    .await
+        records: &[&SequencedRecord],
+    ) -> Result<Vec<ConfirmedTopic>, Error> {
+        let mut histories = self.histories(node, records).await?;
+        let mut deliveries = Vec::new();
+        let mut confirmed = Vec::new();
+        for SequencedRecord { sequence, record } in records {
+            let traceparent = record.traceparent.as_deref();
+            let at = At {
+                sequence: *sequence,
+                time_us: record.time.as_microsecond(),
+            };
+            match &record.body {
+                RecordBody::Accepted(accepted) => {
+                    if accept(&mut histories, node, accepted, traceparent) == Claim::OwnedByOther {
+                        let delivery = accepted_elsewhere(node, accepted)?;
+                        deliveries.push(self.delivery(node, &delivery, at.time_us, traceparent));
+                    }
+                }
+                RecordBody::Execution { execution, fact } => match histories.get_mut(execution) {
+                    Some(history) if history.goes_on_at(node) => history.fold(fact, at),
+                    Some(_) => {}
+                    None => {
+                        tracing::warn!(%execution, %node, "a fact of an execution that is not known");
+                    }
+                },
+                RecordBody::Delivery(delivery) => {
+                    deliveries.push(self.delivery(node, delivery, at.time_us, traceparent));
+                }
+                RecordBody::Subscription(change) => {
+                    confirmed.extend(self.subscription(node, change, at.time_us).await?);
+                }
+                RecordBody::Certificate(certificate) => self.certificate(certificate).await?,
             }
-            RecordBody::Execution { execution, fact } => {
-                let at = (record.sequence, time_us);
-                self.fact(node, execution, fact, at).await
-            }
-            RecordBody::Delivery(delivery) => {
-                self.delivery(node, delivery, time_us, traceparent.as_deref())
-                    .await?;
-                Ok(Applied::Written)
-            }
-            RecordBody::Subscription(change) => self.subscription(node, change, time_us).await,
-            RecordBody::Certificate(certificate) => self.certificate(certificate).await,
         }
+        self.write_histories(histories).await?;
+        batch::insert_all::<entity::delivery::Entity>(&self.inner, deliveries).await?;
+        Ok(confirmed)
     }
 
+    /// An execution's row, locked until the commit.
     pub(super) async fn find_execution(
         &self,
         name: &ExecutionName,
@@ -109,6 +112,7 @@ impl Tx {
             name.project.to_string(),
             name.execution.to_string(),
         ))
+        .lock_exclusive()
         .one(&self.inner)
         .await
         .map_err(|e| internal(&e))
@@ -128,154 +132,21 @@ impl Tx {
             .map_err(|e| super::inserting(&e, &name))
     }
 
-    async fn accepted(
-        &mut self,
-        node: &NodeId,
-        accepted: &Accepted,
-        time_us: i64,
-        traceparent: Option<&str>,
-    ) -> Result<Applied, Error> {
-        let Accepted {
-            execution,
-            workflow,
-            version,
-            event,
-        } = accepted;
-        let existing = self.find_execution(execution).await?;
-        let owned_by_other = existing
-            .as_ref()
-            .and_then(|row| row.node.as_deref())
-            .is_some_and(|owner| owner != node.as_str());
-        if owned_by_other {
-            tracing::warn!(%execution, %node, "accepted at another node before: its reports of it are ignored");
-            self.accepted_elsewhere(node, accepted, time_us, traceparent)
-                .await?;
-            return Ok(Applied::Ignored);
-        }
-        if let Some(row) = existing.clone().filter(|row| row.node.is_some()) {
-            return self.accepted_again(execution, row).await;
-        }
-        let history = self.next_history().await?;
-        let row = Execution {
-            project: execution.project.to_string(),
-            id: execution.execution.to_string(),
-            workflow: workflow.workflow.to_string(),
-            version: i64::try_from(*version).unwrap_or(i64::MAX),
-            state: ExecutionState::Queued.as_str().to_owned(),
-            trigger_kind: trigger_text(event.trigger).to_owned(),
-            message_id: event.scope.message_id.clone(),
-            topic_arn: event.scope.topic_arn.clone(),
-            is_unsigned: event.signature.is_none() && event.scope.topic_arn.is_some(),
-            api_key: event.api_key.as_ref().map(|key| key.api_key.to_string()),
-            node: Some(node.to_string()),
-            create_time_us: existing
-                .as_ref()
-                .map_or(event.received_at.as_microsecond(), |row| row.create_time_us),
-            start_time_us: None,
-            end_time_us: None,
-            output_json: None,
-            error_code: None,
-            error_message: None,
-            trace_id: trace_id(traceparent),
-            history,
-            cancel_time_us: existing.as_ref().and_then(|row| row.cancel_time_us),
-        };
-        let active = row.into_active_model().reset_all();
-        let written = if existing.is_some() {
-            active.update(&self.inner).await
-        } else {
-            active.insert(&self.inner).await
-        };
-        written.map_err(|e| internal(&e))?;
-        let signature = event.signature.as_ref();
-        let event = entity::event::ActiveModel {
-            project: Set(execution.project.to_string()),
-            execution: Set(execution.execution.to_string()),
-            body: Set(event.body.to_vec()),
-            content_type: Set(event.content_type.clone()),
-            source_address: Set(event.source_address.clone()),
-            receive_time_us: Set(event.received_at.as_microsecond()),
-            scope_json: Set(serde_json::to_string(&event.scope).unwrap_or_default()),
-            signature_version: Set(signature.map(|proof| i64::from(proof.version))),
-            signing_cert_url: Set(signature.map(|proof| proof.signing_cert_url.clone())),
-            certificate_sha256: Set(signature.map(|proof| proof.certificate_sha256.clone())),
-        };
-        event.insert(&self.inner).await.map_err(|e| internal(&e))?;
-        Ok(Applied::Written)
-    }
-
-    /// The same node again: its memory of copies was shorter than ours, or its store was lost. What has ended stays as it is;
-    /// the rest begins anew there, by the same id and with the same Idempotency-Keys.
-    async fn accepted_again(
-        &mut self,
-        name: &ExecutionName,
-        row: Execution,
-    ) -> Result<Applied, Error> {
-        use entity::{attempt, step_run};
-        if row.end_time_us.is_some() {
-            return Ok(Applied::Ignored);
-        }
-        attempt::Entity::delete_many()
-            .filter(attempt::Column::Project.eq(name.project.as_str()))
-            .filter(attempt::Column::Execution.eq(name.execution.as_str()))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        step_run::Entity::delete_many()
-            .filter(step_run::Column::Project.eq(name.project.as_str()))
-            .filter(step_run::Column::Execution.eq(name.execution.as_str()))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        let queued = |row: &mut Execution| row.start_time_us = None;
-        self.update_execution(row, ExecutionState::Queued, queued)
-            .await?;
-        Ok(Applied::Written)
-    }
-
-    async fn accepted_elsewhere(
-        &mut self,
-        node: &NodeId,
-        accepted: &Accepted,
-        time_us: i64,
-        traceparent: Option<&str>,
-    ) -> Result<(), Error> {
-        let delivery = Delivery {
-            id: format!("d{}", uuid::Uuid::now_v7().simple())
-                .parse()
-                .map_err(|_| Error::Internal {
-                    message: "no delivery id".to_owned(),
-                })?,
-            workflow: accepted.workflow.clone(),
-            verdict: Verdict::Duplicate,
-            reason: "accepted-at-another-node".to_owned(),
-            detail: "another node accepted this message before; this copy's execution is not shown"
-                .to_owned(),
-            http_status: 200,
-            message_type: String::new(),
-            message_id: accepted.event.scope.message_id.clone(),
-            topic_arn: accepted.event.scope.topic_arn.clone().unwrap_or_default(),
-            source_address: accepted.event.source_address.clone().unwrap_or_default(),
-            execution: Some(accepted.execution.clone()),
-        };
-        self.delivery(node, &delivery, time_us, traceparent).await
-    }
-
-    async fn certificate(&self, certificate: &Certificate) -> Result<Applied, Error> {
+    async fn certificate(&self, certificate: &Certificate) -> Result<(), Error> {
         use entity::certificate::{ActiveModel, Entity};
         let known = Entity::find_by_id(certificate.sha256.clone())
             .one(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
         if known.is_some() {
-            return Ok(Applied::Ignored);
+            return Ok(());
         }
         let row = ActiveModel {
             sha256: Set(certificate.sha256.clone()),
             pem: Set(certificate.pem.clone()),
         };
         row.insert(&self.inner).await.map_err(|e| internal(&e))?;
-        Ok(Applied::Written)
+        Ok(())
     }
 
     async fn subscription(
@@ -283,7 +154,7 @@ impl Tx {
         node: &NodeId,
         change: &SubscriptionChange,
         time_us: i64,
-    ) -> Result<Applied, Error> {
+    ) -> Result<Option<ConfirmedTopic>, Error> {
         use entity::subscription::{ActiveModel, Entity};
         let id = SubscriptionId::derive(&change.workflow, &change.topic_arn);
         let key = (
@@ -319,12 +190,11 @@ impl Tx {
             row.insert(&self.inner).await
         };
         written.map_err(|e| internal(&e))?;
-        Ok(match change.state {
-            SubscriptionState::Confirmed => {
-                Applied::ConfirmedTopic(change.workflow.clone(), change.topic_arn.clone())
-            }
-            _ => Applied::Written,
-        })
+        let confirmed = ConfirmedTopic {
+            workflow: change.workflow.clone(),
+            topic_arn: change.topic_arn.clone(),
+        };
+        Ok((change.state == SubscriptionState::Confirmed).then_some(confirmed))
     }
 
     /// Binds a topic to a workflow that has none.
@@ -341,127 +211,6 @@ impl Tx {
         Ok(())
     }
 
-    async fn fact(
-        &mut self,
-        node: &NodeId,
-        name: &ExecutionName,
-        fact: &Fact,
-        (sequence, time_us): (u64, i64),
-    ) -> Result<Applied, Error> {
-        let Some(row) = self.find_execution(name).await? else {
-            tracing::warn!(execution = %name, %node, "a fact of an execution that is not known");
-            return Ok(Applied::Ignored);
-        };
-        // Its node may begin anew what has ended here ([`Tx::accepted_again`]).
-        if row.node.as_deref() != Some(node.as_str()) || row.end_time_us.is_some() {
-            return Ok(Applied::Ignored);
-        }
-        match fact {
-            Fact::Started => {
-                let started = |row: &mut Execution| row.start_time_us = Some(time_us);
-                self.update_execution(row, ExecutionState::Running, started)
-                    .await?;
-            }
-            Fact::StepStarted { step, kind, input } => {
-                // A wait that came to wait says until when.
-                let waits = kind == "wait" && input.as_str() != "null";
-                let insert = NewStep {
-                    step: &step.to_string(),
-                    sequence,
-                    kind,
-                    state: if waits {
-                        StepState::Waiting
-                    } else {
-                        StepState::Running
-                    },
-                    input_json: input.as_str(),
-                    end_time_us: None,
-                };
-                self.insert_step(name, insert, time_us).await?;
-                if !waits && steps::runs_itself(kind) {
-                    self.show_running(row).await?;
-                } else {
-                    self.show_activity(name, row).await?;
-                }
-            }
-            Fact::AttemptStarted {
-                step,
-                number,
-                repeated,
-            } => {
-                self.attempt_started(name, &step.to_string(), *number, *repeated, time_us)
-                    .await?;
-                self.show_running(row).await?;
-            }
-            Fact::AttemptFailed {
-                step,
-                number,
-                error,
-                retry_at,
-            } => {
-                let retry_us = Some(retry_at.as_microsecond());
-                self.attempt_ended(
-                    name,
-                    &step.to_string(),
-                    Some(*number),
-                    Some(error),
-                    time_us,
-                    retry_us,
-                )
-                .await?;
-                self.step_state(name, &step.to_string(), StepState::Waiting)
-                    .await?;
-                self.show_activity(name, row).await?;
-            }
-            Fact::StepFinished {
-                step,
-                state,
-                output,
-                error,
-            } => {
-                let step = step.to_string();
-                self.attempt_ended(name, &step, None, error.as_ref(), time_us, None)
-                    .await?;
-                let output = output.as_ref().map(|text| text.as_str());
-                let end = StepEnd {
-                    state: *state,
-                    output,
-                    error: error.as_ref(),
-                };
-                self.step_finished(name, &step, end, (sequence, time_us))
-                    .await?;
-                self.show_activity(name, row).await?;
-            }
-            // They are shown when it has ended.
-            Fact::Cancelling | Fact::Ending { .. } => {}
-            Fact::Finished {
-                state,
-                output,
-                error,
-            } => {
-                let ended = |row: &mut Execution| {
-                    row.end_time_us = Some(time_us);
-                    row.output_json = output.as_ref().map(|text| text.as_str().to_owned());
-                    row.error_code = error.as_ref().map(|error| error.code.clone());
-                    row.error_message = error.as_ref().map(|error| error.message.clone());
-                };
-                self.update_execution(row, *state, ended).await?;
-            }
-        }
-        Ok(Applied::Written)
-    }
-
-    pub(super) async fn update_execution(
-        &mut self,
-        mut row: Execution,
-        state: ExecutionState,
-        change: impl FnOnce(&mut Execution),
-    ) -> Result<(), Error> {
-        change(&mut row);
-        state.as_str().clone_into(&mut row.state);
-        self.write_execution(row).await
-    }
-
     /// Writes a row that has changed.
     pub(super) async fn write_execution(&mut self, mut row: Execution) -> Result<(), Error> {
         row.history = self.next_history().await?;
@@ -472,4 +221,49 @@ impl Tx {
             .map_err(|e| internal(&e))?;
         Ok(())
     }
+}
+
+/// Notes that `node` has accepted an event.
+fn accept(
+    histories: &mut Histories,
+    node: &NodeId,
+    accepted: &Accepted,
+    traceparent: Option<&str>,
+) -> Claim {
+    match histories.get_mut(&accepted.execution) {
+        Some(history) => history.claim(node, accepted, traceparent),
+        None => {
+            let history = History::accepted(node, accepted, traceparent);
+            histories.insert(accepted.execution.clone(), history);
+            Claim::Owned
+        }
+    }
+}
+
+fn accepted_elsewhere(node: &NodeId, accepted: &Accepted) -> Result<Delivery, Error> {
+    let Accepted {
+        execution,
+        workflow,
+        event,
+        ..
+    } = accepted;
+    tracing::warn!(%execution, %node, "accepted at another node before: its reports of it are ignored");
+    Ok(Delivery {
+        id: format!("d{}", uuid::Uuid::now_v7().simple())
+            .parse()
+            .map_err(|_| Error::Internal {
+                message: "no delivery id".to_owned(),
+            })?,
+        workflow: workflow.clone(),
+        verdict: Verdict::Duplicate,
+        reason: "accepted-at-another-node".to_owned(),
+        detail: "another node accepted this message before; this copy's execution is not shown"
+            .to_owned(),
+        http_status: 200,
+        message_type: String::new(),
+        message_id: event.scope.message_id.clone(),
+        topic_arn: event.scope.topic_arn.clone().unwrap_or_default(),
+        source_address: event.source_address.clone().unwrap_or_default(),
+        execution: Some(execution.clone()),
+    })
 }

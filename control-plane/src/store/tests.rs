@@ -29,6 +29,7 @@ use crate::{
     crypto::MasterKey,
 };
 
+mod batches;
 mod limits;
 mod secrets;
 

@@ -9,6 +9,8 @@ use std::{
 use signalbox_model::ids::ExecutionName;
 use tokio::{sync::watch, time::Instant};
 
+use crate::spool::{Spool, SpoolError};
+
 /// Requests that are kept for executions that do not run here yet.
 const KEPT_MAX: usize = 10_000;
 /// How long each is kept. The control plane asks again every few seconds for as long as it is wanted.
@@ -32,8 +34,25 @@ impl Default for Cancels {
 }
 
 impl Cancels {
-    /// Asks for the end of an execution. False: too many are asked for; ask again later.
-    pub fn ask(&self, execution: ExecutionName) -> bool {
+    /// Asks for the end of an execution of `spool`, whether a task has it or it waits there for a time. False: too many are
+    /// asked for; ask again later.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; ask again later.
+    pub async fn ask(
+        &self,
+        spool: &dyn Spool,
+        execution: &ExecutionName,
+    ) -> Result<bool, SpoolError> {
+        if !self.note(execution.clone()) {
+            return Ok(false);
+        }
+        // After the note: whoever parks it looks for one when that is done.
+        spool.wake(execution).await?;
+        Ok(true)
+    }
+
+    fn note(&self, execution: ExecutionName) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.len() >= KEPT_MAX {
             asked.retain(|_, at| at.elapsed() < KEPT_FOR);
@@ -51,6 +70,12 @@ impl Cancels {
     pub(super) fn take(&self, execution: &ExecutionName) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.remove(execution).is_some()
+    }
+
+    /// Whether its end is asked for, without taking notice of it.
+    pub(super) fn is_asked(&self, execution: &ExecutionName) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.contains_key(execution)
     }
 
     /// Changes with each request.

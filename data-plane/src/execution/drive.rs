@@ -28,8 +28,8 @@ use crate::spool::{Claimed, SpoolError};
 
 /// How long a performer may be late before it is dropped.
 const PERFORMER_GRACE: Duration = Duration::from_millis(500);
-/// Longest sleep: the clock may have been set meanwhile.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Longest wait in memory; for what is further away the execution is parked in the spool.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
 
 /// One execution under way.
 pub(super) struct Drive<'a> {
@@ -57,6 +57,8 @@ enum End {
     Ended(ExecutionState),
     /// The process ends first; the next start goes on with it.
     Left,
+    /// It waits for a time, in the spool.
+    Parked,
 }
 
 impl<'a> Drive<'a> {
@@ -113,7 +115,7 @@ impl<'a> Drive<'a> {
                 metrics::histogram!("signalbox_execution_duration_seconds", "state" => state)
                     .record(took.as_secs_f64().max(0.0));
             }
-            Ok(End::Left) => {}
+            Ok(End::Left | End::Parked) => {}
             Err(error) => span.in_scope(|| {
                 tracing::error!(%error, "the execution stops here; the next start goes on with it");
             }),
@@ -158,7 +160,7 @@ impl<'a> Drive<'a> {
                 Decision::Await { .. } if self.is_cancelled() => machine.cancel(self.now()),
                 Decision::Await { attempts, wake_at } => {
                     self.set_under_way(&mut under_way, &attempts);
-                    let next = self.next(&mut under_way, wake_at).await;
+                    let next = self.next(&mut under_way, wake_at).await?;
                     self.tell_secrets(&mut machine);
                     match next {
                         Next::Ended(effect, outcome) => {
@@ -166,6 +168,7 @@ impl<'a> Drive<'a> {
                         }
                         Next::Due => machine.decide(self.now()),
                         Next::Leave => return Ok(End::Left),
+                        Next::Parked => return Ok(End::Parked),
                     }
                 }
             };
@@ -277,17 +280,25 @@ impl<'a> Drive<'a> {
 
     /// The next end of an attempt, or `wake_at`. While nothing is under way, the execution leaves its place among those
     /// that run.
-    async fn next(&mut self, under_way: &mut UnderWay, wake_at: Timestamp) -> Next {
-        if under_way.is_empty() {
-            return if self.wait_until(wake_at).await {
-                Next::Due
-            } else {
-                Next::Leave
-            };
-        }
+    async fn next(
+        &mut self,
+        under_way: &mut UnderWay,
+        wake_at: Timestamp,
+    ) -> Result<Next, SpoolError> {
         let left = self.time_until(wake_at);
         let is_stopping = self.shutdown.is_stopping();
-        tokio::select! {
+        if under_way.is_empty() {
+            let is_far = left > SLEEP_MAX && !is_stopping;
+            return if is_far && self.park(wake_at).await? {
+                Ok(Next::Parked)
+            } else if self.wait(left.min(SLEEP_MAX)).await {
+                Ok(Next::Due)
+            } else {
+                Ok(Next::Leave)
+            };
+        }
+        let left = left.min(SLEEP_MAX);
+        Ok(tokio::select! {
             biased;
             (effect, outcome) = under_way.next() => Next::Ended(effect, outcome),
             () = self.shutdown.forced() => Next::Leave,
@@ -295,20 +306,34 @@ impl<'a> Drive<'a> {
             () = self.shutdown.stopping(), if !is_stopping => Next::Due,
             () = tokio::time::sleep(left), if !is_stopping => Next::Due,
             Ok(()) = self.cancels.changed(), if !is_stopping => Next::Due,
-        }
+        })
     }
 
-    /// A sleep up to a millisecond longer than `time` is away, so that it has come for sure; at most [`SLEEP_MAX`].
+    /// How far `time` is away, and up to a millisecond more, so that it has come for sure.
     fn time_until(&mut self, time: Timestamp) -> Duration {
         let left = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
-        left.min(SLEEP_MAX) + Duration::from_millis(1)
+        left + Duration::from_millis(1)
+    }
+
+    /// Leaves the execution to the spool until `due`. False: that has no room for it now.
+    async fn park(&mut self, due: Timestamp) -> Result<bool, SpoolError> {
+        let spool = &self.runtime.spool;
+        match spool.park(self.execution.clone(), due).await {
+            Ok(()) => {}
+            Err(SpoolError::Overloaded | SpoolError::Full) => return Ok(false),
+            Err(error @ (SpoolError::Closed | SpoolError::Failed(_))) => return Err(error),
+        }
+        // Whoever asked for its end meanwhile may have found it here still.
+        if self.runtime.cancels.is_asked(&self.execution) {
+            spool.wake(&self.execution).await?;
+        }
+        Ok(true)
     }
 
     /// False: the process ends first.
-    async fn wait_until(&mut self, time: Timestamp) -> bool {
+    async fn wait(&mut self, left: Duration) -> bool {
         let _waiting = Gauge::new("signalbox_executions_waiting");
         self.place.running = None;
-        let left = self.time_until(time);
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => return false,
@@ -354,6 +379,8 @@ enum Next {
     Due,
     /// The process ends first.
     Leave,
+    /// The spool has it.
+    Parked,
 }
 
 /// The attempts of one execution that are under way. What is dropped is stopped.

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     config::{Change, ConfigStore, Upsert},
-    execution::{ExecutionConfig, ExecutionRuntime, NoSecrets, Performer},
+    execution::{ExecutionConfig, ExecutionRuntime, Performer},
     ingest::{self, Answer, Budget, Ingest, Turned},
     report::ReportClient,
     spool::{
@@ -327,7 +327,7 @@ impl Node {
             concurrency_max: NonZeroUsize::new(4).unwrap(),
             ambient: self.day.clone(),
             cancels: Arc::default(),
-            secrets: Arc::new(NoSecrets),
+            ..ExecutionConfig::default()
         };
         let executions = ExecutionRuntime::new(spool.clone(), Arc::new(target), &config);
         tasks.push(tokio::spawn(Arc::new(executions).run(shutdown.clone())));

@@ -54,8 +54,8 @@ use self::{
     drain::{Drain, Free},
 };
 use super::{
-    Accept, Acceptance, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool, SpoolError,
-    SpoolStats, SqliteSpool, SqliteSpoolConfig, arrivals::Arrivals, delivery_of,
+    Accept, Acceptance, Admission, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool,
+    SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, arrivals::Arrivals, delivery_of,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -72,8 +72,12 @@ pub struct IntakeSpoolConfig {
     pub pending_max: usize,
     /// Messages that may wait for the disk; more are refused ([`SpoolError::Overloaded`]).
     pub queue_max: usize,
-    /// Executions that may wait in the store to be claimed before the rest is left in the log.
+    /// Executions that may wait in the store to be claimed before the rest is left in the log, but for [`Self::skim_max`].
+    /// Those of workflows that have no room are not counted.
     pub unclaimed_max: u64,
+    /// How many are taken from the log, 20 times a second, although so many wait: behind those of one workflow there may be
+    /// others'.
+    pub skim_max: usize,
     /// Bytes of the disk, or free inside the store's file, that are left for the journals and reports of what the store has
     /// already: nothing is taken from the log into them.
     pub kept_bytes: u64,
@@ -89,6 +93,7 @@ impl Default for IntakeSpoolConfig {
             pending_max: 1_800_000,
             queue_max: 4096,
             unclaimed_max: 1024,
+            skim_max: 100,
             // Less than the log leaves free when it grows.
             kept_bytes: 16 * 1024 * 1024,
             mark_after: Duration::from_secs(1),
@@ -240,6 +245,8 @@ impl IntakeSpool {
             woken,
             drained: jobs.clone(),
             unclaimed_max: config.unclaimed_max,
+            skim_max: config.skim_max,
+            skimmed: Timestamp::MIN,
             read_scope: config.store.read_scope,
             ambient: config.store.ambient.clone(),
             stored: seen,
@@ -463,8 +470,12 @@ impl Spool for IntakeSpool {
         self.store.offer(record)
     }
 
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
-        self.store.claim(max)
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.store.claim_admitted(max, admission)
     }
 
     fn claimable(&self) -> Arc<Notify> {
@@ -478,6 +489,22 @@ impl Spool for IntakeSpool {
         ended: bool,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
         self.store.journal(execution, records, ended)
+    }
+
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store.park(execution, due)
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.store.wake(execution)
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.store.next_due()
     }
 
     fn unreported(
@@ -502,6 +529,7 @@ impl Spool for IntakeSpool {
         let store = self.store.stats();
         SpoolStats {
             unfinished_executions: store.unfinished_executions + pending,
+            parked_executions: store.parked_executions,
             unreported_records: store.unreported_records + pending,
             used_bytes: self.used_bytes(),
             max_bytes: self.max_bytes,

@@ -5,11 +5,13 @@
 //! spool is failed from then on, and says so to everyone.
 
 mod batch;
+mod claim;
 mod index;
 mod look;
 mod read;
 mod room;
 mod schema;
+mod turns;
 mod upkeep;
 mod writer;
 
@@ -38,7 +40,8 @@ use self::{
     writer::{Answer, Job, Shared, Writer},
 };
 use super::{
-    Accept, Acceptance, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolMax, SpoolStats,
+    Accept, Acceptance, Admission, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolMax,
+    SpoolStats,
 };
 
 pub(super) use batch::{Drained, NewExecution};
@@ -142,7 +145,13 @@ impl SqliteSpool {
         let (head_sender, head) = watch::channel(opened.head);
         let shared = Arc::new(Shared::new(&opened, config.max_bytes));
         let (jobs, queue) = mpsc::channel(config.queue_max);
-        let writer = Writer::new(connection, shared.clone(), head_sender, config);
+        let writer = Writer::new(
+            connection,
+            shared.clone(),
+            head_sender,
+            config,
+            opened.turns,
+        );
         let spool = Self {
             incarnation: opened.incarnation,
             jobs,
@@ -207,7 +216,7 @@ impl SqliteSpool {
         self.stats().used_bytes + self.shared.free_bytes()
     }
 
-    /// Executions that nobody has claimed.
+    /// Executions that nobody has claimed although their workflows have room.
     pub(super) fn unclaimed(&self) -> u64 {
         self.shared.unclaimed()
     }
@@ -362,8 +371,12 @@ impl Spool for SqliteSpool {
         encode(&record).is_ok_and(|record| self.jobs.try_send(Job::Offer(record)).is_ok())
     }
 
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
-        self.submit_waiting(move |answer| Job::Claim(max, answer))
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.submit_waiting(move |answer| Job::Claim(max, admission, answer))
     }
 
     fn claimable(&self) -> Arc<Notify> {
@@ -385,6 +398,23 @@ impl Spool for SqliteSpool {
             }),
             Err(error) => refused(error),
         }
+    }
+
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.submit_waiting(move |answer| Job::Park(execution.to_string(), due, answer))
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        let execution = execution.to_string();
+        self.submit_waiting(move |answer| Job::Wake(execution, answer))
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.shared.next_due.subscribe()
     }
 
     fn unreported(

@@ -30,6 +30,10 @@ enum Step {
     Journal(u8),
     /// Its last one.
     Finish(u8),
+    /// A claimed execution waits for a time that does not come.
+    Park(u8),
+    /// It is due.
+    Wake(u8),
     /// Everything is reported and trimmed.
     Trim,
     /// A clean end and a new start.
@@ -50,6 +54,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Claim),
         2 => id.clone().prop_map(Step::Journal),
         3 => id.clone().prop_map(Step::Finish),
+        2 => id.clone().prop_map(Step::Park),
+        2 => id.clone().prop_map(Step::Wake),
         3 => Just(Step::Trim),
         1 => Just(Step::Restart),
         1 => (id, any::<bool>()).prop_map(|(id, machine)| Step::Crash { id, machine }),

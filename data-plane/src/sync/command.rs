@@ -25,7 +25,7 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
     } = command;
     let done = match kind {
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
-        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel),
+        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel).await,
         None => Err("this node does not know the command".to_owned()),
     };
     let outcome = if done.is_ok() { "done" } else { "refused" };
@@ -103,12 +103,13 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
     }
 }
 
-fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
+async fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
     let wire::CancelCommand { execution } = cancel;
-    if sync.cancels.ask(execution.parse().map_err(text)?) {
-        Ok(())
-    } else {
-        Err("too many executions are to be cancelled".to_owned())
+    let execution: ExecutionName = execution.parse().map_err(text)?;
+    let asked = sync.cancels.ask(sync.spool.as_ref(), &execution).await;
+    match asked.map_err(text)? {
+        true => Ok(()),
+        false => Err("too many executions are to be cancelled".to_owned()),
     }
 }
 

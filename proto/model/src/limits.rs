@@ -79,6 +79,8 @@ pub const OPAQUE_ID_MAX_BYTES: usize = 256;
 pub const DISPLAY_NAME_MAX_CHARS: usize = 128;
 /// Length of a description, in characters.
 pub const DESCRIPTION_MAX_CHARS: usize = 2048;
+/// Executions of one workflow that its concurrency limit may let run at once.
+pub const WORKFLOW_EXECUTIONS_MAX: u32 = 10_000;
 /// Events a second, and at once, that a rate limit may allow.
 pub const RATE_MAX: u32 = 1_000_000;
 /// Deliveries of each verdict but ACCEPTED that are kept for a workflow: the newest.

@@ -1,6 +1,6 @@
 //! Workflow definitions. A [`Workflow`] that exists is valid.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use serde_json::Value;
 
@@ -35,6 +35,7 @@ pub struct Workflow {
     finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
     secrets: Vec<(String, SecretId)>,
+    executions_max: Option<NonZeroU32>,
 }
 
 /// What runs when the steps have ended, however they did.
@@ -67,6 +68,7 @@ impl Workflow {
             finally,
             rate_limit: None,
             secrets: Vec::new(),
+            executions_max: None,
         };
         let mut problems = Collector::default();
         workflow.secrets = check::workflow(&workflow, &mut problems);
@@ -77,6 +79,13 @@ impl Workflow {
     #[must_use]
     pub fn with_rate_limit(mut self, rate_limit: Option<RateLimit>) -> Self {
         self.rate_limit = rate_limit;
+        self
+    }
+
+    /// The same with a limit of its executions that run at once, which is valid by itself.
+    #[must_use]
+    pub fn with_executions_max(mut self, executions_max: Option<NonZeroU32>) -> Self {
+        self.executions_max = executions_max;
         self
     }
 
@@ -121,6 +130,12 @@ impl Workflow {
     #[must_use]
     pub fn secrets(&self) -> &[(String, SecretId)] {
         &self.secrets
+    }
+
+    /// How many of its executions run at once at a node.
+    #[must_use]
+    pub fn executions_max(&self) -> Option<NonZeroU32> {
+        self.executions_max
     }
 
     /// The step called `id`, at any depth.

@@ -1,6 +1,6 @@
 //! `WorkflowSpec` → [`Workflow`]: every problem at once, each at its path as YAML writes it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -54,6 +54,7 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         timeout,
         rate_limit,
         finally,
+        concurrency,
     } = spec;
     let mut problems = Collector::default();
     if spec.encoded_len() > limits::DEFINITION_MAX_BYTES {
@@ -86,10 +87,17 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
     let rate_limit = rate_limit
         .as_ref()
         .and_then(|limit| rate_limit_of("rateLimit", limit, &mut problems));
+    let executions_max = concurrency
+        .as_ref()
+        .and_then(|concurrency| executions_max_of(concurrency, &mut problems));
     // What the parts alone can say is said; the whole is checked even so, that all problems come at once.
     match trigger {
         Some(trigger) => match Workflow::new(trigger, vars, steps, timeout, finally) {
-            Ok(workflow) => problems.finish(Some(workflow.with_rate_limit(rate_limit))),
+            Ok(workflow) => problems.finish(Some(
+                workflow
+                    .with_rate_limit(rate_limit)
+                    .with_executions_max(executions_max),
+            )),
             Err(violations) => {
                 problems.extend(violations);
                 problems.finish(None)
@@ -116,6 +124,27 @@ fn finally_of(finally: &v1::Finally, problems: &mut Collector) -> Finally {
         steps: steps_of("finally.steps", steps, 1, problems),
         timeout: timeout.unwrap_or(limits::FINALLY_TIMEOUT_DEFAULT),
     }
+}
+
+fn executions_max_of(
+    concurrency: &v1::Concurrency,
+    problems: &mut Collector,
+) -> Option<NonZeroU32> {
+    let v1::Concurrency { max_executions } = concurrency;
+    let max = u32::try_from(*max_executions)
+        .ok()
+        .and_then(NonZeroU32::new);
+    let max = max.filter(|max| max.get() <= limits::WORKFLOW_EXECUTIONS_MAX);
+    if max.is_none() {
+        problems.add(
+            "concurrency.maxExecutions",
+            format!(
+                "must be from 1 to {}, not {max_executions}",
+                limits::WORKFLOW_EXECUTIONS_MAX
+            ),
+        );
+    }
+    max
 }
 
 fn rate_limit_of(

@@ -4570,6 +4570,9 @@ pub struct WorkflowSpec {
     /// What runs when the steps have ended, whether they succeeded, failed or took longer than `timeout`.
     #[prost(message, optional, tag = "6")]
     pub finally: ::core::option::Option<Finally>,
+    /// How many of its executions run at once. Default: as many as the node runs.
+    #[prost(message, optional, tag = "7")]
+    pub concurrency: ::core::option::Option<Concurrency>,
 }
 impl ::prost::Name for WorkflowSpec {
     const NAME: &'static str = "WorkflowSpec";
@@ -4579,6 +4582,24 @@ impl ::prost::Name for WorkflowSpec {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.WorkflowSpec".into()
+    }
+}
+/// How many executions of a workflow run at once, at each node. The others are QUEUED, and begin in the order in which
+/// their events came. One that waits for longer than a few seconds is not counted meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Concurrency {
+    /// 1 to 10000. Required.
+    #[prost(int32, tag = "1")]
+    pub max_executions: i32,
+}
+impl ::prost::Name for Concurrency {
+    const NAME: &'static str = "Concurrency";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Concurrency".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Concurrency".into()
     }
 }
 /// Steps that run when the others have ended, however they did. They read what any of the others gave, with

@@ -1,11 +1,14 @@
 //! Control flow against the world: what runs side by side, what is stopped, what waits, and crashes amid all of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use signalbox_model::{ids::WorkflowName, record::RecordBody};
 
 use super::{
     support::{Reply, Target, World, code_of, finished, output_of},
     *,
 };
+use crate::execution::ConcurrencyLimits;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn branches_and_iterations_call_at_the_same_time_and_no_more_than_may() {
@@ -242,11 +245,11 @@ finally:
     let early = "trigger: {manual: {}}\nsteps: [{id: a, transform: {expression: '1'}}]";
     let early = world.accept(early, "early", "{}").await;
     // One of them has not even begun.
-    assert!(world.cancels.ask(early.clone()));
+    world.cancel(&early).await;
     world.run();
     target.called(1).await;
     for execution in [&waits, &calls] {
-        assert!(world.cancels.ask(execution.clone()));
+        world.cancel(execution).await;
     }
     for execution in [&waits, &calls, &early] {
         let facts = world.finished(execution).await;
@@ -257,4 +260,105 @@ finally:
     let paths: Vec<_> = target.calls().into_iter().map(|call| call.path).collect();
     assert_eq!(paths, ["/slow", "/tidy"]);
     assert_eq!(target.calls()[1].body, "CANCELLED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn executions_that_wait_long_are_left_to_the_spool_and_go_on_in_time() {
+    const WAITING: usize = 40;
+    let mut world = World::start().await;
+    // Fewer than a tenth of them have a place in memory.
+    world.concurrency_max = 1;
+    // Longer than what is waited for in memory.
+    let waits = "trigger: {manual: {}}\nsteps: [{id: w, wait: {duration: 7s}}]";
+    let mut executions = Vec::new();
+    for n in 0..WAITING {
+        executions.push(world.accept(waits, &n.to_string(), "{}").await);
+    }
+    let forever = "trigger: {manual: {}}\nsteps: [{id: w, wait: {duration: 3600s}}]";
+    let forever = world.accept(forever, "forever", "{}").await;
+    world.run();
+    let parked = async |count: u64| {
+        let wait = async {
+            while world.spool().stats().parked_executions != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    };
+    parked(WAITING as u64 + 1).await;
+    let quick = "trigger: {manual: {}}\nsteps: [{id: quick, transform: {expression: '1'}}]";
+    let other = world.accept(quick, "quick", "{}").await;
+    assert_eq!(output_of(&world.finished(&other).await), json!(1));
+
+    world.crash().await;
+    assert_eq!(world.spool().stats().parked_executions, WAITING as u64 + 1);
+    world.run();
+    for execution in &executions {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+        let records = world.records(execution).await;
+        let waited = |fact: &Fact| matches!(fact, Fact::StepStarted { .. });
+        let at = |of: &dyn Fn(&Fact) -> bool| {
+            let found = records.iter().find(|record| match &record.body {
+                RecordBody::Execution { fact, .. } => of(fact),
+                _ => false,
+            });
+            found.unwrap().time
+        };
+        let ended = |fact: &Fact| matches!(fact, Fact::StepFinished { .. });
+        let took = at(&ended).duration_since(at(&waited));
+        assert!(took >= jiff::SignedDuration::from_secs(7), "{took}");
+        // Nobody looks for them every few seconds only.
+        assert!(took < jiff::SignedDuration::from_secs(10), "{took}");
+    }
+    let left = world.spool().stats().parked_executions;
+    assert_eq!(left, 1);
+    world.cancel(&forever).await;
+    let facts = world.finished(&forever).await;
+    assert_eq!(finished(&facts).0, ExecutionState::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_runs_as_many_as_it_may_and_the_others_do_not_wait_for_it() {
+    const LIMITED: usize = 30;
+    let target = Target::start(|_| Reply::After(Duration::from_millis(30), 200)).await;
+    let free = Target::start(|_| Reply::After(Duration::from_millis(1), 200)).await;
+    let mut world = World::start().await;
+    let of = |addr| {
+        format!(
+            "trigger: {{manual: {{}}}}\nsteps: [{{id: call, http: {{url: \"http://{addr}/\"}}}}]"
+        )
+    };
+    let limited = of(target.addr);
+    let mut executions = Vec::new();
+    for n in 0..LIMITED {
+        executions.push(world.accept(&limited, &n.to_string(), "{}").await);
+    }
+    let others = world.accept(&of(free.addr), "other", "{}").await;
+    let workflow = world.workflow(&limited);
+    world.limits = Arc::new(Limits(workflow, 2.try_into().unwrap()));
+    world.run();
+    world.finished(&others).await;
+    // It came last, and there are places for 16.
+    assert!(target.calls().len() < LIMITED / 2);
+    for execution in &executions {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+    }
+    assert_eq!(target.most_at_once(), 2);
+    // In the order in which they came, two at a time.
+    let mut started = Vec::new();
+    for execution in &executions {
+        started.push(world.records(execution).await[0].time);
+    }
+    assert!(started.windows(3).all(|three| three[0] <= three[2]));
+}
+
+#[derive(Debug)]
+struct Limits(WorkflowName, NonZeroU32);
+
+impl ConcurrencyLimits for Limits {
+    fn executions_max(&self, workflow: &WorkflowName) -> Option<NonZeroU32> {
+        (*workflow == self.0).then_some(self.1)
+    }
 }

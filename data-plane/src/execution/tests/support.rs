@@ -25,7 +25,8 @@ use signalbox_runtime::{
 use tempfile::TempDir;
 
 use super::super::{
-    Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, NoSecrets, Performer, SecretSource,
+    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, HttpPerformer, NoSecrets,
+    Performer, SecretSource,
 };
 use super::PATIENCE;
 use crate::{
@@ -49,6 +50,7 @@ pub(crate) struct World {
     pub(crate) ambient: Arc<dyn Ambient>,
     pub(crate) cancels: Arc<Cancels>,
     pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) limits: Arc<dyn ConcurrencyLimits>,
 }
 
 impl World {
@@ -63,6 +65,7 @@ impl World {
             ambient: System::shared(),
             cancels: Arc::default(),
             secrets: Arc::new(NoSecrets),
+            limits: ExecutionConfig::default().limits,
         };
         world.reopen().await;
         world
@@ -103,6 +106,7 @@ impl World {
             ambient: self.ambient.clone(),
             cancels: self.cancels.clone(),
             secrets: self.secrets.clone(),
+            limits: self.limits.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
         self.runtime = Some(tokio::spawn(runtime.run(self.shutdown.clone())));
@@ -142,11 +146,7 @@ impl World {
         message: &str,
     ) -> ExecutionName {
         let definition = definition.into();
-        // Each definition is a workflow of its own: a version does not change.
-        let digest = blake3::hash(&definition).to_hex();
-        let workflow: WorkflowName = format!("projects/default/workflows/w{}", &digest[..16])
-            .parse()
-            .unwrap();
+        let workflow = workflow_of(&definition);
         let execution = ExecutionName {
             project: workflow.project.clone(),
             execution: ExecutionId::derive(&workflow, "", message_id, None),
@@ -198,6 +198,17 @@ impl World {
         })
     }
 
+    /// The workflow that [`World::accept`] takes a definition for.
+    pub(crate) fn workflow(&self, definition: &str) -> WorkflowName {
+        let spec: v1::WorkflowSpec = json::from_yaml_str(definition).unwrap();
+        workflow_of(&definition::encode(&spec))
+    }
+
+    pub(crate) async fn cancel(&self, execution: &ExecutionName) {
+        let spool = self.spool();
+        assert_eq!(self.cancels.ask(spool.as_ref(), execution).await, Ok(true));
+    }
+
     /// The execution's durable records.
     pub(crate) async fn records(&self, of: &ExecutionName) -> Vec<Record> {
         let all = self.spool().unreported(0, 100_000, usize::MAX >> 1).await;
@@ -237,6 +248,14 @@ impl World {
             Err(_) => panic!("{of} did not end: {:?}", self.facts(of).await),
         }
     }
+}
+
+/// Each definition is a workflow of its own: a version does not change.
+fn workflow_of(definition: &[u8]) -> WorkflowName {
+    let digest = blake3::hash(definition).to_hex();
+    format!("projects/default/workflows/w{}", &digest[..16])
+        .parse()
+        .unwrap()
 }
 
 pub(crate) fn loopback() -> Egress {

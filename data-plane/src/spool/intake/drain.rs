@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use signalbox_log::{Log, Reader, RecordKind};
 use signalbox_model::record::Certificate;
 use signalbox_runtime::ambient::Ambient;
@@ -33,6 +34,8 @@ const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 const MARGIN_BYTES: u64 = 4096;
 /// Pause while the store holds enough to claim.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
+/// Pause between two batches that it takes although the store holds enough.
+const SKIM_PAUSE: SignedDuration = SignedDuration::from_millis(50);
 /// Pause while there is no room in the store.
 const ROOM_PAUSE: Duration = Duration::from_millis(200);
 /// How long it sleeps when nothing comes.
@@ -53,6 +56,9 @@ pub(super) struct Drain {
     pub(super) woken: Receiver<()>,
     pub(super) drained: SyncSender<Job>,
     pub(super) unclaimed_max: u64,
+    pub(super) skim_max: usize,
+    /// When it last took something although the store held enough.
+    pub(super) skimmed: Timestamp,
     pub(super) read_scope: ReadScope,
     pub(super) ambient: Arc<dyn Ambient>,
     /// Last sequence that the store has.
@@ -118,7 +124,7 @@ impl Drain {
         if self.ahead.is_empty() && self.log.end() <= next {
             return Err(IDLE);
         }
-        if self.store.unclaimed() >= self.unclaimed_max {
+        if self.has_enough() && !self.skims() {
             return Err(FULL_PAUSE);
         }
         // What is not read yet will tell how large it is.
@@ -133,6 +139,23 @@ impl Drain {
             true => Err(ROOM_PAUSE),
             false => Ok(()),
         }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.store.unclaimed() >= self.unclaimed_max
+    }
+
+    /// Whether it is time to take a little although the store holds enough: what it holds may all be of one workflow, and
+    /// others wait behind it in the log.
+    fn skims(&mut self) -> bool {
+        let now = self.ambient.now();
+        let since = now.duration_since(self.skimmed);
+        // A clock that was set back is no reason to wait.
+        let is_time = self.skim_max > 0 && (since >= SKIM_PAUSE || since.is_negative());
+        if is_time {
+            self.skimmed = now;
+        }
+        is_time
     }
 
     /// How many of the records that were read may go now.
@@ -194,7 +217,10 @@ impl Drain {
         if self.ahead.is_empty() {
             self.read_ahead()?;
         }
-        let portion = self.portion();
+        let mut portion = self.portion();
+        if self.has_enough() {
+            portion = portion.min(self.skim_max);
+        }
         Ok((portion > 0).then(|| self.take(portion)))
     }
 

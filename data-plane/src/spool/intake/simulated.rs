@@ -265,8 +265,12 @@ impl Spool for Simulated {
         self.inner.offer(record)
     }
 
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
-        self.inner.claim(max)
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.inner.claim_admitted(max, admission)
     }
 
     fn claimable(&self) -> Arc<Notify> {
@@ -280,6 +284,22 @@ impl Spool for Simulated {
         ended: bool,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
         self.inner.journal(execution, records, ended)
+    }
+
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.park(execution, due)
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.wake(execution)
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.inner.next_due()
     }
 
     fn unreported(

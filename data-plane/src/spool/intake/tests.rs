@@ -132,6 +132,7 @@ async fn copies_are_told_wherever_the_first_is() {
     let place = Place::new();
     let spool = place.open_with(&IntakeSpoolConfig {
         unclaimed_max: 0,
+        skim_max: 0,
         ..Place::config()
     });
     // In the log.
@@ -146,6 +147,7 @@ async fn copies_are_told_wherever_the_first_is() {
     // In the log of before.
     let spool = place.open_with(&IntakeSpoolConfig {
         unclaimed_max: 0,
+        skim_max: 0,
         ..Place::config()
     });
     assert_eq!(
@@ -194,6 +196,7 @@ async fn what_nobody_claims_stays_in_the_log_and_is_taken_later() {
     let place = Place::new();
     let config = IntakeSpoolConfig {
         unclaimed_max: 5,
+        skim_max: 0,
         ..Place::config()
     };
     let spool = place.open_with(&config);
@@ -219,6 +222,7 @@ async fn a_full_disk_is_answered_full_until_there_is_room() {
     let place = Place::new();
     let spool = place.open_with(&IntakeSpoolConfig {
         unclaimed_max: 0,
+        skim_max: 0,
         ..Place::config()
     });
     // As many segments as there are, the spare that is being made among them.

@@ -1,6 +1,9 @@
 //! One batch of jobs inside its transaction.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,13 +13,13 @@ use signalbox_model::record::{
 };
 
 use super::{
-    read::{decode, from_sql, journal_of},
+    read::from_sql,
     schema::{KIND_ACCEPTED, KIND_FACT, KIND_OTHER},
+    turns::Turns,
     writer::{Answer, Job},
 };
 use crate::spool::{
-    Accept, Acceptance, Claimed, Definition, Handshake, ReadScope, ScopeSource, SpoolError,
-    delivery_of,
+    Accept, Acceptance, Definition, Handshake, ReadScope, ScopeSource, SpoolError, delivery_of,
 };
 
 /// Definitions and certificates that are remembered to be in the file; beyond, all are forgotten and asked for anew.
@@ -30,6 +33,7 @@ pub(super) type Pending = Box<dyn FnOnce(Result<(), SpoolError>) + Send>;
 /// An [`Accept`], encoded.
 pub(in crate::spool) struct NewExecution {
     name: String,
+    workflow: String,
     content_digest: [u8; 32],
     certificate: Option<Arc<Certificate>>,
     definition_digest: [u8; 32],
@@ -65,6 +69,7 @@ impl NewExecution {
         let delivery = message_type.map(|of| delivery_of(&accepted, of, Verdict::Accepted));
         Ok(Self {
             name: accepted.execution.to_string(),
+            workflow: accepted.workflow.to_string(),
             content_digest,
             certificate,
             definition_digest: definition.digest,
@@ -106,7 +111,19 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, SpoolError> {
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) accepted: u64,
+    /// Claimed for the first time in this process.
     pub(super) claimed: u64,
+    /// Accepted, by workflow.
+    pub(super) new_of: HashMap<String, u64>,
+    /// Claimed for the first time, by workflow in their turns.
+    pub(super) turns_of: Vec<(String, u64)>,
+    /// Of those that nobody has, how many a claim left because their workflows had no room.
+    pub(super) held_back: Option<u64>,
+    pub(super) parked: u64,
+    /// Claimed again after they were parked.
+    pub(super) resumed: u64,
+    /// Another parked execution may be the next that is due.
+    pub(super) due_changed: bool,
     pub(super) ended: u64,
     pub(super) handshakes: u64,
     pub(super) head: u64,
@@ -117,6 +134,7 @@ pub(super) struct Batch<'a> {
     pub(super) transaction: &'a Transaction<'a>,
     known: &'a mut HashSet<String>,
     pub(super) effects: &'a mut Effects,
+    pub(super) turns: &'a Turns,
     /// When it runs.
     pub(super) now: Timestamp,
 }
@@ -126,12 +144,14 @@ impl<'a> Batch<'a> {
         transaction: &'a Transaction<'a>,
         known: &'a mut HashSet<String>,
         effects: &'a mut Effects,
+        turns: &'a Turns,
         now: Timestamp,
     ) -> Self {
         Self {
             transaction,
             known,
             effects,
+            turns,
             now,
         }
     }
@@ -164,8 +184,8 @@ impl<'a> Batch<'a> {
                 settle(pending, answer, outcome)
             }
             Job::Offer(record) => self.log(KIND_OTHER, None, Some(&record)).map(drop),
-            Job::Claim(max, answer) => {
-                let outcome = self.claim(max);
+            Job::Claim(max, admission, answer) => {
+                let outcome = self.claim(max, admission.as_ref());
                 settle(pending, answer, outcome)
             }
             Job::Journal {
@@ -175,6 +195,14 @@ impl<'a> Batch<'a> {
                 answer,
             } => {
                 let outcome = self.journal(&execution, &records, ended);
+                settle(pending, answer, outcome)
+            }
+            Job::Park(execution, due, answer) => {
+                let outcome = self.park(&execution, due);
+                settle(pending, answer, outcome)
+            }
+            Job::Wake(execution, answer) => {
+                let outcome = self.wake(&execution);
                 settle(pending, answer, outcome)
             }
             Job::Drain(drained, answer) => {
@@ -268,7 +296,7 @@ impl<'a> Batch<'a> {
         self.transaction
             .prepare_cached(
                 "INSERT INTO executions (name, content_digest, deduplicate_until_us, accepted_seq, last_seq,
-                 definition, record) VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)",
+                 definition, record, workflow) VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 new.name,
@@ -276,12 +304,14 @@ impl<'a> Batch<'a> {
                 new.deduplicate_until.as_microsecond(),
                 sequence,
                 new.definition_digest,
-                new.record
+                new.record,
+                new.workflow
             ])?;
         if let Some(delivery) = new.delivery {
             self.delivery(delivery, new.received_at, new.traceparent)?;
         }
         self.effects.accepted += 1;
+        *self.effects.new_of.entry(new.workflow).or_default() += 1;
         Ok(Acceptance::New)
     }
 
@@ -412,41 +442,6 @@ impl<'a> Batch<'a> {
                 next_attempt_at.map(Timestamp::as_microsecond)
             ])?;
         self.other(RecordBody::Subscription(Box::new(change)), self.now, None)
-    }
-
-    fn claim(&mut self, max: usize) -> Sql<Vec<Claimed>> {
-        let mut rows = Vec::new();
-        {
-            let mut statement = self.transaction.prepare_cached(
-                "SELECT e.name, e.record, d.source FROM executions e
-                 JOIN definitions d ON d.digest = e.definition
-                 WHERE e.ended = 0 AND e.claimed = 0 ORDER BY e.accepted_seq LIMIT ?1",
-            )?;
-            let mut found = statement.query(params![i64::try_from(max).unwrap_or(i64::MAX)])?;
-            while let Some(row) = found.next()? {
-                let name: String = row.get(0)?;
-                let record: Record = decode(row.get_ref(1)?.as_blob()?)?;
-                let source: Vec<u8> = row.get(2)?;
-                rows.push((name, record, source));
-            }
-        }
-        let mut claimed = Vec::with_capacity(rows.len());
-        for (name, record, source) in rows {
-            self.transaction
-                .prepare_cached("UPDATE executions SET claimed = 1 WHERE name = ?1")?
-                .execute(params![name])?;
-            let RecordBody::Accepted(accepted) = record.body else {
-                continue;
-            };
-            claimed.push(Claimed {
-                accepted: *accepted,
-                definition: source.into(),
-                traceparent: record.traceparent,
-                journal: journal_of(self.transaction, &name)?,
-            });
-        }
-        self.effects.claimed += claimed.len() as u64;
-        Ok(claimed)
     }
 
     fn journal(&mut self, execution: &str, records: &[Vec<u8>], ended: bool) -> Sql<()> {

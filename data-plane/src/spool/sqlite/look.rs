@@ -70,7 +70,8 @@ fn read(path: &Path) -> Result<(i64, Option<Look>), rusqlite::Error> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version != VERSION {
+    // Earlier versions have all that is asked for here.
+    if !(1..=VERSION).contains(&version) {
         return Ok((version, None));
     }
     let meta = |key: &str| -> Result<String, rusqlite::Error> {

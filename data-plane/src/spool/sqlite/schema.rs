@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
 use signalbox_log::LogId;
 
+use super::{read::from_sql, turns::Turns};
+
 /// Version of the tables below (`PRAGMA user_version`).
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `kind` of a row of `log`: a fact of an execution, needed until the execution has ended.
 pub(super) const KIND_FACT: i64 = 0;
@@ -15,6 +18,14 @@ pub(super) const KIND_ACCEPTED: i64 = 1;
 /// Anything else; needed until it is reported.
 pub(super) const KIND_OTHER: i64 = 2;
 
+/// `claimed` of a row of `executions`: nobody has it.
+pub(super) const UNCLAIMED: i64 = 0;
+/// A task of this process has it.
+pub(super) const CLAIMED: i64 = 1;
+/// It waits for `due_us`.
+pub(super) const PARKED: i64 = 2;
+
+/// What version 1 had.
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -63,6 +74,17 @@ CREATE TABLE handshakes (
 CREATE INDEX handshakes_due ON handshakes (next_attempt_at_us) WHERE next_attempt_at_us IS NOT NULL;
 ";
 
+/// What version 2 added: executions that wait for a time are not kept in memory, and workflows take turns.
+const TURNS: &str = "
+-- Empty for what version 1 accepted.
+ALTER TABLE executions ADD COLUMN workflow TEXT NOT NULL DEFAULT '';
+DROP INDEX executions_unfinished;
+CREATE INDEX executions_open ON executions (claimed, workflow, accepted_seq) WHERE ended = 0;
+-- Microseconds since the Unix epoch, of those that are parked (claimed = 2).
+ALTER TABLE executions ADD COLUMN due_us INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX executions_parked ON executions (due_us) WHERE ended = 0 AND claimed = 2;
+";
+
 /// Why a spool cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -103,6 +125,11 @@ pub(super) struct Opened {
     pub(super) head: u64,
     pub(super) reported: u64,
     pub(super) unfinished: u64,
+    /// Those of them that wait for a time.
+    pub(super) parked: u64,
+    pub(super) next_due: Option<Timestamp>,
+    /// Those that nobody has, by workflow.
+    pub(super) turns: Turns,
     /// The intake log that it belongs to, and the last sequence taken from that.
     pub(super) intake: Option<(LogId, u64)>,
 }
@@ -182,12 +209,15 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
             "INSERT INTO meta VALUES ('incarnation', ?1), ('reported', '0'), ('intake', ''), ('drained', '0')",
             params![uuid::Uuid::new_v4().simple().to_string()],
         )?;
+    }
+    if found < VERSION {
+        transaction.execute_batch(TURNS)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     // Nobody has claimed anything yet in this process.
     transaction.execute(
-        "UPDATE executions SET claimed = 0 WHERE ended = 0 AND claimed = 1",
-        [],
+        "UPDATE executions SET claimed = ?1 WHERE ended = 0 AND claimed = ?2",
+        [UNCLAIMED, CLAIMED],
     )?;
     let meta = |key: &str| -> Result<String, rusqlite::Error> {
         transaction.query_row(
@@ -205,19 +235,40 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
         )
         .optional()?
         .unwrap_or(0);
-    let unfinished: i64 = transaction.query_row(
-        "SELECT count(*) FROM executions WHERE ended = 0",
-        [],
-        |row| row.get(0),
-    )?;
+    let count = |of: &str| -> Result<u64, rusqlite::Error> {
+        let sql = format!("SELECT count(*) FROM executions WHERE ended = 0 {of}");
+        let count: i64 = transaction.query_row(&sql, [], |row| row.get(0))?;
+        Ok(from_sql(count))
+    };
+    let unfinished = count("")?;
+    let parked = count("AND claimed = 2")?;
     let intake = LogId::parse(&meta("intake")?);
     let opened = Opened {
         intake: intake.map(|id| (id, drained)),
         incarnation: meta("incarnation")?,
         reported: meta("reported")?.parse().unwrap_or(0),
-        head: u64::try_from(head).unwrap_or(0),
-        unfinished: u64::try_from(unfinished).unwrap_or(0),
+        head: from_sql(head),
+        unfinished,
+        parked,
+        next_due: next_due(&transaction)?,
+        turns: turns(&transaction)?,
     };
     transaction.commit()?;
     Ok(opened)
+}
+
+/// When the first execution is due that waits for a time.
+pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, rusqlite::Error> {
+    let due: Option<i64> = connection
+        .prepare_cached("SELECT min(due_us) FROM executions WHERE ended = 0 AND claimed = 2")?
+        .query_row([], |row| row.get(0))?;
+    Ok(due.map(|us| Timestamp::from_microsecond(us).unwrap_or(Timestamp::MAX)))
+}
+
+fn turns(connection: &Connection) -> Result<Turns, rusqlite::Error> {
+    let mut statement = connection.prepare(
+        "SELECT workflow, count(*) FROM executions WHERE ended = 0 AND claimed = 0 GROUP BY workflow",
+    )?;
+    let counted = statement.query_map([], |row| Ok((row.get(0)?, from_sql(row.get(1)?))))?;
+    Ok(Turns::new(counted.collect::<Result<Vec<_>, _>>()?))
 }

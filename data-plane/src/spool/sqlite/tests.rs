@@ -289,6 +289,89 @@ async fn handshakes_are_kept_until_they_are_over() {
     );
 }
 
+#[tokio::test]
+async fn a_spool_of_the_first_schema_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    spool.accept(accept("a", 1)).await.unwrap();
+    spool.claim(1).await.unwrap();
+    drop(spool);
+    let connection = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    connection
+        .execute_batch(
+            "DROP INDEX executions_parked; DROP INDEX executions_open;
+             ALTER TABLE executions DROP COLUMN due_us; ALTER TABLE executions DROP COLUMN workflow;
+             CREATE INDEX executions_unfinished ON executions (claimed, accepted_seq) WHERE ended = 0;
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(connection);
+
+    let Ok(Found::Store(look)) = look(dir.path()) else {
+        panic!("it is a store");
+    };
+    assert_eq!(look.unfinished, 1);
+    let spool = open(dir.path());
+    let claimed = spool.claim(10).await.unwrap();
+    let name = claimed[0].accepted.execution.clone();
+    spool.park(name.clone(), Timestamp::MAX).await.unwrap();
+    assert!(spool.claim(10).await.unwrap().is_empty());
+    spool.wake(&name).await.unwrap();
+    assert_eq!(spool.claim(10).await.unwrap().len(), 1);
+}
+
+/// Room for so many of one workflow, and for all of the others.
+struct Only(&'static str, usize);
+
+impl Admission for Only {
+    fn room(&self, workflow: &str) -> usize {
+        match workflow.ends_with(self.0) {
+            true => self.1,
+            false => usize::MAX,
+        }
+    }
+}
+
+#[tokio::test]
+async fn workflows_take_turns_and_none_more_than_it_has_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    let of = |workflow: &str, n: usize| {
+        let mut of = accept(&format!("{workflow}{n}"), 1);
+        of.accepted.workflow = format!("projects/default/workflows/{workflow}")
+            .parse()
+            .unwrap();
+        of
+    };
+    for (workflow, count) in [("a", 100), ("b", 3), ("c", 1)] {
+        for n in 0..count {
+            spool.accept(of(workflow, n)).await.unwrap();
+        }
+    }
+    let claim = async |max, only| {
+        let claimed = spool.claim_admitted(max, Arc::new(only)).await.unwrap();
+        let ids = claimed
+            .iter()
+            .map(|of| of.accepted.execution.execution.as_str().to_owned());
+        ids.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(claim(6, Only("none", 0)).await, "a0 a1 a2 b0 b1 c0");
+    // What has no room waits, and does not count as what could be claimed.
+    assert_eq!(claim(6, Only("a", 1)).await, "a3 b2");
+    assert_eq!(spool.unclaimed(), 0);
+    assert_eq!(claim(6, Only("a", 0)).await, "");
+    spool.accept(of("d", 0)).await.unwrap();
+    assert_eq!(claim(2, Only("none", 0)).await, "d0 a4");
+    assert_eq!(spool.unclaimed(), 95);
+
+    // One that is due needs room too.
+    let name = of("a", 3).accepted.execution;
+    spool.park(name.clone(), Timestamp::MAX).await.unwrap();
+    spool.wake(&name).await.unwrap();
+    assert_eq!(claim(2, Only("a", 0)).await, "");
+    assert_eq!(claim(2, Only("a", 2)).await, "a3 a5");
+}
+
 #[test]
 fn a_newer_schema_is_refused() {
     let dir = tempfile::tempdir().unwrap();

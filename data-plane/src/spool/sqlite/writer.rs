@@ -22,9 +22,10 @@ use super::{
     SqliteSpoolConfig,
     batch::{Batch, Drained, Effects, NewExecution, Pending},
     read::from_sql,
-    schema::Opened,
+    schema::{Opened, next_due},
+    turns::Turns,
 };
-use crate::spool::{Acceptance, Claimed, Handshake, SpoolError, SpoolStats};
+use crate::spool::{Acceptance, Admission, Claimed, Handshake, SpoolError, SpoolStats};
 
 /// Deduplication entries that one purge may drop, so that it never holds up a commit for long.
 const PURGE_MAX: usize = 1000;
@@ -45,13 +46,15 @@ pub(in crate::spool) enum Job {
     ),
     Append(Vec<Vec<u8>>, Answer<()>),
     Offer(Vec<u8>),
-    Claim(usize, Answer<Vec<Claimed>>),
+    Claim(usize, Arc<dyn Admission>, Answer<Vec<Claimed>>),
     Journal {
         execution: String,
         records: Vec<Vec<u8>>,
         ended: bool,
         answer: Answer<()>,
     },
+    Park(String, Timestamp, Answer<()>),
+    Wake(String, Answer<()>),
     Drain(Box<Drained>, Answer<()>),
     Trim(u64, Answer<()>),
 }
@@ -66,11 +69,13 @@ impl Job {
         // Whoever is gone does not need to know.
         match self {
             Self::Accept(_, answer) => drop(answer.send(Err(error))),
-            Self::Claim(_, answer) => drop(answer.send(Err(error))),
+            Self::Claim(_, _, answer) => drop(answer.send(Err(error))),
             Self::Handshake(_, answer)
             | Self::UpdateHandshake(_, answer)
             | Self::Append(_, answer)
             | Self::Journal { answer, .. }
+            | Self::Park(_, _, answer)
+            | Self::Wake(_, answer)
             | Self::Drain(_, answer)
             | Self::Trim(_, answer) => drop(answer.send(Err(error))),
             Self::Offer(_) => {}
@@ -85,6 +90,10 @@ pub(super) struct Shared {
     pub(super) handshake_accepted: Arc<Notify>,
     unfinished: AtomicU64,
     unclaimed: AtomicU64,
+    /// Those of them whose workflows had no room when it was last looked for.
+    held_back: AtomicU64,
+    parked: AtomicU64,
+    pub(super) next_due: watch::Sender<Option<Timestamp>>,
     reported: AtomicU64,
     used_bytes: AtomicU64,
     free_bytes: AtomicU64,
@@ -99,7 +108,10 @@ impl Shared {
             claimable: Arc::default(),
             handshake_accepted: Arc::default(),
             unfinished: opened.unfinished.into(),
-            unclaimed: opened.unfinished.into(),
+            unclaimed: (opened.unfinished - opened.parked).into(),
+            held_back: 0.into(),
+            parked: opened.parked.into(),
+            next_due: watch::Sender::new(opened.next_due),
             reported: opened.reported.into(),
             used_bytes: 0.into(),
             free_bytes: 0.into(),
@@ -110,7 +122,9 @@ impl Shared {
     }
 
     pub(super) fn unclaimed(&self) -> u64 {
-        self.unclaimed.load(Ordering::Relaxed)
+        let held_back = self.held_back.load(Ordering::Relaxed);
+        let unclaimed = self.unclaimed.load(Ordering::Relaxed);
+        unclaimed.saturating_sub(held_back)
     }
 
     /// Free inside the file.
@@ -157,6 +171,7 @@ impl Shared {
     pub(super) fn stats(&self, head: u64) -> SpoolStats {
         SpoolStats {
             unfinished_executions: self.unfinished.load(Ordering::Relaxed),
+            parked_executions: self.parked.load(Ordering::Relaxed),
             unreported_records: head.saturating_sub(self.reported.load(Ordering::Relaxed)),
             used_bytes: self.used_bytes.load(Ordering::Relaxed),
             max_bytes: self.max_bytes,
@@ -186,6 +201,7 @@ pub(in crate::spool) struct Writer {
     drain_refused: bool,
     /// Definitions and certificates known to be in the file.
     known: HashSet<String>,
+    turns: Turns,
 }
 
 impl Writer {
@@ -194,6 +210,7 @@ impl Writer {
         shared: Arc<Shared>,
         head: watch::Sender<u64>,
         config: &SqliteSpoolConfig,
+        turns: Turns,
     ) -> Self {
         let writer = Self {
             connection,
@@ -206,6 +223,7 @@ impl Writer {
             purge_behind: false,
             drain_refused: false,
             known: HashSet::new(),
+            turns,
         };
         writer.measure();
         writer
@@ -333,6 +351,7 @@ impl Writer {
                 &transaction,
                 &mut self.known,
                 &mut effects,
+                &self.turns,
                 self.ambient.now(),
             );
             for job in waiting.by_ref() {
@@ -373,7 +392,7 @@ impl Writer {
         if !self.drain_refused {
             self.shared.set_disk_full(false);
         }
-        self.publish(&effects);
+        self.publish(effects);
         for answer in pending {
             answer(Ok(()));
         }
@@ -386,10 +405,25 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self, effects: &Effects) {
+    fn publish(&mut self, effects: Effects) {
+        for (workflow, count) in effects.new_of {
+            self.turns.add(workflow, count);
+        }
+        for (workflow, count) in effects.turns_of {
+            self.turns.took(&workflow, count);
+        }
+        if let Some(held_back) = effects.held_back {
+            self.shared.held_back.store(held_back, Ordering::Relaxed);
+        }
         let unclaimed = &self.shared.unclaimed;
         unclaimed.fetch_add(effects.accepted, Ordering::Relaxed);
         unclaimed.fetch_sub(effects.claimed, Ordering::Relaxed);
+        let parked = &self.shared.parked;
+        parked.fetch_add(effects.parked, Ordering::Relaxed);
+        parked.fetch_sub(effects.resumed, Ordering::Relaxed);
+        if effects.due_changed {
+            self.look_for_due();
+        }
         let unfinished = &self.shared.unfinished;
         unfinished.fetch_add(effects.accepted, Ordering::Relaxed);
         unfinished.fetch_sub(effects.ended, Ordering::Relaxed);
@@ -404,6 +438,19 @@ impl Writer {
         }
         if effects.handshakes > 0 {
             self.shared.handshake_accepted.notify_one();
+        }
+    }
+
+    /// Tells when the next parked execution is due.
+    fn look_for_due(&self) {
+        match next_due(&self.connection) {
+            Ok(due) => drop(self.shared.next_due.send_if_modified(|known| {
+                let changed = *known != due;
+                *known = due;
+                changed
+            })),
+            // Whoever waits for one looks every few seconds in any case.
+            Err(error) => tracing::warn!(%error, "the next execution that is due is not known"),
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) struct Entry {
     /// Facts journalled.
     pub(super) facts: usize,
     pub(super) claimed: bool,
+    pub(super) parked: bool,
     pub(super) ended: bool,
 }
 
@@ -32,6 +33,8 @@ pub(super) struct Model {
     pub(super) entries: BTreeMap<u8, Entry>,
     /// Those that have not ended, in the order in which they were accepted.
     pub(super) order: Vec<u8>,
+    /// Those of them that were parked and are due, in the order in which they became so.
+    pub(super) due: Vec<u8>,
     /// Handshakes by token; whether they are over.
     pub(super) handshakes: BTreeMap<u8, bool>,
     pub(super) expected: Counts,
@@ -57,6 +60,7 @@ impl Model {
                     brief,
                     facts: 0,
                     claimed: false,
+                    parked: false,
                     ended: false,
                 };
                 assert!(self.entries.insert(id, entry).is_none());
@@ -73,9 +77,15 @@ impl Model {
     /// Ids and facts of what can be claimed; it is claimed from then on.
     pub(super) fn claim(&mut self) -> Vec<(u8, usize)> {
         let mut claimed = Vec::new();
+        for id in std::mem::take(&mut self.due) {
+            let entry = self.entries.get_mut(&id).unwrap();
+            entry.parked = false;
+            entry.claimed = true;
+            claimed.push((id, entry.facts));
+        }
         for id in &self.order {
             let entry = self.entries.get_mut(id).unwrap();
-            if !entry.claimed {
+            if !entry.claimed && !entry.parked {
                 entry.claimed = true;
                 claimed.push((*id, entry.facts));
             }
@@ -87,6 +97,26 @@ impl Model {
     pub(super) fn running(&mut self, id: u8) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(&id)?;
         (entry.claimed && !entry.ended).then_some(entry)
+    }
+
+    /// One that goes on waits, until it is woken.
+    pub(super) fn park(&mut self, id: u8) {
+        if let Some(entry) = self.running(id) {
+            entry.claimed = false;
+            entry.parked = true;
+        }
+    }
+
+    /// The latest word counts.
+    pub(super) fn wake(&mut self, id: u8) {
+        if self.entries.get(&id).is_some_and(|entry| entry.parked) {
+            self.due.retain(|other| *other != id);
+            self.due.push(id);
+        }
+    }
+
+    pub(super) fn parked(&self) -> usize {
+        self.entries.values().filter(|entry| entry.parked).count()
     }
 
     pub(super) fn journalled(&mut self, id: u8, ended: bool) {

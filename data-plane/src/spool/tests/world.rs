@@ -107,6 +107,17 @@ impl World {
             Step::Journal(id) if self.model.running(id).is_some() => self.journal(id, false).await,
             Step::Finish(id) if self.model.running(id).is_some() => self.journal(id, true).await,
             Step::Journal(_) | Step::Finish(_) => {}
+            Step::Park(id) => {
+                let execution = accept(id, 0, false).accepted.execution;
+                let far = Timestamp::now() + DAY;
+                self.spool().park(execution, far).await.unwrap();
+                self.model.park(id);
+            }
+            Step::Wake(id) => {
+                let execution = accept(id, 0, false).accepted.execution;
+                self.spool().wake(&execution).await.unwrap();
+                self.model.wake(id);
+            }
             Step::Trim => self.trim().await,
             Step::Restart => {
                 self.spool = None;
@@ -120,6 +131,10 @@ impl World {
             self.spool().stats().unfinished_executions == unfinished
         })
         .await;
+        let parked = self.model.parked();
+        assert_eq!(self.spool().stats().parked_executions, parked as u64);
+        let next_due = *self.spool().next_due().borrow();
+        assert_eq!(next_due.is_some(), parked > 0, "{next_due:?}");
         let due = self.spool().due_handshakes(Timestamp::now() + DAY, 100);
         let due = due.await.unwrap().into_iter();
         let due = due.map(|handshake| handshake.token.parse().unwrap());

@@ -176,6 +176,6 @@ fn base64(encoding: &Encoding, value: &[u8], offset: usize) -> Form {
     Form {
         needle: Zeroizing::new(text.as_bytes()[from..to].to_vec()),
         shares_before: offset > 0,
-        shares_after: padded.len() % 3 != 0,
+        shares_after: !padded.len().is_multiple_of(3),
     }
 }

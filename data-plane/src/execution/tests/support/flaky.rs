@@ -14,7 +14,7 @@ use signalbox_model::{
 use tokio::sync::{Notify, watch};
 
 use crate::spool::{
-    Accept, Acceptance, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool,
+    Accept, Acceptance, Admission, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool,
 };
 
 /// Refuses the first `times` requests to journal with `error`; passes on everything else.
@@ -103,12 +103,32 @@ impl Spool for Flaky {
     fn offer(&self, record: Record) -> bool {
         self.inner.offer(record)
     }
-    fn claim(&self, max: usize) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
-        self.inner.claim(max)
+    fn claim_admitted(
+        &self,
+        max: usize,
+        admission: Arc<dyn Admission>,
+    ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
+        self.inner.claim_admitted(max, admission)
     }
     fn claimable(&self) -> Arc<Notify> {
         self.inner.claimable()
     }
+    fn park(
+        &self,
+        execution: ExecutionName,
+        due: Timestamp,
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.park(execution, due)
+    }
+
+    fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
+        self.inner.wake(execution)
+    }
+
+    fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.inner.next_due()
+    }
+
     fn unreported(
         &self,
         after: u64,
