@@ -6,6 +6,8 @@
 //! service or the inside of the network (server-side request forgery).
 
 mod address;
+mod policy;
+mod route;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,45 +16,20 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use signalbox_runtime::tls::{self, TlsError};
+use rustls::RootCertStore;
+use signalbox_runtime::tls::TlsError;
+
+use self::route::Routes;
+pub use self::{
+    policy::{Denied, EgressPolicy},
+    route::{Route, RouteError},
+};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections kept for each host.
 const IDLE_PER_HOST_MAX: usize = 8;
-
-/// Which addresses may be reached: every public one, and those that are allowed by name.
-#[derive(Clone, Debug, Default)]
-pub struct EgressPolicy {
-    /// Networks that may be reached although they are not public.
-    pub allow: Vec<IpNet>,
-}
-
-impl EgressPolicy {
-    /// Every address: for origins that the operator named.
-    #[must_use]
-    pub fn anywhere() -> Self {
-        Self {
-            allow: vec![
-                IpNet::V4(ipnet::Ipv4Net::default()),
-                IpNet::V6(ipnet::Ipv6Net::default()),
-            ],
-        }
-    }
-
-    /// Whether `address` may be connected to.
-    #[must_use]
-    pub fn permits(&self, address: IpAddr) -> bool {
-        let destination = address::destination(address);
-        address::is_public(destination)
-            || self
-                .allow
-                .iter()
-                .any(|net| net.contains(&address) || net.contains(&destination))
-    }
-}
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -65,16 +42,12 @@ pub enum EgressError {
     Client(#[source] reqwest::Error),
 }
 
-/// The address is not allowed. Found in the sources of a request's error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the address {0} is not public, and no --egress-allow network holds it")]
-pub struct Denied(pub IpAddr);
-
 /// An HTTP client under a policy. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Egress {
     client: reqwest::Client,
     policy: Arc<EgressPolicy>,
+    routes: Routes,
 }
 
 impl Egress {
@@ -84,24 +57,30 @@ impl Egress {
     /// When TLS cannot be set up.
     pub fn new(policy: EgressPolicy) -> Result<Self, EgressError> {
         let policy = Arc::new(policy);
-        // The Mozilla roots, compiled in: a node must not depend on what its image has in /etc/ssl.
-        let mut tls = (*tls::client_config(None)?).clone();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // Who asks knows what may be asked twice.
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("signalbox/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(Guarded(policy.clone())))
-            .build()
-            .map_err(EgressError::Client)?;
-        Ok(Self { client, policy })
+        Ok(Self {
+            client: client(&policy, None, None)?,
+            policy,
+            routes: Routes::default(),
+        })
+    }
+
+    /// The client that takes `route`. A proxy resolves names itself: then the policy sees the proxy's address, and those
+    /// that stand in URLs.
+    ///
+    /// # Errors
+    /// [`RouteError`].
+    pub fn by(&self, route: &Route) -> Result<Self, Arc<RouteError>> {
+        if route.is_usual() {
+            return Ok(self.clone());
+        }
+        if let Some(proxy) = &route.proxy {
+            self.check(proxy).map_err(RouteError::from)?;
+        }
+        Ok(Self {
+            client: self.routes.client(route, &self.policy)?,
+            policy: self.policy.clone(),
+            routes: self.routes.clone(),
+        })
     }
 
     /// A request, to be given headers, a body and a timeout.
@@ -113,16 +92,41 @@ impl Egress {
         method: reqwest::Method,
         url: url::Url,
     ) -> Result<reqwest::RequestBuilder, Denied> {
-        let literal = match url.host() {
-            Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-            Some(url::Host::Domain(_)) | None => None,
-        };
-        match literal {
-            Some(address) if !self.policy.permits(address) => Err(Denied(address)),
-            _ => Ok(self.client.request(method, url)),
+        self.check(&url)?;
+        Ok(self.client.request(method, url))
+    }
+
+    /// Whether the address that stands in `url`, if one does, may be connected to: no resolver sees it.
+    fn check(&self, url: &url::Url) -> Result<(), Denied> {
+        match url.host() {
+            Some(url::Host::Ipv4(address)) => self.policy.check(IpAddr::V4(address)),
+            Some(url::Host::Ipv6(address)) => self.policy.check(IpAddr::V6(address)),
+            Some(url::Host::Domain(_)) | None => Ok(()),
         }
     }
+}
+
+fn client(
+    policy: &Arc<EgressPolicy>,
+    roots: Option<RootCertStore>,
+    proxy: Option<reqwest::Proxy>,
+) -> Result<reqwest::Client, EgressError> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(route::tls_config(roots)?)
+        // Who asks knows what may be asked twice.
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .user_agent(concat!("signalbox/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(Arc::new(Guarded(policy.clone())));
+    let builder = proxy
+        .into_iter()
+        .fold(builder, |builder, proxy| builder.proxy(proxy));
+    builder.build().map_err(EgressError::Client)
 }
 
 /// Resolves names by the system, and keeps back what is not allowed.
@@ -134,13 +138,19 @@ impl Resolve for Guarded {
         Box::pin(async move {
             let found: Vec<SocketAddr> =
                 tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let first = found.first().map(SocketAddr::ip);
+            let mut denied = None;
             let allowed: Vec<SocketAddr> = found
                 .into_iter()
-                .filter(|address| policy.permits(address.ip()))
+                .filter(|address| match policy.check(address.ip()) {
+                    Ok(()) => true,
+                    Err(why) => {
+                        denied.get_or_insert(why);
+                        false
+                    }
+                })
                 .collect();
-            match first {
-                Some(address) if allowed.is_empty() => Err(Denied(address).into()),
+            match denied {
+                Some(denied) if allowed.is_empty() => Err(denied.into()),
                 _ => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })

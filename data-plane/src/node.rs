@@ -115,6 +115,8 @@ pub struct NodeConfig {
     pub sns_trusted_origins: Vec<TrustedOrigin>,
     /// Networks that may be reached although they are not public: by http steps, and for an SNS endpoint of a VPC.
     pub egress_allow: Vec<IpNet>,
+    /// Networks that are not reached, whether they are public or allowed; the control plane is reached in any case.
+    pub egress_deny: Vec<IpNet>,
     /// How long copies of a message are recognised.
     pub deduplication_window: Duration,
     /// Limits.
@@ -220,6 +222,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     }
     let egress_policy = EgressPolicy {
         allow: config.egress_allow.clone(),
+        deny: config.egress_deny.clone(),
     };
     let certificates = Certificates::new(egress_policy.clone())?;
     let client = control_plane_client(&config.control_plane)?;

@@ -77,9 +77,13 @@ pub struct Options {
     /// Also accept an SNS served at this origin (http://127.0.0.1:4566). Whoever controls it can sign anything.
     #[arg(long, env = "SIGNALBOX_DP_SNS_TRUSTED_ORIGIN", value_delimiter = ',')]
     pub sns_trusted_origin: Vec<TrustedOrigin>,
-    /// Network that may be reached although it is not public (127.0.0.0/8): by http steps, and for an SNS endpoint of a VPC.
+    /// Network that may be reached although it is not public (127.0.0.0/8): by steps, and for an SNS endpoint of a VPC.
     #[arg(long, env = "SIGNALBOX_DP_EGRESS_ALLOW", value_delimiter = ',')]
     pub egress_allow: Vec<IpNet>,
+    /// Network that is never reached, public or allowed (203.0.113.0/24): looked at when a name was resolved. By steps, and
+    /// for certificates and confirmations of SNS.
+    #[arg(long, env = "SIGNALBOX_DP_EGRESS_DENY", value_delimiter = ',')]
+    pub egress_deny: Vec<IpNet>,
     /// Copies of a message are recognised this long, in seconds; older messages are refused.
     #[arg(long, env = "SIGNALBOX_DP_DEDUPLICATION_WINDOW_S", default_value_t = 7 * 24 * 3600)]
     pub deduplication_window_s: u64,
@@ -181,6 +185,7 @@ impl Options {
             tls: files.or(acme.map(TlsSource::Acme)),
             sns_trusted_origins: self.sns_trusted_origin.clone(),
             egress_allow: self.egress_allow.clone(),
+            egress_deny: self.egress_deny.clone(),
             deduplication_window: Duration::from_secs(self.deduplication_window_s),
             limits: Limits {
                 body_max_bytes: self.body_max_bytes,

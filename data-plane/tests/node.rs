@@ -27,6 +27,7 @@ fn config(data_dir: &Path) -> NodeConfig {
         tls: None,
         sns_trusted_origins: Vec::new(),
         egress_allow: Vec::new(),
+        egress_deny: Vec::new(),
         deduplication_window: Duration::from_secs(7 * 24 * 3600),
         limits: Limits {
             body_max_bytes: 1024,

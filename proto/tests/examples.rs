@@ -41,7 +41,7 @@ fn the_guide_shows_steps_that_are_valid() {
         if !block.starts_with("    - ") {
             continue;
         }
-        let vars = "vars: {desk: 'https://d', pager: 'https://p', billing: 'https://b', shop: 'https://s'}";
+        let vars = "vars: {desk: 'https://d', pager: 'https://p', billing: 'https://b', shop: 'https://s', token: t, ca: c, slackToken: x, slackWebhook: 'https://h'}";
         let text =
             format!("name: w\nspec:\n  trigger: {{manual: {{}}}}\n  {vars}\n  steps:\n{block}");
         let document = yaml::read::<v1::Workflow>(&text);

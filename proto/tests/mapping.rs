@@ -555,7 +555,10 @@ finally:
     assert_eq!(call.total_timeout, Some(Duration::from_secs(60)));
     assert_eq!(
         call.retry.retry_on,
-        [RetryOn::Status(429), RetryOn::Code("CONNECTION")]
+        [
+            RetryOn::Status("429".parse().unwrap()),
+            RetryOn::Code("CONNECTION")
+        ]
     );
     assert!(matches!(call.on_error, OnError::Continue));
     let Action::Parallel(parallel) = &step("both").action else {

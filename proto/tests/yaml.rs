@@ -46,13 +46,13 @@ steps:
             "line 3, column 10: timeout: is \"5m\"; expected seconds such as 30s or 0.5s; did you mean 300s?",
             "line 5, column 8: vars.big: 9007199254740993 is beyond ±2^53, where numbers lose digits; write it as text",
             "line 7, column 9: steps[0].id: is a list; expected text",
-            "line 9, column 7: steps[0].http.ur: there is no such field; did you mean \"url\"? (expected one of: method, url, query, headers, json, text)",
+            "line 9, column 7: steps[0].http.ur: there is no such field; did you mean \"url\"? (expected one of: method, url, query, headers, json, text, form, binary, auth, successStatus, redirects, maxResponseBytes, caCertificate, proxy)",
             "line 10, column 14: steps[0].http.query: is a list; expected a mapping of names to values",
             "line 12, column 26: steps[1].retry.maxAttempts: is \"many\"; expected a whole number",
             "line 12, column 44: steps[1].retry.multiplier: is \"fast\"; expected a number",
-            "line 14, column 5: steps[1].fail: stands beside \"succeed\"; expected only one of http, transform, condition, succeed, fail, wait, parallel, forEach",
+            "line 14, column 5: steps[1].fail: stands beside \"succeed\"; expected only one of http, transform, condition, succeed, fail, wait, parallel, forEach, slack",
             "line 15, column 13: steps[2].succeed: is null, which means not set; write {} for one without fields",
-            "line 16, column 5: steps[3]: is the number 5; expected fields: id, if, timeout, retry, onError, totalTimeout, http, transform, condition, succeed, fail, wait, parallel, forEach",
+            "line 16, column 5: steps[3]: is the number 5; expected fields: id, if, timeout, retry, onError, totalTimeout, http, transform, condition, succeed, fail, wait, parallel, forEach, slack",
         ]
     );
 }

@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
-use signalbox_tests::endurance::{descriptors, full, kills};
+use signalbox_tests::endurance::{descriptors, full, in_flight, kills};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_over_sns_is_executed_exactly_once_through_every_kill() {
     let report = kills::run(25, false).await;
     assert!(report.kills >= 25);
     assert!(report.settled.acknowledged > 100, "a real load: {report:?}");
+    eprintln!("{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn executions_of_many_steps_end_as_they_would_have_through_every_kill() {
+    let report = in_flight::run(60, 12, false).await;
+    assert!(
+        report.executions >= 60 && report.fewest_in_flight > 0,
+        "{report:?}"
+    );
     eprintln!("{report:?}");
 }
 

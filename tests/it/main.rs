@@ -24,3 +24,4 @@ mod rejected;
 mod revocation;
 mod secrets;
 mod trace;
+mod turns;

@@ -5,6 +5,7 @@
 
 pub mod descriptors;
 pub mod full;
+pub mod in_flight;
 pub mod kills;
 pub mod overload;
 mod senders;

@@ -111,6 +111,7 @@ impl Composition {
                 sns_trusted_origins: config.sns_trusted_origins,
                 // What a developer's steps call runs on the developer's machine.
                 egress_allow: loopback(),
+                egress_deny: Vec::new(),
                 deduplication_window: DEDUPLICATION_WINDOW,
                 limits: limits(),
                 proxies: Proxies::default(),

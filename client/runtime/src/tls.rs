@@ -70,7 +70,14 @@ pub fn resolving_config(
 /// # Errors
 /// [`TlsError`] names the file and what is wrong with it.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
-    let roots = root_store(ca_file)?;
+    client_config_with(root_store(ca_file)?)
+}
+
+/// The same that trusts `roots`, and only them.
+///
+/// # Errors
+/// [`TlsError::Provider`].
+pub fn client_config_with(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Provider)?

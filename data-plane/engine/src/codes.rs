@@ -6,7 +6,7 @@ use signalbox_model::execution::Failure;
 pub const EXPRESSION: &str = "EXPRESSION";
 /// What a request's templates gave is no request: not an http URL, a header with control characters, too large.
 pub const INVALID_REQUEST: &str = "INVALID_REQUEST";
-/// The server answered with a status other than 2xx.
+/// The server answered with a status that is none of success.
 pub const HTTP_STATUS: &str = "HTTP_STATUS";
 /// An attempt took longer than the step's `timeout`.
 pub const TIMEOUT: &str = "TIMEOUT";
@@ -32,6 +32,8 @@ pub const CONNECTION: &str = "CONNECTION";
 pub const EGRESS_BLOCKED: &str = "EGRESS_BLOCKED";
 /// The response is larger than may be kept.
 pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
+/// Slack answered with an error.
+pub const SLACK_ERROR: &str = "SLACK_ERROR";
 /// The definition cannot be read by this node.
 pub const DEFINITION: &str = "DEFINITION";
 /// A secret that the step reads does not exist, or has not reached this node.

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use signalbox_model::{
     execution::{ExecutionState, Fact, Failure},
     ids::StepInstance,
+    limits,
     secret::Masks,
-    workflow::HttpMethod,
+    workflow::{HttpMethod, SuccessStatus},
 };
 
 use crate::mask;
@@ -114,13 +115,71 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// Body; none differs from an empty one.
     pub body: Option<Bytes>,
+    /// How it is sent.
+    pub exchange: Box<HttpExchange>,
+}
+
+/// How a request is sent, and what is made of its response. `Debug` shows no credentials of a proxy.
+#[derive(Clone, PartialEq)]
+pub struct HttpExchange {
+    /// Whether the URL's path is a credential, which is never shown.
+    pub url_is_secret: bool,
+    /// The name of the header that holds credentials, in lower case.
+    pub auth_header: Option<String>,
+    /// The statuses that succeed: their bodies are wanted whole.
+    pub success: SuccessStatus,
+    /// Size of the body of a response that succeeds, in bytes; a larger one fails the attempt.
+    pub response_max_bytes: usize,
+    /// How many redirects are followed.
+    pub redirects_max: u8,
+    /// Certificates in PEM that are trusted instead of the public ones.
+    pub ca_certificate: Option<String>,
+    /// The `http` or `https` URL of a proxy; may hold user information.
+    pub proxy: Option<url::Url>,
+}
+
+impl Default for HttpExchange {
+    /// As it is when nothing is said of it.
+    fn default() -> Self {
+        Self {
+            url_is_secret: false,
+            auth_header: None,
+            success: SuccessStatus::default(),
+            response_max_bytes: limits::VALUE_MAX_BYTES,
+            redirects_max: 0,
+            ca_certificate: None,
+            proxy: None,
+        }
+    }
+}
+
+impl HttpRequest {
+    /// The URL as it may be shown, without its secrets.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        if self.exchange.url_is_secret {
+            mask::hide_path(&self.url)
+        } else {
+            mask::redact_url(&self.url)
+        }
+    }
 }
 
 impl fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpRequest")
             .field("method", &self.method)
-            .field("url", &mask::redact_url(&self.url))
+            .field("url", &self.shown_url())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HttpExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpExchange")
+            .field("success", &self.success)
+            .field("redirects_max", &self.redirects_max)
+            .field("proxy", &self.proxy.as_ref().map(mask::redact_url))
             .finish_non_exhaustive()
     }
 }

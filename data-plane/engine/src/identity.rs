@@ -12,6 +12,16 @@ pub fn idempotency_key(execution: &ExecutionName, step: &StepInstance) -> String
         .to_ascii_lowercase()
 }
 
+/// A UUID of an idempotency key, for services that know requests by one. It looks like a random one (RFC 9562 §5.4), as
+/// some take no other.
+pub(crate) fn uuid(idempotency_key: &str) -> uuid::Uuid {
+    let context = "signalbox 2026-11 uuid of idempotency key";
+    let digest = blake3::derive_key(context, idempotency_key.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
 /// The jitter of the pause after an attempt, 0 to 1: spread evenly over executions, and the same after a crash.
 pub(crate) fn jitter(execution: &ExecutionName, step: &StepInstance, attempt: u32) -> f64 {
     let digest = digest("signalbox 2026-11 retry jitter", execution, step, attempt);
@@ -52,6 +62,16 @@ mod tests {
         assert_ne!(key, idempotency_key(&name("x2"), &call));
         assert_ne!(key, idempotency_key(&name("x1"), &other));
         assert!(key.len() == 32 && key.bytes().all(|b| b.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn the_uuid_of_a_key_is_its_own_and_stays() {
+        let id = uuid("yp3x4j36tnfovls2yyo2mzftv5s3vx2v");
+        assert_eq!(id, uuid("yp3x4j36tnfovls2yyo2mzftv5s3vx2v"));
+        assert_ne!(id, uuid("yp3x4j36tnfovls2yyo2mzftv5s3vx2w"));
+        assert_eq!(id.get_version(), Some(uuid::Version::Random));
+        // It stays across versions too: a crash across an upgrade posts nothing twice.
+        assert_eq!(id.to_string(), "ae1bcefa-818f-455e-9370-0de224dd0865");
     }
 
     #[test]

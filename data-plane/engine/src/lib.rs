@@ -31,12 +31,11 @@ mod steps;
 pub mod codes;
 
 pub use decision::{
-    AttemptFailure, Decision, Effect, EffectKind, HttpRequest, HttpResponse, Outcome, RetryAfter,
-    Shown,
+    AttemptFailure, Decision, Effect, EffectKind, HttpExchange, HttpRequest, HttpResponse, Outcome,
+    RetryAfter, Shown,
 };
 pub use identity::idempotency_key;
 pub use machine::{Contradiction, Machine};
-pub use mask::redact_url;
 pub use plan::Plan;
 
 /// Size of the JSON text of a step's recorded input or output, in bytes. A step whose request or response would need

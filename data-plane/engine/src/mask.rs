@@ -35,7 +35,7 @@ pub(crate) fn is_secret(name: &str) -> bool {
 
 /// `url` without user information, without fragment, and with the values of secret query parameters masked.
 #[must_use]
-pub fn redact_url(url: &Url) -> String {
+pub(crate) fn redact_url(url: &Url) -> String {
     let mut shown = url.clone();
     // Both fail only for URLs without a host, which hold no user information.
     let _ = shown.set_username("");
@@ -52,6 +52,11 @@ pub fn redact_url(url: &Url) -> String {
         shown.query_pairs_mut().clear().extend_pairs(pairs);
     }
     shown.into()
+}
+
+/// Scheme, host and port of `url`, for one whose path is a secret.
+pub(crate) fn hide_path(url: &Url) -> String {
+    format!("{}/{MASK}", url.origin().ascii_serialization())
 }
 
 #[cfg(test)]
@@ -92,5 +97,11 @@ mod tests {
             shown("https://u:p@h:1/p?a=1&token=s3cret#f"),
             "https://h:1/p?a=1&token=***"
         );
+        let hidden = hide_path(
+            &"https://u:p@h:1/services/T/B/s3cret?s3cret#s3cret"
+                .parse()
+                .unwrap(),
+        );
+        assert_eq!(hidden, "https://h:1/***");
     }
 }

@@ -5,6 +5,7 @@ mod fail;
 mod for_each;
 mod http;
 mod parallel;
+mod slack;
 mod succeed;
 mod transform;
 pub(crate) mod wait;
@@ -33,6 +34,12 @@ pub(crate) trait Behaviour {
     /// # Errors
     /// Why the step fails before it did anything.
     fn begin(&self, scope: &Scope, now: Timestamp) -> Result<Begin, Failure>;
+
+    /// Puts the idempotency key of the step's run into what its attempts do, for kinds whose services take one elsewhere
+    /// than in the header of that name.
+    fn keyed(&self, effect: EffectKind, _idempotency_key: &str) -> EffectKind {
+        effect
+    }
 
     /// Reads how an attempt ended: the step's output, or why the attempt failed.
     ///
@@ -98,10 +105,30 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Wait(step) => step,
         Action::Succeed(step) => step,
         Action::Fail(step) => step,
+        Action::Slack(step) => step.as_ref(),
     }
 }
 
 /// An evaluation that gave nothing fails the step for good.
 pub(crate) fn expression_failure(error: &EvaluationError) -> Failure {
     Failure::new(codes::EXPRESSION, error.to_string())
+}
+
+/// Length of the JSON text of `value`, in bytes, without writing it.
+pub(crate) fn text_len(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, value) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX,
+    }
 }

@@ -11,6 +11,7 @@ use super::*;
 fn loopback() -> EgressPolicy {
     EgressPolicy {
         allow: vec!["127.0.0.0/8".parse().unwrap()],
+        deny: Vec::new(),
     }
 }
 
@@ -57,7 +58,7 @@ fn only_public_addresses_pass() {
         "64:ff9b::1.1.1.1",
         "::ffff:1.1.1.1",
     ] {
-        assert!(policy.permits(public.parse().unwrap()), "{public}");
+        assert!(policy.check(public.parse().unwrap()).is_ok(), "{public}");
     }
     for special in [
         "127.0.0.1",
@@ -102,7 +103,7 @@ fn only_public_addresses_pass() {
         "fec0::1",
         "ff02::1",
     ] {
-        assert!(!policy.permits(special.parse().unwrap()), "{special}");
+        assert!(policy.check(special.parse().unwrap()).is_err(), "{special}");
     }
 }
 
@@ -110,10 +111,10 @@ fn only_public_addresses_pass() {
 fn allowed_networks_pass_in_every_spelling_and_no_others() {
     let policy = loopback();
     for allowed in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
-        assert!(policy.permits(allowed.parse().unwrap()), "{allowed}");
+        assert!(policy.check(allowed.parse().unwrap()).is_ok(), "{allowed}");
     }
     for blocked in ["10.0.0.1", "::1", "169.254.169.254"] {
-        assert!(!policy.permits(blocked.parse().unwrap()), "{blocked}");
+        assert!(policy.check(blocked.parse().unwrap()).is_err(), "{blocked}");
     }
 }
 
@@ -218,4 +219,89 @@ async fn a_drip_of_bytes_ends_at_the_timeout() {
         Err(BodyError::Broken(error)) => assert!(error.is_timeout(), "{error:?}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_is_denied_is_reached_in_no_spelling_whatever_allows_it() {
+    let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let policy = EgressPolicy {
+        allow: nets(&["10.0.0.0/8"]),
+        deny: nets(&["10.1.0.0/16", "1.1.1.0/24", "2600:1f18::/32"]),
+    };
+    for denied in [
+        "10.1.2.3",
+        "::ffff:10.1.2.3",
+        "64:ff9b::10.1.2.3",
+        "2002:a01:203::",
+        "1.1.1.1",
+        "::ffff:1.1.1.1",
+        "2600:1f18::1",
+    ] {
+        let address = denied.parse().unwrap();
+        for policy in [&policy, &policy.anywhere()] {
+            assert_eq!(policy.check(address), Err(Denied::ByNetwork(address)));
+        }
+    }
+    for allowed in ["10.2.0.1", "1.1.2.1", "2600:1f19::1"] {
+        assert_eq!(policy.check(allowed.parse().unwrap()), Ok(()));
+    }
+    let inside = "192.168.1.1".parse().unwrap();
+    assert_eq!(policy.check(inside), Err(Denied::NotPublic(inside)));
+    assert_eq!(policy.anywhere().check(inside), Ok(()));
+}
+
+#[test]
+fn each_way_has_one_client_and_only_so_many_are_kept() {
+    let egress = Egress::new(loopback()).unwrap();
+    let by = |proxy: &str| Route {
+        ca_certificate: None,
+        proxy: Some(proxy.parse().unwrap()),
+    };
+    egress.by(&Route::default()).unwrap();
+    assert_eq!(egress.routes.count(), 0);
+    for _ in 0..3 {
+        egress.by(&by("http://127.0.0.1:1/")).unwrap();
+        egress.by(&by("http://user:s3cret@127.0.0.1:1/")).unwrap();
+    }
+    assert_eq!(egress.routes.count(), 2);
+    for port in 1..200 {
+        egress
+            .by(&by(&format!("http://127.0.0.1:{port}/")))
+            .unwrap();
+    }
+    assert!(egress.routes.count() <= 64, "{}", egress.routes.count());
+    let secret = by("http://user:s3cret@127.0.0.1:1/");
+    assert!(!format!("{secret:?} {egress:?}").contains("s3cret"));
+}
+
+#[test]
+fn wrong_ways_are_told_and_not_kept() {
+    let egress = Egress::new(loopback()).unwrap();
+    let trusting = |pem: &str| Route {
+        ca_certificate: Some(pem.to_owned()),
+        proxy: None,
+    };
+    let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (pem, expected) in [
+        ("", "is none"),
+        ("no PEM", "is none"),
+        (
+            "-----BEGIN CERTIFICATE-----\n§\n-----END CERTIFICATE-----\n",
+            "not valid PEM",
+        ),
+        (junk, "cannot be trusted"),
+    ] {
+        let error = egress.by(&trusting(pem)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{pem:?}: {error}");
+    }
+    let proxied = Route {
+        ca_certificate: None,
+        proxy: Some("http://10.0.0.1:3128/".parse().unwrap()),
+    };
+    let error = egress.by(&proxied).unwrap_err();
+    assert!(
+        matches!(&*error, RouteError::Denied(Denied::NotPublic(_))),
+        "{error}"
+    );
+    assert_eq!(egress.routes.count(), 0);
 }

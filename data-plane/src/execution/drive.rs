@@ -353,14 +353,14 @@ impl<'a> Drive<'a> {
     /// An attempt, until it has ended or took longer than it may.
     fn attempt(&self, effect: &Effect) -> BoxFuture<'static, Outcome> {
         let span = self.steps.attempt(effect);
-        let (kind, timeout) = (effect.kind.name(), effect.timeout);
+        let (kind, timeout, success) = (effect.kind.name(), effect.timeout, span::success(effect));
         let performer = self.runtime.performer(&effect.kind);
         let attempt = performer.perform(effect.clone()).instrument(span.clone());
         async move {
             let started = Instant::now();
             let outcome = tokio::time::timeout(timeout + PERFORMER_GRACE, attempt).await;
             let outcome = outcome.unwrap_or_else(|_| Outcome::Failed(timed_out(timeout)));
-            let result = span::outcome(&span, &outcome);
+            let result = span::outcome(&span, &success, &outcome);
             metrics::counter!("signalbox_step_attempts_total", "kind" => kind, "outcome" => result)
                 .increment(1);
             metrics::histogram!("signalbox_step_attempt_duration_seconds", "kind" => kind)

@@ -1,24 +1,24 @@
 //! Performs `http` effects.
 
-use std::time::Duration;
+mod redirect;
 
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use std::time::{Duration, Instant};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
-use signalbox_engine::{
-    AttemptFailure, Effect, EffectKind, HttpRequest, HttpResponse, Outcome, codes,
-};
-use signalbox_model::limits;
+use signalbox_engine::{AttemptFailure, Effect, EffectKind, HttpResponse, Outcome, codes};
+use signalbox_model::workflow::HttpMethod;
 use signalbox_runtime::telemetry::context;
 use tracing::Span;
+use url::Url;
 
+use self::redirect::Hop;
 use super::{Performer, drive};
-use crate::egress::{BodyError, Egress, denied, read_body};
+use crate::egress::{BodyError, Denied, Egress, Route, RouteError, denied, read_body};
 
 /// The header of draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Size of a response's body, in bytes.
-const BODY_MAX_BYTES: usize = limits::VALUE_MAX_BYTES;
 /// How much is read of the body of a response that is no success, in bytes: enough to quote.
 const REFUSAL_MAX_BYTES: usize = 16 * 1024;
 
@@ -36,63 +36,132 @@ impl HttpPerformer {
     }
 
     async fn send(self, effect: Effect) -> Result<HttpResponse, AttemptFailure> {
-        let EffectKind::Http(HttpRequest {
-            method,
-            url,
-            headers,
-            body,
-        }) = effect.kind;
-        let method = ::http::Method::from_bytes(method.as_str().as_bytes())
-            .map_err(|error| invalid(&error.to_string()))?;
-        let mut headers = header_map(headers)?;
+        let EffectKind::Http(request) = effect.kind;
+        let exchange = request.exchange;
+        let route = Route {
+            ca_certificate: exchange.ca_certificate,
+            proxy: exchange.proxy,
+        };
+        let clock = Clock::start(effect.timeout);
+        let egress = self.egress.by(&route).map_err(|error| no_route(&error))?;
+        let mut hop = first_hop(request.method, request.url, request.headers, request.body)?;
         let key = HeaderValue::from_str(&effect.idempotency_key)
             .map_err(|error| invalid(&error.to_string()))?;
-        headers.insert(IDEMPOTENCY_KEY, key);
-        context::inject(&Span::current(), &mut headers);
-        let mut request = self
-            .egress
-            .request(method, url)
-            .map_err(|denied| AttemptFailure::lasting(codes::EGRESS_BLOCKED, denied.to_string()))?
-            .headers(headers)
-            .timeout(effect.timeout);
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        let explain = |error| explain(&error, effect.timeout);
-        let response = request.send().await.map_err(explain)?;
-        let status = response.status().as_u16();
-        Span::current().record("http.response.status_code", status);
-        let headers = response
-            .headers()
-            .iter()
-            .map(|(name, value)| {
-                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                (name.to_string(), value)
-            })
-            .collect();
-        let body = if response.status().is_success() {
-            match read_body(response, BODY_MAX_BYTES).await {
-                Ok(body) => body,
-                Err(BodyError::Broken(error)) => return Err(explain(error)),
-                Err(error @ BodyError::TooLarge(_)) => {
-                    return Err(AttemptFailure::lasting(
-                        codes::RESPONSE_TOO_LARGE,
-                        error.to_string(),
-                    ));
+        hop.headers.insert(IDEMPOTENCY_KEY, key);
+        context::inject(&Span::current(), &mut hop.headers);
+        let mut followed = 0;
+        loop {
+            let response = answer(&egress, &hop, clock).await?;
+            let status = response.status();
+            Span::current().record("http.response.status_code", status.as_u16());
+            let is_success = exchange.success.holds(status.as_u16());
+            if !is_success
+                && exchange.redirects_max > 0
+                && let Some(next) = hop
+                    .redirected(status, response.headers())
+                    .map_err(|error| not_followed(status, &error.to_string()))?
+            {
+                if followed == exchange.redirects_max {
+                    let often = format!("there were {followed} already");
+                    return Err(not_followed(status, &often));
                 }
+                followed += 1;
+                hop = next;
+                continue;
             }
-        } else {
-            // Its status decides, whatever becomes of the rest.
-            read_body(response, REFUSAL_MAX_BYTES)
-                .await
-                .unwrap_or_else(|_| Bytes::new())
-        };
-        Ok(HttpResponse {
-            status,
-            headers,
-            body,
-        })
+            let wanted = is_success.then_some(exchange.response_max_bytes);
+            return whole(response, wanted, clock).await;
+        }
     }
+}
+
+/// How long an attempt may still take.
+#[derive(Clone, Copy)]
+struct Clock {
+    timeout: Duration,
+    ends_at: Instant,
+}
+
+impl Clock {
+    fn start(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            ends_at: Instant::now() + timeout,
+        }
+    }
+
+    fn left(self) -> Duration {
+        self.ends_at.saturating_duration_since(Instant::now())
+    }
+}
+
+fn first_hop(
+    method: HttpMethod,
+    url: Url,
+    headers: Vec<(String, String)>,
+    body: Option<Bytes>,
+) -> Result<Hop, AttemptFailure> {
+    Ok(Hop {
+        method: Method::from_bytes(method.as_str().as_bytes())
+            .map_err(|error| invalid(&error.to_string()))?,
+        url,
+        headers: header_map(headers)?,
+        body,
+    })
+}
+
+/// The head of the answer to one request.
+async fn answer(
+    egress: &Egress,
+    hop: &Hop,
+    clock: Clock,
+) -> Result<reqwest::Response, AttemptFailure> {
+    let mut request = egress
+        .request(hop.method.clone(), hop.url.clone())
+        .map_err(|denied| blocked(&denied))?
+        .headers(hop.headers.clone())
+        .timeout(clock.left());
+    if let Some(body) = &hop.body {
+        request = request.body(body.clone());
+    }
+    let sent = request.send().await;
+    sent.map_err(|error| explain(&error, clock.timeout))
+}
+
+/// The response with its body: of one that is `wanted`, all of so many bytes at most; of another, what can be quoted.
+async fn whole(
+    response: reqwest::Response,
+    wanted: Option<usize>,
+    clock: Clock,
+) -> Result<HttpResponse, AttemptFailure> {
+    let status = response.status().as_u16();
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.to_string(), value)
+        })
+        .collect();
+    let body = match wanted {
+        Some(max_bytes) => read_body(response, max_bytes)
+            .await
+            .map_err(|error| match error {
+                BodyError::Broken(error) => explain(&error, clock.timeout),
+                BodyError::TooLarge(_) => {
+                    AttemptFailure::lasting(codes::RESPONSE_TOO_LARGE, error.to_string())
+                }
+            })?,
+        // Its status decides, whatever becomes of the rest.
+        None => read_body(response, REFUSAL_MAX_BYTES)
+            .await
+            .unwrap_or_else(|_| Bytes::new()),
+    };
+    Ok(HttpResponse {
+        status,
+        headers,
+        body,
+    })
 }
 
 impl Performer for HttpPerformer {
@@ -120,6 +189,32 @@ fn header_map(headers: Vec<(String, String)>) -> Result<HeaderMap, AttemptFailur
     Ok(map)
 }
 
+fn blocked(denied: &Denied) -> AttemptFailure {
+    AttemptFailure::lasting(codes::EGRESS_BLOCKED, denied.to_string())
+}
+
+fn no_route(error: &RouteError) -> AttemptFailure {
+    match error {
+        RouteError::Denied(_) => AttemptFailure::lasting(codes::EGRESS_BLOCKED, error.to_string()),
+        RouteError::Client(_) => AttemptFailure::lasting(codes::INTERNAL, error.to_string()),
+        RouteError::Proxy
+        | RouteError::Pem(_)
+        | RouteError::NoCertificate
+        | RouteError::Authority(_) => invalid(&error.to_string()),
+    }
+}
+
+fn not_followed(status: StatusCode, why: &str) -> AttemptFailure {
+    let status = status.as_u16();
+    AttemptFailure {
+        status: Some(status),
+        ..AttemptFailure::lasting(
+            codes::HTTP_STATUS,
+            format!("the server answered {status}, a redirect that is not followed: {why}"),
+        )
+    }
+}
+
 fn invalid(what: &str) -> AttemptFailure {
     AttemptFailure::lasting(
         codes::INVALID_REQUEST,
@@ -129,7 +224,7 @@ fn invalid(what: &str) -> AttemptFailure {
 
 fn explain(error: &reqwest::Error, timeout: Duration) -> AttemptFailure {
     if let Some(denied) = denied(error) {
-        AttemptFailure::lasting(codes::EGRESS_BLOCKED, denied.to_string())
+        blocked(&denied)
     } else if error.is_timeout() && !error.is_connect() {
         drive::timed_out(timeout)
     } else if error.is_builder() {

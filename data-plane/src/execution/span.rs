@@ -4,11 +4,12 @@
 
 use std::collections::HashMap;
 
-use signalbox_engine::{Effect, EffectKind, HttpResponse, Outcome, redact_url};
+use signalbox_engine::{Effect, EffectKind, HttpResponse, Outcome};
 use signalbox_model::{
     event::TriggerKind,
     execution::{ExecutionState, Fact},
     ids::StepInstance,
+    workflow::SuccessStatus,
 };
 use signalbox_runtime::telemetry::context;
 use tracing::{Span, field::Empty};
@@ -50,12 +51,17 @@ pub(super) fn ended(span: &Span, state: ExecutionState) {
     }
 }
 
+/// The statuses that `effect` takes for success.
+pub(super) fn success(effect: &Effect) -> SuccessStatus {
+    match &effect.kind {
+        EffectKind::Http(request) => request.exchange.success.clone(),
+    }
+}
+
 /// Notes how the attempt ended, and gives that as a metric's label.
-pub(super) fn outcome(span: &Span, outcome: &Outcome) -> &'static str {
+pub(super) fn outcome(span: &Span, success: &SuccessStatus, outcome: &Outcome) -> &'static str {
     let error = match outcome {
-        Outcome::Http(HttpResponse {
-            status: 200..=299, ..
-        }) => return "success",
+        Outcome::Http(HttpResponse { status, .. }) if success.holds(*status) => return "success",
         // OpenTelemetry: the status code is the error's type.
         Outcome::Http(HttpResponse { status, .. }) => status.to_string(),
         Outcome::Failed(failure) => failure.failure.code.clone(),
@@ -158,7 +164,7 @@ impl StepSpans {
                 http.response.status_code = Empty,
                 server.address = request.url.host_str().unwrap_or_default(),
                 server.port = request.url.port_or_known_default(),
-                url.full = %redact_url(&request.url),
+                url.full = %request.shown_url(),
                 signalbox.attempt.repeated = effect.repeated,
             ),
         }

@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod flow;
+mod http;
 mod secrets;
+mod slack;
 mod support;
 
 use std::{

@@ -115,7 +115,7 @@ pub struct Certificates {
 
 impl Certificates {
     /// An empty cache. AWS's hosts are fetched under `policy` (an SNS endpoint of a VPC is not public), an origin that the
-    /// operator trusts may be anywhere.
+    /// operator trusts may be anywhere but where it denies.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -131,8 +131,8 @@ impl Certificates {
                 .time_to_live(FAILURE_KEPT_FOR)
                 .build(),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
+            trusted: Egress::new(policy.anywhere())?,
             aws: Egress::new(policy)?,
-            trusted: Egress::new(EgressPolicy::anywhere())?,
         })
     }
 

@@ -52,6 +52,12 @@ pub const FINALLY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 pub const FINALLY_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Errors and statuses that one retry policy may name.
 pub const RETRY_ON_MAX: usize = 50;
+/// Statuses, classes and ranges that one `successStatus` may name.
+pub const SUCCESS_STATUS_MAX: usize = 50;
+/// Redirects that one attempt may follow.
+pub const REDIRECTS_MAX: u8 = 10;
+/// Blocks of one Slack message: Slack's limit.
+pub const SLACK_BLOCKS_MAX: usize = 50;
 /// How long attempts that are under way may go on when their execution is cancelled.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Step runs of one execution, but for its `finally` steps.

@@ -13,15 +13,17 @@ use crate::{
 
 mod check;
 mod retry;
+mod status;
 mod step;
 mod steps;
 mod trigger;
 
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
+pub use status::{StatusRange, StatusRangeError, SuccessStatus};
 pub use step::{Action, OnError, Step};
 pub use steps::{
-    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpBody, HttpMethod, HttpStep,
-    ParallelBranch, ParallelStep, SucceedStep, TransformStep, WaitStep,
+    ConditionRule, ConditionStep, FailStep, ForEachStep, HttpAuth, HttpBody, HttpMethod, HttpStep,
+    ParallelBranch, ParallelStep, SlackStep, SlackTarget, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
 

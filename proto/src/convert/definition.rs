@@ -18,6 +18,7 @@ use super::{rate_limit, time};
 use crate::v1;
 
 mod http;
+mod slack;
 mod steps;
 mod trigger;
 mod value;

@@ -4750,7 +4750,7 @@ pub struct Step {
     #[prost(message, optional, tag = "6")]
     pub total_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What the step does. Exactly one.
-    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17, 20")]
     pub action: ::core::option::Option<step::Action>,
 }
 /// Nested message and enum types in `Step`.
@@ -4782,6 +4782,9 @@ pub mod step {
         /// Runs a list of steps for each item of a list.
         #[prost(message, tag = "17")]
         ForEach(super::ForEachStep),
+        /// Posts a message to Slack.
+        #[prost(message, tag = "20")]
+        Slack(super::SlackStep),
     }
 }
 impl ::prost::Name for Step {
@@ -4834,8 +4837,8 @@ pub struct RetryPolicy {
     #[prost(double, tag = "4")]
     pub multiplier: f64,
     /// What is retried, instead of what the kind of step holds to be retriable: codes (CONNECTION, TIMEOUT, HTTP_STATUS,
-    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE), HTTP statuses (`429`) and classes of them (`5xx`). At most 50. Default: what the
-    /// kind of step says.
+    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR), HTTP statuses (`429`), classes of them (`5xx`) and ranges of them
+    /// (`500-503`). At most 50. Default: what the kind of step says.
     #[prost(string, repeated, tag = "5")]
     pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -4849,13 +4852,15 @@ impl ::prost::Name for RetryPolicy {
         "/signalbox.v1.RetryPolicy".into()
     }
 }
-/// Sends one HTTP request. Statuses 200 to 299 succeed; 408, 425, 429, 5xx, time-outs and broken connections are
-/// retriable errors; everything else fails for good. Every attempt of a step's run carries the same `Idempotency-Key`
-/// header.
-/// Output: `{"status": int, "headers": {name: value}, "body": string, "json": value or null}`.
+/// Sends one HTTP request. Statuses 200 to 299 succeed, unless `success_status` says otherwise; 408, 425, 429, 5xx,
+/// time-outs and broken connections are retriable errors; everything else fails for good. Every attempt of a step's run
+/// carries the same `Idempotency-Key` header.
+/// Output: `{"status": int, "headers": {name: value}, "body": string, "json": value or null}`. A body that is not UTF-8 is
+/// null as `body`, and stands in `bodyBase64`, which there is only then.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HttpStep {
-    /// GET, HEAD, POST, PUT, PATCH or DELETE. Default: POST with a body, else GET.
+    /// GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, QUERY, or a method of WebDAV, caches and Vault: PROPFIND,
+    /// PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK, REPORT, SEARCH, PURGE, LIST. Default: POST with a body, else GET.
     #[prost(string, tag = "1")]
     pub method: ::prost::alloc::string::String,
     /// Template. http or https; no user information.
@@ -4873,8 +4878,34 @@ pub struct HttpStep {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Credentials. What they send is never recorded, and not sent to another origin. Default: none.
+    #[prost(message, optional, tag = "9")]
+    pub auth: ::core::option::Option<HttpAuth>,
+    /// The statuses that succeed, instead of 200 to 299: statuses (`404`), classes of them (`2xx`) and ranges (`200-204`).
+    /// At most 50.
+    #[prost(string, repeated, tag = "10")]
+    pub success_status: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many redirects are followed, at most 10; one that does not lead to an answer fails. A 301 or 302 of a POST, and a
+    /// 303, go on as GET. To another origin (scheme, host or port) go no `auth`, none of `headers` but Accept,
+    /// Accept-Language, Content-Language and Content-Type, and no body; to http none from https. Default: 0, a redirect is an
+    /// answer like any other.
+    #[prost(int32, tag = "11")]
+    pub redirects: i32,
+    /// Size of the response's body in bytes beyond which the attempt fails with RESPONSE_TOO_LARGE: 1 to 1048576. Default:
+    /// 1048576.
+    #[prost(int32, tag = "12")]
+    pub max_response_bytes: i32,
+    /// Template. Certificates in PEM: the authorities that the server's (and an https proxy's) certificate must come from,
+    /// instead of those that the public trusts.
+    #[prost(string, tag = "13")]
+    pub ca_certificate: ::prost::alloc::string::String,
+    /// Template. The http or https URL of a proxy, which may hold user:password@. It resolves the names of URLs, so that the
+    /// node's rules on outgoing addresses hold for the proxy's address and for URLs with an address in place of a name.
+    /// Default: none.
+    #[prost(string, tag = "14")]
+    pub proxy: ::prost::alloc::string::String,
     /// The body, if any.
-    #[prost(oneof = "http_step::Body", tags = "5, 6")]
+    #[prost(oneof = "http_step::Body", tags = "5, 6, 7, 8")]
     pub body: ::core::option::Option<http_step::Body>,
 }
 /// Nested message and enum types in `HttpStep`.
@@ -4888,6 +4919,13 @@ pub mod http_step {
         /// Template. Sets Content-Type text/plain; charset=utf-8.
         #[prost(string, tag = "6")]
         Text(::prost::alloc::string::String),
+        /// Fields by name; each a template, a number, a boolean, or a list of these, which repeats the field. Sets Content-Type
+        /// application/x-www-form-urlencoded.
+        #[prost(message, tag = "7")]
+        Form(::prost_types::Struct),
+        /// Bytes.
+        #[prost(message, tag = "8")]
+        Binary(super::HttpBinaryBody),
     }
 }
 impl ::prost::Name for HttpStep {
@@ -4898,6 +4936,156 @@ impl ::prost::Name for HttpStep {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.HttpStep".into()
+    }
+}
+/// Bytes as the body of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpBinaryBody {
+    /// Template; the bytes in base64.
+    #[prost(string, tag = "1")]
+    pub base64: ::prost::alloc::string::String,
+    /// Template; the Content-Type. Default application/octet-stream.
+    #[prost(string, tag = "2")]
+    pub content_type: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpBinaryBody {
+    const NAME: &'static str = "HttpBinaryBody";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpBinaryBody".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpBinaryBody".into()
+    }
+}
+/// Credentials of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpAuth {
+    /// Exactly one.
+    #[prost(oneof = "http_auth::Kind", tags = "1, 2, 3")]
+    pub kind: ::core::option::Option<http_auth::Kind>,
+}
+/// Nested message and enum types in `HttpAuth`.
+pub mod http_auth {
+    /// Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// A user and a password (RFC 7617).
+        #[prost(message, tag = "1")]
+        Basic(super::HttpBasicAuth),
+        /// A token (RFC 6750).
+        #[prost(message, tag = "2")]
+        Bearer(super::HttpBearerAuth),
+        /// A header of any name.
+        #[prost(message, tag = "3")]
+        Header(super::HttpHeaderAuth),
+    }
+}
+impl ::prost::Name for HttpAuth {
+    const NAME: &'static str = "HttpAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpAuth".into()
+    }
+}
+/// `Authorization: Basic …`, in UTF-8.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpBasicAuth {
+    /// Template; holds no colon.
+    #[prost(string, tag = "1")]
+    pub username: ::prost::alloc::string::String,
+    /// Template.
+    #[prost(string, tag = "2")]
+    pub password: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpBasicAuth {
+    const NAME: &'static str = "HttpBasicAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpBasicAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpBasicAuth".into()
+    }
+}
+/// `Authorization: Bearer …`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpBearerAuth {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpBearerAuth {
+    const NAME: &'static str = "HttpBearerAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpBearerAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpBearerAuth".into()
+    }
+}
+/// A header whose value is a credential.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpHeaderAuth {
+    /// Its name, such as X-API-Key. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Template; its value. Required.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpHeaderAuth {
+    const NAME: &'static str = "HttpHeaderAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpHeaderAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpHeaderAuth".into()
+    }
+}
+/// Posts one message to Slack: to an incoming webhook, or by chat.postMessage. Status 429, 5xx and the errors of Slack that
+/// may pass (`ratelimited`, `service_unavailable`, `internal_error` and the like) are retriable, as are time-outs and broken
+/// connections; other errors of Slack fail for good, with the code SLACK_ERROR. What was posted by an attempt whose answer
+/// was lost may be posted again: Slack promises no idempotency. chat.postMessage is given a `client_msg_id` that all
+/// attempts of a step's run share.
+/// Output: `{"ok": true, "channel": string or null, "ts": string or null}`; webhooks tell neither of the two.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SlackStep {
+    /// Template. The URL of an incoming webhook, which is a credential and never recorded. This, or token and channel.
+    #[prost(string, tag = "1")]
+    pub webhook_url: ::prost::alloc::string::String,
+    /// Template. The token of a bot or a user with the scope chat:write; never recorded.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
+    /// Template. The id of a channel or of a user, or `#name`.
+    #[prost(string, tag = "3")]
+    pub channel: ::prost::alloc::string::String,
+    /// Template. The text, and with `blocks` what notifications show. At least one of both.
+    #[prost(string, tag = "4")]
+    pub text: ::prost::alloc::string::String,
+    /// Template; a list of blocks of the Block Kit, at most 50. Each string in it is a template.
+    #[prost(message, optional, tag = "5")]
+    pub blocks: ::core::option::Option<::prost_types::Value>,
+    /// Template. The `ts` of the message that this one answers. None, and an empty text: a message of its own.
+    #[prost(string, tag = "6")]
+    pub thread_ts: ::prost::alloc::string::String,
+    /// Template. Where chat.postMessage is, for Slack's hosts of governments and tests. Default <https://slack.com/api.>
+    #[prost(string, tag = "7")]
+    pub api_url: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SlackStep {
+    const NAME: &'static str = "SlackStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SlackStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SlackStep".into()
     }
 }
 /// Computes a value, which is the step's output.

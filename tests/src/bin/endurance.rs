@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use signalbox_tests::endurance::{descriptors, full, kills, overload};
+use signalbox_tests::endurance::{descriptors, full, in_flight, kills, overload};
 
 /// Plays Amazon SNS against both planes, with real signatures, for as long as is asked; at the end holds them to their word:
 /// what was acknowledged was executed, each message once, and nothing else. Prints what it saw, and fails when it is not so.
@@ -25,6 +25,15 @@ enum Run {
     Kills {
         /// How often.
         #[arg(long, default_value_t = 200)]
+        kills: usize,
+    },
+    /// SIGKILL the data plane while many executions of ten steps are under way.
+    InFlight {
+        /// How many at least.
+        #[arg(long, default_value_t = 1000)]
+        executions: usize,
+        /// How often.
+        #[arg(long, default_value_t = 100)]
         kills: usize,
     },
     /// Fill the disk under load, and later make room (as root: an ext4 of 288 MiB in a file).
@@ -61,6 +70,9 @@ async fn main() {
     let options = Options::parse();
     let report = match options.run {
         Run::Kills { kills } => shown(&kills::run(kills, true).await),
+        Run::InFlight { executions, kills } => {
+            shown(&in_flight::run(executions, kills, true).await)
+        }
         Run::FullDisk { full_s } => shown(&full::run(Duration::from_secs(full_s), true).await),
         Run::Descriptors { exhausted_s } => {
             shown(&descriptors::run(Duration::from_secs(exhausted_s), true).await)

@@ -141,29 +141,31 @@ impl OpenStep {
         if let Some(effect) = &self.effect {
             return Ok(effect.clone());
         }
+        let idempotency_key = identity::idempotency_key(around.execution, instance);
         let (kind, shown) = match &self.kind {
             Some(kind) => (kind.clone(), Shown::All),
-            None => {
-                match sharing_one_budget(|| around.begin(step, scope))? {
-                    (Begin::Attempt { effect, .. }, Shown::All) => {
-                        (self.kind.insert(effect).clone(), Shown::All)
+            None => match sharing_one_budget(|| around.begin(step, scope))? {
+                (Begin::Attempt { effect, .. }, shown) => {
+                    let kind = steps::of(&step.action).keyed(effect, &idempotency_key);
+                    // Not kept where it holds secrets: the next attempt reads them as they are then.
+                    if shown == Shown::All {
+                        self.kind = Some(kind.clone());
                     }
-                    // Not kept: the next attempt reads the secrets as they are then.
-                    (Begin::Attempt { effect, .. }, shown) => (effect, shown),
-                    (Begin::Finished { .. } | Begin::Sleep { .. } | Begin::Enter { .. }, _) => {
-                        return Err(Failure::new(
-                            codes::INTERNAL,
-                            "the step has an attempt, but its kind knows none",
-                        ));
-                    }
+                    (kind, shown)
                 }
-            }
+                (Begin::Finished { .. } | Begin::Sleep { .. } | Begin::Enter { .. }, _) => {
+                    return Err(Failure::new(
+                        codes::INTERNAL,
+                        "the step has an attempt, but its kind knows none",
+                    ));
+                }
+            },
         };
         let effect = Effect {
             step: instance.clone(),
             attempt,
             repeated,
-            idempotency_key: identity::idempotency_key(around.execution, instance),
+            idempotency_key,
             timeout: step.timeout.min(until(around.now, deadline)),
             kind,
             shown,

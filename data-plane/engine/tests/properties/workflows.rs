@@ -11,8 +11,8 @@ use signalbox_model::{
     record::Accepted,
     workflow::{
         Action, ConditionRule, ConditionStep, FailStep, Finally, ForEachStep, HttpBody, HttpStep,
-        OnError, ParallelBranch, ParallelStep, RetryPolicy, Step, SucceedStep, TransformStep,
-        Trigger, WaitStep, Workflow,
+        OnError, ParallelBranch, ParallelStep, RetryPolicy, SlackStep, SlackTarget, Step,
+        SucceedStep, TransformStep, Trigger, WaitStep, Workflow,
     },
 };
 
@@ -38,6 +38,7 @@ enum DraftAction {
     Transform(Read),
     Template(Read),
     Http(Read),
+    Slack(Read),
     Wait(DraftWait),
     Condition(Vec<(Read, Vec<Draft>)>, Vec<Draft>),
     Parallel(bool, Vec<Vec<Draft>>),
@@ -162,6 +163,7 @@ fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
         4 => value().prop_map(DraftAction::Transform),
         2 => value().prop_map(DraftAction::Template),
         6 => value().prop_map(DraftAction::Http),
+        2 => value().prop_map(DraftAction::Slack),
         2 => wait().prop_map(DraftAction::Wait),
         1 => value().prop_map(DraftAction::Succeed),
         1 => value().prop_map(DraftAction::Fail),
@@ -276,11 +278,18 @@ fn build_step(draft: &Draft, names: &mut Names) -> Step {
             Action::Transform(TransformStep::Template(json(read, names)))
         }
         DraftAction::Http(read) => Action::Http(Box::new(HttpStep {
-            method: None,
-            url: Template::parse("http://example.test/").unwrap(),
-            query: BTreeMap::new(),
-            headers: BTreeMap::new(),
             body: Some(HttpBody::Json(json(read, names))),
+            ..HttpStep::to(Template::parse("http://example.test/").unwrap())
+        })),
+        DraftAction::Slack(read) => Action::Slack(Box::new(SlackStep {
+            target: SlackTarget::Method {
+                api_url: None,
+                token: Template::parse("xoxb").unwrap(),
+                channel: Template::parse("#c").unwrap(),
+            },
+            text: Some(Template::parse(&format!("said: {}", text(read, names))).unwrap()),
+            blocks: None,
+            thread_ts: None,
         })),
         DraftAction::Wait(DraftWait::Milliseconds(ms)) => {
             Action::Wait(WaitStep::Duration(Duration::from_millis(*ms)))
@@ -372,7 +381,7 @@ impl Outcomes {
             0..=8 => Outcome::Http(HttpResponse {
                 status: 200,
                 headers: vec![("x-step".to_owned(), step.to_owned())],
-                body: Bytes::from(format!("{{\"step\": \"{step}\"}}")),
+                body: Bytes::from(format!("{{\"ok\": true, \"step\": \"{step}\"}}")),
             }),
             9..=11 => Outcome::Http(HttpResponse {
                 status: 503,

@@ -1,6 +1,8 @@
 //! A spool on disk, a runtime that can be killed, and a server to call.
 
+mod authority;
 mod flaky;
+mod proxy;
 mod target;
 
 use std::{num::NonZeroUsize, sync::Arc};
@@ -34,7 +36,9 @@ use crate::{
     spool::{Accept, Acceptance, ScopeSource, Spool, SqliteSpool, SqliteSpoolConfig},
 };
 
+pub(crate) use authority::Authority;
 pub(crate) use flaky::Flaky;
+pub(crate) use proxy::Proxy;
 pub(crate) use target::{Reply, Target};
 
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -261,6 +265,7 @@ fn workflow_of(definition: &[u8]) -> WorkflowName {
 pub(crate) fn loopback() -> Egress {
     Egress::new(EgressPolicy {
         allow: vec!["127.0.0.0/8".parse().unwrap()],
+        deny: Vec::new(),
     })
     .unwrap()
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{
-    Action, AmazonSnsTrigger, ConditionStep, ForEachStep, OnError, ParallelStep, Step, Trigger,
-    Workflow,
+    Action, AmazonSnsTrigger, ConditionStep, ForEachStep, OnError, ParallelStep, RetryOn, Step,
+    SuccessStatus, Trigger, Workflow,
 };
 use crate::{
     expression::Reference,
@@ -230,9 +230,11 @@ impl Walk<'_> {
             Action::Http(_)
             | Action::Transform(_)
             | Action::Wait(_)
+            | Action::Slack(_)
             | Action::Succeed(_)
             | Action::Fail(_) => {}
         }
+        self.retry_on(path, step);
         self.ids.insert(step.id.clone());
         self.visible.insert(step.id.clone());
         self.on_error(path, step, depth);
@@ -300,6 +302,26 @@ impl Walk<'_> {
         if let Some(steps) = step.handler() {
             // They may read the step that failed.
             self.some(&format!("{path}.steps"), steps, depth + 1);
+        }
+    }
+
+    /// A status that succeeds is never retried.
+    fn retry_on(&mut self, path: &str, step: &Step) {
+        match &step.action {
+            Action::Http(http) if http.success_status == SuccessStatus::default() => {}
+            Action::Slack(_) => {}
+            _ => return,
+        }
+        for (index, on) in step.retry.retry_on.iter().enumerate() {
+            if let RetryOn::Status(range) = on
+                && range.is_success()
+            {
+                let text = format!(
+                    "{range} succeeds, and is not retried: an http step can say otherwise by successStatus"
+                );
+                self.problems
+                    .add(format!("{path}.retry.retryOn[{index}]"), text);
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{str::FromStr, time::Duration};
 
+use super::StatusRange;
+
 /// Exponential back-off with jitter between the attempts of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
@@ -18,11 +20,12 @@ pub struct RetryPolicy {
 }
 
 /// Errors of attempts that a policy may name: those of them that say something of the world, not of the definition.
-const CODES: [&str; 5] = [
+const CODES: [&str; 6] = [
     "CONNECTION",
     "EGRESS_BLOCKED",
     "HTTP_STATUS",
     "RESPONSE_TOO_LARGE",
+    "SLACK_ERROR",
     "TIMEOUT",
 ];
 
@@ -31,15 +34,13 @@ const CODES: [&str; 5] = [
 pub enum RetryOn {
     /// Those with this code.
     Code(&'static str),
-    /// Those with this HTTP status.
-    Status(u16),
-    /// Those whose HTTP status begins with this digit.
-    StatusClass(u16),
+    /// Those with one of these HTTP statuses.
+    Status(StatusRange),
 }
 
 /// Why a text is no [`RetryOn`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no error to retry on: expected {codes}, a status such as 429, or 3xx, 4xx or 5xx", codes = CODES.join(", "))]
+#[error("{0:?} is no error to retry on: expected {codes}, a status such as 429, a class such as 5xx, or a range such as 500-503", codes = CODES.join(", "))]
 pub struct RetryOnError(String);
 
 impl FromStr for RetryOn {
@@ -48,17 +49,8 @@ impl FromStr for RetryOn {
         if let Some(code) = CODES.iter().find(|code| **code == text) {
             return Ok(Self::Code(code));
         }
-        match text {
-            "3xx" => return Ok(Self::StatusClass(3)),
-            "4xx" => return Ok(Self::StatusClass(4)),
-            "5xx" => return Ok(Self::StatusClass(5)),
-            _ => {}
-        }
-        match text.parse() {
-            // Those below succeed, or are no answer.
-            Ok(status @ 300..=599) if text.len() == 3 => Ok(Self::Status(status)),
-            _ => Err(RetryOnError(text.chars().take(64).collect())),
-        }
+        let range = text.parse().map(Self::Status);
+        range.map_err(|_| RetryOnError(text.chars().take(64).collect()))
     }
 }
 
@@ -76,8 +68,7 @@ impl RetryOn {
     fn holds(self, code: &str, status: Option<u16>) -> bool {
         match self {
             Self::Code(expected) => code == expected,
-            Self::Status(expected) => status == Some(expected),
-            Self::StatusClass(class) => status.is_some_and(|status| status / 100 == class),
+            Self::Status(expected) => status.is_some_and(|status| expected.holds(status)),
         }
     }
 }

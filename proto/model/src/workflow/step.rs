@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy, SucceedStep,
-    TransformStep, WaitStep,
+    ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy, SlackStep,
+    SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -73,6 +73,8 @@ pub enum Action {
     ForEach(ForEachStep),
     /// Waits for a time.
     Wait(WaitStep),
+    /// Posts a message to Slack.
+    Slack(Box<SlackStep>),
     /// Ends what it stands in, as succeeded.
     Succeed(SucceedStep),
     /// Ends what it stands in, as failed.
@@ -90,6 +92,7 @@ impl Action {
             Self::Parallel(_) => "parallel",
             Self::ForEach(_) => "forEach",
             Self::Wait(_) => "wait",
+            Self::Slack(_) => "slack",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
         }
@@ -110,6 +113,7 @@ impl Action {
             Self::Http(_)
             | Self::Transform(_)
             | Self::Wait(_)
+            | Self::Slack(_)
             | Self::Succeed(_)
             | Self::Fail(_) => Vec::new(),
         };
@@ -120,7 +124,7 @@ impl Action {
     /// depends on them.
     #[must_use]
     pub fn reads_secrets(&self) -> bool {
-        matches!(self, Self::Http(_))
+        matches!(self, Self::Http(_) | Self::Slack(_))
     }
 
     /// Whether no step after it in its list can run.
@@ -139,6 +143,7 @@ impl Action {
             Self::Parallel(_) => Vec::new(),
             Self::ForEach(step) => step.references(),
             Self::Wait(step) => step.references(),
+            Self::Slack(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),
         }

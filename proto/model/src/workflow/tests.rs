@@ -416,18 +416,18 @@ fn frames_have_limits() {
 
 #[test]
 fn errors_to_retry_on_are_named() {
-    for good in ["TIMEOUT", "HTTP_STATUS", "429", "5xx", "3xx"] {
+    for good in ["TIMEOUT", "SLACK_ERROR", "429", "202", "2xx", "500-503"] {
         assert!(good.parse::<RetryOn>().is_ok(), "{good}");
     }
     for wrong in [
         "",
         "timeout",
         "EXPRESSION",
-        "200",
+        "199",
         "600",
         "0429",
         "+429",
-        "2xx",
+        "1xx",
         "xxx",
     ] {
         assert!(wrong.parse::<RetryOn>().is_err(), "{wrong}");
@@ -441,4 +441,6 @@ fn errors_to_retry_on_are_named() {
     assert!(policy(&["4xx"]).retries("HTTP_STATUS", Some(404), false));
     assert!(!policy(&["4xx"]).retries("HTTP_STATUS", Some(503), true));
     assert!(!policy(&["4xx"]).retries("CONNECTION", None, true));
+    assert!(policy(&["400-410"]).retries("HTTP_STATUS", Some(404), false));
+    assert!(!policy(&["400-410"]).retries("HTTP_STATUS", Some(411), true));
 }

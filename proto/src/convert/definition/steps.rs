@@ -13,7 +13,7 @@ use signalbox_model::{
     },
 };
 
-use super::{duration, http::http_step, json_template};
+use super::{duration, http::http_step, json_template, slack::slack_step};
 use crate::v1;
 
 pub(super) fn steps_of(
@@ -149,7 +149,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, succeed, fail, slack",
         );
         return None;
     };
@@ -195,6 +195,11 @@ fn action_of(
             Action::Succeed(SucceedStep { output })
         }
         Wire::Fail(step) => Action::Fail(fail_step(&format!("{path}.fail"), step, problems)?),
+        Wire::Slack(step) => Action::Slack(Box::new(slack_step(
+            &format!("{path}.slack"),
+            step,
+            problems,
+        )?)),
     })
 }
 

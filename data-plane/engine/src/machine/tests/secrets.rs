@@ -20,11 +20,9 @@ fn secrets(all: &[(&str, &str)]) -> Secrets {
 /// An http step with one header, and a JSON body.
 fn call(id: &str, url: &str, header: &str, body: Value) -> Step {
     let http = HttpStep {
-        method: None,
-        url: Template::parse(url).unwrap(),
-        query: Default::default(),
         headers: [("x-value".to_owned(), Template::parse(header).unwrap())].into(),
         body: Some(HttpBody::Json(JsonTemplate::parse(&body).unwrap())),
+        ..HttpStep::to(Template::parse(url).unwrap())
     };
     step(id, Action::Http(Box::new(http)))
 }

@@ -39,8 +39,6 @@ pub(super) fn transform(id: &str, expression: &str) -> Step {
 
 pub(super) fn http(id: &str, url: &str) -> Step {
     let http = HttpStep {
-        method: None,
-        url: Template::parse(url).unwrap(),
         query: [("q".to_owned(), Template::parse("a b").unwrap())].into(),
         headers: [
             ("Authorization", "Bearer s3cret"),
@@ -51,6 +49,7 @@ pub(super) fn http(id: &str, url: &str) -> Step {
         body: Some(HttpBody::Json(
             JsonTemplate::parse(&json!({"n": "${{ event.json.n }}"})).unwrap(),
         )),
+        ..HttpStep::to(Template::parse(url).unwrap())
     };
     step(id, Action::Http(Box::new(http)))
 }

@@ -18,14 +18,18 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch};
+use tokio_rustls::TlsAcceptor;
 
 use super::PATIENCE;
 
 /// A request that came.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
+    pub(crate) method: String,
     pub(crate) path: String,
     headers: http::HeaderMap,
+    pub(crate) bytes: Bytes,
+    /// The same as text.
     pub(crate) body: String,
 }
 
@@ -33,11 +37,19 @@ impl Call {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap().to_str().unwrap()
     }
+
+    pub(crate) fn has(&self, header: &str) -> bool {
+        self.headers.contains_key(header)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap()
+    }
 }
 
 /// What a request meets.
 pub(crate) enum Reply {
-    Whole(u16, String),
+    Whole(u16, Vec<(&'static str, String)>, Bytes),
     /// A 200 in chunks, of so many bytes.
     Chunks(usize),
     /// A 200 whose body comes byte by byte and never ends.
@@ -52,11 +64,16 @@ pub(crate) enum Reply {
 
 impl Reply {
     pub(crate) fn text(status: u16, body: &str) -> Self {
-        Self::Whole(status, body.to_owned())
+        Self::Whole(status, Vec::new(), body.to_owned().into())
     }
 
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self::Whole(status, body.to_string())
+        Self::text(status, &body.to_string())
+    }
+
+    pub(crate) fn redirect(status: u16, to: impl ToString) -> Self {
+        let location = vec![("location", to.to_string())];
+        Self::Whole(status, location, Bytes::new())
     }
 }
 
@@ -79,7 +96,16 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) async fn start(reply: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve("127.0.0.1", None, reply).await
+    }
+
+    /// The same at another loopback address, or with TLS.
+    pub(crate) async fn serve(
+        host: &str,
+        tls: Option<TlsAcceptor>,
+        reply: impl Fn(&Call) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (counter, count) = watch::channel(0);
@@ -94,10 +120,19 @@ impl Target {
                 let service = service_fn(move |request| {
                     answer(request, reply.clone(), log.clone(), counter.clone())
                 });
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    let connection = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service);
-                    let _ = connection.await;
+                    let http = hyper::server::conn::http1::Builder::new();
+                    // A client that breaks off is what some tests are about.
+                    let _ = match tls {
+                        None => http.serve_connection(TokioIo::new(stream), service).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => {
+                                http.serve_connection(TokioIo::new(stream), service).await
+                            }
+                            Err(_) => Ok(()),
+                        },
+                    };
                 });
             }
         });
@@ -151,9 +186,11 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| "cut")?.to_bytes();
     let call = Call {
+        method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         headers: parts.headers,
-        body: String::from_utf8(body.to_vec()).unwrap(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
     };
     {
         let mut seen = log.lock().unwrap();
@@ -165,14 +202,14 @@ async fn answer(
     counter.send_modify(|count| *count += 1);
     let pieces = |pieces: Vec<Bytes>| stream::iter(pieces).boxed();
     let (status, body) = match reply(&call) {
-        Reply::Whole(status, text) => {
-            let length = text.len();
-            let body = http_body_util::Full::new(Bytes::from(text)).boxed_unsync();
-            return Ok(Response::builder()
-                .status(status)
-                .header("content-length", length)
-                .body(body)
-                .unwrap());
+        Reply::Whole(status, headers, body) => {
+            let mut answer = Response::builder().status(status);
+            for (name, value) in headers {
+                answer = answer.header(name, value);
+            }
+            let answer = answer.header("content-length", body.len());
+            let body = http_body_util::Full::new(body).boxed_unsync();
+            return Ok(answer.body(body).unwrap());
         }
         Reply::Chunks(size) => (
             200,

@@ -99,11 +99,10 @@ mod tests {
 
     fn http(id: &str, header: &str) -> Step {
         let http = HttpStep {
-            method: None,
-            url: template(),
             query: [("q".to_owned(), template())].into(),
             headers: [("x-a".to_owned(), Template::parse(header).unwrap())].into(),
             body: Some(HttpBody::Json(json_template())),
+            ..HttpStep::to(template())
         };
         step(id, Action::Http(Box::new(http)))
     }

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::{
     expression::{JsonTemplate, Reference, Template},
-    workflow::steps::at,
+    limits,
+    workflow::{SuccessStatus, steps::at},
 };
 
 /// Sends one HTTP request.
@@ -20,6 +21,18 @@ pub struct HttpStep {
     pub headers: BTreeMap<String, Template>,
     /// Body.
     pub body: Option<HttpBody>,
+    /// Credentials.
+    pub auth: Option<HttpAuth>,
+    /// The statuses that succeed.
+    pub success_status: SuccessStatus,
+    /// How many redirects are followed, at most [`limits::REDIRECTS_MAX`].
+    pub redirects: u8,
+    /// Size of the response's body, in bytes, at most [`limits::VALUE_MAX_BYTES`].
+    pub response_max_bytes: usize,
+    /// Certificates in PEM that are trusted instead of the public ones.
+    pub ca_certificate: Option<Template>,
+    /// URL of a proxy.
+    pub proxy: Option<Template>,
 }
 
 /// Body of a request.
@@ -29,21 +42,115 @@ pub enum HttpBody {
     Json(JsonTemplate),
     /// text/plain; charset=utf-8.
     Text(Template),
+    /// application/x-www-form-urlencoded, in this order.
+    Form(Vec<(String, Template)>),
+    /// Bytes.
+    Binary {
+        /// They, in base64.
+        base64: Template,
+        /// Their type; without one, application/octet-stream.
+        content_type: Option<Template>,
+    },
 }
 
-/// Method of a request (RFC 9110 §9, RFC 5789).
+/// Credentials of a request.
+#[derive(Clone, Debug)]
+pub enum HttpAuth {
+    /// RFC 7617.
+    Basic {
+        /// Holds no colon.
+        username: Template,
+        /// Any text.
+        password: Template,
+    },
+    /// RFC 6750.
+    Bearer(Template),
+    /// A header of any name.
+    Header {
+        /// Its name, valid.
+        name: String,
+        /// Its value.
+        value: Template,
+    },
+}
+
+impl HttpAuth {
+    /// The header that holds them.
+    #[must_use]
+    pub fn header(&self) -> &str {
+        match self {
+            Self::Basic { .. } | Self::Bearer(_) => "authorization",
+            Self::Header { name, .. } => name,
+        }
+    }
+
+    fn references(&self) -> Vec<(String, Reference)> {
+        match self {
+            Self::Basic { username, password } => {
+                let mut all = at("http.auth.basic.username", username.references());
+                all.extend(at("http.auth.basic.password", password.references()));
+                all
+            }
+            Self::Bearer(token) => at("http.auth.bearer.token", token.references()),
+            Self::Header { value, .. } => at("http.auth.header.value", value.references()),
+        }
+    }
+}
+
+/// Method of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum HttpMethod {
+    // RFC 9110 §9, RFC 5789, draft-ietf-httpbis-safe-method-w-body. CONNECT makes tunnels, and is for proxies.
     Get,
     Head,
     Post,
     Put,
     Patch,
     Delete,
+    Options,
+    Trace,
+    Query,
+    // WebDAV (RFC 4918, RFC 3253, RFC 5323).
+    Propfind,
+    Proppatch,
+    Mkcol,
+    Copy,
+    Move,
+    Lock,
+    Unlock,
+    Report,
+    Search,
+    // Of caches, and of Vault.
+    Purge,
+    List,
 }
 
 impl HttpMethod {
+    /// All.
+    pub const ALL: [Self; 20] = [
+        Self::Get,
+        Self::Head,
+        Self::Post,
+        Self::Put,
+        Self::Patch,
+        Self::Delete,
+        Self::Options,
+        Self::Trace,
+        Self::Query,
+        Self::Propfind,
+        Self::Proppatch,
+        Self::Mkcol,
+        Self::Copy,
+        Self::Move,
+        Self::Lock,
+        Self::Unlock,
+        Self::Report,
+        Self::Search,
+        Self::Purge,
+        Self::List,
+    ];
+
     /// As it is written on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -54,29 +161,36 @@ impl HttpMethod {
             Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Query => "QUERY",
+            Self::Propfind => "PROPFIND",
+            Self::Proppatch => "PROPPATCH",
+            Self::Mkcol => "MKCOL",
+            Self::Copy => "COPY",
+            Self::Move => "MOVE",
+            Self::Lock => "LOCK",
+            Self::Unlock => "UNLOCK",
+            Self::Report => "REPORT",
+            Self::Search => "SEARCH",
+            Self::Purge => "PURGE",
+            Self::List => "LIST",
         }
     }
 }
 
 /// Why a text is no [`HttpMethod`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a method: expected GET, HEAD, POST, PUT, PATCH or DELETE")]
+#[error("{0:?} is not a method: expected one of {all}", all = HttpMethod::ALL.map(HttpMethod::as_str).join(", "))]
 pub struct HttpMethodError(String);
 
 impl FromStr for HttpMethod {
     type Err = HttpMethodError;
     fn from_str(text: &str) -> Result<Self, HttpMethodError> {
-        [
-            Self::Get,
-            Self::Head,
-            Self::Post,
-            Self::Put,
-            Self::Patch,
-            Self::Delete,
-        ]
-        .into_iter()
-        .find(|method| method.as_str() == text)
-        .ok_or_else(|| HttpMethodError(text.chars().take(32).collect()))
+        Self::ALL
+            .into_iter()
+            .find(|method| method.as_str() == text)
+            .ok_or_else(|| HttpMethodError(text.chars().take(32).collect()))
     }
 }
 
@@ -87,6 +201,24 @@ impl fmt::Display for HttpMethod {
 }
 
 impl HttpStep {
+    /// A request to `url`, and all else as it is when nothing is said of it.
+    #[must_use]
+    pub fn to(url: Template) -> Self {
+        Self {
+            method: None,
+            url,
+            query: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            body: None,
+            auth: None,
+            success_status: SuccessStatus::default(),
+            redirects: 0,
+            response_max_bytes: limits::VALUE_MAX_BYTES,
+            ca_certificate: None,
+            proxy: None,
+        }
+    }
+
     /// The method that is sent.
     #[must_use]
     pub fn effective_method(&self) -> HttpMethod {
@@ -105,11 +237,53 @@ impl HttpStep {
         for (name, value) in &self.headers {
             all.extend(at(&format!("http.headers.{name}"), value.references()));
         }
-        match &self.body {
-            None => {}
-            Some(HttpBody::Json(template)) => all.extend(at("http.json", template.references())),
-            Some(HttpBody::Text(template)) => all.extend(at("http.text", template.references())),
+        all.extend(self.body.iter().flat_map(HttpBody::references));
+        all.extend(self.auth.iter().flat_map(HttpAuth::references));
+        for (path, template) in [
+            ("http.caCertificate", &self.ca_certificate),
+            ("http.proxy", &self.proxy),
+        ] {
+            let references = template.iter().flat_map(Template::references);
+            all.extend(at(path, references));
         }
         all
+    }
+}
+
+impl HttpBody {
+    /// The bytes that a text in base64 gives: the standard alphabet (RFC 4648 §4), padded or not.
+    ///
+    /// # Errors
+    /// It is no base64.
+    pub fn decode(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+        use base64::{
+            Engine as _, alphabet,
+            engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+        };
+        const ENGINE: GeneralPurpose = GeneralPurpose::new(
+            &alphabet::STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        ENGINE.decode(text.trim())
+    }
+
+    fn references(&self) -> Vec<(String, Reference)> {
+        match self {
+            Self::Json(template) => at("http.json", template.references()),
+            Self::Text(template) => at("http.text", template.references()),
+            Self::Form(fields) => fields
+                .iter()
+                .flat_map(|(name, value)| at(&format!("http.form.{name}"), value.references()))
+                .collect(),
+            Self::Binary {
+                base64,
+                content_type,
+            } => {
+                let mut all = at("http.binary.base64", base64.references());
+                let content_type = content_type.iter().flat_map(Template::references);
+                all.extend(at("http.binary.contentType", content_type));
+                all
+            }
+        }
     }
 }
