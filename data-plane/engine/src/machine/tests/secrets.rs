@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use signalbox_model::{
     secret::{HIDDEN, Secret, Secrets},
-    workflow::{HttpBody, HttpStep},
+    workflow::{HttpAuth, HttpBody, HttpStep},
 };
 
 use super::*;
@@ -140,6 +140,40 @@ fn a_step_is_sent_with_its_secrets_and_recorded_without() {
         for (_, value) in all {
             assert!(!debug.contains(value), "{debug}");
         }
+    }
+}
+
+#[test]
+fn credentials_and_bytes_are_sent_and_hidden() {
+    let secret = || Template::parse("${{ secrets.token }}").unwrap();
+    let auth = [
+        HttpAuth::Bearer(secret()),
+        HttpAuth::Basic {
+            username: Template::parse("ada").unwrap(),
+            password: secret(),
+        },
+    ];
+    for auth in auth {
+        let http = HttpStep {
+            auth: Some(auth),
+            body: Some(HttpBody::Binary {
+                base64: Template::parse("${{ base64.encode(bytes(secrets.token)) }}").unwrap(),
+                content_type: None,
+            }),
+            ..HttpStep::to(Template::parse("http://h.test/x").unwrap())
+        };
+        let steps = vec![step("call", Action::Http(Box::new(http)))];
+        let (_, facts, decision) = begun(steps, &[("token", "s3cret-value")]);
+        let effect = effect(decision);
+        let sent = request(&effect.kind);
+        assert_eq!(sent.body.as_deref(), Some(&b"s3cret-value"[..]));
+        let value = &sent.headers[0].1;
+        let expected = ["Bearer s3cret-value", "Basic YWRhOnMzY3JldC12YWx1ZQ=="];
+        assert!(expected.contains(&value.as_str()), "{value}");
+        let recorded = input(&facts);
+        assert_eq!(recorded["url"], "http://h.test/x");
+        assert_eq!(recorded["headers"]["authorization"], HIDDEN);
+        assert_eq!(recorded["bodyBase64"], HIDDEN);
     }
 }
 
