@@ -16,6 +16,8 @@ mod rate_limit;
 mod records;
 mod retries;
 mod schedules;
+mod sealed;
+mod secrets;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -38,6 +40,7 @@ pub use open::OpenError;
 pub use page::{Page, PageOf};
 pub use records::{ConfirmedTopic, trigger_of};
 pub use schedules::{NEVER_US, ScheduleRow};
+pub use sealed::{Resealed, Sealed};
 
 /// Rows as they are.
 pub mod rows {
@@ -51,6 +54,8 @@ pub mod rows {
 
 const REVISION: &str = "revision";
 const HISTORY: &str = "history";
+/// Not a count: its label is the id of the master key that values are sealed under.
+const MASTER_KEY: &str = "master-key";
 
 /// The database.
 #[derive(Clone, Debug)]

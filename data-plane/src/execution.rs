@@ -11,6 +11,7 @@ mod email;
 mod http;
 mod performers;
 mod plans;
+mod secrets;
 mod span;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -39,6 +40,7 @@ pub use self::{
     email::EmailPerformer,
     http::HttpPerformer,
     performers::Performers,
+    secrets::{NoSecrets, SecretSource},
 };
 
 /// Executions claimed at once.
@@ -70,6 +72,8 @@ pub struct ExecutionConfig {
     pub ambient: Arc<dyn Ambient>,
     /// Whose end is asked for.
     pub cancels: Arc<Cancels>,
+    /// Where their secrets are.
+    pub secrets: Arc<dyn SecretSource>,
 }
 
 impl Default for ExecutionConfig {
@@ -79,6 +83,7 @@ impl Default for ExecutionConfig {
             limits: Arc::new(Unlimited),
             ambient: System::shared(),
             cancels: Arc::default(),
+            secrets: Arc::new(NoSecrets),
         }
     }
 }
@@ -90,6 +95,7 @@ pub struct ExecutionRuntime {
     plans: Plans,
     ambient: Arc<dyn Ambient>,
     cancels: Arc<Cancels>,
+    secrets: Arc<dyn SecretSource>,
     admissions: Arc<Admissions>,
     /// Places of those that run.
     running: Arc<Semaphore>,
@@ -116,6 +122,7 @@ impl ExecutionRuntime {
             plans: Plans::default(),
             ambient: config.ambient.clone(),
             cancels: config.cancels.clone(),
+            secrets: config.secrets.clone(),
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }

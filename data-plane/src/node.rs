@@ -12,6 +12,7 @@ use signalbox_runtime::{
     ambient::System,
     background::Background,
     data_dir::{DataDir, DataDirError},
+    hpke::{HpkeError, KeyPair},
     net::{self, BindError},
     shutdown::Shutdown,
     telemetry::context,
@@ -46,6 +47,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 const NODE_ID_FILE: &str = "node-id";
+/// The private key to which secrets are sealed, and its public key.
+const SECRETS_KEY_FILE: &str = "secrets.key";
 
 /// How to reach the control plane.
 #[derive(Clone, Debug)]
@@ -131,6 +134,9 @@ pub enum StartError {
     /// The node's id in it.
     #[error("the file {} holds no node id", .0.display())]
     NodeId(PathBuf),
+    /// The key to which secrets are sealed.
+    #[error(transparent)]
+    SecretsKey(#[from] HpkeError),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] IntakeOpenError),
@@ -190,10 +196,12 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
         None => None,
     };
+    let secrets_key = Arc::new(KeyPair::load_or_create(&data_dir, SECRETS_KEY_FILE)?);
     let store = Arc::new(ConfigStore::open_with(
         data_dir.path(),
         config.limits.rates,
-        sync::decode_resource,
+        secrets_key.public_key(),
+        sync::decode_with(secrets_key.clone()),
     )?);
     let spool: Arc<dyn Spool> = Arc::new(IntakeSpool::open(
         data_dir.path(),
@@ -266,6 +274,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             limits: store.clone(),
             ambient: System::shared(),
             cancels: cancels.clone(),
+            secrets: store.clone(),
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));
@@ -284,6 +293,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         spool: spool.clone(),
         deduplication_window: config.deduplication_window,
         cancels,
+        key: secrets_key,
     };
     shutdown.spawn(sync.run(shutdown.clone()));
     let report = ReportClient {

@@ -25,5 +25,6 @@ mod rejected;
 mod retry;
 mod revocation;
 mod schedule;
+mod secrets;
 mod trace;
 mod turns;

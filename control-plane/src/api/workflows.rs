@@ -264,7 +264,7 @@ impl WorkflowService for Api {
             Caller::of(&request, &project)?;
             let spec = required("spec", asked.spec.as_ref())?;
             match definition::workflow(spec, &project) {
-                Ok(workflow) => self.app.validate(&workflow).await,
+                Ok(workflow) => self.app.validate(&project, &workflow).await,
                 Err(violations) => Ok(violations.0),
             }
         };

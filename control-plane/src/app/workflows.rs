@@ -1,10 +1,13 @@
 //! Workflows.
 
+mod references;
+
 use std::sync::Arc;
 
 use signalbox_model::{
     error::Error,
-    ids::{ApiKeyName, ProjectId, WorkflowId, WorkflowName},
+    execution::JsonText,
+    ids::{ExecutionId, ExecutionName, ProjectId, WorkflowId, WorkflowName},
     limits,
     violation::{Violation, Violations},
     workflow::{Trigger, Workflow as Valid},
@@ -82,7 +85,7 @@ impl App {
                     }
                     return tx.workflow(&name).await;
                 }
-                check_keys(tx, &new.definition.workflow).await?;
+                references::check(tx, project, &new.definition.workflow).await?;
                 let row = tx
                     .insert_workflow(Workflow {
                         project: project.to_string(),
@@ -101,7 +104,7 @@ impl App {
                 tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source))
                     .await?;
                 if publish {
-                    publish_trigger(tx, &name, true, &new.definition.workflow).await?;
+                    references::note(tx, &name, true, &new.definition.workflow).await?;
                 }
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
@@ -130,7 +133,7 @@ impl App {
             .write(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
-                check_keys(tx, &new.definition.workflow).await?;
+                references::check(tx, &name.project, &new.definition.workflow).await?;
                 let latest = tx.workflow_version(name, row.latest_version).await?;
                 let mut next = Workflow {
                     display_name: new.display_name.clone(),
@@ -146,7 +149,7 @@ impl App {
                 }
                 if publish && next.published_version != next.latest_version {
                     next.published_version = next.latest_version;
-                    publish_trigger(tx, name, row.enabled, &new.definition.workflow).await?;
+                    references::note(tx, name, row.enabled, &new.definition.workflow).await?;
                 }
                 let unchanged = Workflow {
                     update_time_us: row.update_time_us,
@@ -165,7 +168,7 @@ impl App {
     /// Makes `version` (0: the latest) the one that new executions run. `decode` reads its source.
     ///
     /// # Errors
-    /// `NotFound`, `Stale`, `Invalid` when a key that it names is gone.
+    /// `NotFound`, `Stale`, `Invalid` when a key or secret that it names is gone.
     pub async fn publish_workflow(
         &self,
         actor: &Actor,
@@ -186,8 +189,8 @@ impl App {
                 };
                 let source = tx.workflow_version(name, number).await?.source;
                 let workflow = decode(&source)?;
-                check_keys(tx, &workflow).await?;
-                publish_trigger(tx, name, row.enabled, &workflow).await?;
+                references::check(tx, &name.project, &workflow).await?;
+                references::note(tx, name, row.enabled, &workflow).await?;
                 let published = Workflow {
                     published_version: number,
                     update_time_us: tx.now_us(),
@@ -295,14 +298,18 @@ impl App {
         self.store.versions(name, page).await
     }
 
-    /// The keys that a definition names and that do not exist.
+    /// The keys and secrets that a definition names and that do not exist in its project.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn validate(&self, workflow: &Valid) -> Result<Vec<Violation>, Error> {
+    pub async fn validate(
+        &self,
+        project: &ProjectId,
+        workflow: &Valid,
+    ) -> Result<Vec<Violation>, Error> {
         let checked = self
             .store
-            .write(async |tx| check_keys(tx, workflow).await)
+            .write(async |tx| references::check(tx, project, workflow).await)
             .await;
         match checked {
             Ok(()) => Ok(Vec::new()),
@@ -361,40 +368,6 @@ fn check_texts(new: &NewWorkflow) -> Result<(), Error> {
         &new.description,
         limits::DESCRIPTION_MAX_CHARS,
     )
-}
-
-/// Notes what the trigger of the version that is now published needs.
-async fn publish_trigger(
-    tx: &mut Tx,
-    name: &WorkflowName,
-    enabled: bool,
-    workflow: &Valid,
-) -> Result<(), Error> {
-    let trigger = workflow.trigger();
-    tx.set_workflow_keys(name, trigger.api_keys()).await?;
-    let has_schedule = matches!(trigger, Trigger::Schedule(_));
-    tx.set_schedule(name, enabled, has_schedule).await
-}
-
-/// A definition that names a key that does not exist would refuse every message: it is refused itself, when written.
-async fn check_keys(tx: &mut Tx, workflow: &Valid) -> Result<(), Error> {
-    let keys: &[ApiKeyName] = workflow.trigger().api_keys();
-    let field = match workflow.trigger() {
-        Trigger::AmazonSns(_) => "spec.trigger.amazonSns.apiKeys",
-        Trigger::Webhook(_) => "spec.trigger.webhook.apiKeys",
-        Trigger::Manual | Trigger::Schedule(_) => return Ok(()),
-    };
-    let missing = tx.missing_keys(keys).await?;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let violations = missing.into_iter().map(|place| {
-        Violation::new(
-            format!("{field}[{place}]"),
-            format!("{} does not exist", keys[place]),
-        )
-    });
-    Err(Error::Invalid(Violations(violations.collect())))
 }
 
 fn version_row(

@@ -113,6 +113,27 @@ pub mod workflow_key {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// A secret that a published version names.
+pub mod workflow_secret {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "workflow_secrets")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub workflow: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub secret: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// One secret.
 pub mod secret {
     use sea_orm::entity::prelude::*;

@@ -33,6 +33,7 @@ mod batches;
 mod limits;
 mod retries;
 mod schedules;
+mod secrets;
 
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {
@@ -315,11 +316,11 @@ async fn keys_and_workflows_live_by_their_rules_on_both_databases() {
         let secret: signalbox_model::ids::SecretName =
             "projects/default/secrets/s".parse().unwrap();
         let row = app
-            .create_secret(&actor(), &project(), &secret.secret, b"hunter2")
+            .create_secret(&actor(), &project(), &secret.secret, b"hunter22")
             .await
             .unwrap();
-        assert!(!row.ciphertext.windows(7).any(|part| part == b"hunter2"));
-        app.update_secret(&actor(), &secret, b"hunter3", &etag(row.revision))
+        assert!(!row.ciphertext.windows(8).any(|part| part == b"hunter22"));
+        app.update_secret(&actor(), &secret, b"hunter33", &etag(row.revision))
             .await
             .unwrap();
         app.delete_secret(&actor(), &secret, "").await.unwrap();

@@ -11,10 +11,14 @@ use signalbox_proto::{
     dataplane::v1::{self as wire, SyncRequest, SyncResponse, sync_request, sync_response},
     v1,
 };
+use signalbox_runtime::hpke::Recipient;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::delta::Deltas;
+use super::{
+    delta::{Delta, Deltas},
+    secrets,
+};
 use crate::{
     app::{App, Refusal, RetryOrder},
     store::{OpenCommand, rows::Execution},
@@ -41,6 +45,8 @@ pub(super) struct Session<'a> {
     app: &'a App,
     deltas: &'a Deltas,
     node: NodeId,
+    /// Whom the node's secrets are sealed to.
+    recipient: Option<Recipient>,
     outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
     /// Revision that the node has, or was sent.
     sent: i64,
@@ -51,13 +57,14 @@ impl<'a> Session<'a> {
     pub(super) fn new(
         app: &'a App,
         deltas: &'a Deltas,
-        node: NodeId,
+        (node, recipient): (NodeId, Option<Recipient>),
         outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
     ) -> Self {
         Self {
             app,
             deltas,
             node,
+            recipient,
             outgoing,
             sent: 0,
             nonce: 0,
@@ -161,7 +168,7 @@ impl<'a> Session<'a> {
         loop {
             let head = *self.app.store().revision().borrow();
             let delta = self.deltas.after(revision, head).await.map_err(to_status)?;
-            for resource in &delta.upserts {
+            for resource in self.upserts(&delta) {
                 let size = resource.encoded_len();
                 if part_bytes + size > PART_MAX_BYTES && !part.is_empty() {
                     let full = std::mem::take(&mut part);
@@ -169,7 +176,7 @@ impl<'a> Session<'a> {
                     part_bytes = 0;
                 }
                 part_bytes += size;
-                part.push(resource.clone());
+                part.push(resource);
             }
             let done = delta.to >= head || delta.to == revision;
             revision = delta.to;
@@ -180,6 +187,17 @@ impl<'a> Session<'a> {
         self.send(self.part(&nonce, revision, true, part)).await?;
         self.sent = revision;
         Ok(())
+    }
+
+    /// What this node is sent of a delta's resources.
+    fn upserts(&self, delta: &Delta) -> Vec<wire::Resource> {
+        let mut upserts = delta.upserts.clone();
+        upserts.extend(secrets::sealed(
+            self.app,
+            &delta.secrets,
+            self.recipient.as_ref(),
+        ));
+        upserts
     }
 
     fn part(
@@ -217,7 +235,7 @@ impl<'a> Session<'a> {
                 revision: delta.to,
                 snapshot: false,
                 last: true,
-                upserts: delta.upserts.clone(),
+                upserts: self.upserts(&delta),
                 deletes: delta.deletes.clone(),
             };
             self.send(sync_response::Message::Config(update)).await?;

@@ -42,5 +42,7 @@ pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
 pub const SLACK_ERROR: &str = "SLACK_ERROR";
 /// The definition cannot be read by this node.
 pub const DEFINITION: &str = "DEFINITION";
+/// A secret that the step reads does not exist, or has not reached this node.
+pub const SECRET_MISSING: &str = "SECRET_MISSING";
 /// A fault of Signalbox.
 pub const INTERNAL: &str = "INTERNAL";

@@ -11,6 +11,7 @@ use signalbox_model::{
     ids::{ExecutionName, StepId, StepInstance, WorkflowName},
     limits,
     record::Accepted,
+    secret::{Masks, Secrets},
 };
 
 use crate::{
@@ -26,6 +27,7 @@ mod children;
 mod fold;
 mod frame;
 mod run;
+mod secrets;
 
 pub use fold::Contradiction;
 
@@ -45,6 +47,10 @@ pub struct Machine {
     workflow: WorkflowName,
     version: u64,
     state: State,
+    /// As they are now, of those that the plan names.
+    secrets: Secrets,
+    /// What no fact may hold.
+    masks: Masks,
 }
 
 enum State {
@@ -73,6 +79,8 @@ impl Machine {
             state: State::Queued {
                 event: Box::new(accepted.event.scope.clone()),
             },
+            secrets: Secrets::default(),
+            masks: Masks::default(),
         }
     }
 
@@ -127,7 +135,15 @@ impl Machine {
     ) -> Decision {
         let facts = match &self.state {
             State::Running(run) => {
-                run.conclude(&self.plan, &self.execution, (step, number), outcome, now)
+                let attempt = (step, number);
+                run.conclude(
+                    &self.plan,
+                    &self.execution,
+                    attempt,
+                    outcome,
+                    &self.masks,
+                    now,
+                )
             }
             State::Queued { .. } | State::Ended(_) => None,
         };
@@ -139,7 +155,10 @@ impl Machine {
         let mut batch = Vec::new();
         let mut size_bytes = 0;
         loop {
-            for fact in facts {
+            for mut fact in facts {
+                if !self.masks.is_empty() {
+                    fact = secrets::masked(fact, &self.masks);
+                }
                 size_bytes += size(&fact);
                 let folded = self.fold(&fact, now);
                 debug_assert_eq!(folded, Ok(()), "the machine contradicts itself: {fact:?}");
@@ -161,7 +180,7 @@ impl Machine {
         match &mut self.state {
             State::Queued { .. } => Move::Facts(vec![Fact::Started]),
             State::Ended(state) => Move::Rest(Decision::Done(*state)),
-            State::Running(run) => run.advance(&self.plan, &self.execution, now),
+            State::Running(run) => run.advance(&self.plan, &self.execution, &self.secrets, now),
         }
     }
 

@@ -32,6 +32,9 @@ use crate::{
 pub(crate) trait Behaviour {
     /// Evaluates the step against what has happened so far. Nothing of an attempt depends on `now`.
     ///
+    /// A step that reads secrets is evaluated twice: with their values, for the attempt, and in a scope that hides them
+    /// ([`Scope::hides_secrets`]), for what is recorded and shown.
+    ///
     /// # Errors
     /// Why the step fails before it did anything.
     fn begin(&self, scope: &Scope, now: Timestamp) -> Result<Begin, Failure>;

@@ -131,6 +131,7 @@ impl<'a> Drive<'a> {
             Err(failure) => return self.fail(failure).await,
         };
         let mut under_way = UnderWay::default();
+        self.tell_secrets(&mut machine);
         let mut decision = if self.is_cancelled() {
             machine.cancel(self.now())
         } else {
@@ -150,13 +151,18 @@ impl<'a> Drive<'a> {
                     match facts.last() {
                         Some(Fact::Finished { state, .. }) => return Ok(End::Ended(*state)),
                         _ if stopping && under_way.is_empty() => return Ok(End::Left),
-                        _ => machine.decide(self.now()),
+                        _ => {
+                            self.tell_secrets(&mut machine);
+                            machine.decide(self.now())
+                        }
                     }
                 }
                 Decision::Await { .. } if self.is_cancelled() => machine.cancel(self.now()),
                 Decision::Await { attempts, wake_at } => {
                     self.set_under_way(&mut under_way, &attempts);
-                    match self.next(&mut under_way, wake_at).await? {
+                    let next = self.next(&mut under_way, wake_at).await?;
+                    self.tell_secrets(&mut machine);
+                    match next {
                         Next::Ended(effect, outcome) => {
                             machine.attempt_ended(&effect.step, effect.attempt, outcome, self.now())
                         }
@@ -185,6 +191,16 @@ impl<'a> Drive<'a> {
             }
         }
         Ok(machine)
+    }
+
+    /// Tells `machine` what the secrets are now that its definition names.
+    fn tell_secrets(&self, machine: &mut Machine) {
+        let named = machine.secrets_named();
+        if !named.is_empty() {
+            let project = &self.execution.project;
+            let secrets = self.runtime.secrets.secrets(project, &named);
+            machine.set_secrets(secrets);
+        }
     }
 
     /// Ends the execution whatever its steps are.

@@ -145,11 +145,21 @@ impl StepSpans {
         }
     }
 
-    /// The span of an attempt. It shows no header, no body and no secret of the query.
+    /// The span of an attempt. It shows no header, no body and no secret, of the query or the project's.
     pub(super) fn attempt(&self, effect: &Effect) -> Span {
         let parent = self.steps.get(&effect.step).unwrap_or(&self.execution);
-        match &effect.kind {
-            EffectKind::Http(request) => tracing::info_span!(
+        match effect.shown() {
+            None => tracing::info_span!(
+                parent: parent,
+                "attempt",
+                otel.name = effect.kind.name(),
+                otel.kind = "client",
+                otel.status_code = Empty,
+                error.type = Empty,
+                http.response.status_code = Empty,
+                signalbox.attempt.repeated = effect.repeated,
+            ),
+            Some(EffectKind::Http(request)) => tracing::info_span!(
                 parent: parent,
                 "attempt",
                 otel.name = request.method.as_str(),

@@ -2,6 +2,7 @@
 
 mod flow;
 mod http;
+mod secrets;
 mod slack;
 pub(super) mod support;
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod hub;
+mod secrets;
 
 use std::path::Path;
 
@@ -38,6 +39,17 @@ impl Node {
 
     fn start_with(endpoint: &str, timing: Timing, dir: TempDir) -> Self {
         let config = store(dir.path());
+        let key = Arc::new(KeyPair::generate().unwrap());
+        Self::start_on(endpoint, timing, dir, config, key)
+    }
+
+    fn start_on(
+        endpoint: &str,
+        timing: Timing,
+        dir: TempDir,
+        config: Arc<ConfigStore>,
+        key: Arc<KeyPair>,
+    ) -> Self {
         let spool = SqliteSpool::open(dir.path(), SqliteSpoolConfig::default());
         let spool = Arc::new(spool.unwrap());
         let shutdown = Shutdown::new();
@@ -48,6 +60,7 @@ impl Node {
             spool: spool.clone(),
             deduplication_window: Duration::from_secs(3600),
             cancels: Arc::default(),
+            key,
         };
         tokio::spawn(client.run_with(timing, shutdown.clone()));
         Self {

@@ -33,6 +33,8 @@ pub enum Reference {
     Var(String),
     /// `item` or `index`, of the `forEach` around.
     Iteration(&'static str),
+    /// `secrets.<id>`, or `secrets["<id>"]`.
+    Secret(String),
 }
 
 #[cfg(test)]

@@ -103,6 +103,9 @@ pub const RATE_MAX: u32 = 1_000_000;
 pub const DELIVERIES_KEPT_MAX: u64 = 10_000;
 /// Size of a secret, in bytes.
 pub const SECRET_MAX_BYTES: usize = 64 * 1024;
+/// Shortest secret, in bytes, white space around it not counted. What is recorded is searched for secrets: a shorter one would
+/// be found where it only happens to stand.
+pub const SECRET_MIN_BYTES: usize = 8;
 /// Inputs that one manual trigger may declare.
 pub const MANUAL_INPUTS_MAX: usize = 50;
 /// Shortest and longest distance of a schedule's ticks.

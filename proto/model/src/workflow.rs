@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    ids::StepId,
+    ids::{SecretId, StepId},
     limits,
     rate_limit::RateLimit,
     violation::{Collector, Violations},
@@ -43,6 +43,7 @@ pub struct Workflow {
     finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
     inputs: Inputs,
+    secrets: Vec<(String, SecretId)>,
     executions_max: Option<NonZeroU32>,
 }
 
@@ -68,7 +69,7 @@ impl Workflow {
         timeout: Option<Duration>,
         finally: Option<Finally>,
     ) -> Result<Self, Violations> {
-        let workflow = Self {
+        let mut workflow = Self {
             trigger,
             vars,
             steps,
@@ -76,10 +77,11 @@ impl Workflow {
             finally,
             rate_limit: None,
             inputs: Inputs::default(),
+            secrets: Vec::new(),
             executions_max: None,
         };
         let mut problems = Collector::default();
-        check::workflow(&workflow, &mut problems);
+        workflow.secrets = check::workflow(&workflow, &mut problems);
         problems.finish(Some(workflow))
     }
 
@@ -144,6 +146,13 @@ impl Workflow {
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
         self.rate_limit
+    }
+
+    /// The secrets of its project that its steps read, each with the path of where it does, such as `steps[2].http.url`. One
+    /// that is read at several places is there as often. Whether they exist is not known here.
+    #[must_use]
+    pub fn secrets(&self) -> &[(String, SecretId)] {
+        &self.secrets
     }
 
     /// How many of its executions run at once at a node.

@@ -921,6 +921,10 @@ pub struct Hello {
     /// Revision that it has; 0: none.
     #[prost(int64, tag = "4")]
     pub revision: i64,
+    /// Public key to which secrets are sealed for it: X25519, 32 bytes (RFC 9180, DHKEM(X25519, HKDF-SHA256)). Without one the
+    /// node is sent no secrets.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub hpke_public_key: ::prost::bytes::Bytes,
 }
 impl ::prost::Name for Hello {
     const NAME: &'static str = "Hello";
@@ -1085,7 +1089,7 @@ impl ::prost::Name for ConfigUpdate {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Resource {
     /// Which.
-    #[prost(oneof = "resource::Kind", tags = "1, 2")]
+    #[prost(oneof = "resource::Kind", tags = "1, 2, 3")]
     pub kind: ::core::option::Option<resource::Kind>,
 }
 /// Nested message and enum types in `Resource`.
@@ -1099,6 +1103,9 @@ pub mod resource {
         /// A workflow's published version.
         #[prost(message, tag = "2")]
         Workflow(super::WorkflowConfig),
+        /// A secret, sealed to the node.
+        #[prost(message, tag = "3")]
+        Secret(super::SecretConfig),
     }
 }
 impl ::prost::Name for Resource {
@@ -1138,6 +1145,30 @@ impl ::prost::Name for KeyConfig {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.KeyConfig".into()
+    }
+}
+/// A secret, sealed to one node's hpke_public_key: HPKE (RFC 9180), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
+/// AES-256-GCM. `info` is "signalbox secret 1"; `aad` is the name, a zero byte, and the revision as 8 bytes, big end first.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretConfig {
+    /// Resource name, `projects/{project}/secrets/{secret}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Revision at which its value was last written.
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+    /// The encapsulated key (32 bytes), then the ciphertext and its tag.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub sealed_value: ::prost::bytes::Bytes,
+}
+impl ::prost::Name for SecretConfig {
+    const NAME: &'static str = "SecretConfig";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.SecretConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.SecretConfig".into()
     }
 }
 /// What a node knows of a workflow.

@@ -3444,7 +3444,7 @@ pub struct Secret {
     /// Resource name, `projects/{project}/secrets/{secret}`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The value, up to 64 KiB. Input only: never in an answer.
+    /// The value, 8 bytes (white space around it does not count) to 64 KiB. Input only: never in an answer.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: ::prost::bytes::Bytes,
     /// When it was created. Output only.
@@ -3598,7 +3598,8 @@ pub mod secret_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Manages secrets: named values, encrypted at rest, that are never shown again.
+    /// Manages secrets: named values, encrypted at rest, that are never shown again. Steps of the same project's workflows use
+    /// them, as ${{ secrets.name }}.
     #[derive(Debug, Clone)]
     pub struct SecretServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -3770,7 +3771,7 @@ pub mod secret_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.SecretService", "UpdateSecret"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a secret. Role: editor.
+        /// Deletes a secret; FAILED_PRECONDITION while the published version of a workflow names it. Role: editor.
         pub async fn delete_secret(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteSecretRequest>,
@@ -3830,13 +3831,14 @@ pub mod secret_service_server {
             &self,
             request: tonic::Request<super::UpdateSecretRequest>,
         ) -> std::result::Result<tonic::Response<super::Secret>, tonic::Status>;
-        /// Deletes a secret. Role: editor.
+        /// Deletes a secret; FAILED_PRECONDITION while the published version of a workflow names it. Role: editor.
         async fn delete_secret(
             &self,
             request: tonic::Request<super::DeleteSecretRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
     }
-    /// Manages secrets: named values, encrypted at rest, that are never shown again.
+    /// Manages secrets: named values, encrypted at rest, that are never shown again. Steps of the same project's workflows use
+    /// them, as ${{ secrets.name }}.
     #[derive(Debug)]
     pub struct SecretServiceServer<T> {
         inner: Arc<T>,
@@ -4717,7 +4719,8 @@ pub mod subscription_service_server {
 /// JSON mapping of this message; unknown fields are errors. Fields called "CEL" hold a Common Expression Language
 /// expression; fields called "template" are strings in which `${{ expression }}` is replaced. The scope of both is
 /// `event`, `steps.<id>.output`, `steps.<id>.state`, `steps.<id>.error`, `vars` and `execution`; for the steps of a
-/// `forEach` also `item` and `index`. A step reads what stands before it in its own list and in those around it, but not
+/// `forEach` also `item` and `index`; in the fields of steps with attempts, such as those of `http`, also `secrets.<name>`, or
+/// `secrets\["<name>"\]`, the secrets of the workflow's project. A step reads what stands before it in its own list and in those around it, but not
 /// what stands in a branch of a `parallel` or in a `forEach` that it is not in itself.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkflowSpec {

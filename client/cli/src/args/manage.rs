@@ -315,7 +315,8 @@ pub enum NodesCommand {
 /// `secrets`.
 #[derive(Debug, Subcommand)]
 pub enum SecretsCommand {
-    /// Create a secret; its value is read from standard input or a file, exactly as it is (a last line break included).
+    /// Create a secret; its value is read from standard input or a file, exactly as it is (a last line break included). It has
+    /// 8 bytes to 64 KiB.
     Create {
         /// Its id.
         id: String,
@@ -325,7 +326,15 @@ pub enum SecretsCommand {
     },
     /// List secrets, without values.
     List,
-    /// Delete a secret.
+    /// Write a new value, read as by create. Steps that begin from then on use it.
+    Update {
+        /// Which.
+        id: String,
+        /// File with the value; '-' reads standard input.
+        #[arg(long, short, default_value = "-")]
+        file: PathBuf,
+    },
+    /// Delete a secret that no published version of a workflow names.
     Delete {
         /// Which.
         id: String,

@@ -554,7 +554,7 @@ async fn tokens_decide_and_what_was_typed_goes_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_never_shown() {
     let planes = Planes::start(None).await;
-    let file = planes.file("value", "hunter2");
+    let file = planes.file("value", "hunter22");
     assert!(
         planes
             .ok(&["secrets", "create", "db", "--file", &file])
@@ -564,13 +564,32 @@ async fn secrets_are_never_shown() {
     let listed = planes.ok(&["secrets", "list"]).await
         + &planes.ok(&["secrets", "list", "-o", "json"]).await;
     assert!(
-        listed.contains("db") && !listed.contains("hunter2"),
+        listed.contains("db") && !listed.contains("hunter22"),
         "{listed}"
     );
     planes
         .run(&["secrets", "create", "db", "--file", &file])
         .await
         .fails(1);
+    let newer = planes.file("newer", "hunter33");
+    let updated = planes
+        .ok(&["secrets", "update", "db", "--file", &newer])
+        .await;
+    assert_eq!(updated.trim(), "updated projects/default/secrets/db");
+    let short = planes.file("short", "seven77");
+    let refused = planes
+        .run(&["secrets", "update", "db", "--file", &short])
+        .await
+        .fails(65);
+    assert!(
+        refused.contains("less than 8 bytes") && !refused.contains("seven77"),
+        "{refused}"
+    );
+    let nothing = planes
+        .run(&["secrets", "update", "nowhere", "--file", &newer])
+        .await
+        .fails(1);
+    assert!(nothing.contains("does not exist"), "{nothing}");
     assert!(
         planes
             .ok(&["secrets", "delete", "db"])

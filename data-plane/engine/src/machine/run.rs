@@ -105,6 +105,7 @@ impl Run {
         &mut self,
         plan: &Plan,
         execution: &ExecutionName,
+        secrets: &Secrets,
         now: Timestamp,
     ) -> Move {
         let (deadline, code) = self.deadline(plan);
@@ -140,7 +141,7 @@ impl Run {
                 open
             });
         }
-        let mut around = Around::new(plan, execution, now, deadline, self.is_full());
+        let mut around = Around::new(plan, execution, secrets, now, deadline, self.is_full());
         match self.frame.advance(&mut around, deadline) {
             Some(facts) => Move::Facts(facts),
             None => Move::Rest(around.rest()),
@@ -217,6 +218,7 @@ impl Run {
         execution: &ExecutionName,
         (instance, number): (&StepInstance, u32),
         outcome: Outcome,
+        masks: &Masks,
         now: Timestamp,
     ) -> Option<Fact> {
         let open = self.frame.open(plan, instance)?;
@@ -224,9 +226,14 @@ impl Run {
             return None;
         }
         let step = &plan.node(plan.find(&instance.step)?).step;
-        let failed = match steps::of(&step.action).conclude(outcome) {
+        let behaviour = steps::of(&step.action);
+        // A failure may quote the outcome cut off: what is to be masked in it is masked before.
+        let again = (!masks.is_empty()).then(|| outcome.clone());
+        let failed = match behaviour.conclude(outcome) {
             Ok(output) => return Some(advance::succeeded(instance, &output)),
-            Err(failed) => failed,
+            Err(failed) => again
+                .and_then(|outcome| behaviour.conclude(outcome.masked(masks)).err())
+                .unwrap_or(failed),
         };
         let out_of_time = now >= self.deadline(plan).0 || now >= open.deadline(step);
         if out_of_time {

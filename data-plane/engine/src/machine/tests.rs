@@ -4,6 +4,7 @@ mod cancel;
 mod flow;
 mod frames;
 mod retry;
+mod secrets;
 mod support;
 
 use signalbox_model::{

@@ -27,8 +27,8 @@ use signalbox_runtime::{
 use tempfile::TempDir;
 
 use super::super::{
-    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performer,
-    Performers,
+    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NoSecrets, NodeIdentity,
+    Performer, Performers, SecretSource,
 };
 use super::PATIENCE;
 use crate::{
@@ -53,6 +53,7 @@ pub(crate) struct World {
     pub(crate) performer: Option<Arc<dyn Performer>>,
     pub(crate) ambient: Arc<dyn Ambient>,
     pub(crate) cancels: Arc<Cancels>,
+    pub(crate) secrets: Arc<dyn SecretSource>,
     pub(crate) limits: Arc<dyn ConcurrencyLimits>,
 }
 
@@ -67,6 +68,7 @@ impl World {
             performer: None,
             ambient: System::shared(),
             cancels: Arc::default(),
+            secrets: Arc::new(NoSecrets),
             limits: ExecutionConfig::default().limits,
         };
         world.reopen().await;
@@ -107,6 +109,7 @@ impl World {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
             cancels: self.cancels.clone(),
+            secrets: self.secrets.clone(),
             limits: self.limits.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
@@ -186,6 +189,17 @@ impl World {
         };
         assert_eq!(self.spool().accept(accept).await.unwrap(), Acceptance::New);
         execution
+    }
+
+    /// Whether a file of the spool holds `text`.
+    pub(crate) fn some_file_holds(&self, text: &str) -> bool {
+        let mut files = std::fs::read_dir(self.dir.path()).unwrap();
+        files.any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
     }
 
     /// The workflow that [`World::accept`] takes a definition for.

@@ -16,7 +16,7 @@ use super::{
     kinds::Kinds,
     signatures, types,
 };
-use crate::{limits, suggestion::suggestion};
+use crate::{limits, secret::HIDDEN, suggestion::suggestion};
 
 /// Stack for the parser, which stops at a nesting of 96, and for evaluations: their frames need more than a thread's
 /// usual stack.
@@ -51,6 +51,7 @@ pub struct Expression {
     /// The syntax tree, with what holds it to its budget.
     tree: Arc<IdedExpr>,
     references: Arc<[Reference]>,
+    reads_secrets: bool,
 }
 
 /// Why a text is no [`Expression`].
@@ -72,8 +73,8 @@ pub enum ExpressionError {
     Marked,
     /// Reads a variable that there is not.
     #[error(
-        "reads {0:?}; expected event, steps, vars or execution, and item or index within a forEach{hint}",
-        hint = suggestion(.0, check::ROOTS.into_iter().chain(check::ITERATION))
+        "reads {0:?}; expected event, steps, vars, secrets or execution, and item or index within a forEach{hint}",
+        hint = suggestion(.0, check::ROOTS.into_iter().chain(check::ITERATION).chain([check::SECRETS]))
     )]
     UnknownVariable(String),
     /// Calls a function that there is not.
@@ -90,6 +91,12 @@ pub enum ExpressionError {
         /// What is needed.
         expected: &'static str,
     },
+    /// Reads the secrets otherwise than each by its name.
+    #[error("reads secrets; expected secrets.name or secrets[\"name\"], each by its name")]
+    AllSecrets,
+    /// Subtracts from a secret: its id is written as a field although it holds `-`.
+    #[error("subtracts from secrets.{0}; a name with \"-\" is written secrets[\"{0}-…\"]")]
+    SecretName(String),
     /// Comprehensions nested too deep, or the whole too deep.
     #[error("{0}")]
     TooDeep(&'static str),
@@ -194,11 +201,13 @@ impl Expression {
                     expected,
                 });
             }
+            let is_secret = |reference: &Reference| matches!(reference, Reference::Secret(_));
             let mut tree = program.expression().clone();
             budget::instrument(&mut tree);
             Ok(Self {
                 source: source.into(),
                 tree: Arc::new(tree),
+                reads_secrets: references.iter().any(is_secret),
                 references: references.into(),
             })
         })
@@ -210,16 +219,19 @@ impl Expression {
         &self.source
     }
 
-    /// What it reads of steps and constants.
+    /// What it reads of steps, constants and secrets.
     pub fn references(&self) -> impl Iterator<Item = Reference> + '_ {
         self.references.iter().cloned()
     }
 
-    /// Its value.
+    /// Its value. Where secrets are hidden, that of an expression that reads some is [`HIDDEN`], whatever it makes of them.
     ///
     /// # Errors
     /// [`EvaluationError`].
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        if self.reads_secrets && scope.hides_secrets() {
+            return Ok(HIDDEN.into());
+        }
         let value = self.run(scope)?;
         let json = to_json(&value).map_err(|kind| EvaluationError::NotJson {
             expression: self.shown(),
@@ -256,6 +268,10 @@ impl Expression {
         let grown = || stacker::maybe_grow(STACK_BYTES / 4, STACK_BYTES, evaluate);
         let message = match budget::within(grown) {
             Ok(Ok(value)) => return Ok(value),
+            // It may quote what the expression made of a secret.
+            Ok(Err(_)) if self.reads_secrets => {
+                "fails with the values that its secrets have; why is not shown".to_owned()
+            }
             Ok(Err(error)) => one_line(&budget::as_written(&error.to_string())),
             Err(Broken::Panicked) => "the interpreter broke off".to_owned(),
             Err(Broken::Spent) => {

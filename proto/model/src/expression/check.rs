@@ -8,6 +8,9 @@ use crate::limits;
 /// Variables that an expression may read.
 pub(super) const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
 
+/// The one that is read by its members' names only, so that a definition tells which it needs.
+pub(super) const SECRETS: &str = "secrets";
+
 /// Those that only the steps of a `forEach` may read.
 pub(super) const ITERATION: [&str; 2] = ["item", "index"];
 
@@ -46,6 +49,9 @@ impl Walk {
             Expr::Select(select) => {
                 if let Expr::Ident(root) = &select.operand.expr {
                     self.member(root, &select.field);
+                    if self.is_secrets(root) {
+                        return Ok(());
+                    }
                 }
                 self.expr(&select.operand, depth, comprehensions)
             }
@@ -65,6 +71,16 @@ impl Walk {
                 ) = (call.func_name.as_str(), call.args.as_slice())
                 {
                     self.member(root, field.inner());
+                    if self.is_secrets(root) {
+                        return Ok(());
+                    }
+                }
+                if let ("_-_", [minuend, _]) = (call.func_name.as_str(), call.args.as_slice())
+                    && let Expr::Select(select) = &minuend.expr
+                    && let Expr::Ident(root) = &select.operand.expr
+                    && self.is_secrets(root)
+                {
+                    return Err(ExpressionError::SecretName(select.field.clone()));
                 }
                 // What stands before the dot of `math.abs` is no variable.
                 let qualified = signatures::qualified(call);
@@ -139,7 +155,15 @@ impl Walk {
         self.locals.iter().any(|local| local == name)
     }
 
+    /// Whether `root` is what holds the secrets.
+    fn is_secrets(&self, root: &str) -> bool {
+        root == SECRETS && !self.is_local(root)
+    }
+
     fn variable(&mut self, name: &str) -> Result<(), ExpressionError> {
+        if self.is_secrets(name) {
+            return Err(ExpressionError::AllSecrets);
+        }
         if self.is_local(name) || ROOTS.contains(&name) {
             return Ok(());
         }
@@ -159,6 +183,7 @@ impl Walk {
         let reference = match root {
             "steps" => Reference::Step(field.to_owned()),
             "vars" => Reference::Var(field.to_owned()),
+            SECRETS => Reference::Secret(field.to_owned()),
             _ => return,
         };
         self.refer(reference);

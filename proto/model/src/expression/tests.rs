@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod secrets;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -386,7 +388,7 @@ fn templates_keep_types_and_join_text() {
     let error = Template::parse("${{ evnt }}").unwrap_err().to_string();
     assert_eq!(
         error,
-        "${{ evnt }} reads \"evnt\"; expected event, steps, vars or execution, and item or index within a forEach; did you mean \"event\"?"
+        "${{ evnt }} reads \"evnt\"; expected event, steps, vars, secrets or execution, and item or index within a forEach; did you mean \"event\"?"
     );
 }
 

@@ -128,6 +128,13 @@ impl Action {
         lists.into_iter()
     }
 
+    /// Whether it reaches the world, and so may read secrets: what it reads is recorded without them, and nothing else
+    /// depends on them.
+    #[must_use]
+    pub fn reads_secrets(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Slack(_))
+    }
+
     /// Whether no step after it in its list can run.
     #[must_use]
     pub fn ends_execution(&self) -> bool {
