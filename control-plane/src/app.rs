@@ -4,6 +4,9 @@ mod executions;
 mod keys;
 mod nodes;
 mod reports;
+mod retries;
+mod runs;
+mod schedules;
 mod secrets;
 mod signals;
 mod workflows;
@@ -21,6 +24,9 @@ use crate::{
 pub use keys::{KeyChange, NewKey};
 pub use nodes::Refusal;
 pub use signals::Telling;
+pub use retries::{RetryMode, RetryOrder, RetryRequest, RetryVersion};
+pub use runs::RunRequest;
+pub use schedules::Upcoming;
 pub use workflows::{Definition, NewWorkflow, WebhookAccess};
 
 /// The use cases. Cheap to clone.

@@ -5,8 +5,10 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     digest::{SHA256, digest},
     error::Unspecified,
+    hmac,
     rand::{SecureRandom as _, SystemRandom},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
@@ -22,6 +24,9 @@ const KEY_RANDOM_CHARS: usize = 43;
 const KEY_CHECKSUM_CHARS: usize = 6;
 /// Characters that may be shown.
 const KEY_SHOWN_CHARS: usize = 8;
+/// What a master key's id is the HMAC of, cut to so many bytes.
+const KEY_ID_OF: &[u8] = b"signalbox 2026-11 master key id";
+const KEY_ID_BYTES: usize = 16;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Why a value cannot be sealed or opened.
@@ -34,12 +39,15 @@ pub enum CryptoError {
     #[error("the value cannot be decrypted: the master key is another one, or the row is damaged")]
     Open,
     /// The master key is no 32 bytes.
-    #[error("a master key has 32 bytes")]
+    #[error("a master key has 32 bytes, as they are or in base 64")]
     MasterKey,
 }
 
 /// Seals and opens values.
-pub struct MasterKey(RandomizedNonceKey);
+pub struct MasterKey {
+    key: RandomizedNonceKey,
+    id: String,
+}
 
 impl MasterKey {
     /// From its bytes.
@@ -50,9 +58,29 @@ impl MasterKey {
         if bytes.len() != MASTER_KEY_BYTES {
             return Err(CryptoError::MasterKey);
         }
+        let id = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), KEY_ID_OF);
+        let id = data_encoding::HEXLOWER.encode(&id.as_ref()[..KEY_ID_BYTES]);
         RandomizedNonceKey::new(&AES_256_GCM, bytes)
-            .map(Self)
+            .map(|key| Self { key, id })
             .map_err(|_: Unspecified| CryptoError::MasterKey)
+    }
+
+    /// From a file or a variable: its bytes as they are, or in base 64.
+    ///
+    /// # Errors
+    /// [`CryptoError::MasterKey`].
+    pub fn parse(text: &[u8]) -> Result<Self, CryptoError> {
+        if text.len() == MASTER_KEY_BYTES {
+            return Self::new(text);
+        }
+        let decoded = BASE64.decode(text.trim_ascii()).map(Zeroizing::new);
+        Self::new(&decoded.map_err(|_| CryptoError::MasterKey)?)
+    }
+
+    /// Tells it from others, and nothing about it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Bytes for a new one.
@@ -74,7 +102,7 @@ impl MasterKey {
     pub fn seal(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, CryptoError> {
         let mut text = value.to_vec();
         let nonce = self
-            .0
+            .key
             .seal_in_place_append_tag(Aad::from(name.as_bytes()), &mut text)
             .map_err(|_| CryptoError::Seal)?;
         let mut sealed = Vec::with_capacity(1 + NONCE_LEN + text.len());
@@ -96,7 +124,7 @@ impl MasterKey {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| CryptoError::Open)?;
         let mut text = Zeroizing::new(text.to_vec());
         let opened = self
-            .0
+            .key
             .open_in_place(nonce, Aad::from(name.as_bytes()), &mut text)
             .map_err(|_| CryptoError::Open)?
             .len();
@@ -195,6 +223,30 @@ mod tests {
         let other = MasterKey::new(&MasterKey::generate().unwrap()).unwrap();
         assert_eq!(other.open("a", &sealed), Err(CryptoError::Open));
         assert_eq!(key.open("a", b""), Err(CryptoError::Open));
+    }
+
+    #[test]
+    fn a_master_key_is_written_as_it_is_or_in_base_64() {
+        let bytes = MasterKey::generate().unwrap();
+        let key = MasterKey::parse(&bytes).unwrap();
+        let text = format!("{}\n", BASE64.encode(&bytes));
+        let sealed = MasterKey::parse(text.as_bytes())
+            .unwrap()
+            .seal("a", b"value");
+        assert_eq!(
+            key.open("a", &sealed.unwrap()).unwrap().as_slice(),
+            b"value"
+        );
+        let other = MasterKey::new(&MasterKey::generate().unwrap()).unwrap();
+        assert_eq!(key.id(), MasterKey::new(&bytes).unwrap().id());
+        assert_ne!(key.id(), other.id());
+        for wrong in [
+            &b""[..],
+            &bytes[1..],
+            b"not base 64 at all, of another length",
+        ] {
+            assert_eq!(MasterKey::parse(wrong).unwrap_err(), CryptoError::MasterKey);
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The Signalbox control plane: keys, workflows, execution history, and the nodes' configuration, over gRPC.
 //!
 //! Imports point downwards only: `server` → `auth` → `api` → `app` → `store` → `signalbox-model`; `sync` and `report`
-//! stand beside `api`. SeaORM entities do not leave `store`; only `api`, `sync` and `report` see wire types.
+//! stand beside `api`, and so does `schedules`. SeaORM entities do not leave `store`; only these see wire types.
 
 pub mod api;
 pub mod app;
 pub mod auth;
 pub mod crypto;
+pub mod master_key;
 pub mod options;
 pub mod report;
+pub mod schedules;
 pub mod server;
 pub mod store;
 pub mod sync;

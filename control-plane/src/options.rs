@@ -2,17 +2,28 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use signalbox_model::limits;
 use signalbox_runtime::telemetry::TelemetryArgs;
 
-use crate::server::ControlPlaneConfig;
+use crate::{
+    master_key::{MasterKeySource, Rotation},
+    server::ControlPlaneConfig,
+};
+
+/// The master key, in base 64. No flag: a command line can be read by others.
+const MASTER_KEY_VARIABLE: &str = "SIGNALBOX_CP_MASTER_KEY";
+/// The one to rotate to.
+const NEW_MASTER_KEY_VARIABLE: &str = "SIGNALBOX_CP_NEW_MASTER_KEY";
 
 /// The Signalbox control plane: API keys, workflows and execution history over gRPC.
 #[derive(Debug, Parser)]
 #[command(version, name = "signalbox-control-plane", after_help = AFTER_HELP)]
 pub struct Options {
+    /// What to do; none: serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Where gRPC (and gRPC-web) is served.
     #[arg(long, env = "SIGNALBOX_CP_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
@@ -27,12 +38,21 @@ pub struct Options {
     #[arg(
         long,
         env = "SIGNALBOX_CP_DATA_DIR",
-        default_value = "./signalbox-control-plane"
+        default_value = "./signalbox-control-plane",
+        global = true
     )]
     pub data_dir: PathBuf,
     /// Database instead of SQLite in the data folder: postgres://user:password@host/name.
-    #[arg(long, env = "SIGNALBOX_CP_DATABASE_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_DATABASE_URL",
+        hide_env_values = true,
+        global = true
+    )]
     pub database_url: Option<SecretString>,
+    /// File of the master key, 32 bytes or their base 64, instead of the one in the data folder.
+    #[arg(long, env = "SIGNALBOX_CP_MASTER_KEY_FILE", global = true)]
+    pub master_key_file: Option<PathBuf>,
     /// Where senders reach the data plane; what GetWebhook answers with.
     #[arg(
         long,
@@ -77,7 +97,34 @@ fn public_url(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Encrypt every value (secrets, API keys) anew under another master key, in one transaction, while no control plane
+    /// runs. The key in the data folder is replaced by a new one, unless another is named.
+    RotateMasterKey(RotateArgs),
+}
+
+/// `rotate-master-key`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// File of the new master key, 32 bytes or their base 64. Start the control plane with it from then on.
+    #[arg(long, env = "SIGNALBOX_CP_NEW_MASTER_KEY_FILE")]
+    pub new_master_key_file: Option<PathBuf>,
+}
+
+/// A master key is in two places at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("both {flag} and {variable} are given: which is the master key?")]
+pub struct TwoKeys {
+    flag: &'static str,
+    variable: &'static str,
+}
+
 const AFTER_HELP: &str = "\
+The master key may also be in the environment variable SIGNALBOX_CP_MASTER_KEY, in base 64; for rotate-master-key the new \
+one in SIGNALBOX_CP_NEW_MASTER_KEY.
+
 Tokens are made by `signalbox token create --signing-key DATA_DIR/jwt-signing-key.pem`.
 
 Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, the database), \
@@ -85,19 +132,58 @@ Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a 
 
 impl Options {
     /// What a control plane needs of it.
-    #[must_use]
-    pub fn config(&self) -> ControlPlaneConfig {
-        ControlPlaneConfig {
+    ///
+    /// # Errors
+    /// [`TwoKeys`].
+    pub fn config(&self) -> Result<ControlPlaneConfig, TwoKeys> {
+        Ok(ControlPlaneConfig {
             listen: self.listen,
             admin_listen: Some(self.admin_listen),
             data_dir: self.data_dir.clone(),
             database_url: self.database_url.clone(),
+            master_key: self.master_key()?,
             public_webhook_url: self.public_webhook_url.clone(),
             public_url: self.public_url.clone(),
             reveal_enabled: !self.disable_reveal,
             deliveries_kept_max: self.deliveries_kept_max,
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),
-        }
+        })
+    }
+
+    fn master_key(&self) -> Result<MasterKeySource, TwoKeys> {
+        let file = self.master_key_file.as_ref();
+        let source = source(file, "--master-key-file", MASTER_KEY_VARIABLE)?;
+        Ok(source.unwrap_or_default())
+    }
+
+    /// What `rotate-master-key` is to do.
+    ///
+    /// # Errors
+    /// [`TwoKeys`].
+    pub fn rotation(&self, arguments: &RotateArgs) -> Result<Rotation, TwoKeys> {
+        let file = arguments.new_master_key_file.as_ref();
+        Ok(Rotation {
+            data_dir: self.data_dir.clone(),
+            database_url: self.database_url.clone(),
+            from: self.master_key()?,
+            to: source(file, "--new-master-key-file", NEW_MASTER_KEY_VARIABLE)?,
+        })
+    }
+}
+
+fn source(
+    file: Option<&PathBuf>,
+    flag: &'static str,
+    variable: &'static str,
+) -> Result<Option<MasterKeySource>, TwoKeys> {
+    let value = std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty());
+    match (file, value) {
+        (Some(_), Some(_)) => Err(TwoKeys { flag, variable }),
+        (Some(file), None) => Ok(Some(MasterKeySource::File(file.clone()))),
+        (None, Some(value)) => Ok(Some(MasterKeySource::Value(value.into()))),
+        (None, None) => Ok(None),
     }
 }

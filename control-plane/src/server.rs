@@ -5,7 +5,7 @@ mod trace;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use signalbox_proto::DESCRIPTORS;
 use signalbox_runtime::{
     admin::{self, Check},
@@ -26,14 +26,13 @@ use crate::{
     api::Api,
     app::{App, Settings},
     auth::{AuthLayer, Links, TokenError, TokenKey},
-    crypto::{CryptoError, MasterKey},
+    master_key::{MasterKeyError, MasterKeySource},
     report::Reports,
+    schedules,
     store::{OpenError, Store},
     sync::Hub,
 };
 
-const DATABASE_FILE: &str = "control-plane.sqlite";
-const MASTER_KEY_FILE: &str = "master.key";
 /// Streams of one connection.
 const STREAMS_MAX: u32 = 256;
 /// How often counters are read that another replica may have moved.
@@ -50,6 +49,8 @@ pub struct ControlPlaneConfig {
     pub data_dir: PathBuf,
     /// Database; none: SQLite in the folder.
     pub database_url: Option<SecretString>,
+    /// What values are encrypted under.
+    pub master_key: MasterKeySource,
     /// Where senders reach the data plane.
     pub public_webhook_url: String,
     /// Where people reach the gRPC listener, without a slash at its end; none: approval links are not made.
@@ -74,13 +75,8 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The master key.
-    #[error("the master key in {} cannot be used", path.display())]
-    MasterKey {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: CryptoError,
-    },
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// The signing key of tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -132,17 +128,14 @@ pub async fn start(
 ) -> Result<RunningControlPlane, StartError> {
     signalbox_runtime::tls::install_crypto_provider();
     let data_dir = DataDir::open(&config.data_dir)?;
-    let master_key = master_key(&data_dir)?;
     let token_key = Arc::new(TokenKey::load_or_create(&data_dir)?);
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
         None => None,
     };
-    let store = match &config.database_url {
-        Some(url) => Store::open_url(url.expose_secret()).await?,
-        None => Store::open_sqlite(&data_dir.join(DATABASE_FILE)).await?,
-    };
+    let store = Store::open_at(data_dir.path(), config.database_url.as_ref()).await?;
+    let master_key = config.master_key.load_for(&data_dir, &store).await?;
     let settings = Settings {
         public_webhook_url: config.public_webhook_url.clone(),
         reveal_enabled: config.reveal_enabled,
@@ -150,6 +143,7 @@ pub async fn start(
     };
     let app = App::new(store.clone(), master_key, settings);
     app.no_node_connected().await?;
+    shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     if config.database_url.is_some() {
         shutdown.spawn(refresh(store.clone(), shutdown.clone()));
     }
@@ -254,20 +248,6 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, StartError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The master key: made once, with its folder.
-fn master_key(data_dir: &DataDir) -> Result<MasterKey, StartError> {
-    let failed = |source| StartError::MasterKey {
-        path: data_dir.join(MASTER_KEY_FILE),
-        source,
-    };
-    if let Some(bytes) = data_dir.read(MASTER_KEY_FILE)? {
-        return MasterKey::new(&bytes).map_err(failed);
-    }
-    let bytes = MasterKey::generate().map_err(failed)?;
-    data_dir.write_secret_file(MASTER_KEY_FILE, &bytes)?;
-    MasterKey::new(&bytes).map_err(failed)
 }
 
 /// Other replicas write too: what they wrote is seen by looking.

@@ -15,6 +15,10 @@ mod open;
 mod page;
 mod rate_limit;
 mod records;
+mod retries;
+mod schedules;
+mod sealed;
+mod secrets;
 mod signals;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -37,7 +41,9 @@ pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter};
 pub use open::OpenError;
 pub use page::{Page, PageOf};
-pub use records::ConfirmedTopic;
+pub use records::{ConfirmedTopic, trigger_of};
+pub use schedules::{NEVER_US, ScheduleRow};
+pub use sealed::{Resealed, Sealed};
 pub use signals::{NewSignal, Target, read_signal};
 
 /// Rows as they are.
@@ -53,6 +59,8 @@ pub mod rows {
 
 const REVISION: &str = "revision";
 const HISTORY: &str = "history";
+/// Not a count: its label is the id of the master key that values are sealed under.
+const MASTER_KEY: &str = "master-key";
 
 /// The database.
 #[derive(Clone, Debug)]

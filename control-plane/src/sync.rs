@@ -1,10 +1,11 @@
 //! The hub: brings configuration and commands to the nodes (`SyncService`).
 //!
 //! Each node has a task of its own that reads the change log from where the node stands: the hint that something changed
-//! only wakes it. What lies between two revisions is read and converted once for all nodes that stand there. A node that
-//! does not take what it is sent is let go; it comes back and is brought up to date.
+//! only wakes it. What lies between two revisions is read and converted once for all nodes that stand there; secrets are sealed
+//! to each node by itself. A node that does not take what it is sent is let go; it comes back and is brought up to date.
 
 mod delta;
+mod secrets;
 mod session;
 
 use std::{
@@ -117,13 +118,19 @@ impl SyncService for Hub {
                 .map_err(|error: signalbox_model::ids::IdError| {
                     to_status(Error::invalid("hello.node_id", error.to_string()))
                 })?;
+        let recipient = secrets::recipient(&hello).map_err(to_status)?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let hub = self.clone();
         let number = self.begin(&node);
         self.shutdown.spawn(async move {
             tracing::info!(%node, revision = hello.revision, "a node has come");
             metrics::gauge!("signalbox_sync_nodes").increment(1);
-            let session = Session::new(&hub.app, &hub.deltas, node.clone(), outgoing.clone());
+            let session = Session::new(
+                &hub.app,
+                &hub.deltas,
+                (node.clone(), recipient),
+                outgoing.clone(),
+            );
             let ended = tokio::select! {
                 ended = session.run(hello, incoming) => ended,
                 () = hub.shutdown.stopping() => Ok(()),

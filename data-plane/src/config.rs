@@ -13,8 +13,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::{HashMap, HashSet};
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest, Resource, Revision, WorkflowConfig},
-    ids::WorkflowName,
+    config::{KeyConfig, KeyDigest, Resource, Revision, SecretConfig, WorkflowConfig},
+    ids::{ProjectId, SecretId, SecretName, WorkflowName},
+    secret::Secret,
 };
 
 use self::disk::Disk;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     digests: HashMap<String, [u8; 32]>,
     workflows: HashMap<WorkflowName, Arc<Limited<WorkflowConfig>>>,
     refused: HashSet<WorkflowName>,
+    /// Open, in memory only: the disk has them sealed.
+    secrets: HashMap<SecretName, Secret>,
 }
 
 impl Snapshot {
@@ -55,6 +58,15 @@ impl Snapshot {
         self.workflows.get(name)
     }
 
+    /// The value of a secret.
+    #[must_use]
+    pub fn secret(&self, project: &ProjectId, id: &SecretId) -> Option<&Secret> {
+        self.secrets.get(&SecretName {
+            project: project.clone(),
+            secret: id.clone(),
+        })
+    }
+
     /// Whether there is such a workflow that this node cannot take and has no earlier state of. It exists: whoever asks
     /// for it should try again, at another node or later (invariant I4).
     #[must_use]
@@ -62,10 +74,10 @@ impl Snapshot {
         self.refused.contains(name) && !self.workflows.contains_key(name)
     }
 
-    /// How many workflows and keys it holds.
+    /// How many workflows, keys and secrets it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.workflows.len() + self.keys.len()
+        self.workflows.len() + self.keys.len() + self.secrets.len()
     }
 
     /// Whether it holds nothing.
@@ -92,6 +104,9 @@ impl Snapshot {
                 let workflow = Limited::workflow(workflow, self.rates, counted);
                 self.workflows.insert(name, Arc::new(workflow));
             }
+            Resource::Secret(SecretConfig { name, value }) => {
+                self.secrets.insert(name, value);
+            }
         }
     }
 
@@ -106,6 +121,9 @@ impl Snapshot {
         if let Ok(name) = name.parse::<WorkflowName>() {
             self.workflows.remove(&name);
             self.refused.remove(&name);
+        }
+        if let Ok(name) = name.parse::<SecretName>() {
+            self.secrets.remove(&name);
         }
     }
 
@@ -162,19 +180,22 @@ impl ConfigStore {
         dir: &Path,
         decode: impl Fn(&[u8]) -> Result<Resource, String>,
     ) -> Result<Self, ConfigError> {
-        Self::open_with(dir, Rates::default(), decode)
+        Self::open_with(dir, Rates::default(), &[], decode)
     }
 
-    /// As [`Self::open`], with limits for what sets none itself.
+    /// As [`Self::open`], with limits for what sets none itself, and the public key that secrets are sealed to. A store that
+    /// was last written by a node with another key, or with none (an earlier version), lacks secrets, or has what does not
+    /// open: it takes itself to be at revision 0, too.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn open_with(
         dir: &Path,
         rates: Rates,
+        public_key: &[u8],
         decode: impl Fn(&[u8]) -> Result<Resource, String>,
     ) -> Result<Self, ConfigError> {
-        let disk = Disk::open(&dir.join("config.sqlite"))?;
+        let disk = Disk::open(&dir.join("config.sqlite"), public_key)?;
         let stored = disk.load()?;
         let mut snapshot = Snapshot {
             incarnation: stored.incarnation,
@@ -182,6 +203,9 @@ impl ConfigStore {
             rates,
             ..Snapshot::default()
         };
+        if !stored.has_secrets {
+            snapshot.revision = Revision(0);
+        }
         for name in stored.refused {
             snapshot.refuse(&name);
         }
@@ -231,6 +255,11 @@ impl ConfigStore {
                         Resource::Workflow(WorkflowConfig::clone(workflow)),
                         &current,
                     );
+                }
+                if let Ok(name) = name.parse::<SecretName>()
+                    && let Some(secret) = current.secrets.get(&name)
+                {
+                    kept.secrets.insert(name, secret.clone());
                 }
             }
             kept

@@ -7,6 +7,7 @@
 
 mod address;
 mod policy;
+mod resolve;
 mod route;
 
 use std::{
@@ -23,6 +24,7 @@ use signalbox_runtime::tls::TlsError;
 use self::route::Routes;
 pub use self::{
     policy::{Denied, EgressPolicy},
+    resolve::ResolveError,
     route::{Route, RouteError},
 };
 

@@ -4,10 +4,14 @@
 //! start goes on with.
 
 mod admission;
+mod aws;
 mod cancel;
 mod drive;
+mod email;
 mod http;
+mod performers;
 mod plans;
+mod secrets;
 mod span;
 mod wakes;
 
@@ -15,7 +19,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use signalbox_engine::{Effect, EffectKind, Outcome};
+use signalbox_engine::{Effect, Outcome};
 use signalbox_runtime::{
     ambient::{Ambient, System},
     backoff::Backoff,
@@ -30,7 +34,16 @@ use self::{
 };
 use crate::spool::{Claimed, Spool, SpoolError};
 
-pub use self::{admission::ConcurrencyLimits, cancel::Cancels, http::HttpPerformer, wakes::Wakes};
+pub use self::{
+    admission::ConcurrencyLimits,
+    aws::{AwsPerformer, NodeIdentity},
+    cancel::Cancels,
+    email::EmailPerformer,
+    http::HttpPerformer,
+    performers::Performers,
+    secrets::{NoSecrets, SecretSource},
+    wakes::Wakes,
+};
 
 /// Executions claimed at once.
 const CLAIM_MAX: usize = 64;
@@ -43,7 +56,7 @@ const RESIDENTS_PER_RUNNING: usize = 8;
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Performs one kind of effect.
+/// Performs effects.
 pub trait Performer: Send + Sync + 'static {
     /// Makes one attempt, within the effect's timeout; it is dropped soon after that, or when the process is forced to
     /// end. The span of the attempt is the current one.
@@ -63,6 +76,8 @@ pub struct ExecutionConfig {
     pub cancels: Arc<Cancels>,
     /// Who was told something.
     pub wakes: Arc<Wakes>,
+    /// Where their secrets are.
+    pub secrets: Arc<dyn SecretSource>,
 }
 
 impl Default for ExecutionConfig {
@@ -73,6 +88,7 @@ impl Default for ExecutionConfig {
             ambient: System::shared(),
             cancels: Arc::default(),
             wakes: Arc::default(),
+            secrets: Arc::new(NoSecrets),
         }
     }
 }
@@ -80,11 +96,12 @@ impl Default for ExecutionConfig {
 /// Runs a spool's executions.
 pub struct ExecutionRuntime {
     spool: Arc<dyn Spool>,
-    http: Arc<dyn Performer>,
+    performer: Arc<dyn Performer>,
     plans: Plans,
     ambient: Arc<dyn Ambient>,
     cancels: Arc<Cancels>,
     wakes: Arc<Wakes>,
+    secrets: Arc<dyn SecretSource>,
     admissions: Arc<Admissions>,
     /// Places of those that run.
     running: Arc<Semaphore>,
@@ -93,9 +110,13 @@ pub struct ExecutionRuntime {
 }
 
 impl ExecutionRuntime {
-    /// A runtime that performs HTTP effects by `http`.
+    /// A runtime that performs all effects by `performer`.
     #[must_use]
-    pub fn new(spool: Arc<dyn Spool>, http: Arc<dyn Performer>, config: &ExecutionConfig) -> Self {
+    pub fn new(
+        spool: Arc<dyn Spool>,
+        performer: Arc<dyn Performer>,
+        config: &ExecutionConfig,
+    ) -> Self {
         let running_max = config.concurrency_max.get().min(Semaphore::MAX_PERMITS);
         let residents_max = running_max
             .saturating_mul(RESIDENTS_PER_RUNNING)
@@ -103,11 +124,12 @@ impl ExecutionRuntime {
         Self {
             admissions: Admissions::new(config.limits.clone(), spool.claimable()),
             spool,
-            http,
+            performer,
             plans: Plans::default(),
             ambient: config.ambient.clone(),
             cancels: config.cancels.clone(),
             wakes: config.wakes.clone(),
+            secrets: config.secrets.clone(),
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }
@@ -211,12 +233,6 @@ impl ExecutionRuntime {
 
     async fn execute(self: Arc<Self>, claimed: Claimed, place: Place, shutdown: Shutdown) {
         Drive::new(&self, claimed, place, &shutdown).run().await;
-    }
-
-    fn performer(&self, kind: &EffectKind) -> &Arc<dyn Performer> {
-        match kind {
-            EffectKind::Http(_) => &self.http,
-        }
     }
 }
 

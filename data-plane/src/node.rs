@@ -12,6 +12,7 @@ use signalbox_runtime::{
     ambient::System,
     background::Background,
     data_dir::{DataDir, DataDirError},
+    hpke::{HpkeError, KeyPair},
     net::{self, BindError},
     shutdown::Shutdown,
     telemetry::context,
@@ -25,7 +26,7 @@ use signalbox_sns::{TrustPolicy, TrustedOrigin};
 use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
-    execution::{Cancels, ExecutionConfig, ExecutionRuntime, HttpPerformer, Wakes},
+    execution::{Cancels, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performers, Wakes},
     ingest::{
         self, Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
@@ -46,6 +47,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 const NODE_ID_FILE: &str = "node-id";
+/// The private key to which secrets are sealed, and its public key.
+const SECRETS_KEY_FILE: &str = "secrets.key";
 
 /// How to reach the control plane.
 #[derive(Clone, Debug)]
@@ -131,6 +134,9 @@ pub enum StartError {
     /// The node's id in it.
     #[error("the file {} holds no node id", .0.display())]
     NodeId(PathBuf),
+    /// The key to which secrets are sealed.
+    #[error(transparent)]
+    SecretsKey(#[from] HpkeError),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] IntakeOpenError),
@@ -190,10 +196,12 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
         None => None,
     };
+    let secrets_key = Arc::new(KeyPair::load_or_create(&data_dir, SECRETS_KEY_FILE)?);
     let store = Arc::new(ConfigStore::open_with(
         data_dir.path(),
         config.limits.rates,
-        sync::decode_resource,
+        secrets_key.public_key(),
+        sync::decode_with(secrets_key.clone()),
     )?);
     let spool: Arc<dyn Spool> = Arc::new(IntakeSpool::open(
         data_dir.path(),
@@ -255,7 +263,8 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
 
     // Whatever waits on the node's disk already runs behind what still wants to get there.
     let background = Background::start().map_err(StartError::Background)?;
-    let performer = HttpPerformer::new(Egress::new(egress_policy)?);
+    let egress = Egress::new(egress_policy)?;
+    let performer = Performers::new(&egress, NodeIdentity::from_env(), System::shared());
     let cancels = Arc::new(Cancels::default());
     let wakes = Arc::new(Wakes::default());
     let executions = ExecutionRuntime::new(
@@ -267,6 +276,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             ambient: System::shared(),
             cancels: cancels.clone(),
             wakes: wakes.clone(),
+            secrets: store.clone(),
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));
@@ -286,6 +296,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         deduplication_window: config.deduplication_window,
         cancels,
         wakes,
+        key: secrets_key,
     };
     shutdown.spawn(sync.run(shutdown.clone()));
     let report = ReportClient {

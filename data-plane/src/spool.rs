@@ -46,6 +46,17 @@ pub trait Spool: Send + Sync + 'static {
     /// [`SpoolError`]; nothing was accepted then.
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>>;
 
+    /// The same for an execution whose journal begins with `journal`, in one commit. For those that are few: they go past the
+    /// intake log.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was accepted then.
+    fn accept_begun(
+        &self,
+        accept: Accept,
+        journal: Vec<Record>,
+    ) -> BoxFuture<'_, Result<Acceptance, SpoolError>>;
+
     /// Says that an event may be on its way, until what is returned is dropped: those that come together are made durable
     /// together.
     fn arriving(&self) -> Option<Arriving> {

@@ -3,14 +3,15 @@
 
 mod assemble;
 mod command;
+mod sealed;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use signalbox_client::Client;
-use signalbox_model::{config::Resource, ids::NodeId};
+use signalbox_model::{config::Resource, ids::NodeId, limits};
 use signalbox_proto::{convert, dataplane::v1 as wire};
-use signalbox_runtime::{backoff::Backoff, shutdown::Shutdown};
+use signalbox_runtime::{backoff::Backoff, hpke::KeyPair, shutdown::Shutdown};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -43,17 +44,29 @@ impl Default for Timing {
     }
 }
 
+/// Size of a message of the hub: a retry brings what it keeps, its event and its definition.
+const MESSAGE_MAX_BYTES: usize = limits::RETRY_KEPT_MAX_BYTES + 8 * 1024 * 1024;
 /// Answers that may wait to be sent.
 const ANSWERS_MAX: usize = 64;
 
-/// Reads a resource as the stream brought it and the disk keeps it.
+/// Reads a resource as the stream brought it and the disk keeps it: sealed, if it is a secret. For who has no key.
 ///
 /// # Errors
 /// Why this node cannot take it.
 pub fn decode_resource(encoded: &[u8]) -> Result<Resource, String> {
+    decode(encoded, None)
+}
+
+/// The same, with the node's key.
+pub fn decode_with(key: Arc<KeyPair>) -> impl Fn(&[u8]) -> Result<Resource, String> {
+    move |encoded| decode(encoded, Some(&key))
+}
+
+fn decode(encoded: &[u8], key: Option<&KeyPair>) -> Result<Resource, String> {
     let resource: wire::Resource =
         prost::Message::decode(encoded).map_err(|error| error.to_string())?;
-    convert::config::resource(resource).map_err(|error| error.to_string())
+    convert::config::resource(resource, |secret| sealed::open(key, secret))
+        .map_err(|error| error.to_string())
 }
 
 /// Keeps a node in sync.
@@ -72,6 +85,8 @@ pub struct SyncClient {
     pub cancels: Arc<Cancels>,
     /// Whoever drives an execution that was told something.
     pub wakes: Arc<Wakes>,
+    /// To which secrets are sealed.
+    pub key: Arc<KeyPair>,
 }
 
 /// Why a stream ended.
@@ -147,17 +162,21 @@ impl SyncClient {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             incarnation: current.incarnation.clone(),
             revision: i64::try_from(current.revision.0).unwrap_or(i64::MAX),
+            hpke_public_key: Bytes::copy_from_slice(self.key.public_key()),
         };
         drop(current);
         send(&answers, wire::sync_request::Message::Hello(hello)).await?;
-        let mut client = self.client.sync();
+        let mut client = self
+            .client
+            .sync()
+            .max_decoding_message_size(MESSAGE_MAX_BYTES);
         let opening = client.sync(ReceiverStream::new(outgoing));
         let mut incoming = tokio::time::timeout(timing.open_timeout, opening)
             .await
             .map_err(|_| SyncError::Silence(timing.open_timeout))??
             .into_inner();
         metrics::gauge!("signalbox_sync_connected").set(1.0);
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::of_node(self.key.clone());
         let mut heartbeat = tokio::time::interval(timing.heartbeat_interval);
         let mut heard = tokio::time::Instant::now();
         loop {

@@ -11,6 +11,8 @@ mod m20261124_000003_create_nodes;
 mod m20261203_000004_add_rate_limits;
 mod m20261210_000005_add_cancellation;
 mod m20261211_000007_create_signals;
+mod m20261212_000008_add_retries_and_schedules;
+mod m20261217_000009_add_secret_delivery;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261203_000004_add_rate_limits::Migration),
             Box::new(m20261210_000005_add_cancellation::Migration),
             Box::new(m20261211_000007_create_signals::Migration),
+            Box::new(m20261212_000008_add_retries_and_schedules::Migration),
+            Box::new(m20261217_000009_add_secret_delivery::Migration),
         ]
     }
 }

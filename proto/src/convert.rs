@@ -7,8 +7,8 @@ pub mod json;
 pub mod rate_limit;
 pub mod record;
 pub mod signal;
+pub mod schema;
 pub mod status;
-mod suggestion;
 pub mod time;
 pub mod yaml;
 

@@ -3,7 +3,13 @@
 
 use std::{fs, path::Path};
 
-use signalbox_model::ids::ProjectId;
+use serde_json::{Value, json};
+use signalbox_model::{
+    event::EventScope,
+    expression::Scope,
+    ids::ProjectId,
+    workflow::{Action, TransformStep},
+};
 use signalbox_proto::{
     convert::{definition, yaml},
     v1,
@@ -50,4 +56,79 @@ fn the_guide_shows_steps_that_are_valid() {
         count += 1;
     }
     assert!(count >= 3, "{count}");
+}
+
+/// What the example's transform `step` gives for an event with this message.
+fn transformed(example: &str, step: &str, message: &Value) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
+    let text = fs::read_to_string(path.join(example)).unwrap();
+    let document = yaml::read::<v1::Workflow>(&text).unwrap();
+    let project = ProjectId::default_project();
+    let workflow = definition::workflow(&document.message.spec.unwrap(), &project).unwrap();
+    let event = EventScope {
+        message: message.to_string(),
+        ..EventScope::unread()
+    };
+    let vars = serde_json::to_value(workflow.vars()).unwrap();
+    let scope = Scope::new(&event.to_value(), &vars, &Value::Null);
+    match &workflow.step(&step.parse().unwrap()).unwrap().action {
+        Action::Transform(TransformStep::Template(template)) => template.render(&scope).unwrap(),
+        Action::Transform(TransformStep::JsonPath(query)) => query.evaluate(&scope).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// <https://docs.aws.amazon.com/ses/latest/dg/notification-examples.html>.
+#[test]
+fn bounces_give_their_addresses() {
+    let bounce = json!({
+        "notificationType": "Bounce",
+        "bounce": {
+            "bounceType": "Permanent",
+            "bouncedRecipients": [
+                {"emailAddress": "jane@example.com", "status": "5.1.1", "action": "failed"},
+                {"emailAddress": "richard@example.com"}
+            ],
+            "timestamp": "2026-01-27T14:59:38.237Z"
+        },
+        "mail": {"messageId": "00000138111222aa-33322211-cccc-cccc-cccc-ddddaaaa0680-000000"}
+    });
+    assert_eq!(
+        transformed("ses-bounces.yaml", "addresses", &bounce),
+        json!(["jane@example.com", "richard@example.com"])
+    );
+}
+
+/// <https://docs.aws.amazon.com/guardduty/latest/ug/guardduty_findings_eventbridge.html>.
+#[test]
+fn findings_are_read_with_an_instance_and_without() {
+    let finding = |resource: Value| {
+        json!({
+            "source": "aws.guardduty",
+            "account": "111122223333",
+            "region": "us-east-1",
+            "time": "2026-11-24T10:00:00Z",
+            "detail": {
+                "id": "sample-finding",
+                "type": "UnauthorizedAccess:EC2/SSHBruteForce",
+                "severity": 7.5,
+                "title": "SSH brute force",
+                "resource": resource
+            }
+        })
+    };
+    let read = |resource| transformed("guardduty-triage.yaml", "finding", &finding(resource));
+    let mut expected = json!({
+        "id": "sample-finding",
+        "type": "UnauthorizedAccess:EC2/SSHBruteForce",
+        "purpose": "UnauthorizedAccess",
+        "severity": 7.5,
+        "instance": "i-99999999",
+        "where": "111122223333/us-east-1",
+        "when": "24.11.2026 11:00"
+    });
+    let instance = json!({"instanceDetails": {"instanceId": "i-99999999"}});
+    assert_eq!(read(instance), expected);
+    expected["instance"] = Value::Null;
+    assert_eq!(read(json!({"resourceType": "AccessKey"})), expected);
 }

@@ -316,7 +316,42 @@ fn bounds_are_told() {
             "[A-Z][A-Z0-9_]{0,63}",
         ),
         ("{id: a, fail: {}}", "steps[0].fail.message: is missing"),
-        ("{id: a, transform: {}}", "expected expression or template"),
+        (
+            "{id: a, transform: {}}",
+            "expected expression, template or jsonPath",
+        ),
+        (
+            "{id: a, transform: {jsonPath: {}}}",
+            "steps[0].transform.jsonPath.path: is empty",
+        ),
+        (
+            "{id: a, transform: {jsonPath: {path: '$.a['}}}",
+            "steps[0].transform.jsonPath.path: is no JSONPath query (RFC 9535): at position",
+        ),
+        (
+            "{id: a, transform: {jsonPath: {path: '$', from: steps.b.output}}}",
+            "steps[0].transform.jsonPath.from: steps.b: there is no step",
+        ),
+        (
+            "{id: a, if: event.message, succeed: {}}",
+            "steps[0].if: gives string; expected true or false",
+        ),
+        (
+            "{id: a, condition: {rules: [{if: 'size(event.message)', steps: []}]}}",
+            "steps[0].condition.rules[0].if: gives int; expected true or false",
+        ),
+        (
+            "{id: a, forEach: {items: event.message, steps: [{id: b, succeed: {}}]}}",
+            "steps[0].forEach.items: gives string; expected a list",
+        ),
+        (
+            "{id: a, succeed: {output: {x: [1, '${{ event.mesage }}']}}}",
+            "steps[0].succeed.output.x[1]: ${{ event.mesage }} reads event.mesage, and there is no such field; did you mean \"message\"?",
+        ),
+        (
+            "{id: a, succeed: {output: {x: ['${{ steps.b.output }}']}}}",
+            "steps[0].succeed.output.x[0]: steps.b: there is no step \"b\"",
+        ),
         ("{id: a, wait: {}}", "expected duration, until or signal"),
         (
             "{id: a, wait: {signal: {}}}",
@@ -401,6 +436,33 @@ fn bounds_are_told() {
         deep.unwrap_err().to_string(),
         "line 1, column 11: vars.a: is nested too deep"
     );
+}
+
+#[test]
+fn what_can_never_run_is_told() {
+    let ends = "condition: {rules: [{if: 'event.json.a', steps: [{id: b, succeed: {}}]}], otherwise: [{id: c, fail: {message: m}}]}";
+    let after = "{id: z, succeed: {}}";
+    let never = problems_of(&format!("  - {{id: a, {ends}}}\n  - {after}\n"));
+    assert_eq!(
+        never,
+        ["steps[1]: step \"z\" can never run: step \"a\" before it lets nothing follow"]
+    );
+    // It can where the condition is skipped, or fails, or has a way that goes on.
+    for goes_on in [
+        format!("{{id: a, if: 'event.json.b', {ends}}}"),
+        format!("{{id: a, onError: {{continue: true}}, {ends}}}"),
+        format!(
+            "{{id: a, {}}}",
+            ends.replace("id: c", "id: c, if: 'event.json.c'")
+        ),
+        format!(
+            "{{id: a, {}}}",
+            ends.replace(", otherwise: [{id: c, fail: {message: m}}]", "")
+        ),
+    ] {
+        let text = format!("  - {goes_on}\n  - {after}\n");
+        assert_eq!(problems_of(&text), Vec::<String>::new(), "{text}");
+    }
 }
 
 #[test]
@@ -495,7 +557,7 @@ fn records_round_trip() {
             retry_at: time,
         }),
         fact(Fact::StepFinished {
-            step,
+            step: step.clone(),
             state: StepState::Failed,
             output: None,
             error: Some(Failure::new("X", "y")),
@@ -509,6 +571,14 @@ fn records_round_trip() {
             by: "ann".into(),
             at: time,
         }))),
+        fact(Fact::StepKept {
+            step,
+            kind: "http".into(),
+            input: json("null"),
+            state: StepState::Failed,
+            output: Some(json("[null]")),
+            error: Some(Failure::new("HTTP_STATUS", "no")),
+        }),
         fact(Fact::Cancelling),
         fact(Fact::Ending {
             state: ExecutionState::TimedOut,

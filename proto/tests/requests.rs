@@ -411,7 +411,7 @@ proptest! {
         };
         for (id, action) in [("h", v1::step::Action::Http(http)), ("s", v1::step::Action::Slack(slack))] {
             let spec = v1::WorkflowSpec {
-                trigger: Some(v1::Trigger { kind: Some(v1::trigger::Kind::Manual(v1::ManualTrigger {})) }),
+                trigger: Some(v1::Trigger { kind: Some(v1::trigger::Kind::Manual(v1::ManualTrigger::default())) }),
                 steps: vec![v1::Step { id: id.to_owned(), action: Some(action), ..Default::default() }],
                 ..Default::default()
             };

@@ -80,7 +80,7 @@ fn structs_are_mappings_of_any_names() {
         )
     };
     let scope = "line 4, column 24: trigger.amazonSns.filterPolicyScope: is \"MESSAGE_BODY\"; expected one of \
-                 FILTER_POLICY_SCOPE_UNSPECIFIED, FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES, FILTER_POLICY_SCOPE_MESSAGE_BODY";
+                 FILTER_POLICY_SCOPE_UNSPECIFIED, FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES, FILTER_POLICY_SCOPE_MESSAGE_BODY; did you mean \"FILTER_POLICY_SCOPE_MESSAGE_BODY\"?";
     assert_eq!(problems(&text("{a: [1, null], $or: [{b: x}]}")), [scope]);
     assert_eq!(
         problems(&text("[a]")),

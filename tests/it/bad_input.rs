@@ -160,7 +160,7 @@ spec:
     assert_eq!(code, 65, "{text}");
     for expected in [
         "steps[0].transform.expression",
-        "expected event, steps, vars or execution",
+        "expected event, steps, vars, secrets or execution",
         "steps[1].http.url",
         "steps[1].http.method",
         "GET, HEAD, POST, PUT, PATCH or DELETE",

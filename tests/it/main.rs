@@ -8,6 +8,7 @@
 
 mod acme;
 mod attacks;
+mod aws;
 mod bad_input;
 mod buf_curl;
 mod cancel;
@@ -22,7 +23,10 @@ mod manual;
 mod overload;
 mod partition;
 mod rejected;
+mod retry;
 mod revocation;
 mod signal;
+mod schedule;
+mod secrets;
 mod trace;
 mod turns;

@@ -1,4 +1,4 @@
-//! A real SNS: LocalStack, driven by the AWS SDK (boto3).
+//! A real SNS, and other services of AWS: LocalStack, driven by the AWS SDK (boto3).
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -14,7 +14,7 @@ use crate::{
     wait,
 };
 
-/// LocalStack's SNS on a loopback port.
+/// LocalStack on a loopback port.
 #[derive(Debug)]
 pub struct LocalStack {
     /// Its origin, to be trusted by the data plane.
@@ -32,15 +32,21 @@ fn python() -> std::path::PathBuf {
 }
 
 impl LocalStack {
-    /// Starts it, with its state under `dir`, and waits until SNS answers.
+    /// Starts its SNS and SQS, with its state under `dir`, and waits until SNS answers.
     pub async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &["sns", "sqs"]).await
+    }
+
+    /// The same of `services`, SNS among them.
+    pub async fn start_with(dir: &Path, services: &[&str]) -> Self {
         let port = free_port();
         let origin = format!("http://127.0.0.1:{port}");
         let mut command = Command::new(python());
         command
             .arg(root().join("tests/tools/serve_localstack.py"))
             .arg(port.to_string())
-            .arg(dir.join("localstack"));
+            .arg(dir.join("localstack"))
+            .arg(services.join(","));
         let process = Process::start("LocalStack", &dir.join("localstack.log"), &mut command);
         let health = format!("{origin}/_localstack/health");
         wait::until("LocalStack's SNS", Duration::from_secs(120), || {
@@ -65,9 +71,19 @@ impl LocalStack {
     /// A session of the AWS SDK with it.
     #[must_use]
     pub fn sdk(&self) -> Sdk {
+        Self::sdk_with(&self.origin)
+    }
+
+    /// A session of the AWS SDK that speaks to nobody.
+    #[must_use]
+    pub fn sdk_alone() -> Sdk {
+        Self::sdk_with("http://127.0.0.1:9")
+    }
+
+    fn sdk_with(origin: &str) -> Sdk {
         let mut child = Command::new(python())
             .arg(root().join("tests/tools/sns_publish.py"))
-            .arg(&self.origin)
+            .arg(origin)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -125,6 +141,15 @@ impl Sdk {
     ) -> Option<String> {
         let command = json!({"do": "refusal", "topic": topic, "policy": policy, "scope": scope});
         self.call(&command)["refusal"].as_str().map(str::to_owned)
+    }
+
+    /// The signature that the SDK gives a request, and the names of the headers that it signs: `request` is of `service`,
+    /// `region`, `method`, `url`, `headers`, `body` and `date` (as `X-Amz-Date` has it).
+    pub fn signature(&mut self, mut request: Value) -> (String, String) {
+        request["do"] = "sign".into();
+        let answer = self.call(&request);
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        (text("signature"), text("headers"))
     }
 
     /// ARNs of the confirmed subscriptions of a topic.

@@ -34,16 +34,37 @@ pub struct Target {
 impl Target {
     /// Answers each request with the status that `status` says for it and its number, from 0.
     pub async fn start(status: impl Fn(usize, &Call) -> u16 + Send + Sync + 'static) -> Self {
+        let ok = Bytes::from_static(b"{\"ok\":true}");
+        Self::answering(move |number, call| (status(number, call), ok.clone())).await
+    }
+
+    /// Answers each request with 200 and what it was: JSON of its target, its headers and its body.
+    pub async fn echoing() -> Self {
+        Self::answering(|_, call| {
+            let body = String::from_utf8_lossy(&call.body);
+            let echo = serde_json::json!({
+                "target": call.target,
+                "headers": call.headers,
+                "body": body,
+            });
+            (200, echo.to_string().into())
+        })
+        .await
+    }
+
+    async fn answering(
+        answer_with: impl Fn(usize, &Call) -> (u16, Bytes) + Send + Sync + 'static,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let status = Arc::new(status);
+        let answer_with = Arc::new(answer_with);
         let kept = calls.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (status, kept) = (status.clone(), kept.clone());
+                let (answer_with, kept) = (answer_with.clone(), kept.clone());
                 let service =
-                    service_fn(move |request| answer(request, status.clone(), kept.clone()));
+                    service_fn(move |request| answer(request, answer_with.clone(), kept.clone()));
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -59,7 +80,7 @@ impl Target {
 
 async fn answer(
     request: Request<Incoming>,
-    status: Arc<impl Fn(usize, &Call) -> u16>,
+    answer_with: Arc<impl Fn(usize, &Call) -> (u16, Bytes)>,
     calls: Arc<Mutex<Vec<Call>>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let target = request.uri().to_string();
@@ -80,13 +101,13 @@ async fn answer(
         headers,
         body,
     };
-    let status = {
+    let (status, body) = {
         let mut calls = calls.lock().unwrap();
-        let status = status(calls.len(), &call);
+        let answer = answer_with(calls.len(), &call);
         calls.push(call);
-        status
+        answer
     };
-    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"ok\":true}")));
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status.try_into().unwrap();
     response.headers_mut().insert(
         "content-type",

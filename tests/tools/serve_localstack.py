@@ -1,4 +1,5 @@
-"""Serves LocalStack's SNS and SQS on the loopback: serve_localstack.py PORT STATE_DIR. Stays in the foreground.
+"""Serves some of LocalStack's services on the loopback: serve_localstack.py PORT STATE_DIR sns,sqs. Stays in the
+foreground.
 
 LocalStack is configured by its environment, which must stand before it is imported
 (https://docs.localstack.cloud/references/configuration/).
@@ -7,10 +8,10 @@ LocalStack is configured by its environment, which must stand before it is impor
 import os
 import sys
 
-port, state = sys.argv[1], sys.argv[2]
+port, state, services = sys.argv[1:4]
 os.makedirs(state, exist_ok=True)
 os.environ.update(
-    SERVICES="sns,sqs",
+    SERVICES=services,
     EAGER_SERVICE_LOADING="1",
     STRICT_SERVICE_LOADING="1",
     GATEWAY_LISTEN=f"127.0.0.1:{port}",

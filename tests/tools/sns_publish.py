@@ -5,6 +5,7 @@ input, answers each with one JSON line.
   {"do": "subscribe", "topic": ARN, "endpoint": URL, "raw"?: bool, "policy"?: {}, "scope"?: ...} -> {"arn": ...}
   {"do": "refusal", "topic": ARN, "policy": {}, "scope": ...}          -> {"refusal": null | text}
   {"do": "subscriptions", "topic": ARN}                                -> {"arns": [...]}
+  {"do": "sign", "service", "region", "method", "url", "headers", "body", "date"} -> {"signature", "headers"}
   {"do": "publish", "topic": ARN, "messages": [{"message", "subject"?, "attributes"?}]} -> {"ids": [...]}
 """
 
@@ -13,7 +14,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 sns = boto3.client(
@@ -82,12 +86,24 @@ def publish(topic, messages):
         return {"ids": list(pool.map(one, messages))}
 
 
+def sign(service, region, method, url, headers, body, date):
+    signer = (S3SigV4Auth if service == "s3" else SigV4Auth)(Credentials("AKID", "s3cret"), service, region)
+    request = AWSRequest(method=method, url=url, headers=headers, data=body.encode())
+    # What add_auth does, at another time than now.
+    request.context["timestamp"] = date
+    signer._modify_request_before_signing(request)
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    names = signer.signed_headers(signer.headers_to_sign(request))
+    return {"signature": signer.signature(text, request), "headers": names}
+
+
 actions = {
     "topic": topic,
     "subscribe": subscribe,
     "refusal": refusal,
     "subscriptions": subscriptions,
     "publish": publish,
+    "sign": sign,
 }
 
 for line in sys.stdin:

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use signalbox_client::TokenSource;
 use signalbox_control_plane::{
     auth::{ALL_PROJECTS, Claims, Role, TokenKey},
+    master_key::MasterKeySource,
     server::{self, ControlPlaneConfig, RunningControlPlane},
 };
 use signalbox_data_plane::{
@@ -78,6 +79,7 @@ impl Composition {
                 admin_listen: None,
                 data_dir: data_dir.join("control-plane"),
                 database_url: None,
+                master_key: MasterKeySource::DataDir,
                 public_webhook_url: webhook_url.clone(),
                 public_url: Some(format!("http://{grpc_listen}")),
                 reveal_enabled: true,

@@ -12,6 +12,7 @@
 //! | [`net`] | binding a listener with one clear error line |
 //! | [`data_dir`] | an exclusively locked folder, secret files |
 //! | [`tls`] | PEM files to rustls configurations, and their exchange while they serve |
+//! | [`hpke`] | values sealed to one process |
 //! | [`exit`] | exit codes and the one error line |
 //! | [`backoff`] | the one reconnect policy |
 //! | [`background`] | threads for what may wait |
@@ -23,6 +24,7 @@ pub mod background;
 pub mod backoff;
 pub mod data_dir;
 pub mod exit;
+pub mod hpke;
 pub mod metrics;
 pub mod net;
 pub mod shutdown;

@@ -8,7 +8,7 @@ use signalbox_model::{
     ids::{ExecutionName, ProjectId},
 };
 use signalbox_proto::{
-    convert::status::to_status,
+    convert::{definition, status::to_status},
     v1::{self, execution_service_server::ExecutionService},
 };
 use signalbox_runtime::telemetry::context;
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, filter, map, name, parent_project, signals};
 use crate::{
-    app::App,
+    app::{App, RetryMode, RetryRequest, RetryVersion},
     auth::Caller,
     store::{ExecutionFilter, Page, rows::Execution},
 };
@@ -100,6 +100,43 @@ impl ExecutionService for Api {
             Ok(Response::new(links))
         };
         make().await.map_err(to_status)
+    }
+
+    async fn retry_execution(
+        &self,
+        request: Request<v1::RetryExecutionRequest>,
+    ) -> Result<Response<v1::Execution>, Status> {
+        let retry = async || {
+            let asked = request.get_ref();
+            let execution: ExecutionName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &execution.project)?;
+            let mode = match v1::RetryMode::try_from(asked.mode) {
+                Ok(v1::RetryMode::Unspecified | v1::RetryMode::FromFailed) => RetryMode::FromFailed,
+                Ok(v1::RetryMode::Whole) => RetryMode::Whole,
+                Err(_) => return Err(Error::invalid("mode", "is no such mode")),
+            };
+            use v1::retry_execution_request::Version;
+            let version = match asked.version {
+                None | Some(Version::Latest(false)) => RetryVersion::Same,
+                Some(Version::WorkflowVersion(number)) => RetryVersion::Number(number),
+                Some(Version::Latest(true)) => RetryVersion::Latest,
+            };
+            let retry = RetryRequest {
+                mode,
+                version,
+                request_id: &asked.request_id,
+                traceparent: context::current_traceparent(),
+            };
+            let actor = caller.actor(&asked.request_id);
+            let decode = |source: &[u8]| definition::decode(source, &execution.project);
+            self.app
+                .retry_execution(&actor, &execution, retry, decode, definition::changed_steps)
+                .await
+        };
+        retry()
+            .await
+            .map(|detail| Response::new(map::execution_detail(detail)))
+            .map_err(to_status)
     }
 
     async fn list_executions(

@@ -93,7 +93,7 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
                 set(&mut filter.state, &field, one_of(&field, value, &states)?)?;
             }
             "trigger" => {
-                let triggers = ["AMAZON_SNS", "WEBHOOK", "MANUAL"];
+                let triggers = ["AMAZON_SNS", "WEBHOOK", "MANUAL", "SCHEDULE"];
                 set(
                     &mut filter.trigger,
                     &field,

@@ -140,6 +140,11 @@ pub(super) fn execution(row: Execution, waits_for: Vec<Awaited>) -> v1::Executio
         cancel_time: maybe_at(row.cancel_time_us),
         awaited: waits_for.into_iter().map(signals::awaited).collect(),
         signals: Vec::new(),
+        retry_of: row
+            .retry_of
+            .map(|id| format!("projects/{project}/executions/{id}"))
+            .unwrap_or_default(),
+        retried_by: Vec::new(),
     }
 }
 
@@ -148,7 +153,9 @@ pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
         execution: row,
         steps,
         signals: told,
+        retried_by,
     } = detail;
+    let project = row.project.clone();
     let runs = steps.iter().map(|(run, _)| run);
     let waits_for = match row.end_time_us {
         None => runs.filter_map(Awaited::of).collect(),
@@ -160,6 +167,10 @@ pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
         steps: steps
             .into_iter()
             .map(|(row, attempts)| step_run(row, attempts))
+            .collect(),
+        retried_by: retried_by
+            .into_iter()
+            .map(|id| format!("projects/{project}/executions/{id}"))
             .collect(),
         ..execution(row, waits_for)
     }
@@ -184,6 +195,7 @@ fn step_run(row: StepRun, attempts: Vec<Attempt>) -> v1::StepRun {
         attempts: attempts.into_iter().map(attempt).collect(),
         start_time: at(row.start_time_us),
         end_time: maybe_at(row.end_time_us),
+        kept: row.is_kept,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     execution::JsonText,
@@ -11,7 +12,7 @@ use signalbox_model::{
     workflow::{Trigger, Workflow as Valid},
 };
 use signalbox_proto::{
-    convert::{definition, status::to_status},
+    convert::{definition, status::to_status, time},
     v1::{self, workflow_service_server::WorkflowService},
 };
 use signalbox_runtime::telemetry::context;
@@ -19,10 +20,14 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, map, name, parent_project, required, subscribe_kit};
 use crate::{
-    app::{Definition, NewWorkflow},
+    app::{Definition, NewWorkflow, RunRequest, Upcoming},
     auth::Caller,
     store::{Page, rows::Workflow},
 };
+
+/// Ticks that are listed unless a number is given, and at most.
+const UPCOMING_DEFAULT: usize = 10;
+const UPCOMING_MAX: usize = 1000;
 
 /// What a workflow is written with; problems are told at their place in the request.
 fn new_workflow(given: &v1::Workflow, project: &ProjectId) -> Result<NewWorkflow, Error> {
@@ -259,7 +264,7 @@ impl WorkflowService for Api {
             Caller::of(&request, &project)?;
             let spec = required("spec", asked.spec.as_ref())?;
             match definition::workflow(spec, &project) {
-                Ok(workflow) => self.app.validate(&workflow).await,
+                Ok(workflow) => self.app.validate(&project, &workflow).await,
                 Err(violations) => Ok(violations.0),
             }
         };
@@ -282,21 +287,55 @@ impl WorkflowService for Api {
             let input = asked.input.clone().unwrap_or_default();
             let input = definition::to_json(&input, limits::JSON_DEPTH_MAX)
                 .map_err(|problem| Error::invalid("input", problem))?;
+            let run = RunRequest {
+                input: JsonText::from_value(&input),
+                request_id: &asked.request_id,
+                traceparent: context::current_traceparent(),
+            };
             let actor = caller.actor(&asked.request_id);
             self.app
-                .run_workflow(
-                    &actor,
-                    &workflow,
-                    JsonText::from_value(&input),
-                    &asked.request_id,
-                    context::current_traceparent(),
-                )
+                .run_workflow(&actor, &workflow, run, decoder(workflow.project.clone()))
                 .await
         };
         run()
             .await
             .map(|row| Response::new(map::execution(row, Vec::new())))
             .map_err(to_status)
+    }
+
+    async fn list_upcoming_runs(
+        &self,
+        request: Request<v1::ListUpcomingRunsRequest>,
+    ) -> Result<Response<v1::ListUpcomingRunsResponse>, Status> {
+        let list = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("name", &asked.name)?;
+            Caller::of(&request, &workflow.project)?;
+            let count = match usize::try_from(asked.count) {
+                Ok(0) => UPCOMING_DEFAULT,
+                Ok(count) if count <= UPCOMING_MAX => count,
+                _ => {
+                    let problem = format!("is {}; expected 1 to {UPCOMING_MAX}", asked.count);
+                    return Err(Error::invalid("count", problem));
+                }
+            };
+            let after = match asked.after {
+                Some(after) => time::from_wire("after", after)
+                    .map_err(|error| Error::invalid("after", error.to_string()))?,
+                None => Timestamp::now(),
+            };
+            let decode = decoder(workflow.project.clone());
+            self.app.upcoming(&workflow, after, count, decode).await
+        };
+        let Upcoming { version, ticks } = list().await.map_err(to_status)?;
+        let runs = ticks.into_iter().map(|(tick, local_time)| v1::UpcomingRun {
+            time: Some(time::to_wire(tick)),
+            local_time,
+        });
+        Ok(Response::new(v1::ListUpcomingRunsResponse {
+            runs: runs.collect(),
+            workflow_version: version,
+        }))
     }
 
     async fn get_webhook(

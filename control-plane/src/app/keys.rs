@@ -95,6 +95,7 @@ impl App {
                         .with_rate_limit(new.rate_limit),
                     )
                     .await?;
+                tx.require_master_key(self.master_key.id()).await?;
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
                 }

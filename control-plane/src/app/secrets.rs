@@ -1,10 +1,11 @@
-//! Secrets: their values go in and never come out.
+//! Secrets: their values go in, and come out for the nodes only.
 
 use signalbox_model::{
     error::Error,
     ids::{ProjectId, SecretId, SecretName},
     limits,
 };
+use zeroize::Zeroizing;
 
 use super::{App, check_etag, crypto};
 use crate::store::{Actor, Page, PageOf, rows::Secret};
@@ -12,6 +13,14 @@ use crate::store::{Actor, Page, PageOf, rows::Secret};
 fn check_value(value: &[u8]) -> Result<(), Error> {
     match value.len() {
         0 => Err(Error::invalid("secret.value", "is missing")),
+        // A shorter one could not be told from chance where it is searched for, to be masked.
+        _ if value.trim_ascii().len() < limits::SECRET_MIN_BYTES => Err(Error::invalid(
+            "secret.value",
+            format!(
+                "has less than {} bytes, white space around it not counted",
+                limits::SECRET_MIN_BYTES
+            ),
+        )),
         n if n > limits::SECRET_MAX_BYTES => Err(Error::invalid(
             "secret.value",
             format!(
@@ -51,6 +60,7 @@ impl App {
                         revision: 0,
                     })
                     .await?;
+                tx.require_master_key(self.master_key.id()).await?;
                 tx.audit(actor, "CreateSecret", &name).await?;
                 Ok(row)
             })
@@ -63,6 +73,19 @@ impl App {
     /// `NotFound`.
     pub async fn secret(&self, name: &SecretName) -> Result<Secret, Error> {
         self.store.secret(name).await
+    }
+
+    /// The value of a stored secret, for a node.
+    ///
+    /// # Errors
+    /// `Internal` when the master key is another one, or the row is damaged.
+    pub fn open_secret(
+        &self,
+        name: &SecretName,
+        row: &Secret,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let name = name.to_string();
+        self.master_key.open(&name, &row.ciphertext).map_err(crypto)
     }
 
     /// The secrets of a project.
@@ -98,6 +121,7 @@ impl App {
                         ..row
                     })
                     .await?;
+                tx.require_master_key(self.master_key.id()).await?;
                 tx.audit(actor, "UpdateSecret", &text).await?;
                 Ok(row)
             })
@@ -107,7 +131,7 @@ impl App {
     /// Deletes a secret.
     ///
     /// # Errors
-    /// `NotFound`, `Stale`.
+    /// `NotFound`, `Stale`, `Precondition` while a published version names it.
     pub async fn delete_secret(
         &self,
         actor: &Actor,

@@ -1,11 +1,13 @@
 //! Workflows.
 
+mod references;
+
 use std::sync::Arc;
 
 use signalbox_model::{
     error::Error,
     execution::JsonText,
-    ids::{ApiKeyName, ExecutionId, ExecutionName, ProjectId, WorkflowId, WorkflowName},
+    ids::{ExecutionId, ExecutionName, ProjectId, WorkflowId, WorkflowName},
     limits,
     violation::{Violation, Violations},
     workflow::{Trigger, Workflow as Valid},
@@ -13,12 +15,11 @@ use signalbox_model::{
 
 use super::{App, check_etag, check_length, check_request_id};
 use crate::store::{
-    Actor, OpenCommand, Page, PageOf, Tx,
-    rows::{Execution, Workflow, WorkflowVersion},
+    Actor, Page, PageOf, Tx,
+    rows::{Workflow, WorkflowVersion},
 };
 
 const CREATE: &str = "CreateWorkflow";
-const RUN: &str = "RunWorkflow";
 
 /// A valid definition and how it was written.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ impl App {
                     }
                     return tx.workflow(&name).await;
                 }
-                check_keys(tx, &new.definition.workflow).await?;
+                references::check(tx, project, &new.definition.workflow).await?;
                 let row = tx
                     .insert_workflow(Workflow {
                         project: project.to_string(),
@@ -103,8 +104,7 @@ impl App {
                 tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source))
                     .await?;
                 if publish {
-                    let keys = new.definition.workflow.trigger().api_keys();
-                    tx.set_workflow_keys(&name, keys).await?;
+                    references::note(tx, &name, true, &new.definition.workflow).await?;
                 }
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
@@ -133,7 +133,7 @@ impl App {
             .write(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
-                check_keys(tx, &new.definition.workflow).await?;
+                references::check(tx, &name.project, &new.definition.workflow).await?;
                 let latest = tx.workflow_version(name, row.latest_version).await?;
                 let mut next = Workflow {
                     display_name: new.display_name.clone(),
@@ -149,8 +149,7 @@ impl App {
                 }
                 if publish && next.published_version != next.latest_version {
                     next.published_version = next.latest_version;
-                    tx.set_workflow_keys(name, new.definition.workflow.trigger().api_keys())
-                        .await?;
+                    references::note(tx, name, row.enabled, &new.definition.workflow).await?;
                 }
                 let unchanged = Workflow {
                     update_time_us: row.update_time_us,
@@ -169,7 +168,7 @@ impl App {
     /// Makes `version` (0: the latest) the one that new executions run. `decode` reads its source.
     ///
     /// # Errors
-    /// `NotFound`, `Stale`, `Invalid` when a key that it names is gone.
+    /// `NotFound`, `Stale`, `Invalid` when a key or secret that it names is gone.
     pub async fn publish_workflow(
         &self,
         actor: &Actor,
@@ -190,9 +189,8 @@ impl App {
                 };
                 let source = tx.workflow_version(name, number).await?.source;
                 let workflow = decode(&source)?;
-                check_keys(tx, &workflow).await?;
-                tx.set_workflow_keys(name, workflow.trigger().api_keys())
-                    .await?;
+                references::check(tx, &name.project, &workflow).await?;
+                references::note(tx, name, row.enabled, &workflow).await?;
                 let published = Workflow {
                     published_version: number,
                     update_time_us: tx.now_us(),
@@ -235,6 +233,7 @@ impl App {
                     ..row
                 };
                 let row = tx.update_workflow(changed).await?;
+                tx.enable_schedule(name, enabled).await?;
                 tx.audit(actor, action, &text).await?;
                 Ok(row)
             })
@@ -299,14 +298,18 @@ impl App {
         self.store.versions(name, page).await
     }
 
-    /// The keys that a definition names and that do not exist.
+    /// The keys and secrets that a definition names and that do not exist in its project.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn validate(&self, workflow: &Valid) -> Result<Vec<Violation>, Error> {
+    pub async fn validate(
+        &self,
+        project: &ProjectId,
+        workflow: &Valid,
+    ) -> Result<Vec<Violation>, Error> {
         let checked = self
             .store
-            .write(async |tx| check_keys(tx, workflow).await)
+            .write(async |tx| references::check(tx, project, workflow).await)
             .await;
         match checked {
             Ok(()) => Ok(Vec::new()),
@@ -334,11 +337,15 @@ impl App {
         let kind = match &trigger {
             Trigger::AmazonSns(_) => "sns",
             Trigger::Webhook(_) => "webhook",
-            Trigger::Manual => {
+            Trigger::Manual | Trigger::Schedule(_) => {
+                let kind = match &trigger {
+                    Trigger::Schedule(_) => "a schedule",
+                    _ => "manual",
+                };
                 return Err(Error::Precondition {
                     subject: name.to_string(),
                     reason: "NO_WEBHOOK",
-                    message: "the workflow's trigger is manual: it has no webhook".to_owned(),
+                    message: format!("the workflow's trigger is {kind}: it has no webhook"),
                 });
             }
         };
@@ -347,123 +354,6 @@ impl App {
             url: format!("{base}/v1/{name}/{kind}"),
             trigger,
         })
-    }
-
-    /// Starts an execution of the published version: its row, and a command for a node.
-    ///
-    /// # Errors
-    /// `NotFound`; `Precondition` when nothing is published or the workflow is disabled; `Invalid`.
-    pub async fn run_workflow(
-        &self,
-        actor: &Actor,
-        name: &WorkflowName,
-        input: JsonText,
-        request_id: &str,
-        traceparent: Option<String>,
-    ) -> Result<Execution, Error> {
-        if input.as_str().len() > limits::RUN_INPUT_MAX_BYTES {
-            return Err(Error::invalid(
-                "input",
-                format!("has more than {} bytes", limits::RUN_INPUT_MAX_BYTES),
-            ));
-        }
-        let request_id = check_request_id(request_id)?;
-        let nonce = request_id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-        let execution = ExecutionName {
-            project: name.project.clone(),
-            execution: ExecutionId::derive(name, "", "", Some(&nonce)),
-        };
-        let text = execution.to_string();
-        let made = self
-            .store
-            .write(async |tx| {
-                let row = tx.workflow(name).await?;
-                if let Some(request_id) = request_id
-                    && tx.request(&name.project, RUN, request_id).await?.is_some()
-                {
-                    return Ok(None);
-                }
-                check_runnable(&row, name)?;
-                let inserted = tx
-                    .insert_execution(queued(tx, &row, &execution, traceparent.as_deref()))
-                    .await?;
-                tx.insert_command(OpenCommand {
-                    id: format!("run-{}", execution.execution),
-                    project: row.project.clone(),
-                    execution: execution.execution.to_string(),
-                    workflow: row.id.clone(),
-                    version: row.published_version,
-                    input_json: input.as_str().to_owned(),
-                    traceparent: traceparent.clone(),
-                    request_time_us: tx.now_us(),
-                    node: None,
-                    done: false,
-                })
-                .await?;
-                if let Some(request_id) = request_id {
-                    tx.note_request(&name.project, RUN, request_id, &text)
-                        .await?;
-                }
-                tx.audit(actor, RUN, &text).await?;
-                Ok(Some(inserted))
-            })
-            .await?;
-        match made {
-            Some(row) => {
-                self.commands.send_modify(|count| *count += 1);
-                Ok(row)
-            }
-            None => Ok(self.store.execution(&execution).await?.execution),
-        }
-    }
-}
-
-fn check_runnable(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
-    let refuse = |reason, message: &str| {
-        Err(Error::Precondition {
-            subject: name.to_string(),
-            reason,
-            message: message.to_owned(),
-        })
-    };
-    if row.published_version == 0 {
-        return refuse("NOT_PUBLISHED", "the workflow has no published version");
-    }
-    if !row.enabled {
-        return refuse("DISABLED", "the workflow is disabled");
-    }
-    Ok(())
-}
-
-fn queued(
-    tx: &Tx,
-    row: &Workflow,
-    execution: &ExecutionName,
-    traceparent: Option<&str>,
-) -> Execution {
-    Execution {
-        project: row.project.clone(),
-        id: execution.execution.to_string(),
-        workflow: row.id.clone(),
-        version: row.published_version,
-        state: "QUEUED".to_owned(),
-        trigger_kind: "MANUAL".to_owned(),
-        message_id: execution.execution.to_string(),
-        topic_arn: None,
-        is_unsigned: false,
-        api_key: None,
-        node: None,
-        create_time_us: tx.now_us(),
-        start_time_us: None,
-        end_time_us: None,
-        output_json: None,
-        error_code: None,
-        error_message: None,
-        trace_id: traceparent
-            .and_then(|parent| parent.split('-').nth(1))
-            .map(str::to_owned),
-        history: 0,
-        cancel_time_us: None,
     }
 }
 
@@ -478,27 +368,6 @@ fn check_texts(new: &NewWorkflow) -> Result<(), Error> {
         &new.description,
         limits::DESCRIPTION_MAX_CHARS,
     )
-}
-
-/// A definition that names a key that does not exist would refuse every message: it is refused itself, when written.
-async fn check_keys(tx: &mut Tx, workflow: &Valid) -> Result<(), Error> {
-    let keys: &[ApiKeyName] = workflow.trigger().api_keys();
-    let field = match workflow.trigger() {
-        Trigger::AmazonSns(_) => "spec.trigger.amazonSns.apiKeys",
-        Trigger::Webhook(_) => "spec.trigger.webhook.apiKeys",
-        Trigger::Manual => return Ok(()),
-    };
-    let missing = tx.missing_keys(keys).await?;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let violations = missing.into_iter().map(|place| {
-        Violation::new(
-            format!("{field}[{place}]"),
-            format!("{} does not exist", keys[place]),
-        )
-    });
-    Err(Error::Invalid(Violations(violations.collect())))
 }
 
 fn version_row(

@@ -108,6 +108,7 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.WorkflowService/ListWorkflowVersions", VIEWER),
     ("/signalbox.v1.WorkflowService/ValidateWorkflow", VIEWER),
     ("/signalbox.v1.WorkflowService/RunWorkflow", OPERATOR),
+    ("/signalbox.v1.WorkflowService/ListUpcomingRuns", VIEWER),
     ("/signalbox.v1.WorkflowService/GetWebhook", VIEWER),
     ("/signalbox.v1.ExecutionService/GetExecution", VIEWER),
     ("/signalbox.v1.ExecutionService/ListExecutions", VIEWER),
@@ -120,6 +121,7 @@ pub const METHODS: &[(&str, Requirement)] = &[
         "/signalbox.v1.ExecutionService/CreateApprovalLinks",
         OPERATOR,
     ),
+    ("/signalbox.v1.ExecutionService/RetryExecution", OPERATOR),
     ("/signalbox.v1.DeliveryService/ListDeliveries", VIEWER),
     ("/signalbox.v1.SubscriptionService/GetSubscription", VIEWER),
     (

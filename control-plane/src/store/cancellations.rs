@@ -42,6 +42,7 @@ impl Tx {
             row.end_time_us = Some(now_us);
             row.error_code = Some(code);
             row.error_message = Some(message);
+            self.delete_retry(name).await?;
         }
         self.write_execution(row).await
     }

@@ -1,4 +1,6 @@
-//! Keys, workflows, secrets and the change log.
+//! Keys, workflows and the change log.
+
+use std::collections::BTreeSet;
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
@@ -17,6 +19,7 @@ use super::{
 
 const KIND_KEY: &str = "key";
 const KIND_WORKFLOW: &str = "workflow";
+pub(super) const KIND_SECRET: &str = "secret";
 
 /// A resource of the configuration as the nodes need it.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub enum ConfigEntry {
     Key(ApiKey),
     /// A workflow and the source of its published version.
     Workflow(Workflow, Option<Vec<u8>>),
+    /// A secret, as it is stored.
+    Secret(Secret),
 }
 
 /// A change of the configuration: the newest state of one resource.
@@ -293,6 +298,8 @@ impl Tx {
         use entity::workflow_version::{Column, Entity};
         self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
         self.set_workflow_keys(name, &[]).await?;
+        self.delete_schedule(name).await?;
+        self.set_workflow_secrets(name, &BTreeSet::new()).await?;
         Entity::delete_many()
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Workflow.eq(name.workflow.as_str()))
@@ -301,54 +308,6 @@ impl Tx {
             .map_err(|e| internal(&e))?;
         let key = (name.project.to_string(), name.workflow.to_string());
         entity::workflow::Entity::delete_by_id(key)
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(())
-    }
-
-    /// Writes a new secret.
-    ///
-    /// # Errors
-    /// `AlreadyExists`.
-    pub async fn insert_secret(&mut self, mut row: Secret) -> Result<Secret, Error> {
-        row.revision = self.next_revision().await?;
-        let name = format!("projects/{}/secrets/{}", row.project, row.id);
-        let active = row.into_active_model().reset_all();
-        active
-            .insert(&self.inner)
-            .await
-            .map_err(|e| inserting(&e, &name))
-    }
-
-    /// A secret.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn secret(&self, name: &SecretName) -> Result<Secret, Error> {
-        find_secret(&self.inner, name).await
-    }
-
-    /// Writes a secret that exists.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn update_secret(&mut self, mut row: Secret) -> Result<Secret, Error> {
-        row.revision = self.next_revision().await?;
-        row.into_active_model()
-            .reset_all()
-            .update(&self.inner)
-            .await
-            .map_err(|e| internal(&e))
-    }
-
-    /// Deletes a secret.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn delete_secret(&mut self, row: Secret) -> Result<(), Error> {
-        self.next_revision().await?;
-        entity::secret::Entity::delete_by_id((row.project, row.id))
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
@@ -386,17 +345,6 @@ async fn find_version(
         .await
         .map_err(|e| internal(&e))?
         .ok_or_else(|| Error::not_found(format!("{name}/versions/{version}")))
-}
-
-async fn find_secret(
-    db: &impl sea_orm::ConnectionTrait,
-    name: &SecretName,
-) -> Result<Secret, Error> {
-    entity::secret::Entity::find_by_id((name.project.to_string(), name.secret.to_string()))
-        .one(db)
-        .await
-        .map_err(|e| internal(&e))?
-        .ok_or_else(|| Error::not_found(name))
 }
 
 impl Store {
@@ -486,33 +434,15 @@ impl Store {
         Ok(page.of(rows, |row| (row.version, "v".to_owned())))
     }
 
-    /// A secret.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn secret(&self, name: &SecretName) -> Result<Secret, Error> {
-        find_secret(&self.db, name).await
-    }
-
-    /// The secrets of a project.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn secrets(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Secret>, Error> {
-        use entity::secret::{Column, Entity};
-        let query = Entity::find().filter(Column::Project.eq(project.as_str()));
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
-    }
-
     /// What a change-log entry's resource is now.
     async fn entry(&self, kind: &str, resource: &str) -> Result<Option<ConfigEntry>, Error> {
         let found = match kind {
             KIND_KEY => match resource.parse::<ApiKeyName>() {
                 Ok(name) => self.key(&name).await.map(ConfigEntry::Key),
+                Err(_) => return Ok(None),
+            },
+            KIND_SECRET => match resource.parse::<SecretName>() {
+                Ok(name) => self.secret(&name).await.map(ConfigEntry::Secret),
                 Err(_) => return Ok(None),
             },
             _ => match resource.parse::<WorkflowName>() {

@@ -113,6 +113,27 @@ pub mod workflow_key {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// A secret that a published version names.
+pub mod workflow_secret {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "workflow_secrets")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub workflow: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub secret: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// One secret.
 pub mod secret {
     use sea_orm::entity::prelude::*;
@@ -269,6 +290,8 @@ pub mod execution {
         pub trace_id: Option<String>,
         pub history: i64,
         pub cancel_time_us: Option<i64>,
+        /// Id of the execution that it retries.
+        pub retry_of: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -327,6 +350,8 @@ pub mod step_run {
         pub error_message: Option<String>,
         pub start_time_us: i64,
         pub end_time_us: Option<i64>,
+        /// Its result is that of the execution that this one retries.
+        pub is_kept: bool,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -507,6 +532,55 @@ pub mod command {
         pub request_time_us: i64,
         pub node: Option<String>,
         pub done: bool,
+        /// Id of the execution to retry; what is kept of it is in a row of its own.
+        pub retry_of: Option<String>,
+        /// Of a schedule's tick.
+        pub schedule_time_us: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What a retry begins with, until its node has it.
+pub mod retry {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "retries")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub execution: String,
+        pub facts_json: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// How far the schedule of a published version has ticked.
+pub mod schedule {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "schedules")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub workflow: String,
+        /// Whether the workflow is.
+        pub enabled: bool,
+        /// Ticks up to here have been seen to.
+        pub after_us: i64,
+        /// The next; none until it is known.
+        pub next_us: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -65,6 +65,8 @@ pub struct ExecutionDetail {
     pub steps: Vec<(StepRun, Vec<Attempt>)>,
     /// What it was told.
     pub signals: Vec<Signal>,
+    /// The ids of executions that retry it.
+    pub retried_by: Vec<String>,
 }
 
 impl Store {
@@ -112,6 +114,7 @@ impl Store {
             execution,
             steps,
             signals: self.signals(name).await?,
+            retried_by: self.retried_by(name).await?,
         })
     }
 

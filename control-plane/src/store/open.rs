@@ -7,12 +7,14 @@ use sea_orm::{
     DatabaseBackend, DatabaseConnection, DbErr, EntityTrait as _, Statement,
 };
 use sea_orm_migration::MigratorTrait as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use signalbox_migrations::Migrator;
 use tokio::sync::{Mutex, watch};
 
 use super::{HISTORY, REVISION, Store, counter, entity};
 
 const CONNECTIONS_MAX: u32 = 8;
+const DATABASE_FILE: &str = "control-plane.sqlite";
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,17 @@ pub enum OpenError {
 }
 
 impl Store {
+    /// Opens the database at `url`; without one, opens (or makes) the SQLite database in `dir`.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_at(dir: &Path, url: Option<&SecretString>) -> Result<Self, OpenError> {
+        match url {
+            Some(url) => Self::open_url(url.expose_secret()).await,
+            None => Self::open_sqlite(&dir.join(DATABASE_FILE)).await,
+        }
+    }
+
     /// Opens (or makes) the SQLite database at `path`.
     ///
     /// # Errors

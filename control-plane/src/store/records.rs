@@ -24,6 +24,8 @@ mod fold;
 use batch::Histories;
 use fold::{At, Claim, History};
 
+pub use fold::trigger_of;
+
 /// A topic whose subscription to a workflow was confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfirmedTopic {
@@ -103,11 +105,11 @@ impl Tx {
         Ok(confirmed)
     }
 
-    /// An execution's row, locked until the commit.
-    pub(super) async fn find_execution(
-        &self,
-        name: &ExecutionName,
-    ) -> Result<Option<Execution>, Error> {
+    /// An execution's row, locked until the commit; none when it is not known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_execution(&self, name: &ExecutionName) -> Result<Option<Execution>, Error> {
         entity::execution::Entity::find_by_id((
             name.project.to_string(),
             name.execution.to_string(),

@@ -25,13 +25,16 @@ use signalbox_proto::{
 
 use super::*;
 use crate::{
-    app::{App, Definition, NewKey, NewWorkflow, Settings, etag},
+    app::{App, Definition, NewKey, NewWorkflow, RunRequest, Settings, etag},
     crypto::MasterKey,
 };
 
 mod batches;
 mod limits;
 mod signals;
+mod retries;
+mod schedules;
+mod secrets;
 
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {
@@ -182,6 +185,14 @@ fn spec(trigger: &str, expression: &str) -> NewWorkflow {
     }
 }
 
+fn run<'a>(input: &str, request_id: &'a str) -> RunRequest<'a> {
+    RunRequest {
+        input: JsonText::try_from(input.to_owned()).unwrap(),
+        request_id,
+        traceparent: None,
+    }
+}
+
 fn decode(source: &[u8]) -> Result<Valid, signalbox_model::violation::Violations> {
     definition::decode(source, &project())
 }
@@ -306,11 +317,11 @@ async fn keys_and_workflows_live_by_their_rules_on_both_databases() {
         let secret: signalbox_model::ids::SecretName =
             "projects/default/secrets/s".parse().unwrap();
         let row = app
-            .create_secret(&actor(), &project(), &secret.secret, b"hunter2")
+            .create_secret(&actor(), &project(), &secret.secret, b"hunter22")
             .await
             .unwrap();
-        assert!(!row.ciphertext.windows(7).any(|part| part == b"hunter2"));
-        app.update_secret(&actor(), &secret, b"hunter3", &etag(row.revision))
+        assert!(!row.ciphertext.windows(8).any(|part| part == b"hunter22"));
+        app.update_secret(&actor(), &secret, b"hunter33", &etag(row.revision))
             .await
             .unwrap();
         app.delete_secret(&actor(), &secret, "").await.unwrap();
@@ -849,18 +860,17 @@ async fn commands_stay_with_the_node_they_were_given_to() {
         app.create_workflow(&actor(), &project(), &wname.workflow, manual, true, "")
             .await
             .unwrap();
-        let input = JsonText::try_from("{}".to_owned()).unwrap();
         let request_id = uuid::Uuid::new_v4().to_string();
-        let run = app
-            .run_workflow(&actor(), &wname, input.clone(), &request_id, None)
+        let made = app
+            .run_workflow(&actor(), &wname, run("{}", &request_id), decode)
             .await
             .unwrap();
         let again = app
-            .run_workflow(&actor(), &wname, input, &request_id, None)
+            .run_workflow(&actor(), &wname, run("{}", &request_id), decode)
             .await
             .unwrap();
-        assert_eq!(run.id, again.id);
-        assert_eq!(run.state, "QUEUED");
+        assert_eq!(made.id, again.id);
+        assert_eq!(made.state, "QUEUED");
         let taken = app.commands_for(&node("n1"), false).await.unwrap();
         assert_eq!(taken.len(), 1);
         assert!(
@@ -1055,10 +1065,11 @@ async fn a_run_that_no_node_has_is_cancelled_at_once_and_another_when_it_is_know
         app.create_workflow(&actor(), &project(), &wname.workflow, manual, true, "")
             .await
             .unwrap();
-        let run = async || {
-            let input = JsonText::try_from("{}".to_owned()).unwrap();
-            let run = app.run_workflow(&actor(), &wname, input, "", None).await;
-            run.unwrap().id
+        let begin = async || {
+            app.run_workflow(&actor(), &wname, run("{}", ""), decode)
+                .await
+                .unwrap()
+                .id
         };
         let cancel = async |id: &str| {
             let name = format!("projects/default/executions/{id}").parse().unwrap();
@@ -1067,14 +1078,14 @@ async fn a_run_that_no_node_has_is_cancelled_at_once_and_another_when_it_is_know
                 .unwrap()
                 .execution
         };
-        let cancelled = cancel(&run().await).await;
+        let cancelled = cancel(&begin().await).await;
         assert_eq!(cancelled.state, "CANCELLED");
         assert!(cancelled.end_time_us.is_some());
         assert_eq!(cancelled.error_code.as_deref(), Some("CANCELLED"));
         let taken = app.commands_for(&node("n1"), false).await.unwrap();
         assert!(taken.is_empty(), "nobody starts it");
 
-        let id = run().await;
+        let id = begin().await;
         assert_eq!(app.commands_for(&node("n1"), false).await.unwrap().len(), 1);
         assert_eq!(cancel(&id).await.state, "QUEUED");
         let asked = async || {

@@ -1,4 +1,4 @@
-//! What lies between two revisions, read and converted once for all nodes.
+//! What lies between two revisions, read once for all nodes; converted once, too, but for secrets: each node is sent its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,10 @@ use signalbox_proto::{convert, dataplane::v1 as wire};
 
 use crate::{
     app::App,
-    store::{ConfigChange, ConfigEntry, rows::ApiKey},
+    store::{
+        ConfigChange, ConfigEntry,
+        rows::{ApiKey, Secret, Workflow},
+    },
 };
 
 /// Changes of one delta.
@@ -26,6 +29,8 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 pub(super) struct Delta {
     pub(super) to: i64,
     pub(super) upserts: Vec<wire::Resource>,
+    /// As they are stored.
+    pub(super) secrets: Vec<Secret>,
     pub(super) deletes: Vec<String>,
 }
 
@@ -64,42 +69,51 @@ impl Deltas {
         let mut delta = Delta {
             to,
             upserts: Vec::with_capacity(changes.len()),
+            secrets: Vec::new(),
             deletes: Vec::new(),
         };
         for change in changes {
-            match change {
-                ConfigChange::Delete(name) => delta.deletes.push(name),
-                ConfigChange::Upsert(entry) => match resource(entry) {
-                    Ok(resource) => delta.upserts.push(resource),
-                    // A row that cannot be sent must not keep the others from being sent.
-                    Err(error) => tracing::error!(%error, "a resource cannot be sent to the nodes"),
-                },
+            let converted = match change {
+                ConfigChange::Delete(name) => {
+                    delta.deletes.push(name);
+                    continue;
+                }
+                ConfigChange::Upsert(ConfigEntry::Secret(row)) => {
+                    delta.secrets.push(row);
+                    continue;
+                }
+                ConfigChange::Upsert(ConfigEntry::Key(row)) => key_resource(&row),
+                ConfigChange::Upsert(ConfigEntry::Workflow(row, source)) => {
+                    workflow_resource(&row, source.as_deref())
+                }
+            };
+            match converted {
+                Ok(resource) => delta.upserts.push(resource),
+                Err(error) => unsendable(&error),
             }
         }
         Ok(Arc::new(delta))
     }
 }
 
-fn resource(entry: ConfigEntry) -> Result<wire::Resource, String> {
-    match entry {
-        ConfigEntry::Key(row) => key(&row).map(|key| convert::config::key_to_wire(&key)),
-        ConfigEntry::Workflow(row, source) => {
-            let name = format!("projects/{}/workflows/{}", row.project, row.id);
-            let name = name
-                .parse()
-                .map_err(|error: signalbox_model::ids::IdError| error.to_string())?;
-            let published = source
-                .as_deref()
-                .map(|source| (u64::try_from(row.published_version).unwrap_or(0), source));
-            convert::config::workflow_to_wire(
-                &name,
-                row.enabled,
-                published,
-                row.bound_topic.as_deref(),
-            )
-            .map_err(|error| error.to_string())
-        }
-    }
+/// A row that cannot be sent must not keep the others from being sent.
+pub(super) fn unsendable(error: &str) {
+    tracing::error!(error, "a resource cannot be sent to the nodes");
+}
+
+fn key_resource(row: &ApiKey) -> Result<wire::Resource, String> {
+    key(row).map(|key| convert::config::key_to_wire(&key))
+}
+
+fn workflow_resource(row: &Workflow, source: Option<&[u8]>) -> Result<wire::Resource, String> {
+    let name = format!("projects/{}/workflows/{}", row.project, row.id);
+    let name = name
+        .parse()
+        .map_err(|error: signalbox_model::ids::IdError| error.to_string())?;
+    let published =
+        source.map(|source| (u64::try_from(row.published_version).unwrap_or(0), source));
+    convert::config::workflow_to_wire(&name, row.enabled, published, row.bound_topic.as_deref())
+        .map_err(|error| error.to_string())
 }
 
 fn key(row: &ApiKey) -> Result<KeyConfig, String> {

@@ -5,17 +5,22 @@ use std::{collections::HashSet, time::Duration};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use prost::Message as _;
-use signalbox_model::{ids::NodeId, signal::Signal};
+use signalbox_model::{error::Error, ids::NodeId, signal::Signal};
 use signalbox_proto::{
-    convert::{signal, status::to_status, time},
+    convert::{record, signal, status::to_status, time},
     dataplane::v1::{self as wire, SyncRequest, SyncResponse, sync_request, sync_response},
+    v1,
 };
+use signalbox_runtime::hpke::Recipient;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::delta::Deltas;
+use super::{
+    delta::{Delta, Deltas},
+    secrets,
+};
 use crate::{
-    app::{App, Refusal},
+    app::{App, Refusal, RetryOrder},
     store::{OpenCommand, rows::Execution},
 };
 
@@ -42,6 +47,8 @@ pub(super) struct Session<'a> {
     app: &'a App,
     deltas: &'a Deltas,
     node: NodeId,
+    /// Whom the node's secrets are sealed to.
+    recipient: Option<Recipient>,
     outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
     /// Revision that the node has, or was sent.
     sent: i64,
@@ -54,13 +61,14 @@ impl<'a> Session<'a> {
     pub(super) fn new(
         app: &'a App,
         deltas: &'a Deltas,
-        node: NodeId,
+        (node, recipient): (NodeId, Option<Recipient>),
         outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
     ) -> Self {
         Self {
             app,
             deltas,
             node,
+            recipient,
             outgoing,
             sent: 0,
             nonce: 0,
@@ -165,7 +173,7 @@ impl<'a> Session<'a> {
         loop {
             let head = *self.app.store().revision().borrow();
             let delta = self.deltas.after(revision, head).await.map_err(to_status)?;
-            for resource in &delta.upserts {
+            for resource in self.upserts(&delta) {
                 let size = resource.encoded_len();
                 if part_bytes + size > PART_MAX_BYTES && !part.is_empty() {
                     let full = std::mem::take(&mut part);
@@ -173,7 +181,7 @@ impl<'a> Session<'a> {
                     part_bytes = 0;
                 }
                 part_bytes += size;
-                part.push(resource.clone());
+                part.push(resource);
             }
             let done = delta.to >= head || delta.to == revision;
             revision = delta.to;
@@ -184,6 +192,17 @@ impl<'a> Session<'a> {
         self.send(self.part(&nonce, revision, true, part)).await?;
         self.sent = revision;
         Ok(())
+    }
+
+    /// What this node is sent of a delta's resources.
+    fn upserts(&self, delta: &Delta) -> Vec<wire::Resource> {
+        let mut upserts = delta.upserts.clone();
+        upserts.extend(secrets::sealed(
+            self.app,
+            &delta.secrets,
+            self.recipient.as_ref(),
+        ));
+        upserts
     }
 
     fn part(
@@ -221,7 +240,7 @@ impl<'a> Session<'a> {
                 revision: delta.to,
                 snapshot: false,
                 last: true,
-                upserts: delta.upserts.clone(),
+                upserts: self.upserts(&delta),
                 deletes: delta.deletes.clone(),
             };
             self.send(sync_response::Message::Config(update)).await?;
@@ -240,8 +259,9 @@ impl<'a> Session<'a> {
             .await
             .map_err(to_status)?;
         for command in commands {
-            self.send(sync_response::Message::Command(to_wire(command)))
-                .await?;
+            if let Some(command) = self.to_wire(command).await? {
+                self.send(sync_response::Message::Command(command)).await?;
+            }
         }
         // Again each time: the node forgets them when it restarts, and they end when their ends are reported.
         let cancellations = self
@@ -275,6 +295,33 @@ impl<'a> Session<'a> {
         // Those that are reported are none of them any more.
         self.told = told;
         Ok(())
+    }
+
+    /// A command as the node needs it; none when it needs it no more.
+    async fn to_wire(&self, command: OpenCommand) -> Result<Option<wire::Command>, Status> {
+        let kind = if command.retry_of.is_some() {
+            let order = self.app.retry_order(&command).await.map_err(to_status)?;
+            let Some(order) = order else {
+                // The node has reported that it has it, and was not heard to answer.
+                let answered = self.app.command_answered(&self.node, &command.id, true);
+                answered.await.map_err(to_status)?;
+                return Ok(None);
+            };
+            wire::command::Kind::Retry(retry_to_wire(order, &command)?)
+        } else {
+            let source = match self.app.superseded_source(&command).await {
+                // Deleted meanwhile: the node says that it does not have it.
+                Err(Error::NotFound { .. }) => None,
+                other => other.map_err(to_status)?,
+            };
+            let spec = source.as_deref().map(spec).transpose()?;
+            wire::command::Kind::Run(run_to_wire(&command, spec))
+        };
+        Ok(Some(wire::Command {
+            command_id: command.id,
+            lease: Some(time::duration_to_wire(COMMAND_LEASE)),
+            kind: Some(kind),
+        }))
     }
 
     async fn take(&mut self, request: SyncRequest) -> Result<(), Status> {
@@ -338,20 +385,43 @@ fn tell(execution: String, signal: Signal, traceparent: Option<String>) -> wire:
     }
 }
 
-fn to_wire(command: OpenCommand) -> wire::Command {
+fn run_to_wire(command: &OpenCommand, spec: Option<v1::WorkflowSpec>) -> wire::RunCommand {
     let project = &command.project;
-    wire::Command {
-        lease: Some(time::duration_to_wire(COMMAND_LEASE)),
-        kind: Some(wire::command::Kind::Run(wire::RunCommand {
-            execution: format!("projects/{project}/executions/{}", command.execution),
-            workflow: format!("projects/{project}/workflows/{}", command.workflow),
-            workflow_version: command.version,
-            input_json: command.input_json,
-            request_time: Timestamp::from_microsecond(command.request_time_us)
-                .ok()
-                .map(time::to_wire),
-            traceparent: command.traceparent.unwrap_or_default(),
-        })),
-        command_id: command.id,
+    let at = |us| Timestamp::from_microsecond(us).ok().map(time::to_wire);
+    wire::RunCommand {
+        execution: format!("projects/{project}/executions/{}", command.execution),
+        workflow: format!("projects/{project}/workflows/{}", command.workflow),
+        workflow_version: command.version,
+        input_json: command.input_json.clone(),
+        request_time: at(command.request_time_us),
+        traceparent: command.traceparent.clone().unwrap_or_default(),
+        schedule_time: command.schedule_time_us.and_then(at),
+        spec,
     }
+}
+
+fn retry_to_wire(order: RetryOrder, command: &OpenCommand) -> Result<wire::RetryCommand, Status> {
+    let RetryOrder {
+        accepted,
+        source,
+        facts,
+    } = order;
+    let execution = accepted.execution.to_string();
+    let facts = facts.into_iter().map(|fact| wire::ExecutionFact {
+        execution: execution.clone(),
+        fact: Some(record::fact_to_wire(fact)),
+    });
+    Ok(wire::RetryCommand {
+        facts: facts.collect(),
+        accepted: Some(record::accepted_to_wire(accepted)),
+        spec: Some(spec(&source)?),
+        traceparent: command.traceparent.clone().unwrap_or_default(),
+    })
+}
+
+fn spec(source: &[u8]) -> Result<v1::WorkflowSpec, Status> {
+    v1::WorkflowSpec::decode(source).map_err(|error| {
+        tracing::error!(%error, "a stored definition does not decode");
+        Status::internal("a stored definition does not decode")
+    })
 }

@@ -11,13 +11,13 @@ pub const HTTP_STATUS: &str = "HTTP_STATUS";
 /// An attempt took longer than the step's `timeout`.
 pub const TIMEOUT: &str = "TIMEOUT";
 /// The execution took longer than the workflow's `timeout`.
-pub const EXECUTION_TIMEOUT: &str = "EXECUTION_TIMEOUT";
+pub const EXECUTION_TIMEOUT: &str = Failure::EXECUTION_TIMEOUT;
 /// The step took longer than its `totalTimeout`.
 pub const STEP_TIMEOUT: &str = "STEP_TIMEOUT";
 /// The `finally` steps took longer than they may.
 pub const FINALLY_TIMEOUT: &str = "FINALLY_TIMEOUT";
 /// The execution has as many step runs, or as large inputs and outputs, as it may have.
-pub const HISTORY_FULL: &str = "HISTORY_FULL";
+pub const HISTORY_FULL: &str = Failure::HISTORY_FULL;
 /// The step was stopped by what happened around it.
 pub const CANCELLED: &str = Failure::CANCELLED;
 /// What a `forEach` is to go through is no list, or too long.
@@ -38,11 +38,19 @@ pub const REJECTED: &str = "REJECTED";
 pub const CONNECTION: &str = "CONNECTION";
 /// The target's address may not be called from this node.
 pub const EGRESS_BLOCKED: &str = "EGRESS_BLOCKED";
+/// AWS refused a call; the message begins with AWS's own code.
+pub const AWS_ERROR: &str = "AWS_ERROR";
+/// There are no credentials to sign a call with.
+pub const AWS_CREDENTIALS: &str = "AWS_CREDENTIALS";
+/// An SMTP server refused a message; the message begins with the reply's code.
+pub const SMTP_ERROR: &str = "SMTP_ERROR";
 /// The response is larger than may be kept.
 pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
 /// Slack answered with an error.
 pub const SLACK_ERROR: &str = "SLACK_ERROR";
 /// The definition cannot be read by this node.
 pub const DEFINITION: &str = "DEFINITION";
+/// A secret that the step reads does not exist, or has not reached this node.
+pub const SECRET_MISSING: &str = "SECRET_MISSING";
 /// A fault of Signalbox.
 pub const INTERNAL: &str = "INTERNAL";

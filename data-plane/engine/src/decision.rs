@@ -8,10 +8,15 @@ use signalbox_model::{
     execution::{ExecutionState, Fact, Failure},
     ids::StepInstance,
     limits,
+    secret::Masks,
     workflow::{HttpMethod, SuccessStatus},
 };
 
-use crate::mask;
+use crate::{
+    aws::AwsCall,
+    email::{EmailMessage, EmailReceipt},
+    mask,
+};
 
 /// What the owner of a machine must do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +36,8 @@ pub enum Decision {
     Done(ExecutionState),
 }
 
-/// One attempt of a step at the world.
-#[derive(Clone, Debug, PartialEq)]
+/// One attempt of a step at the world. `Debug` shows what may be shown.
+#[derive(Clone, PartialEq)]
 pub struct Effect {
     /// The run of its step.
     pub step: StepInstance,
@@ -44,8 +49,46 @@ pub struct Effect {
     pub idempotency_key: String,
     /// How long it may take: the step's own timeout, or what the step or the execution has left.
     pub timeout: Duration,
-    /// What to do.
+    /// What to do. It may hold secrets.
     pub kind: EffectKind,
+    /// What may be shown of it.
+    pub shown: Shown,
+}
+
+/// What may be shown of an attempt, in a trace or a log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shown {
+    /// All that its kind shows of itself: it holds no secret.
+    All,
+    /// This in its place, without the secrets.
+    Instead(EffectKind),
+    /// Nothing: it makes no sense without its secrets.
+    Nothing,
+}
+
+impl Effect {
+    /// What may be shown of it.
+    #[must_use]
+    pub fn shown(&self) -> Option<&EffectKind> {
+        match &self.shown {
+            Shown::All => Some(&self.kind),
+            Shown::Instead(kind) => Some(kind),
+            Shown::Nothing => None,
+        }
+    }
+}
+
+impl fmt::Debug for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effect")
+            .field("step", &self.step)
+            .field("attempt", &self.attempt)
+            .field("repeated", &self.repeated)
+            .field("idempotency_key", &self.idempotency_key)
+            .field("timeout", &self.timeout)
+            .field("shown", &self.shown())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What an attempt does.
@@ -53,6 +96,10 @@ pub struct Effect {
 pub enum EffectKind {
     /// Sends an HTTP request.
     Http(HttpRequest),
+    /// Calls AWS. Ends with an [`Outcome::Http`].
+    Aws(Box<AwsCall>),
+    /// Sends a message.
+    Email(Box<EmailMessage>),
 }
 
 impl EffectKind {
@@ -61,6 +108,8 @@ impl EffectKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Http(_) => "http",
+            Self::Aws(_) => "aws",
+            Self::Email(_) => "email",
         }
     }
 }
@@ -150,8 +199,35 @@ impl fmt::Debug for HttpExchange {
 pub enum Outcome {
     /// A response, complete.
     Http(HttpResponse),
+    /// A server took a message.
+    Email(EmailReceipt),
     /// None.
     Failed(AttemptFailure),
+}
+
+impl Outcome {
+    /// The same without what `masks` searches for.
+    #[must_use]
+    pub(crate) fn masked(self, masks: &Masks) -> Self {
+        match self {
+            Self::Http(HttpResponse {
+                status,
+                headers,
+                body,
+            }) => Self::Http(HttpResponse {
+                status,
+                headers: headers
+                    .into_iter()
+                    .map(|(name, value)| (name, masks.text(&value).unwrap_or(value)))
+                    .collect(),
+                body: masks.bytes(&body).map_or(body, Bytes::from),
+            }),
+            Self::Failed(failed) => Self::Failed(AttemptFailure {
+                failure: masks.failure(failed.failure),
+                ..failed
+            }),
+        }
+    }
 }
 
 /// An HTTP response.

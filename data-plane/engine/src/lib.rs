@@ -14,11 +14,16 @@
 //! An attempt is a fact before it is performed. One that a crash interrupted is therefore known: it is performed again,
 //! as the same attempt with the same idempotency key, and a fact says so (invariant I7).
 //!
+//! A step that reads secrets is evaluated twice: for the attempt, with their values, and for what is recorded and shown,
+//! without. Every fact is searched for the values before it is given away (`docs/decisions/0014-secrets.md`).
+//!
 //! Where an execution stands is a tree of frames, each a list of steps under way (`docs/decisions/0012-frames.md`).
 //!
 //! What a kind of step does is one file below [`mod@steps`] and one line in its registry.
 
+mod aws;
 mod decision;
+mod email;
 mod identity;
 mod machine;
 mod mask;
@@ -27,10 +32,15 @@ mod steps;
 
 pub mod codes;
 
+pub use aws::{
+    AssumedRole, AwsCall, AwsCredentials, AwsError, AwsRequest, AwsRole, AwsTarget,
+    assume_role_call, assumed_role, aws_error,
+};
 pub use decision::{
     AttemptFailure, Decision, Effect, EffectKind, HttpExchange, HttpRequest, HttpResponse, Outcome,
-    RetryAfter,
+    RetryAfter, Shown,
 };
+pub use email::{EmailMessage, EmailReceipt, RefusedRecipient, SmtpAccess};
 pub use identity::idempotency_key;
 pub use machine::{Contradiction, Machine};
 pub use plan::Plan;

@@ -11,6 +11,7 @@ use signalbox_model::{
     ids::{ExecutionName, StepId, StepInstance, WorkflowName},
     limits,
     record::Accepted,
+    secret::{Masks, Secrets},
     signal::Signal,
 };
 
@@ -28,6 +29,7 @@ mod fold;
 mod frame;
 mod inbox;
 mod run;
+mod secrets;
 
 pub use fold::Contradiction;
 
@@ -49,6 +51,10 @@ pub struct Machine {
     version: u64,
     state: State,
     inbox: Inbox,
+    /// As they are now, of those that the plan names.
+    secrets: Secrets,
+    /// What no fact may hold.
+    masks: Masks,
 }
 
 enum State {
@@ -78,6 +84,8 @@ impl Machine {
                 event: Box::new(accepted.event.scope.clone()),
             },
             inbox: Inbox::default(),
+            secrets: Secrets::default(),
+            masks: Masks::default(),
         }
     }
 
@@ -138,7 +146,15 @@ impl Machine {
     ) -> Decision {
         let facts = match &self.state {
             State::Running(run) => {
-                run.conclude(&self.plan, &self.execution, (step, number), outcome, now)
+                let attempt = (step, number);
+                run.conclude(
+                    &self.plan,
+                    &self.execution,
+                    attempt,
+                    outcome,
+                    &self.masks,
+                    now,
+                )
             }
             State::Queued { .. } | State::Ended(_) => None,
         };
@@ -150,7 +166,10 @@ impl Machine {
         let mut batch = Vec::new();
         let mut size_bytes = 0;
         loop {
-            for fact in facts {
+            for mut fact in facts {
+                if !self.masks.is_empty() {
+                    fact = secrets::masked(fact, &self.masks);
+                }
                 size_bytes += size(&fact);
                 let folded = self.fold(&fact, now);
                 debug_assert_eq!(folded, Ok(()), "the machine contradicts itself: {fact:?}");
@@ -172,7 +191,11 @@ impl Machine {
         match &mut self.state {
             State::Queued { .. } => Move::Facts(vec![Fact::Started]),
             State::Ended(state) => Move::Rest(Decision::Done(*state)),
-            State::Running(run) => run.advance(&self.plan, &self.execution, &self.inbox, now),
+            State::Running(run) => run.advance(
+                &self.plan,
+                (&self.execution, &self.inbox, &self.secrets),
+                now,
+            ),
         }
     }
 
@@ -202,6 +225,9 @@ impl fmt::Debug for Machine {
 fn size(fact: &Fact) -> usize {
     match fact {
         Fact::StepStarted { input, .. } => input.as_str().len(),
+        Fact::StepKept { input, output, .. } => {
+            input.as_str().len() + output.as_ref().map_or(0, |text| text.as_str().len())
+        }
         Fact::StepFinished { output, .. }
         | Fact::Ending { output, .. }
         | Fact::Finished { output, .. } => output.as_ref().map_or(0, |text| text.as_str().len()),

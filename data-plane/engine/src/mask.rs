@@ -3,7 +3,7 @@
 use url::Url;
 
 /// Stands for a value that is not shown.
-pub(crate) const MASK: &str = "***";
+pub(crate) const MASK: &str = signalbox_model::secret::HIDDEN;
 
 /// Parts of names whose values are taken for secrets. Too many are masked rather than one too few.
 const SECRET_WORDS: [&str; 12] = [

@@ -1,10 +1,15 @@
 //! A workflow as the machine walks it: one flat list of steps, each knowing what follows it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
 use signalbox_model::{
-    ids::StepId,
+    expression::Reference,
+    ids::{SecretId, StepId},
     workflow::{Action, OnError, Step, Workflow},
 };
 
@@ -16,6 +21,8 @@ pub(crate) type At = usize;
 pub struct Plan {
     nodes: Vec<Node>,
     by_id: HashMap<StepId, At>,
+    /// What each step reads that reads some.
+    secrets: HashMap<StepId, Vec<SecretId>>,
     first: Option<At>,
     vars: Value,
     timeout: Duration,
@@ -74,12 +81,23 @@ impl Plan {
                 .zip(&nodes)
                 .map(|(at, node)| (node.step.id.clone(), at))
                 .collect(),
+            secrets: secrets(&nodes),
             nodes,
             first,
             vars: workflow.vars().clone().into_iter().collect(),
             timeout: workflow.timeout(),
             finally,
         }
+    }
+
+    /// The secrets that its steps read, in the order of their ids.
+    pub(crate) fn secrets(&self) -> BTreeSet<&SecretId> {
+        self.secrets.values().flatten().collect()
+    }
+
+    /// Those that the step called `id` reads.
+    pub(crate) fn secrets_of(&self, id: &StepId) -> &[SecretId] {
+        self.secrets.get(id).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn first(&self) -> Option<At> {
@@ -107,6 +125,26 @@ impl Plan {
     pub(crate) fn find(&self, id: &StepId) -> Option<At> {
         self.by_id.get(id).copied()
     }
+}
+
+fn secrets(nodes: &[Node]) -> HashMap<StepId, Vec<SecretId>> {
+    let mut all = HashMap::new();
+    for node in nodes {
+        let references = node.step.action.references();
+        let mut ids: Vec<SecretId> = references
+            .iter()
+            .filter_map(|(_, reference)| match reference {
+                Reference::Secret(id) => id.parse().ok(),
+                _ => None,
+            })
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if !ids.is_empty() {
+            all.insert(node.step.id.clone(), ids);
+        }
+    }
+    all
 }
 
 impl Node {

@@ -1,7 +1,9 @@
 //! What each kind of step does: one file each, and one line in [`of`].
 
 mod approval;
+mod aws;
 mod condition;
+mod email;
 mod fail;
 mod for_each;
 mod http;
@@ -11,6 +13,8 @@ mod slack;
 mod succeed;
 mod transform;
 pub(crate) mod wait;
+
+pub(crate) use self::http::response::retry_after;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -32,6 +36,9 @@ use crate::{
 pub(crate) trait Behaviour {
     /// Evaluates the step against what has happened so far. Nothing of an attempt depends on `now`.
     ///
+    /// A step that reads secrets is evaluated twice: with their values, for the attempt, and in a scope that hides them
+    /// ([`Scope::hides_secrets`]), for what is recorded and shown.
+    ///
     /// # Errors
     /// Why the step fails before it did anything.
     fn begin(&self, scope: &Scope, now: Timestamp) -> Result<Begin, Failure>;
@@ -49,10 +56,7 @@ pub(crate) trait Behaviour {
     fn conclude(&self, outcome: Outcome) -> Result<Value, AttemptFailure> {
         match outcome {
             Outcome::Failed(failure) => Err(failure),
-            Outcome::Http(_) => Err(AttemptFailure::lasting(
-                codes::INTERNAL,
-                "the step got an outcome that is not of its kind",
-            )),
+            Outcome::Http(_) | Outcome::Email(_) => Err(not_of_its_kind()),
         }
     }
 
@@ -135,7 +139,17 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Succeed(step) => step,
         Action::Fail(step) => step,
         Action::Slack(step) => step.as_ref(),
+        Action::Aws(step) => step.as_ref(),
+        Action::Email(step) => step.as_ref(),
     }
+}
+
+/// What no performer does.
+pub(crate) fn not_of_its_kind() -> AttemptFailure {
+    AttemptFailure::lasting(
+        codes::INTERNAL,
+        "the step got an outcome that is not of its kind",
+    )
 }
 
 /// An evaluation that gave nothing fails the step for good.

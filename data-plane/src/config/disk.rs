@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Change;
 
@@ -46,16 +46,26 @@ pub(super) struct Stored {
     pub(super) revision: u64,
     pub(super) resources: Vec<(String, Vec<u8>)>,
     pub(super) refused: Vec<String>,
+    /// Whether the secrets of that revision were sent to the key that the node has now.
+    pub(super) has_secrets: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Disk {
     path: PathBuf,
     connection: Connection,
+    /// The public key that secrets are sealed to, as text.
+    public_key: String,
+}
+
+/// What `secrets` in `meta` says: to which key the secrets of which state were sent. A version that knows no secrets goes on
+/// to other revisions and leaves it as it is, and so it tells what is missing.
+fn mark(public_key: &str, incarnation: &str, revision: &str) -> String {
+    format!("{public_key} {incarnation} {revision}")
 }
 
 impl Disk {
-    pub(super) fn open(path: &Path) -> Result<Self, ConfigError> {
+    pub(super) fn open(path: &Path, public_key: &[u8]) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Sqlite {
             path: path.to_owned(),
             source,
@@ -83,6 +93,7 @@ impl Disk {
         Ok(Self {
             path: path.to_owned(),
             connection,
+            public_key: blake3::hash(public_key).to_hex().to_string(),
         })
     }
 
@@ -96,12 +107,16 @@ impl Disk {
     pub(super) fn load(&self) -> Result<Stored, ConfigError> {
         let load = || {
             let meta = |key: &str| {
-                self.connection.query_row(
-                    "SELECT value FROM meta WHERE key = ?1",
-                    params![key],
-                    |row| row.get::<_, String>(0),
-                )
+                self.connection
+                    .query_row(
+                        "SELECT value FROM meta WHERE key = ?1",
+                        params![key],
+                        |row| row.get::<_, String>(0),
+                    )
+                    .optional()
+                    .map(Option::unwrap_or_default)
             };
+            let (incarnation, revision) = (meta("incarnation")?, meta("revision")?);
             let mut statement = self
                 .connection
                 .prepare("SELECT name, encoded FROM resources")?;
@@ -110,8 +125,9 @@ impl Disk {
             let refused = refused.query_map([], |row| row.get(0))?;
             Ok(Stored {
                 refused: refused.collect::<Result<_, _>>()?,
-                incarnation: meta("incarnation")?,
-                revision: meta("revision")?.parse().unwrap_or(0),
+                has_secrets: meta("secrets")? == mark(&self.public_key, &incarnation, &revision),
+                revision: revision.parse().unwrap_or(0),
+                incarnation,
                 resources: rows.collect::<Result<_, _>>()?,
             })
         };
@@ -119,14 +135,20 @@ impl Disk {
     }
 
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), ConfigError> {
-        apply(&mut self.connection, change).map_err(|source| ConfigError::Sqlite {
-            path: self.path.clone(),
-            source,
+        apply(&mut self.connection, change, &self.public_key).map_err(|source| {
+            ConfigError::Sqlite {
+                path: self.path.clone(),
+                source,
+            }
         })
     }
 }
 
-fn apply(connection: &mut Connection, change: &Change) -> Result<(), rusqlite::Error> {
+fn apply(
+    connection: &mut Connection,
+    change: &Change,
+    public_key: &str,
+) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
     if change.replaces_all {
         let keep: HashSet<&str> = change.keep.iter().map(String::as_str).collect();
@@ -162,12 +184,14 @@ fn apply(connection: &mut Connection, change: &Change) -> Result<(), rusqlite::E
             .prepare_cached("INSERT OR IGNORE INTO refused VALUES (?1)")?
             .execute(params![name])?;
     }
+    let revision = change.revision.to_string();
     for (key, value) in [
+        ("secrets", mark(public_key, &change.incarnation, &revision)),
         ("incarnation", change.incarnation.clone()),
-        ("revision", change.revision.to_string()),
+        ("revision", revision),
     ] {
         transaction
-            .prepare_cached("UPDATE meta SET value = ?2 WHERE key = ?1")?
+            .prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?
             .execute(params![key, value])?;
     }
     transaction.commit()

@@ -229,7 +229,7 @@ fn what_sets_no_limit_has_the_nodes() {
         key_max: RateLimit::new(1, 400).ok(),
         workflow_max: None,
     };
-    let open = || ConfigStore::open_with(dir.path(), rates, decode).unwrap();
+    let open = || ConfigStore::open_with(dir.path(), rates, &[], decode).unwrap();
     let store = open();
     for (revision, all) in [(1, true), (2, false)] {
         for upsert in [limited("a", 200, false), key("a", 1, false)] {

@@ -140,6 +140,7 @@ impl<'a> Drive<'a> {
             Err(failure) => return self.fail(failure).await,
         };
         let mut under_way = UnderWay::default();
+        self.tell_secrets(&mut machine);
         let mut decision = if self.is_cancelled() {
             machine.cancel(self.now())
         } else {
@@ -159,7 +160,10 @@ impl<'a> Drive<'a> {
                     match facts.last() {
                         Some(Fact::Finished { state, .. }) => return Ok(End::Ended(*state)),
                         _ if stopping && under_way.is_empty() => return Ok(End::Left),
-                        _ => machine.decide(self.now()),
+                        _ => {
+                            self.tell_secrets(&mut machine);
+                            machine.decide(self.now())
+                        }
                     }
                 }
                 Decision::Await { .. } if self.is_cancelled() => machine.cancel(self.now()),
@@ -169,7 +173,9 @@ impl<'a> Drive<'a> {
                 }
                 Decision::Await { attempts, wake_at } => {
                     self.set_under_way(&mut under_way, &attempts);
-                    match self.next(&mut under_way, wake_at).await? {
+                    let next = self.next(&mut under_way, wake_at).await?;
+                    self.tell_secrets(&mut machine);
+                    match next {
                         Next::Ended(effect, outcome) => {
                             machine.attempt_ended(&effect.step, effect.attempt, outcome, self.now())
                         }
@@ -216,6 +222,16 @@ impl<'a> Drive<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Tells `machine` what the secrets are now that its definition names.
+    fn tell_secrets(&self, machine: &mut Machine) {
+        let named = machine.secrets_named();
+        if !named.is_empty() {
+            let project = &self.execution.project;
+            let secrets = self.runtime.secrets.secrets(project, &named);
+            machine.set_secrets(secrets);
+        }
     }
 
     /// Ends the execution whatever its steps are.
@@ -371,7 +387,7 @@ impl<'a> Drive<'a> {
     fn attempt(&self, effect: &Effect) -> BoxFuture<'static, Outcome> {
         let span = self.steps.attempt(effect);
         let (kind, timeout, success) = (effect.kind.name(), effect.timeout, span::success(effect));
-        let performer = self.runtime.performer(&effect.kind);
+        let performer = &self.runtime.performer;
         let attempt = performer.perform(effect.clone()).instrument(span.clone());
         async move {
             let started = Instant::now();

@@ -36,7 +36,9 @@ impl HttpPerformer {
     }
 
     async fn send(self, effect: Effect) -> Result<HttpResponse, AttemptFailure> {
-        let EffectKind::Http(request) = effect.kind;
+        let EffectKind::Http(request) = effect.kind else {
+            return Err(invalid("it is none of HTTP"));
+        };
         let exchange = request.exchange;
         let route = Route {
             ca_certificate: exchange.ca_certificate,
@@ -222,7 +224,7 @@ fn invalid(what: &str) -> AttemptFailure {
     )
 }
 
-fn explain(error: &reqwest::Error, timeout: Duration) -> AttemptFailure {
+pub(super) fn explain(error: &reqwest::Error, timeout: Duration) -> AttemptFailure {
     if let Some(denied) = denied(error) {
         blocked(&denied)
     } else if error.is_timeout() && !error.is_connect() {

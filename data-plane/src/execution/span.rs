@@ -22,6 +22,7 @@ pub(super) fn execution(claimed: &Claimed) -> Span {
     let trigger = match accepted.event.trigger {
         TriggerKind::AmazonSns => "pubsub",
         TriggerKind::Webhook => "http",
+        TriggerKind::Schedule => "timer",
         TriggerKind::Manual => "other",
     };
     let span = tracing::info_span!(
@@ -55,6 +56,7 @@ pub(super) fn ended(span: &Span, state: ExecutionState) {
 pub(super) fn success(effect: &Effect) -> SuccessStatus {
     match &effect.kind {
         EffectKind::Http(request) => request.exchange.success.clone(),
+        EffectKind::Aws(_) | EffectKind::Email(_) => SuccessStatus::default(),
     }
 }
 
@@ -62,6 +64,7 @@ pub(super) fn success(effect: &Effect) -> SuccessStatus {
 pub(super) fn outcome(span: &Span, success: &SuccessStatus, outcome: &Outcome) -> &'static str {
     let error = match outcome {
         Outcome::Http(HttpResponse { status, .. }) if success.holds(*status) => return "success",
+        Outcome::Email(_) => return "success",
         // OpenTelemetry: the status code is the error's type.
         Outcome::Http(HttpResponse { status, .. }) => status.to_string(),
         Outcome::Failed(failure) => failure.failure.code.clone(),
@@ -69,7 +72,7 @@ pub(super) fn outcome(span: &Span, success: &SuccessStatus, outcome: &Outcome) -
     failed(span, &error);
     match outcome {
         Outcome::Http(_) => "refused",
-        Outcome::Failed(_) => "failed",
+        Outcome::Email(_) | Outcome::Failed(_) => "failed",
     }
 }
 
@@ -136,17 +139,28 @@ impl StepSpans {
             }
             Fact::Started
             | Fact::SignalReceived(_)
+            | Fact::StepKept { .. }
             | Fact::Cancelling
             | Fact::Ending { .. }
             | Fact::Finished { .. } => None,
         }
     }
 
-    /// The span of an attempt. It shows no header, no body and no secret of the query.
+    /// The span of an attempt. It shows no header, no body and no secret, of the query or the project's.
     pub(super) fn attempt(&self, effect: &Effect) -> Span {
         let parent = self.steps.get(&effect.step).unwrap_or(&self.execution);
-        match &effect.kind {
-            EffectKind::Http(request) => tracing::info_span!(
+        match effect.shown() {
+            None => tracing::info_span!(
+                parent: parent,
+                "attempt",
+                otel.name = effect.kind.name(),
+                otel.kind = "client",
+                otel.status_code = Empty,
+                error.type = Empty,
+                http.response.status_code = Empty,
+                signalbox.attempt.repeated = effect.repeated,
+            ),
+            Some(EffectKind::Http(request)) => tracing::info_span!(
                 parent: parent,
                 "attempt",
                 otel.name = request.method.as_str(),
@@ -159,6 +173,33 @@ impl StepSpans {
                 server.address = request.url.host_str().unwrap_or_default(),
                 server.port = request.url.port_or_known_default(),
                 url.full = %request.shown_url(),
+                signalbox.attempt.repeated = effect.repeated,
+            ),
+            EffectKind::Aws(call) => tracing::info_span!(
+                parent: parent,
+                "attempt",
+                otel.name = %format!("{}.{}", call.service, call.operation),
+                otel.kind = "client",
+                otel.status_code = Empty,
+                error.type = Empty,
+                rpc.system = "aws-api",
+                rpc.service = call.service,
+                rpc.method = call.operation,
+                http.request.resend_count = effect.attempt - 1,
+                http.response.status_code = Empty,
+                cloud.region = call.region,
+                signalbox.attempt.repeated = effect.repeated,
+            ),
+            EffectKind::Email(message) => tracing::info_span!(
+                parent: parent,
+                "attempt",
+                otel.name = "send message",
+                otel.kind = "client",
+                otel.status_code = Empty,
+                error.type = Empty,
+                network.protocol.name = "smtp",
+                server.address = message.server.host,
+                server.port = message.server.port,
                 signalbox.attempt.repeated = effect.repeated,
             ),
         }

@@ -3,8 +3,9 @@
 mod flow;
 mod http;
 mod signal;
+mod secrets;
 mod slack;
-mod support;
+pub(super) mod support;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -13,6 +14,7 @@ use std::{
 
 use futures::FutureExt as _;
 use serde_json::json;
+use signalbox_engine::EffectKind;
 use signalbox_model::execution::{ExecutionState, Fact, StepState};
 
 use super::*;
@@ -345,7 +347,9 @@ async fn a_bug_ends_its_execution_and_no_other() {
     struct Bug(HttpPerformer);
     impl Performer for Bug {
         fn perform(&self, effect: Effect) -> BoxFuture<'static, Outcome> {
-            let EffectKind::Http(request) = &effect.kind;
+            let EffectKind::Http(request) = &effect.kind else {
+                panic!("no other step is there")
+            };
             if request.url.path() == "/bug" {
                 return async { panic!("a bug") }.boxed();
             }

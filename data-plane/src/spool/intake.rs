@@ -431,6 +431,17 @@ impl Spool for IntakeSpool {
         .boxed()
     }
 
+    fn accept_begun(
+        &self,
+        accept: Accept,
+        journal: Vec<Record>,
+    ) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
+        if self.is_full() {
+            return std::future::ready(Err(SpoolError::Full)).boxed();
+        }
+        self.store.accept_begun(accept, journal)
+    }
+
     fn accept_handshake(
         &self,
         handshake: Handshake,

@@ -328,6 +328,21 @@ impl Spool for SqliteSpool {
         }
     }
 
+    fn accept_begun(
+        &self,
+        accept: Accept,
+        journal: Vec<Record>,
+    ) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
+        if self.shared.is_full() {
+            return refused(SpoolError::Full);
+        }
+        let new = NewExecution::encode(accept, self.read_scope);
+        match new.and_then(|new| Ok(new.with_journal(encode_all(&journal)?))) {
+            Ok(new) => self.submit(|answer| Job::Accept(Box::new(new), answer)),
+            Err(error) => refused(error),
+        }
+    }
+
     fn accept_handshake(
         &self,
         handshake: Handshake,

@@ -1,12 +1,13 @@
 //! Makes changes of updates: puts the parts of a snapshot together, and sets aside what this node cannot take.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use prost::Message as _;
 use signalbox_model::config::Revision;
 use signalbox_proto::{convert, dataplane::v1 as wire};
+use signalbox_runtime::hpke::KeyPair;
 
-use super::encode_resource;
+use super::{encode_resource, sealed};
 use crate::config::{Change, Upsert};
 
 /// Size of one change, or of all parts of one snapshot, as encoded. A larger one is not taken: what is in use stays.
@@ -35,6 +36,7 @@ pub(super) enum AssembleError {
 #[derive(Debug)]
 pub(super) struct Assembler {
     max_bytes: usize,
+    key: Option<Arc<KeyPair>>,
     pending: Option<Pending>,
 }
 
@@ -60,7 +62,16 @@ impl Assembler {
     fn new(max_bytes: usize) -> Self {
         Self {
             max_bytes,
+            key: None,
             pending: None,
+        }
+    }
+
+    /// One that takes secrets, which are sealed to `key`.
+    pub(super) fn of_node(key: Arc<KeyPair>) -> Self {
+        Self {
+            key: Some(key),
+            ..Self::default()
         }
     }
 
@@ -103,7 +114,7 @@ impl Assembler {
             pending.delete(name);
         }
         for resource in upserts {
-            pending.upsert(resource);
+            pending.upsert(resource, self.key.as_deref());
         }
         match (last, snapshot) {
             (true, _) => Ok(Some(pending.complete(revision))),
@@ -135,11 +146,11 @@ impl Pending {
         self.deletes.push(name);
     }
 
-    fn upsert(&mut self, resource: wire::Resource) {
+    fn upsert(&mut self, resource: wire::Resource, key: Option<&KeyPair>) {
         let name = convert::config::name_of(&resource).to_owned();
         let encoded = encode_resource(&resource);
         self.refused.retain(|refused| refused.resource != name);
-        match convert::config::resource(resource) {
+        match convert::config::resource(resource, |secret| sealed::open(key, secret)) {
             Ok(resource) => {
                 let upsert = Upsert {
                     name: name.clone(),

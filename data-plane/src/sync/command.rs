@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use signalbox_model::{
     event::{Event, EventScope, TriggerKind},
     execution::JsonText,
-    ids::{ExecutionName, WorkflowName},
-    record::Accepted,
+    ids::{ExecutionName, ProjectId, WorkflowName},
+    record::{Accepted, Record, RecordBody},
 };
-use signalbox_proto::{convert, dataplane::v1 as wire};
+use signalbox_proto::{convert, dataplane::v1 as wire, v1};
 
 use super::SyncClient;
 use crate::spool::{Accept, Acceptance, Definition, ScopeSource};
@@ -27,6 +27,7 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
         Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel).await,
         Some(wire::command::Kind::Signal(signal)) => tell(sync, signal).await,
+        Some(wire::command::Kind::Retry(retry)) => start_again(sync, retry).await,
         None => Err("this node does not know the command".to_owned()),
     };
     let outcome = if done.is_ok() { "done" } else { "refused" };
@@ -45,29 +46,41 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
         input_json,
         request_time,
         traceparent,
+        schedule_time,
+        spec,
     } = run;
     let execution: ExecutionName = execution.parse().map_err(text)?;
     let workflow: WorkflowName = workflow.parse().map_err(text)?;
     let version = u64::try_from(workflow_version).map_err(text)?;
     let input = JsonText::try_from(input_json).map_err(text)?;
     let requested_at = convert::time::required("request_time", request_time).map_err(text)?;
+    let scheduled_for = schedule_time
+        .map(|time| convert::time::from_wire("schedule_time", time))
+        .transpose()
+        .map_err(text)?;
 
-    let snapshot = sync.config.current();
-    let published = snapshot
-        .workflow(&workflow)
-        .and_then(|config| config.published.as_ref())
-        .filter(|published| published.number == version)
-        .ok_or_else(|| format!("this node does not have version {version} of {workflow}"))?;
+    let definition = match spec {
+        Some(spec) => definition_of(&spec, &workflow.project)?,
+        None => published(sync, &workflow, version)?,
+    };
+    let (trigger, message_id, at) = match scheduled_for {
+        Some(time) => (TriggerKind::Schedule, time.to_string(), time),
+        None => (
+            TriggerKind::Manual,
+            execution.execution.to_string(),
+            requested_at,
+        ),
+    };
     let event = Event {
-        trigger: TriggerKind::Manual,
+        trigger,
         api_key: None,
         scope: EventScope {
             message: input.as_str().to_owned(),
             subject: None,
             attributes: BTreeMap::new(),
             topic_arn: None,
-            message_id: execution.execution.to_string(),
-            timestamp: requested_at.to_string(),
+            message_id,
+            timestamp: at.to_string(),
         },
         body: Bytes::copy_from_slice(input.as_str().as_bytes()),
         content_type: Some("application/json".to_owned()),
@@ -75,27 +88,71 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
         signature: None,
         received_at: Timestamp::now(),
     };
-    let accept = Accept {
+    let accepted = Accepted {
+        execution,
+        workflow,
+        version,
+        event,
+    };
+    let accept = accept(sync, accepted, definition, traceparent);
+    answer(sync.spool.accept(accept).await.map_err(text)?)
+}
+
+/// Starts an execution for an event that was accepted before, with what is kept of the one that it retries.
+async fn start_again(sync: &SyncClient, retry: wire::RetryCommand) -> Result<(), String> {
+    let wire::RetryCommand {
+        accepted,
+        spec,
+        facts,
+        traceparent,
+    } = retry;
+    let accepted = accepted.ok_or("the command names no execution")?;
+    let accepted = convert::record::accepted_from_wire(accepted).map_err(text)?;
+    let spec = spec.ok_or("the command brings no definition")?;
+    let definition = definition_of(&spec, &accepted.workflow.project)?;
+    let now = Timestamp::now();
+    let journal: Vec<Record> = facts
+        .into_iter()
+        .map(|wire::ExecutionFact { execution: _, fact }| {
+            let fact = fact.ok_or("a fact says nothing")?;
+            Ok(Record {
+                time: now,
+                traceparent: (!traceparent.is_empty()).then(|| traceparent.clone()),
+                body: RecordBody::Execution {
+                    execution: accepted.execution.clone(),
+                    fact: convert::record::fact_from_wire(fact).map_err(text)?,
+                },
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    let accept = accept(sync, accepted, definition, traceparent);
+    let accepted = sync.spool.accept_begun(accept, journal).await;
+    answer(accepted.map_err(text)?)
+}
+
+fn accept(
+    sync: &SyncClient,
+    accepted: Accepted,
+    definition: Definition,
+    traceparent: String,
+) -> Accept {
+    Accept {
         scope: ScopeSource::Event,
-        content_digest: *blake3::hash(input.as_str().as_bytes()).as_bytes(),
-        accepted: Accepted {
-            execution,
-            workflow,
-            version,
-            event,
-        },
+        content_digest: *blake3::hash(&accepted.event.body).as_bytes(),
+        accepted,
+        // Of a message that is run again the control plane has it.
         certificate: None,
-        definition: Definition {
-            source: published.source.clone(),
-            digest: published.source_digest,
-        },
+        definition,
         message_type: None,
         traceparent: (!traceparent.is_empty()).then_some(traceparent),
         deduplicate_until: Timestamp::now()
             .saturating_add(sync.deduplication_window)
             .unwrap_or(Timestamp::MAX),
-    };
-    match sync.spool.accept(accept).await.map_err(text)? {
+    }
+}
+
+fn answer(acceptance: Acceptance) -> Result<(), String> {
+    match acceptance {
         // A copy of the command: the answer to the first was lost.
         Acceptance::New | Acceptance::Duplicate => Ok(()),
         Acceptance::Conflict => {
@@ -123,6 +180,31 @@ async fn tell(sync: &SyncClient, command: wire::SignalCommand) -> Result<(), Str
         Some(_) => Ok(()),
         None => Err("too many executions are about to begin".to_owned()),
     }
+}
+
+/// The definition of the published version, which must be this one.
+fn published(
+    sync: &SyncClient,
+    workflow: &WorkflowName,
+    version: u64,
+) -> Result<Definition, String> {
+    let snapshot = sync.config.current();
+    let published = snapshot
+        .workflow(workflow)
+        .and_then(|config| config.published.as_ref())
+        .filter(|published| published.number == version)
+        .ok_or_else(|| format!("this node does not have version {version} of {workflow}"))?;
+    Ok(Definition {
+        source: published.source.clone(),
+        digest: published.source_digest,
+    })
+}
+
+/// A definition that the command brings. One that this node cannot run is refused, as it would be as configuration.
+fn definition_of(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Definition, String> {
+    convert::definition::workflow(spec, project)
+        .map_err(|violations| format!("this node cannot run the definition: {violations}"))?;
+    Ok(convert::definition::encode(spec).into())
 }
 
 async fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {

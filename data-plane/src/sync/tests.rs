@@ -2,10 +2,18 @@
 
 mod hub;
 mod signals;
+mod secrets;
 
 use std::path::Path;
 
-use signalbox_model::{config::Revision, ids::WorkflowName};
+use signalbox_model::{
+    config::Revision,
+    event::{Event, EventScope, SignatureProof, TriggerKind},
+    execution::{Fact, JsonText, StepState},
+    ids::WorkflowName,
+    record::{Accepted, RecordBody},
+};
+use signalbox_proto::v1;
 use tempfile::TempDir;
 use wire::{sync_request::Message as FromNode, sync_response::Message as ToNode};
 
@@ -32,6 +40,17 @@ impl Node {
 
     fn start_with(endpoint: &str, timing: Timing, dir: TempDir) -> Self {
         let config = store(dir.path());
+        let key = Arc::new(KeyPair::generate().unwrap());
+        Self::start_on(endpoint, timing, dir, config, key)
+    }
+
+    fn start_on(
+        endpoint: &str,
+        timing: Timing,
+        dir: TempDir,
+        config: Arc<ConfigStore>,
+        key: Arc<KeyPair>,
+    ) -> Self {
         let spool = SqliteSpool::open(dir.path(), SqliteSpoolConfig::default());
         let spool = Arc::new(spool.unwrap());
         let shutdown = Shutdown::new();
@@ -43,6 +62,7 @@ impl Node {
             deduplication_window: Duration::from_secs(3600),
             cancels: Arc::default(),
             wakes: Arc::default(),
+            key,
         };
         tokio::spawn(client.run_with(timing, shutdown.clone()));
         Self {
@@ -234,7 +254,7 @@ async fn a_run_is_answered_when_it_is_durable_and_happens_once() {
             workflow_version: version,
             input_json: input.into(),
             request_time: Some(convert::time::to_wire(jiff::Timestamp::now())),
-            traceparent: String::new(),
+            ..Default::default()
         })),
     };
     let refusal = async |connection: &mut Connection, command: wire::Command| {
@@ -275,6 +295,112 @@ async fn a_run_is_answered_when_it_is_durable_and_happens_once() {
     assert_eq!(accepted.version, 3);
     assert_eq!(accepted.event.scope.message, input);
     assert_eq!(accepted.event.scope.message_id, "e1");
+}
+
+#[tokio::test]
+async fn ticks_and_retries_bring_what_they_need() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (_, mut connection) = hub.hello().await;
+    let mut refusal = async |kind: wire::command::Kind| {
+        let command = wire::Command {
+            command_id: "c".into(),
+            lease: None,
+            kind: Some(kind),
+        };
+        connection.send(ToNode::Command(command)).await;
+        let FromNode::CommandResult(result) = connection.answer().await else {
+            panic!("no result");
+        };
+        result.refusal
+    };
+    let spec = |yaml: &str| convert::json::from_yaml_str::<v1::WorkflowSpec>(yaml).unwrap();
+    let good = spec("trigger: {manual: {}}\nsteps: [{id: a, transform: {expression: '1'}}]\n");
+    let scheduled: jiff::Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+    let tick = wire::RunCommand {
+        execution: "projects/default/executions/tick".into(),
+        workflow: "projects/default/workflows/w".into(),
+        workflow_version: 1,
+        input_json: "null".into(),
+        request_time: Some(convert::time::to_wire(jiff::Timestamp::now())),
+        schedule_time: Some(convert::time::to_wire(scheduled)),
+        spec: Some(good.clone()),
+        ..Default::default()
+    };
+    // Nothing of it was published here.
+    assert_eq!(refusal(wire::command::Kind::Run(tick)).await, "");
+
+    let event = Event {
+        trigger: TriggerKind::AmazonSns,
+        api_key: None,
+        scope: EventScope {
+            message: "hi".into(),
+            topic_arn: Some("arn:t".into()),
+            message_id: "m".into(),
+            ..EventScope::unread()
+        },
+        body: Bytes::from_static(b"{}"),
+        content_type: None,
+        source_address: Some("192.0.2.1".into()),
+        signature: Some(SignatureProof {
+            version: 2,
+            signing_cert_url: "https://x".into(),
+            certificate_sha256: "ab".into(),
+        }),
+        received_at: "2026-11-01T10:00:00Z".parse().unwrap(),
+    };
+    let accepted = Accepted {
+        execution: "projects/default/executions/again".parse().unwrap(),
+        workflow: "projects/default/workflows/w".parse().unwrap(),
+        version: 4,
+        event: event.clone(),
+    };
+    let kept = Fact::StepKept {
+        step: "a".parse().unwrap(),
+        kind: "transform".into(),
+        input: JsonText::from_value(&serde_json::Value::Null),
+        state: StepState::Succeeded,
+        output: Some(JsonText::from_value(&1.into())),
+        error: None,
+    };
+    let facts = [Fact::Started, kept];
+    let retry = wire::RetryCommand {
+        accepted: Some(convert::record::accepted_to_wire(accepted)),
+        spec: Some(good),
+        facts: facts
+            .iter()
+            .map(|fact| wire::ExecutionFact {
+                execution: String::new(),
+                fact: Some(convert::record::fact_to_wire(fact.clone())),
+            })
+            .collect(),
+        traceparent: String::new(),
+    };
+    let broken = wire::RetryCommand {
+        spec: Some(spec("trigger: {manual: {}}\n")),
+        ..retry.clone()
+    };
+    let why = refusal(wire::command::Kind::Retry(broken)).await;
+    assert!(why.contains("cannot run the definition"), "{why}");
+    for _ in 0..2 {
+        let done = refusal(wire::command::Kind::Retry(retry.clone())).await;
+        assert_eq!(done, "");
+    }
+
+    let claimed = node.spool.claim(10).await.unwrap();
+    let [tick, again] = &claimed[..] else {
+        panic!("{claimed:?}");
+    };
+    assert_eq!(tick.accepted.event.trigger, TriggerKind::Schedule);
+    let scope = &tick.accepted.event.scope;
+    assert_eq!(scope.timestamp, "2026-11-24T10:00:00Z");
+    assert_eq!(scope.message_id, scope.timestamp);
+    assert_eq!(again.accepted.event, event);
+    let journal = again.journal.iter().map(|record| match &record.body {
+        RecordBody::Execution { fact, .. } => fact.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(journal.collect::<Vec<_>>(), facts);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Configuration as a node sees it: keys and workflows, at a revision.
+//! Configuration as a node sees it: keys, workflows and secrets, at a revision.
 
 use std::{fmt, sync::Arc};
 
@@ -6,8 +6,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    ids::{ApiKeyName, WorkflowName},
+    ids::{ApiKeyName, SecretName, WorkflowName},
     rate_limit::RateLimit,
+    secret::Secret,
     workflow::Workflow,
 };
 
@@ -94,6 +95,26 @@ impl PublishedVersion {
     }
 }
 
+/// A secret on its way to a node, and on the node's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedSecret {
+    /// Its name.
+    pub name: SecretName,
+    /// Revision at which its value was last written.
+    pub revision: Revision,
+    /// Its value, sealed to the node.
+    pub sealed_value: Bytes,
+}
+
+/// What a node knows of a secret.
+#[derive(Clone, Debug)]
+pub struct SecretConfig {
+    /// Its name.
+    pub name: SecretName,
+    /// Its value.
+    pub value: Secret,
+}
+
 /// One resource of the configuration.
 #[derive(Clone, Debug)]
 pub enum Resource {
@@ -101,4 +122,6 @@ pub enum Resource {
     Key(KeyConfig),
     /// A workflow.
     Workflow(WorkflowConfig),
+    /// A secret.
+    Secret(SecretConfig),
 }

@@ -19,6 +19,8 @@ pub enum TriggerKind {
     Webhook,
     /// A call of RunWorkflow.
     Manual,
+    /// A tick of the workflow's schedule.
+    Schedule,
 }
 
 /// One accepted inbound message.
@@ -26,7 +28,7 @@ pub enum TriggerKind {
 pub struct Event {
     /// What it came by.
     pub trigger: TriggerKind,
-    /// Key that the caller presented; none for manual runs.
+    /// Key that the caller presented; none for manual runs and ticks.
     pub api_key: Option<ApiKeyName>,
     /// What expressions see.
     pub scope: EventScope,
@@ -55,9 +57,9 @@ pub struct EventScope {
     pub attributes: BTreeMap<String, Value>,
     /// Topic of an Amazon SNS message.
     pub topic_arn: Option<String>,
-    /// Id of the message.
+    /// Id of the message; of a schedule's tick, the time that it was scheduled for.
     pub message_id: String,
-    /// When it was published (by its signed Timestamp), posted or run: RFC 3339.
+    /// When it was published (by its signed Timestamp), posted, run, or scheduled for: RFC 3339.
     pub timestamp: String,
 }
 

@@ -72,6 +72,21 @@ pub enum StepState {
 }
 
 impl StepState {
+    /// What [`StepState::as_str`] writes, read.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        [
+            Self::Running,
+            Self::Waiting,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Skipped,
+            Self::Cancelled,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == text)
+    }
+
     /// As expressions and the control plane's rows write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -107,6 +122,10 @@ impl Failure {
 
     /// Code of what was stopped, rather than failed by itself.
     pub const CANCELLED: &str = "CANCELLED";
+    /// Code of what ended because the execution took longer than it may.
+    pub const EXECUTION_TIMEOUT: &str = "EXECUTION_TIMEOUT";
+    /// Code of what ended because the execution has recorded as much as it may.
+    pub const HISTORY_FULL: &str = "HISTORY_FULL";
 
     /// An operator asked for the end of the execution.
     #[must_use]
@@ -164,6 +183,21 @@ pub enum Fact {
     /// Someone told it something. Where it stands among the facts of steps says nothing but that it was durable before
     /// whatever follows from it; it may come before [`Fact::Started`].
     SignalReceived(Box<Signal>),
+    /// A step's result was kept from the execution that this one retries: it stands for its start and its end.
+    StepKept {
+        /// Which.
+        step: StepInstance,
+        /// Its kind, as the definition names it.
+        kind: String,
+        /// What it was given.
+        input: JsonText,
+        /// Succeeded, Skipped, or Failed where the definition goes on after that.
+        state: StepState,
+        /// What it gave.
+        output: Option<JsonText>,
+        /// Why it failed.
+        error: Option<Failure>,
+    },
     /// An operator asked for the end: nothing begins any more but `finally` steps.
     Cancelling,
     /// How the execution is to end is decided; what is left are its `finally` steps.
@@ -297,6 +331,14 @@ mod tests {
                 by: "bob".to_owned(),
                 at: "2026-11-24T10:00:00Z".parse().unwrap(),
             })),
+            Fact::StepKept {
+                step: "each[1]".parse().unwrap(),
+                kind: "http".to_owned(),
+                input: JsonText::from_value(&Value::Null),
+                state: StepState::Failed,
+                output: None,
+                error: Some(failure.clone()),
+            },
             Fact::Cancelling,
             Fact::Ending {
                 state: ExecutionState::Failed,

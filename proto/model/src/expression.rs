@@ -4,15 +4,23 @@
 //! bounded: the length and depth of the text, the nesting of comprehensions, the work of one evaluation and the size of
 //! its result have limits ([`crate::limits`]).
 
+mod args;
 mod budget;
 mod cel;
 mod check;
+mod functions;
+mod json_path;
+mod kinds;
+mod operations;
 mod scope;
 mod shared;
+mod signatures;
 mod template;
+mod types;
 
 pub use self::budget::sharing_one_budget;
 pub use self::cel::{EvaluationError, Expression, ExpressionError, with_parser_stack};
+pub use json_path::{JsonPath, JsonPathError};
 pub use scope::{Scope, StepResult};
 pub use template::{JsonTemplate, Template, TemplateError};
 
@@ -25,6 +33,8 @@ pub enum Reference {
     Var(String),
     /// `item` or `index`, of the `forEach` around.
     Iteration(&'static str),
+    /// `secrets.<id>`, or `secrets["<id>"]`.
+    Secret(String),
 }
 
 #[cfg(test)]

@@ -29,7 +29,13 @@ impl IdError {
     }
 }
 
-/// `[a-z]([a-z0-9-]{0,61}[a-z0-9])?`, the form AIP-122 asks of ids that users choose.
+/// The form that AIP-122 asks of ids that users choose, as a regular expression.
+pub const RESOURCE_ID_PATTERN: &str = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?";
+
+/// The form of steps' ids, so that CEL reads them as identifiers.
+pub const STEP_ID_PATTERN: &str = "[a-z]([a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?";
+
+/// [`RESOURCE_ID_PATTERN`].
 fn is_resource_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     matches!(bytes.len(), 1..=63)
@@ -50,7 +56,7 @@ fn is_signal_name(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(b))
 }
 
-/// `[a-z]([a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?`, so that CEL reads it as an identifier.
+/// [`STEP_ID_PATTERN`].
 fn is_step_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     matches!(bytes.len(), 1..=63)

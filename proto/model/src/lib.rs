@@ -5,6 +5,7 @@
 //! command line (offline) and the data plane (before applying) all go through it, so that they cannot disagree on what
 //! is valid.
 
+pub mod aws;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -16,5 +17,9 @@ pub mod limits;
 pub mod rate_limit;
 pub mod record;
 pub mod signal;
+pub mod retry;
+pub mod schedule;
+pub mod secret;
+pub mod suggestion;
 pub mod violation;
 pub mod workflow;

@@ -12,6 +12,8 @@ pub const CONDITION_RULES_MAX: usize = 50;
 pub const VARS_MAX: usize = 100;
 /// Length of one CEL expression or template, in bytes.
 pub const EXPRESSION_MAX_BYTES: usize = 16 * 1024;
+/// Length of one JSONPath query, in bytes.
+pub const JSON_PATH_MAX_BYTES: usize = 1024;
 /// Depth to which CEL comprehensions (`map`, `filter`, `all`, …) may nest.
 pub const COMPREHENSION_DEPTH_MAX: usize = 2;
 /// Work of one CEL evaluation, and of all of one template or one step together: a unit is a value that is looked at, copied or made, or 64 bytes of a text. The whole
@@ -94,6 +96,14 @@ pub const FOR_EACH_ITEMS_MAX: usize = 1_000;
 pub const FOR_EACH_CONCURRENCY_DEFAULT: u32 = 10;
 /// Steps of one execution that its definition lets be under way at once.
 pub const CONCURRENT_STEPS_MAX: usize = 100;
+/// Time that the credentials of an assumed role last unless the step says so; AWS's own default.
+pub const AWS_ROLE_DURATION_DEFAULT: Duration = Duration::from_secs(3600);
+/// Shortest such time that AWS grants.
+pub const AWS_ROLE_DURATION_MIN: Duration = Duration::from_secs(900);
+/// Longest such time that AWS grants.
+pub const AWS_ROLE_DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Recipients of one message, `to`, `cc` and `bcc` together.
+pub const EMAIL_RECIPIENTS_MAX: usize = 100;
 /// Longest pause between two attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Length of a MessageId, an Idempotency-Key or another opaque id from outside, in bytes.
@@ -110,5 +120,20 @@ pub const RATE_MAX: u32 = 1_000_000;
 pub const DELIVERIES_KEPT_MAX: u64 = 10_000;
 /// Size of a secret, in bytes.
 pub const SECRET_MAX_BYTES: usize = 64 * 1024;
+/// Shortest secret, in bytes, white space around it not counted. What is recorded is searched for secrets: a shorter one would
+/// be found where it only happens to stand.
+pub const SECRET_MIN_BYTES: usize = 8;
+/// Inputs that one manual trigger may declare.
+pub const MANUAL_INPUTS_MAX: usize = 50;
+/// Shortest and longest distance of a schedule's ticks.
+pub const SCHEDULE_RATE_MIN: Duration = Duration::from_secs(1);
+/// As said.
+pub const SCHEDULE_RATE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// How late a tick may be made; one that would be later was missed.
+pub const SCHEDULE_GRACE: Duration = Duration::from_secs(5);
+/// Missed ticks that run together at most.
+pub const SCHEDULE_MISFIRES_MAX: usize = 100;
+/// Size of the results that a retry may keep, in bytes: they reach the node in one message.
+pub const RETRY_KEPT_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Size of the input of a manual run as JSON text, in bytes.
 pub const RUN_INPUT_MAX_BYTES: usize = 256 * 1024;

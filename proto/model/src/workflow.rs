@@ -5,28 +5,34 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    ids::StepId,
+    ids::{SecretId, StepId},
     limits,
     rate_limit::RateLimit,
     violation::{Collector, Violations},
 };
 
 mod check;
+mod inputs;
 mod retry;
 mod status;
 mod step;
 mod steps;
 mod trigger;
 
+pub use inputs::{Input, InputKind, Inputs};
 pub use retry::{RetryOn, RetryOnError, RetryPolicy};
 pub use status::{StatusRange, StatusRangeError, SuccessStatus};
 pub use step::{Action, OnError, Step};
 pub use steps::{
-    ApprovalStep, ApprovalTimeout, ConditionRule, ConditionStep, FailStep, ForEachStep, HttpAuth,
-    HttpBody, HttpMethod, HttpStep, ParallelBranch, ParallelStep, SignalTimeout, SignalWait,
-    SlackStep, SlackTarget, SucceedStep, TransformStep, WaitStep,
+    ApprovalStep, ApprovalTimeout, AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest,
+    AwsRestBody, AwsStep, ConditionRule, ConditionStep, EmailStep, FailStep, ForEachStep, HttpAuth,
+    HttpBody, HttpMethod, HttpStep, JsonPathTransform, ParallelBranch, ParallelStep, SignalTimeout,
+    SignalWait, SlackStep, SlackTarget, SmtpLogin, SmtpServer, SmtpTls, SmtpTlsError, SucceedStep,
+    TransformStep, WaitStep,
 };
-pub use trigger::{AmazonSnsTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger};
+pub use trigger::{
+    AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,
+};
 
 /// A valid definition: one trigger and a graph of steps.
 #[derive(Clone, Debug)]
@@ -37,6 +43,8 @@ pub struct Workflow {
     timeout: Duration,
     finally: Option<Finally>,
     rate_limit: Option<RateLimit>,
+    inputs: Inputs,
+    secrets: Vec<(String, SecretId)>,
     executions_max: Option<NonZeroU32>,
 }
 
@@ -62,17 +70,19 @@ impl Workflow {
         timeout: Option<Duration>,
         finally: Option<Finally>,
     ) -> Result<Self, Violations> {
-        let workflow = Self {
+        let mut workflow = Self {
             trigger,
             vars,
             timeout: timeout.unwrap_or_else(|| default_timeout(&steps)),
             steps,
             finally,
             rate_limit: None,
+            inputs: Inputs::default(),
+            secrets: Vec::new(),
             executions_max: None,
         };
         let mut problems = Collector::default();
-        check::workflow(&workflow, &mut problems);
+        workflow.secrets = check::workflow(&workflow, &mut problems);
         problems.finish(Some(workflow))
     }
 
@@ -80,6 +90,13 @@ impl Workflow {
     #[must_use]
     pub fn with_rate_limit(mut self, rate_limit: Option<RateLimit>) -> Self {
         self.rate_limit = rate_limit;
+        self
+    }
+
+    /// The same with what its manual trigger takes, which is valid by itself.
+    #[must_use]
+    pub fn with_inputs(mut self, inputs: Inputs) -> Self {
+        self.inputs = inputs;
         self
     }
 
@@ -94,6 +111,12 @@ impl Workflow {
     #[must_use]
     pub fn trigger(&self) -> &Trigger {
         &self.trigger
+    }
+
+    /// What its manual trigger takes; none are declared by other triggers.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 
     /// Its constants.
@@ -124,6 +147,13 @@ impl Workflow {
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
         self.rate_limit
+    }
+
+    /// The secrets of its project that its steps read, each with the path of where it does, such as `steps[2].http.url`. One
+    /// that is read at several places is there as often. Whether they exist is not known here.
+    #[must_use]
+    pub fn secrets(&self) -> &[(String, SecretId)] {
+        &self.secrets
     }
 
     /// How many of its executions run at once at a node.

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest, PublishedVersion, Resource, WorkflowConfig},
-    ids::{ApiKeyName, WorkflowName},
+    config::{
+        KeyConfig, KeyDigest, PublishedVersion, Resource, Revision, SealedSecret, SecretConfig,
+        WorkflowConfig,
+    },
+    ids::{ApiKeyName, SecretName, WorkflowName},
     rate_limit::RateLimitError,
+    secret::Secret,
 };
 
 use super::{WireError, definition, non_empty, parse, rate_limit, time};
@@ -67,25 +71,66 @@ pub fn workflow_to_wire(
     })
 }
 
+/// HPKE's `info` of secrets.
+pub const SECRET_INFO: &[u8] = b"signalbox secret 1";
+
+/// HPKE's `aad` of a secret: a value opens as that of its own name and revision only.
+#[must_use]
+pub fn secret_aad(name: &SecretName, revision: Revision) -> Vec<u8> {
+    let mut aad = name.to_string().into_bytes();
+    aad.push(0);
+    aad.extend_from_slice(&revision.0.to_be_bytes());
+    aad
+}
+
+/// A secret for the wire of the node that it is sealed to.
+#[must_use]
+pub fn secret_to_wire(secret: &SealedSecret) -> wire::Resource {
+    let SealedSecret {
+        name,
+        revision,
+        sealed_value,
+    } = secret;
+    wire::Resource {
+        kind: Some(wire::resource::Kind::Secret(wire::SecretConfig {
+            name: name.to_string(),
+            revision: i64::try_from(revision.0).unwrap_or(i64::MAX),
+            sealed_value: sealed_value.clone(),
+        })),
+    }
+}
+
 /// The name of a resource as it came, for refusing it.
 #[must_use]
 pub fn name_of(resource: &wire::Resource) -> &str {
     match &resource.kind {
         Some(wire::resource::Kind::Key(key)) => &key.name,
         Some(wire::resource::Kind::Workflow(workflow)) => &workflow.name,
+        Some(wire::resource::Kind::Secret(secret)) => &secret.name,
         None => "",
     }
 }
 
-/// A resource from the wire.
+/// A resource from the wire; `open` opens what is sealed to this node.
 ///
 /// # Errors
 /// Why the node cannot take it: it keeps the state that it has.
-pub fn resource(resource: wire::Resource) -> Result<Resource, WireError> {
+pub fn resource(
+    resource: wire::Resource,
+    open: impl FnOnce(&SealedSecret) -> Result<Secret, String>,
+) -> Result<Resource, WireError> {
     match resource.kind {
         Some(wire::resource::Kind::Key(key)) => key_config(key).map(Resource::Key),
         Some(wire::resource::Kind::Workflow(workflow)) => {
             workflow_config(workflow).map(Resource::Workflow)
+        }
+        Some(wire::resource::Kind::Secret(secret)) => {
+            let sealed = sealed_secret(secret)?;
+            let value = open(&sealed).map_err(|why| WireError::invalid("sealed_value", why))?;
+            Ok(Resource::Secret(SecretConfig {
+                name: sealed.name,
+                value,
+            }))
         }
         None => Err(WireError::Missing(
             "a kind of resource that this node knows",
@@ -117,6 +162,20 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
             .map(rate_limit::from_wire)
             .transpose()
             .map_err(|problems| WireError::invalid("rate_limit", listed(&problems)))?,
+    })
+}
+
+fn sealed_secret(secret: wire::SecretConfig) -> Result<SealedSecret, WireError> {
+    let wire::SecretConfig {
+        name,
+        revision,
+        sealed_value,
+    } = secret;
+    let revision = u64::try_from(revision).map_err(|e| WireError::invalid("revision", e))?;
+    Ok(SealedSecret {
+        name: parse::<SecretName>("name", &name)?,
+        revision: Revision(revision),
+        sealed_value,
     })
 }
 

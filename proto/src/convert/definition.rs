@@ -17,16 +17,23 @@ use signalbox_model::{
 use super::{rate_limit, time};
 use crate::v1;
 
+mod aws;
+mod email;
 mod http;
 mod listen;
+mod inputs;
+mod schedule;
 mod slack;
 mod steps;
+mod transform;
 mod trigger;
+mod unchanged;
 mod value;
 
+pub use self::unchanged::changed_steps;
 pub(crate) use self::value::inexact_integer;
 pub use self::value::{from_json, inexact_number, to_json};
-use self::{steps::steps_of, trigger::trigger_of, value::struct_to_json};
+use self::{inputs::inputs_of, steps::steps_of, trigger::trigger_of, value::struct_to_json};
 
 /// The encoded form, for those who must keep a definition.
 #[must_use]
@@ -70,6 +77,7 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         );
         return problems.finish(None);
     }
+    let inputs = inputs_of(trigger.as_ref(), &mut problems);
     let trigger = trigger_of(trigger.as_ref(), project, &mut problems);
     let vars = vars
         .iter()
@@ -98,7 +106,8 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
             Ok(workflow) => problems.finish(Some(
                 workflow
                     .with_rate_limit(rate_limit)
-                    .with_executions_max(executions_max),
+                    .with_executions_max(executions_max)
+                    .with_inputs(inputs),
             )),
             Err(violations) => {
                 problems.extend(violations);
@@ -193,7 +202,11 @@ fn json_template(
 ) -> Option<JsonTemplate> {
     let value = json(field, value, problems)?;
     JsonTemplate::parse(&value)
-        .map_err(|(path, error)| problems.add(format!("{field}{path}"), error.to_string()))
+        .map_err(|wrong| {
+            for (path, error) in wrong {
+                problems.add(format!("{field}{path}"), error.to_string());
+            }
+        })
         .ok()
 }
 

@@ -7,8 +7,8 @@ use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions,
 };
 use serde_json::Value;
+use signalbox_model::suggestion::suggestion;
 
-use super::suggestion::suggestion;
 use crate::DESCRIPTORS;
 
 #[expect(

@@ -48,7 +48,9 @@ pub fn to_wire(sequenced: SequencedRecord) -> wire::Record {
     }
 }
 
-fn accepted_to_wire(accepted: Accepted) -> wire::Accepted {
+/// An accepted event for the wire.
+#[must_use]
+pub fn accepted_to_wire(accepted: Accepted) -> wire::Accepted {
     let Accepted {
         execution,
         workflow,
@@ -93,7 +95,9 @@ fn accepted_to_wire(accepted: Accepted) -> wire::Accepted {
     }
 }
 
-fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
+/// A fact for the wire.
+#[must_use]
+pub fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
     use wire::execution_fact::Fact as Wire;
     let text = |value: Option<JsonText>| value.map(String::from).unwrap_or_default();
     match fact {
@@ -140,6 +144,22 @@ fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
         }),
         Fact::SignalReceived(told) => Wire::SignalReceived(wire::SignalReceived {
             signal: Some(signal::to_wire(*told)),
+        }),
+        Fact::StepKept {
+            step,
+            kind,
+            input,
+            state,
+            output,
+            error,
+        } => Wire::StepKept(wire::StepKept {
+            indexes: indexes(&step),
+            step_id: step.step.to_string(),
+            kind,
+            input_json: input.into(),
+            state: enums::step_state_to_wire(state).into(),
+            output_json: text(output),
+            error: error.map(failure_to_wire),
         }),
         Fact::Cancelling => Wire::Cancelling(wire::ExecutionCancelling {}),
         Fact::Ending {
@@ -262,7 +282,11 @@ fn body_from_wire(body: wire::record::Body) -> Result<RecordBody, WireError> {
     })
 }
 
-fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireError> {
+/// An accepted event from the wire.
+///
+/// # Errors
+/// When it means nothing.
+pub fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireError> {
     let wire::Accepted {
         execution,
         workflow,
@@ -314,7 +338,11 @@ fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireError> {
     })
 }
 
-fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
+/// A fact from the wire.
+///
+/// # Errors
+/// When it means nothing.
+pub fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
     use wire::execution_fact::Fact as Wire;
     Ok(match fact {
         Wire::Started(wire::ExecutionStarted {}) => Fact::Started,
@@ -366,6 +394,22 @@ fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireError> {
             let told = told.ok_or(WireError::Missing("signal"))?;
             Fact::SignalReceived(Box::new(signal::from_wire(told)?))
         }
+        Wire::StepKept(wire::StepKept {
+            step_id,
+            indexes,
+            kind,
+            input_json,
+            state,
+            output_json,
+            error,
+        }) => Fact::StepKept {
+            step: step_instance(&step_id, &indexes)?,
+            kind,
+            input: json_text("input_json", input_json)?,
+            state: enums::step_state(state)?,
+            output: optional_json_text("output_json", output_json)?,
+            error: error.map(failure),
+        },
         Wire::Cancelling(wire::ExecutionCancelling {}) => Fact::Cancelling,
         Wire::Ending(wire::ExecutionEnding {
             state,

@@ -230,7 +230,7 @@ pub struct ExecutionFact {
     #[prost(string, tag = "1")]
     pub execution: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9, 20")]
+    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9, 20, 30")]
     pub fact: ::core::option::Option<execution_fact::Fact>,
 }
 /// Nested message and enum types in `ExecutionFact`.
@@ -265,6 +265,9 @@ pub mod execution_fact {
         /// Someone told it something. May come before it started.
         #[prost(message, tag = "20")]
         SignalReceived(super::SignalReceived),
+        /// A step's result was kept from the execution that this one retries.
+        #[prost(message, tag = "30")]
+        StepKept(super::StepKept),
     }
 }
 impl ::prost::Name for ExecutionFact {
@@ -415,6 +418,41 @@ impl ::prost::Name for SignalReceived {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.SignalReceived".into()
+    }
+}
+/// A step's result was kept from the execution that this one retries: it stands for its start and its end.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StepKept {
+    /// Id of the step.
+    #[prost(string, tag = "1")]
+    pub step_id: ::prost::alloc::string::String,
+    /// Kind of the step.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// What it was given, as JSON text.
+    #[prost(string, tag = "3")]
+    pub input_json: ::prost::alloc::string::String,
+    /// How it ended.
+    #[prost(enumeration = "super::super::v1::StepState", tag = "4")]
+    pub state: i32,
+    /// What it gave, as JSON text.
+    #[prost(string, tag = "5")]
+    pub output_json: ::prost::alloc::string::String,
+    /// Why it failed.
+    #[prost(message, optional, tag = "6")]
+    pub error: ::core::option::Option<super::super::v1::ExecutionError>,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "7")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
+}
+impl ::prost::Name for StepKept {
+    const NAME: &'static str = "StepKept";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.StepKept".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.StepKept".into()
     }
 }
 /// An operator asked for the end of an execution.
@@ -942,6 +980,10 @@ pub struct Hello {
     /// Revision that it has; 0: none.
     #[prost(int64, tag = "4")]
     pub revision: i64,
+    /// Public key to which secrets are sealed for it: X25519, 32 bytes (RFC 9180, DHKEM(X25519, HKDF-SHA256)). Without one the
+    /// node is sent no secrets.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub hpke_public_key: ::prost::bytes::Bytes,
 }
 impl ::prost::Name for Hello {
     const NAME: &'static str = "Hello";
@@ -1106,7 +1148,7 @@ impl ::prost::Name for ConfigUpdate {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Resource {
     /// Which.
-    #[prost(oneof = "resource::Kind", tags = "1, 2")]
+    #[prost(oneof = "resource::Kind", tags = "1, 2, 3")]
     pub kind: ::core::option::Option<resource::Kind>,
 }
 /// Nested message and enum types in `Resource`.
@@ -1120,6 +1162,9 @@ pub mod resource {
         /// A workflow's published version.
         #[prost(message, tag = "2")]
         Workflow(super::WorkflowConfig),
+        /// A secret, sealed to the node.
+        #[prost(message, tag = "3")]
+        Secret(super::SecretConfig),
     }
 }
 impl ::prost::Name for Resource {
@@ -1161,6 +1206,30 @@ impl ::prost::Name for KeyConfig {
         "/signalbox.dataplane.v1.KeyConfig".into()
     }
 }
+/// A secret, sealed to one node's hpke_public_key: HPKE (RFC 9180), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
+/// AES-256-GCM. `info` is "signalbox secret 1"; `aad` is the name, a zero byte, and the revision as 8 bytes, big end first.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretConfig {
+    /// Resource name, `projects/{project}/secrets/{secret}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Revision at which its value was last written.
+    #[prost(int64, tag = "2")]
+    pub revision: i64,
+    /// The encapsulated key (32 bytes), then the ciphertext and its tag.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub sealed_value: ::prost::bytes::Bytes,
+}
+impl ::prost::Name for SecretConfig {
+    const NAME: &'static str = "SecretConfig";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.SecretConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.SecretConfig".into()
+    }
+}
 /// What a node knows of a workflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkflowConfig {
@@ -1191,7 +1260,7 @@ impl ::prost::Name for WorkflowConfig {
     }
 }
 /// Something that exactly one node is to do.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
     /// Names the command.
     #[prost(string, tag = "1")]
@@ -1200,13 +1269,13 @@ pub struct Command {
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// What.
-    #[prost(oneof = "command::Kind", tags = "3, 4, 5")]
+    #[prost(oneof = "command::Kind", tags = "3, 4, 5, 6")]
     pub kind: ::core::option::Option<command::Kind>,
 }
 /// Nested message and enum types in `Command`.
 pub mod command {
     /// What.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// Start an execution.
         #[prost(message, tag = "3")]
@@ -1217,6 +1286,9 @@ pub mod command {
         /// Tell an execution something. Sent again on each stream until the fact that it was taken is reported.
         #[prost(message, tag = "5")]
         Signal(super::SignalCommand),
+        /// Start an execution for the event of one that has ended.
+        #[prost(message, tag = "6")]
+        Retry(super::RetryCommand),
     }
 }
 impl ::prost::Name for Command {
@@ -1230,7 +1302,7 @@ impl ::prost::Name for Command {
     }
 }
 /// Starts an execution.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunCommand {
     /// Name of the execution to create, `projects/{project}/executions/{execution}`.
     #[prost(string, tag = "1")]
@@ -1250,6 +1322,12 @@ pub struct RunCommand {
     /// W3C traceparent of the call.
     #[prost(string, tag = "6")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Of a schedule's tick: the time that it was scheduled for.
+    #[prost(message, optional, tag = "30")]
+    pub schedule_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Definition of the version, when it is not the published one any more.
+    #[prost(message, optional, tag = "31")]
+    pub spec: ::core::option::Option<super::super::v1::WorkflowSpec>,
 }
 impl ::prost::Name for RunCommand {
     const NAME: &'static str = "RunCommand";
@@ -1259,6 +1337,33 @@ impl ::prost::Name for RunCommand {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.RunCommand".into()
+    }
+}
+/// Starts an execution for an event that was accepted before. It is durable at the node, with all that it brings, before the
+/// node answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryCommand {
+    /// The execution to create, and the event as it was received.
+    #[prost(message, optional, tag = "1")]
+    pub accepted: ::core::option::Option<Accepted>,
+    /// Definition of the version to run.
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<super::super::v1::WorkflowSpec>,
+    /// What its journal begins with: the results that are kept. None: it begins anew.
+    #[prost(message, repeated, tag = "3")]
+    pub facts: ::prost::alloc::vec::Vec<ExecutionFact>,
+    /// W3C traceparent of the call.
+    #[prost(string, tag = "4")]
+    pub traceparent: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RetryCommand {
+    const NAME: &'static str = "RetryCommand";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.RetryCommand".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.RetryCommand".into()
     }
 }
 /// Ends an execution of this node. One that the node does not know any more has ended.

@@ -1514,7 +1514,8 @@ pub struct Execution {
     /// What started it.
     #[prost(enumeration = "TriggerKind", tag = "5")]
     pub trigger: i32,
-    /// Id of the message (Amazon SNS MessageId, or the webhook's Idempotency-Key) that started it.
+    /// Id of the message (Amazon SNS MessageId, or the webhook's Idempotency-Key) that started it; of a schedule's tick, the
+    /// time that it was scheduled for.
     #[prost(string, tag = "6")]
     pub message_id: ::prost::alloc::string::String,
     /// Amazon SNS topic, if that started it.
@@ -1553,11 +1554,17 @@ pub struct Execution {
     /// When its end was asked for, if it was. It may have ended otherwise before that reached its node.
     #[prost(message, optional, tag = "18")]
     pub cancel_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The execution that this one retries, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "30")]
+    pub retry_of: ::prost::alloc::string::String,
+    /// The executions that retry this one, oldest first, at most 100. Left out of lists.
+    #[prost(string, repeated, tag = "31")]
+    pub retried_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// What it waits for from outside: approvals and signals.
-    #[prost(message, repeated, tag = "30")]
+    #[prost(message, repeated, tag = "40")]
     pub awaited: ::prost::alloc::vec::Vec<Awaited>,
     /// What it was told, in the order of the telling. Left out of lists.
-    #[prost(message, repeated, tag = "31")]
+    #[prost(message, repeated, tag = "41")]
     pub signals: ::prost::alloc::vec::Vec<Signal>,
 }
 impl ::prost::Name for Execution {
@@ -1724,6 +1731,10 @@ pub struct StepRun {
     /// The iteration of each `forEach` around the step, the outermost first, each from 0. A step has one run for each.
     #[prost(int32, repeated, tag = "10")]
     pub indexes: ::prost::alloc::vec::Vec<i32>,
+    /// True when it did not run here: its result was kept from the execution that this one retries. What stood in a
+    /// `parallel` or `forEach` that was kept is shown there.
+    #[prost(bool, tag = "30")]
+    pub kept: bool,
 }
 impl ::prost::Name for StepRun {
     const NAME: &'static str = "StepRun";
@@ -2084,6 +2095,47 @@ impl ::prost::Name for ApprovalLinks {
         "/signalbox.v1.ApprovalLinks".into()
     }
 }
+/// Request of RetryExecution.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryExecutionRequest {
+    /// Resource name, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What of it is done again. Default: RETRY_MODE_FROM_FAILED.
+    #[prost(enumeration = "RetryMode", tag = "2")]
+    pub mode: i32,
+    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same execution.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Which version of the workflow runs. Default: the one that ran. From where it failed, another can run only when it has
+    /// every step whose result is kept, unchanged and in the same place.
+    #[prost(oneof = "retry_execution_request::Version", tags = "3, 4")]
+    pub version: ::core::option::Option<retry_execution_request::Version>,
+}
+/// Nested message and enum types in `RetryExecutionRequest`.
+pub mod retry_execution_request {
+    /// Which version of the workflow runs. Default: the one that ran. From where it failed, another can run only when it has
+    /// every step whose result is kept, unchanged and in the same place.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Version {
+        /// This version.
+        #[prost(int64, tag = "3")]
+        WorkflowVersion(i64),
+        /// True: the latest.
+        #[prost(bool, tag = "4")]
+        Latest(bool),
+    }
+}
+impl ::prost::Name for RetryExecutionRequest {
+    const NAME: &'static str = "RetryExecutionRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RetryExecutionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RetryExecutionRequest".into()
+    }
+}
 /// How an approval was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2182,6 +2234,8 @@ pub enum TriggerKind {
     Webhook = 2,
     /// RunWorkflow.
     Manual = 3,
+    /// A tick of the workflow's schedule.
+    Schedule = 4,
 }
 impl TriggerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2194,6 +2248,7 @@ impl TriggerKind {
             Self::AmazonSns => "TRIGGER_KIND_AMAZON_SNS",
             Self::Webhook => "TRIGGER_KIND_WEBHOOK",
             Self::Manual => "TRIGGER_KIND_MANUAL",
+            Self::Schedule => "TRIGGER_KIND_SCHEDULE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2203,6 +2258,7 @@ impl TriggerKind {
             "TRIGGER_KIND_AMAZON_SNS" => Some(Self::AmazonSns),
             "TRIGGER_KIND_WEBHOOK" => Some(Self::Webhook),
             "TRIGGER_KIND_MANUAL" => Some(Self::Manual),
+            "TRIGGER_KIND_SCHEDULE" => Some(Self::Schedule),
             _ => None,
         }
     }
@@ -2257,6 +2313,40 @@ impl StepState {
         }
     }
 }
+/// What of an execution is done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RetryMode {
+    /// Not set: RETRY_MODE_FROM_FAILED.
+    Unspecified = 0,
+    /// What failed, and what did not run. Steps that succeeded, that were skipped, and that failed and were handled are not
+    /// run again. A step whose handler failed runs again, and the handler with it, when it fails again.
+    FromFailed = 1,
+    /// All of it.
+    Whole = 2,
+}
+impl RetryMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RETRY_MODE_UNSPECIFIED",
+            Self::FromFailed => "RETRY_MODE_FROM_FAILED",
+            Self::Whole => "RETRY_MODE_WHOLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RETRY_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RETRY_MODE_FROM_FAILED" => Some(Self::FromFailed),
+            "RETRY_MODE_WHOLE" => Some(Self::Whole),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod execution_service_client {
     #![allow(
@@ -2268,7 +2358,8 @@ pub mod execution_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads executions, cancels them and tells them what they wait for. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads executions, cancels and retries them, and tells them what they wait for. What a node has reported is shown; a report
+    /// takes well under a second when the planes are
     /// connected.
     #[derive(Debug, Clone)]
     pub struct ExecutionServiceClient<T> {
@@ -2564,6 +2655,35 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Starts a new execution for the event of one that has ended: whole, or from where it failed, with the results of the
+        /// steps that succeeded kept. The new one has its own name, and its steps have `Idempotency-Key`s of their own; both name
+        /// each other (`retry_of`, `retried_by`). Refused with the reason EXECUTION_RUNNING while the execution has not ended,
+        /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
+        /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
+        /// DISABLED when the workflow is, and TOO_LARGE when the results to be kept are. Role: operator.
+        pub async fn retry_execution(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ExecutionService/RetryExecution",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.ExecutionService", "RetryExecution"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2650,8 +2770,19 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::CreateApprovalLinksRequest>,
         ) -> std::result::Result<tonic::Response<super::ApprovalLinks>, tonic::Status>;
+        /// Starts a new execution for the event of one that has ended: whole, or from where it failed, with the results of the
+        /// steps that succeeded kept. The new one has its own name, and its steps have `Idempotency-Key`s of their own; both name
+        /// each other (`retry_of`, `retried_by`). Refused with the reason EXECUTION_RUNNING while the execution has not ended,
+        /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
+        /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
+        /// DISABLED when the workflow is, and TOO_LARGE when the results to be kept are. Role: operator.
+        async fn retry_execution(
+            &self,
+            request: tonic::Request<super::RetryExecutionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status>;
     }
-    /// Reads executions, cancels them and tells them what they wait for. What a node has reported is shown; a report takes well under a second when the planes are
+    /// Reads executions, cancels and retries them, and tells them what they wait for. What a node has reported is shown; a report
+    /// takes well under a second when the planes are
     /// connected.
     #[derive(Debug)]
     pub struct ExecutionServiceServer<T> {
@@ -3091,6 +3222,52 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateApprovalLinksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ExecutionService/RetryExecution" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryExecutionSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::RetryExecutionRequest>
+                    for RetryExecutionSvc<T> {
+                        type Response = super::Execution;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryExecutionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::retry_execution(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryExecutionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3685,7 +3862,7 @@ pub struct Secret {
     /// Resource name, `projects/{project}/secrets/{secret}`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The value, up to 64 KiB. Input only: never in an answer.
+    /// The value, 8 bytes (white space around it does not count) to 64 KiB. Input only: never in an answer.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: ::prost::bytes::Bytes,
     /// When it was created. Output only.
@@ -3839,7 +4016,8 @@ pub mod secret_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Manages secrets: named values, encrypted at rest, that are never shown again.
+    /// Manages secrets: named values, encrypted at rest, that are never shown again. Steps of the same project's workflows use
+    /// them, as ${{ secrets.name }}.
     #[derive(Debug, Clone)]
     pub struct SecretServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -4011,7 +4189,7 @@ pub mod secret_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.SecretService", "UpdateSecret"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a secret. Role: editor.
+        /// Deletes a secret; FAILED_PRECONDITION while the published version of a workflow names it. Role: editor.
         pub async fn delete_secret(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteSecretRequest>,
@@ -4071,13 +4249,14 @@ pub mod secret_service_server {
             &self,
             request: tonic::Request<super::UpdateSecretRequest>,
         ) -> std::result::Result<tonic::Response<super::Secret>, tonic::Status>;
-        /// Deletes a secret. Role: editor.
+        /// Deletes a secret; FAILED_PRECONDITION while the published version of a workflow names it. Role: editor.
         async fn delete_secret(
             &self,
             request: tonic::Request<super::DeleteSecretRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
     }
-    /// Manages secrets: named values, encrypted at rest, that are never shown again.
+    /// Manages secrets: named values, encrypted at rest, that are never shown again. Steps of the same project's workflows use
+    /// them, as ${{ secrets.name }}.
     #[derive(Debug)]
     pub struct SecretServiceServer<T> {
         inner: Arc<T>,
@@ -4958,7 +5137,8 @@ pub mod subscription_service_server {
 /// JSON mapping of this message; unknown fields are errors. Fields called "CEL" hold a Common Expression Language
 /// expression; fields called "template" are strings in which `${{ expression }}` is replaced. The scope of both is
 /// `event`, `steps.<id>.output`, `steps.<id>.state`, `steps.<id>.error`, `vars` and `execution`; for the steps of a
-/// `forEach` also `item` and `index`. A step reads what stands before it in its own list and in those around it, but not
+/// `forEach` also `item` and `index`; in the fields of steps with attempts, such as those of `http`, also `secrets.<name>`, or
+/// `secrets\["<name>"\]`, the secrets of the workflow's project. A step reads what stands before it in its own list and in those around it, but not
 /// what stands in a branch of a `parallel` or in a `forEach` that it is not in itself.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkflowSpec {
@@ -5042,7 +5222,7 @@ impl ::prost::Name for Finally {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trigger {
     /// The kind of trigger. Exactly one.
-    #[prost(oneof = "trigger::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "trigger::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<trigger::Kind>,
 }
 /// Nested message and enum types in `Trigger`.
@@ -5059,6 +5239,9 @@ pub mod trigger {
         /// Only WorkflowService.RunWorkflow.
         #[prost(message, tag = "3")]
         Manual(super::ManualTrigger),
+        /// Times.
+        #[prost(message, tag = "4")]
+        Schedule(super::ScheduleTrigger),
     }
 }
 impl ::prost::Name for Trigger {
@@ -5128,8 +5311,13 @@ impl ::prost::Name for WebhookTrigger {
     }
 }
 /// Starts the workflow by WorkflowService.RunWorkflow only. (RunWorkflow works with every trigger.)
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ManualTrigger {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ManualTrigger {
+    /// What RunWorkflow's input holds: an object of these, which steps read as `event.json.<name>`. Anything else is refused.
+    /// None: any JSON. At most 50.
+    #[prost(message, repeated, tag = "1")]
+    pub inputs: ::prost::alloc::vec::Vec<ManualInput>,
+}
 impl ::prost::Name for ManualTrigger {
     const NAME: &'static str = "ManualTrigger";
     const PACKAGE: &'static str = "signalbox.v1";
@@ -5138,6 +5326,94 @@ impl ::prost::Name for ManualTrigger {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.ManualTrigger".into()
+    }
+}
+/// One input of a manual run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ManualInput {
+    /// Its name, unique: `[a-zA-Z_][a-zA-Z0-9_]{0,62}`, so that CEL can say `event.json.<name>`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// string, number, integer, boolean, object or array. Required.
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// Whether a run must give it. Not beside a default.
+    #[prost(bool, tag = "3")]
+    pub required: bool,
+    /// What it is when a run does not give it. Default: it is left out.
+    #[prost(message, optional, tag = "4")]
+    pub default: ::core::option::Option<::prost_types::Value>,
+    /// What it is for, for people; up to 2048 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// What it may be. Default: anything of its type.
+    #[prost(message, repeated, tag = "6")]
+    pub values: ::prost::alloc::vec::Vec<::prost_types::Value>,
+}
+impl ::prost::Name for ManualInput {
+    const NAME: &'static str = "ManualInput";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ManualInput".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ManualInput".into()
+    }
+}
+/// Starts the workflow at times. Ticks are made by the control plane, each once: `event.timestamp` and `event.messageId` are
+/// the time that one was scheduled for. While the workflow is disabled it does not tick, and what would have been ticks then
+/// are not made up for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleTrigger {
+    /// Time zone of cron, by its IANA name, such as Europe/Berlin. Where clocks are put forward, a time that is left out comes
+    /// as much later; where they are put back, a time that comes twice counts the first time, unless the hour begins with `*`:
+    /// then both times. Default UTC.
+    #[prost(string, tag = "3")]
+    pub time_zone: ::prost::alloc::string::String,
+    /// What becomes of ticks that no control plane was there for: that are more than 5 seconds late. Default
+    /// MISFIRE_POLICY_SKIP.
+    #[prost(enumeration = "MisfirePolicy", tag = "4")]
+    pub misfire: i32,
+    /// For MISFIRE_POLICY_RUN_ALL: how many of them run at most, the newest. 1 to 100, default 100.
+    #[prost(int32, tag = "5")]
+    pub misfire_max: i32,
+    /// No tick before.
+    #[prost(message, optional, tag = "6")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// No tick after.
+    #[prost(message, optional, tag = "7")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What steps read as `event.json`. Default null.
+    #[prost(message, optional, tag = "8")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// When. Exactly one.
+    #[prost(oneof = "schedule_trigger::When", tags = "1, 2")]
+    pub when: ::core::option::Option<schedule_trigger::When>,
+}
+/// Nested message and enum types in `ScheduleTrigger`.
+pub mod schedule_trigger {
+    /// When. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum When {
+        /// At this distance, from 1 second to 366 days: at start_time and every rate after it, or, without a start_time, at the
+        /// multiples of it since 1970-01-01T00:00:00Z.
+        #[prost(message, tag = "1")]
+        Rate(::prost_types::Duration),
+        /// Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday), each `*`, a number, a name
+        /// (JAN, MON), a list `1,15`, a range `1-5` or steps `*/10`; `L` is the last day of the month. When both days are given,
+        /// either will do.
+        #[prost(string, tag = "2")]
+        Cron(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for ScheduleTrigger {
+    const NAME: &'static str = "ScheduleTrigger";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ScheduleTrigger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ScheduleTrigger".into()
     }
 }
 /// One node of the graph.
@@ -5163,7 +5439,10 @@ pub struct Step {
     #[prost(message, optional, tag = "6")]
     pub total_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What the step does. Exactly one.
-    #[prost(oneof = "step::Action", tags = "10, 11, 12, 13, 14, 15, 16, 17, 20, 21")]
+    #[prost(
+        oneof = "step::Action",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+    )]
     pub action: ::core::option::Option<step::Action>,
 }
 /// Nested message and enum types in `Step`.
@@ -5195,6 +5474,12 @@ pub mod step {
         /// Runs a list of steps for each item of a list.
         #[prost(message, tag = "17")]
         ForEach(super::ForEachStep),
+        /// Calls an operation of an AWS service.
+        #[prost(message, tag = "18")]
+        Aws(super::AwsStep),
+        /// Sends a message by SMTP.
+        #[prost(message, tag = "19")]
+        Email(super::EmailStep),
         /// Posts a message to Slack.
         #[prost(message, tag = "20")]
         Slack(super::SlackStep),
@@ -5253,8 +5538,9 @@ pub struct RetryPolicy {
     #[prost(double, tag = "4")]
     pub multiplier: f64,
     /// What is retried, instead of what the kind of step holds to be retriable: codes (CONNECTION, TIMEOUT, HTTP_STATUS,
-    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR), HTTP statuses (`429`), classes of them (`5xx`) and ranges of them
-    /// (`500-503`). At most 50. Default: what the kind of step says.
+    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR, AWS_ERROR, SMTP_ERROR), HTTP statuses (`429`), classes of them (`5xx`)
+    /// and ranges of them (`500-503`). An `email` step has the codes of SMTP replies for statuses. At most 50. Default: what the
+    /// kind of step says.
     #[prost(string, repeated, tag = "5")]
     pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -5508,7 +5794,7 @@ impl ::prost::Name for SlackStep {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TransformStep {
     /// How. Exactly one.
-    #[prost(oneof = "transform_step::Value", tags = "1, 2")]
+    #[prost(oneof = "transform_step::Value", tags = "1, 2, 3")]
     pub value: ::core::option::Option<transform_step::Value>,
 }
 /// Nested message and enum types in `TransformStep`.
@@ -5522,6 +5808,9 @@ pub mod transform_step {
         /// JSON in which each string is a template.
         #[prost(message, tag = "2")]
         Template(::prost_types::Value),
+        /// What a JSONPath query finds.
+        #[prost(message, tag = "3")]
+        JsonPath(super::JsonPathTransform),
     }
 }
 impl ::prost::Name for TransformStep {
@@ -5532,6 +5821,30 @@ impl ::prost::Name for TransformStep {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.TransformStep".into()
+    }
+}
+/// What a JSONPath query (RFC 9535) finds in a document: the list of all values, in their order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JsonPathTransform {
+    /// The query, such as `$.Records\[?@.eventName == 'ObjectCreated:Put'\].s3.object.key`. At most 1024 bytes. The second
+    /// argument of `match` and `search` must be written out. Required.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// CEL; gives the document. Default `event.json`.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    /// The first value alone, or null where there is none, instead of the list. Default false.
+    #[prost(bool, tag = "3")]
+    pub first: bool,
+}
+impl ::prost::Name for JsonPathTransform {
+    const NAME: &'static str = "JsonPathTransform";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.JsonPathTransform".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.JsonPathTransform".into()
     }
 }
 /// Runs the steps of the first rule whose condition holds. Output: `{"branch": index of the rule, or -1}`.
@@ -5781,6 +6094,242 @@ impl ::prost::Name for FailStep {
         "/signalbox.v1.FailStep".into()
     }
 }
+/// Calls one operation of an AWS service by a signed request (Signature Version 4). Statuses 200 to 299 succeed, unless the
+/// answer is that of a Lambda function that failed. Throttling (ThrottlingException, RequestLimitExceeded, SlowDown, …) and
+/// statuses from 500 are retriable errors; everything else fails for good, with the code AWS_ERROR and AWS's own code and
+/// text as the message. The recorded input holds no credentials.
+/// Output: `{"statusCode": int, "requestId": string or null, "result": value}`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AwsStep {
+    /// The service, as its endpoint or the AWS command line calls it: `ec2`, `lambda`, `sqs`. Required. One that Signalbox
+    /// does not know takes `rest`.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// The operation, such as `StopInstances`. Exactly one of this and `rest`.
+    #[prost(string, tag = "2")]
+    pub operation: ::prost::alloc::string::String,
+    /// Template; the region. Default: the node's (AWS_REGION, AWS_DEFAULT_REGION). The region of an event's topic is
+    /// `${{ event.topicArn.split(":")\[3\] }}`.
+    #[prost(string, tag = "3")]
+    pub region: ::prost::alloc::string::String,
+    /// The operation's input: JSON with the names of the service's API reference; each string in it is a template. Where the
+    /// reference writes `Name.N` or `Name.member.N`, the input has a list. Binary members are base64, but for the Body of S3's
+    /// PutObject, which is sent as it is.
+    #[prost(message, optional, tag = "4")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// Who calls. Default: the node's own credentials.
+    #[prost(message, optional, tag = "5")]
+    pub credentials: ::core::option::Option<AwsCredentials>,
+    /// The role that the caller takes on first.
+    #[prost(message, optional, tag = "6")]
+    pub assume_role: ::core::option::Option<AwsAssumeRole>,
+    /// Template; http or https. Where the service is, instead of where AWS has it: a VPC endpoint, or an emulator. The egress
+    /// policy of the node applies.
+    #[prost(string, tag = "7")]
+    pub endpoint_url: ::prost::alloc::string::String,
+    /// A request of a REST service, for operations that Signalbox does not know by name.
+    #[prost(message, optional, tag = "8")]
+    pub rest: ::core::option::Option<AwsRest>,
+    /// The service's name in signatures, where it differs. Default: what Signalbox knows, else `service`.
+    #[prost(string, tag = "9")]
+    pub signing_name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsStep {
+    const NAME: &'static str = "AwsStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsStep".into()
+    }
+}
+/// Credentials of an AWS principal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwsCredentials {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub access_key_id: ::prost::alloc::string::String,
+    /// Template. Required.
+    #[prost(string, tag = "2")]
+    pub secret_access_key: ::prost::alloc::string::String,
+    /// Template; for temporary credentials.
+    #[prost(string, tag = "3")]
+    pub session_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsCredentials {
+    const NAME: &'static str = "AwsCredentials";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsCredentials".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsCredentials".into()
+    }
+}
+/// A role that is taken on by STS AssumeRole. Its credentials are kept until shortly before they expire.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwsAssumeRole {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub role_arn: ::prost::alloc::string::String,
+    /// Template; what the role's trust policy may demand.
+    #[prost(string, tag = "2")]
+    pub external_id: ::prost::alloc::string::String,
+    /// Template; names the session in CloudTrail: 2 to 64 of `\[a-zA-Z0-9_+=,.@-\]`. Each name is a session of its own. Default
+    /// `signalbox`.
+    #[prost(string, tag = "3")]
+    pub session_name: ::prost::alloc::string::String,
+    /// How long the credentials last, 15 minutes to 12 hours. Default 1 hour.
+    #[prost(message, optional, tag = "4")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+    /// Template; where STS is, instead of where AWS has it.
+    #[prost(string, tag = "5")]
+    pub endpoint_url: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsAssumeRole {
+    const NAME: &'static str = "AwsAssumeRole";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsAssumeRole".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsAssumeRole".into()
+    }
+}
+/// A request of a REST service, as its API reference writes it. An answer in JSON or XML is parsed; another is text.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AwsRest {
+    /// GET, HEAD, POST, PUT, PATCH or DELETE. Default: POST with a body, else GET.
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    /// Template; begins with `/`, is not percent-encoded, and has no `.` or `..` between slashes. Required.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Templates, by parameter name.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub query: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Templates, by header name.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The body, if any.
+    #[prost(oneof = "aws_rest::Body", tags = "5, 6")]
+    pub body: ::core::option::Option<aws_rest::Body>,
+}
+/// Nested message and enum types in `AwsRest`.
+pub mod aws_rest {
+    /// The body, if any.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Body {
+        /// JSON; each string in it is a template. Sets Content-Type application/json.
+        #[prost(message, tag = "5")]
+        Json(::prost_types::Value),
+        /// Template. Sets Content-Type application/octet-stream unless `headers` do.
+        #[prost(string, tag = "6")]
+        Text(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for AwsRest {
+    const NAME: &'static str = "AwsRest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsRest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsRest".into()
+    }
+}
+/// Sends one message by SMTP. Replies 4yz of the server, time-outs and broken connections are retriable errors; replies 5yz
+/// fail for good. The Message-ID is the same for all attempts of a step's run. Some recipients refused and some accepted is a
+/// success, which tells who was refused.
+/// Output: `{"messageId": string, "accepted": \[address\], "refused": \[{"address", "code": int, "message"}\], "reply": string}`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmailStep {
+    /// What takes the message. Required.
+    #[prost(message, optional, tag = "1")]
+    pub server: ::core::option::Option<SmtpServer>,
+    /// Template; `address` or `Name <address>`. Required.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    /// Templates. Each gives an address, several separated by commas, a list of them, or null for nobody. There is at least
+    /// one recipient in `to`, `cc` and `bcc`, and at most 100.
+    #[prost(string, repeated, tag = "3")]
+    pub to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those who get a copy.
+    #[prost(string, repeated, tag = "4")]
+    pub cc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those whom the message does not show.
+    #[prost(string, repeated, tag = "5")]
+    pub bcc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those to whom answers go.
+    #[prost(string, repeated, tag = "6")]
+    pub reply_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Template. Required; one line.
+    #[prost(string, tag = "7")]
+    pub subject: ::prost::alloc::string::String,
+    /// Template; the message as text. At least one of this and `html`; with both, readers choose.
+    #[prost(string, tag = "8")]
+    pub text: ::prost::alloc::string::String,
+    /// Template; the message as HTML. Values are not escaped.
+    #[prost(string, tag = "9")]
+    pub html: ::prost::alloc::string::String,
+    /// Templates, by header name; each one line. Not those that other fields set.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+impl ::prost::Name for EmailStep {
+    const NAME: &'static str = "EmailStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.EmailStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.EmailStep".into()
+    }
+}
+/// An SMTP server.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SmtpServer {
+    /// Template; name or address. Required. The egress policy of the node applies to the address, and the certificate must be
+    /// for this name.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Default: 587 for `starttls`, 465 for `implicit`, 25 for `none`.
+    #[prost(int32, tag = "2")]
+    pub port: i32,
+    /// How the connection is encrypted: `starttls`, which a server that does not offer it is refused for; `implicit`; or
+    /// `none`, which takes no password. Default `starttls`.
+    #[prost(string, tag = "3")]
+    pub tls: ::prost::alloc::string::String,
+    /// Template; with `password`.
+    #[prost(string, tag = "4")]
+    pub username: ::prost::alloc::string::String,
+    /// Template; with `username`.
+    #[prost(string, tag = "5")]
+    pub password: ::prost::alloc::string::String,
+    /// Template; certificates in PEM that are trusted beside the public ones.
+    #[prost(string, tag = "6")]
+    pub ca_certificate: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SmtpServer {
+    const NAME: &'static str = "SmtpServer";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SmtpServer".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SmtpServer".into()
+    }
+}
 /// What a filter policy looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -5811,6 +6360,43 @@ impl FilterPolicyScope {
             "FILTER_POLICY_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
             "FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES" => Some(Self::MessageAttributes),
             "FILTER_POLICY_SCOPE_MESSAGE_BODY" => Some(Self::MessageBody),
+            _ => None,
+        }
+    }
+}
+/// What becomes of the ticks of a schedule that were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MisfirePolicy {
+    /// Not set: MISFIRE_POLICY_SKIP.
+    Unspecified = 0,
+    /// Nothing.
+    Skip = 1,
+    /// The newest of them runs.
+    RunOnce = 2,
+    /// They run, at most misfire_max of them.
+    RunAll = 3,
+}
+impl MisfirePolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MISFIRE_POLICY_UNSPECIFIED",
+            Self::Skip => "MISFIRE_POLICY_SKIP",
+            Self::RunOnce => "MISFIRE_POLICY_RUN_ONCE",
+            Self::RunAll => "MISFIRE_POLICY_RUN_ALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MISFIRE_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "MISFIRE_POLICY_SKIP" => Some(Self::Skip),
+            "MISFIRE_POLICY_RUN_ONCE" => Some(Self::RunOnce),
+            "MISFIRE_POLICY_RUN_ALL" => Some(Self::RunAll),
             _ => None,
         }
     }
@@ -6190,7 +6776,8 @@ pub struct RunWorkflowRequest {
     /// Resource name, `projects/{project}/workflows/{workflow}`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// What steps read as `event.json` (and, as text, `event.message`).
+    /// What steps read as `event.json` (and, as text, `event.message`). When the manual trigger declares inputs, it is an
+    /// object of them, and defaults are filled in.
     #[prost(message, optional, tag = "2")]
     pub input: ::core::option::Option<::prost_types::Value>,
     /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same execution.
@@ -6205,6 +6792,69 @@ impl ::prost::Name for RunWorkflowRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.RunWorkflowRequest".into()
+    }
+}
+/// Request of ListUpcomingRuns.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListUpcomingRunsRequest {
+    /// Resource name, `projects/{project}/workflows/{workflow}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// At most this many (default 10, at most 1000).
+    #[prost(int32, tag = "2")]
+    pub count: i32,
+    /// The ticks after this time. Default: now.
+    #[prost(message, optional, tag = "3")]
+    pub after: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for ListUpcomingRunsRequest {
+    const NAME: &'static str = "ListUpcomingRunsRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListUpcomingRunsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListUpcomingRunsRequest".into()
+    }
+}
+/// Answer of ListUpcomingRuns.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListUpcomingRunsResponse {
+    /// The next ticks, soonest first; fewer than asked for when the schedule ends.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<UpcomingRun>,
+    /// Version that they are of.
+    #[prost(int64, tag = "2")]
+    pub workflow_version: i64,
+}
+impl ::prost::Name for ListUpcomingRunsResponse {
+    const NAME: &'static str = "ListUpcomingRunsResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListUpcomingRunsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListUpcomingRunsResponse".into()
+    }
+}
+/// One tick to come.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpcomingRun {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The same in the schedule's time zone, such as 2026-11-24T09:00:00+01:00\[Europe/Berlin\].
+    #[prost(string, tag = "2")]
+    pub local_time: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UpcomingRun {
+    const NAME: &'static str = "UpcomingRun";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.UpcomingRun".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.UpcomingRun".into()
     }
 }
 /// Request of GetWebhook.
@@ -6656,6 +7306,34 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.WorkflowService", "RunWorkflow"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the next ticks of a workflow whose trigger is `schedule`, by its published version, or else its latest. That it
+        /// is disabled or not published changes nothing. Refused with the reason NO_SCHEDULE for other triggers. Role: viewer.
+        pub async fn list_upcoming_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListUpcomingRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUpcomingRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.WorkflowService/ListUpcomingRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.WorkflowService", "ListUpcomingRuns"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Says how to connect a sender: the webhook URL and a ready-made Amazon SNS subscribe kit. Role: viewer.
         pub async fn get_webhook(
             &mut self,
@@ -6757,6 +7435,15 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::RunWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<super::Execution>, tonic::Status>;
+        /// Lists the next ticks of a workflow whose trigger is `schedule`, by its published version, or else its latest. That it
+        /// is disabled or not published changes nothing. Refused with the reason NO_SCHEDULE for other triggers. Role: viewer.
+        async fn list_upcoming_runs(
+            &self,
+            request: tonic::Request<super::ListUpcomingRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUpcomingRunsResponse>,
+            tonic::Status,
+        >;
         /// Says how to connect a sender: the webhook URL and a ready-made Amazon SNS subscribe kit. Role: viewer.
         async fn get_webhook(
             &self,
@@ -7332,6 +8019,52 @@ pub mod workflow_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RunWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.WorkflowService/ListUpcomingRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListUpcomingRunsSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<
+                        T: WorkflowService,
+                    > tonic::server::UnaryService<super::ListUpcomingRunsRequest>
+                    for ListUpcomingRunsSvc<T> {
+                        type Response = super::ListUpcomingRunsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListUpcomingRunsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::list_upcoming_runs(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListUpcomingRunsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -17,6 +17,24 @@ fn rate(text: &str) -> Result<i32, String> {
         .ok_or_else(|| format!("expected 1 to {}", limits::RATE_MAX))
 }
 
+/// A version of a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// By its number.
+    Number(i64),
+    /// The latest.
+    Latest,
+}
+
+fn version(text: &str) -> Result<Version, String> {
+    if text == "latest" {
+        return Ok(Version::Latest);
+    }
+    let number = text.parse().ok().filter(|number| *number > 0);
+    let number = number.ok_or_else(|| "expected a version's number, or latest".to_owned())?;
+    Ok(Version::Number(number))
+}
+
 /// `token`.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
@@ -117,6 +135,8 @@ pub enum WorkflowsCommand {
         #[arg(long, short)]
         file: PathBuf,
     },
+    /// Print the JSON Schema of workflow files, for editors.
+    Schema,
     /// Show a workflow with its definition.
     Get {
         /// Which.
@@ -156,15 +176,28 @@ pub enum WorkflowsCommand {
     Run {
         /// Which.
         id: String,
-        /// JSON that steps read as event.json.
-        #[arg(long, short, default_value = "null", conflicts_with = "input_file")]
-        input: String,
+        /// JSON that steps read as event.json; or name=value, once for each input that the trigger declares.
+        #[arg(long, short, conflicts_with = "input_file")]
+        input: Vec<String>,
         /// File with that JSON; '-' reads standard input.
         #[arg(long)]
         input_file: Option<PathBuf>,
         /// Wait for the end, showing each change.
         #[arg(long, short)]
         watch: bool,
+    },
+    /// Show the next runs of a workflow's schedule; of a file's, offline.
+    #[command(group = ArgGroup::new("whose").required(true))]
+    Next {
+        /// Which.
+        #[arg(group = "whose")]
+        id: Option<String>,
+        /// YAML or JSON; '-' reads standard input.
+        #[arg(long, short, group = "whose")]
+        file: Option<PathBuf>,
+        /// How many.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=1000))]
+        count: i32,
     },
     /// Show the webhook's URL and how to subscribe it.
     Webhook {
@@ -248,6 +281,23 @@ pub enum ExecutionsCommand {
         #[arg(long)]
         step: Option<String>,
     },
+    /// Run an execution that has ended again, as a new one, for the same event.
+    Retry {
+        /// Which.
+        id: String,
+        /// Only what failed and what did not run; the results of the rest are kept. The default.
+        #[arg(long, conflicts_with = "whole")]
+        from_failed: bool,
+        /// All of it.
+        #[arg(long)]
+        whole: bool,
+        /// Run this version, or 'latest', instead of the one that ran.
+        #[arg(long, value_parser = version)]
+        version: Option<Version>,
+        /// Wait for the end, showing each change.
+        #[arg(long)]
+        follow: bool,
+    },
     /// Follow one execution to its end, or all of a project.
     Watch {
         /// Which; all when not given.
@@ -329,7 +379,8 @@ pub enum NodesCommand {
 /// `secrets`.
 #[derive(Debug, Subcommand)]
 pub enum SecretsCommand {
-    /// Create a secret; its value is read from standard input or a file, exactly as it is (a last line break included).
+    /// Create a secret; its value is read from standard input or a file, exactly as it is (a last line break included). It has
+    /// 8 bytes to 64 KiB.
     Create {
         /// Its id.
         id: String,
@@ -339,7 +390,15 @@ pub enum SecretsCommand {
     },
     /// List secrets, without values.
     List,
-    /// Delete a secret.
+    /// Write a new value, read as by create. Steps that begin from then on use it.
+    Update {
+        /// Which.
+        id: String,
+        /// File with the value; '-' reads standard input.
+        #[arg(long, short, default_value = "-")]
+        file: PathBuf,
+    },
+    /// Delete a secret that no published version of a workflow names.
     Delete {
         /// Which.
         id: String,

@@ -10,7 +10,7 @@ use signalbox_proto::v1;
 use super::{call, pages};
 use crate::{
     CliError, Output,
-    args::{ExecutionsCommand, Global},
+    args::{ExecutionsCommand, Global, Version},
     output::{short, time, value},
 };
 
@@ -113,6 +113,35 @@ pub(crate) async fn run(
                     "approve    {}\nreject     {}\nuntil      {until}",
                     links.approve_url, links.reject_url
                 )
+            })
+        }
+        ExecutionsCommand::Retry {
+            id,
+            from_failed: _, // the default
+            whole,
+            version,
+            follow,
+        } => {
+            use v1::retry_execution_request::Version as Wire;
+            let mode = match whole {
+                true => v1::RetryMode::Whole,
+                false => v1::RetryMode::FromFailed,
+            };
+            let request = v1::RetryExecutionRequest {
+                name: global.name(COLLECTION, &id)?,
+                mode: mode.into(),
+                version: version.map(|version| match version {
+                    Version::Number(number) => Wire::WorkflowVersion(number),
+                    Version::Latest => Wire::Latest(true),
+                }),
+                request_id: uuid::Uuid::new_v4().to_string(),
+            };
+            let execution = call!(client, executions.retry_execution(request));
+            if follow {
+                return watch(&client, &execution.name, output).await;
+            }
+            output.message(&execution, |execution| {
+                format!("started {} to retry {}", execution.name, execution.retry_of)
             })
         }
         ExecutionsCommand::Event { id } => {
@@ -242,6 +271,10 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
     if execution.unsigned {
         field("unsigned", "yes: raw delivery, by the workflow's setting");
     }
+    field("retry of", &execution.retry_of);
+    for retry in &execution.retried_by {
+        field("retried by", retry);
+    }
     field("key", &execution.api_key);
     field("node", &execution.node);
     field("trace", &execution.trace_id);
@@ -257,10 +290,11 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
     for step in &execution.steps {
         let _ = writeln!(
             text,
-            "\nstep {}  {}  {}",
+            "\nstep {}  {}  {}{}",
             run_name(step),
             step.kind,
-            value(step.state().as_str_name(), "STEP_STATE_")
+            value(step.state().as_str_name(), "STEP_STATE_"),
+            if step.kept { ", kept" } else { "" }
         );
         for (name, json) in [("input", &step.input_json), ("output", &step.output_json)] {
             if !json.is_empty() && json != "null" {

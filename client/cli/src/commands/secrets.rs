@@ -43,6 +43,17 @@ pub(crate) async fn run(
                 ]
             })
         }
+        SecretsCommand::Update { id, file } => {
+            let request = v1::UpdateSecretRequest {
+                secret: Some(v1::Secret {
+                    name: global.name("secrets", &id)?,
+                    value: read_bytes(&file)?.into(),
+                    ..Default::default()
+                }),
+            };
+            let secret = once!(client, secrets.update_secret(request));
+            output.message(&secret, |secret| format!("updated {}", secret.name))
+        }
         SecretsCommand::Delete { id } => {
             let name = global.name("secrets", &id)?;
             let request = v1::DeleteSecretRequest {

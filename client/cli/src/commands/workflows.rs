@@ -2,17 +2,16 @@
 
 mod apply;
 mod file;
-
-use std::path::Path;
+mod next;
+mod run_input;
 
 use signalbox_proto::{
-    Value,
-    convert::{definition, json},
+    convert::{json, schema},
     v1,
 };
 
 use self::file::WorkflowFile;
-use super::{call, executions, once, pages, read_text};
+use super::{call, executions, once, pages};
 use crate::{
     CliError, Output,
     args::{Global, Kit, WorkflowsCommand},
@@ -49,17 +48,29 @@ pub(crate) async fn run(
     command: WorkflowsCommand,
     output: &Output,
 ) -> Result<(), CliError> {
-    if let WorkflowsCommand::Validate { file } = &command {
-        let file = WorkflowFile::read(global, file)?;
-        return output.message(file.workflow(), |workflow| {
-            format!("{} is valid", workflow.name)
-        });
+    match &command {
+        WorkflowsCommand::Schema => return output.raw(&format!("{:#}\n", schema::workflow())),
+        WorkflowsCommand::Validate { file } => {
+            let file = WorkflowFile::read(global, file)?;
+            return output.message(file.workflow(), |workflow| {
+                format!("{} is valid", workflow.name)
+            });
+        }
+        _ => {}
+    }
+    if let WorkflowsCommand::Next {
+        file: Some(file),
+        count,
+        ..
+    } = &command
+    {
+        return next::of_file(&WorkflowFile::read(global, file)?, *count, output);
     }
     let client = global.client()?;
     let name = |id: &str| global.name(COLLECTION, id);
     let etag = String::new;
     match command {
-        WorkflowsCommand::Validate { .. } => Ok(()),
+        WorkflowsCommand::Validate { .. } | WorkflowsCommand::Schema => Ok(()),
         WorkflowsCommand::Apply { file, no_publish } => {
             let file = WorkflowFile::read(global, &file)?;
             apply::apply(&client, &file, !no_publish, output).await
@@ -152,9 +163,11 @@ pub(crate) async fn run(
             input_file,
             watch,
         } => {
+            let name = name(&id)?;
+            let input = run_input::read(&client, &name, &input, input_file.as_deref()).await?;
             let request = v1::RunWorkflowRequest {
-                name: name(&id)?,
-                input: Some(run_input(input, input_file.as_deref())?),
+                name,
+                input: Some(input),
                 request_id: uuid::Uuid::new_v4().to_string(),
             };
             let execution = call!(client, workflows.run_workflow(request));
@@ -165,6 +178,15 @@ pub(crate) async fn run(
                 format!("started {}", execution.name)
             })
         }
+        WorkflowsCommand::Next { id, count, .. } => {
+            let request = v1::ListUpcomingRunsRequest {
+                name: name(&id.unwrap_or_default())?,
+                count,
+                after: None,
+            };
+            let answer = call!(client, workflows.list_upcoming_runs(request));
+            next::show(&answer.runs, output)
+        }
         WorkflowsCommand::Webhook { id, kit } => {
             let webhook = call!(
                 client,
@@ -173,25 +195,6 @@ pub(crate) async fn run(
             output.message(&webhook, |webhook| shown_webhook(webhook, kit))
         }
     }
-}
-
-fn run_input(input: String, file: Option<&Path>) -> Result<Value, CliError> {
-    let (what, text) = match file {
-        Some(file) => (file.display().to_string(), read_text(file)?),
-        None => ("--input".to_owned(), input),
-    };
-    let wrong = |problem: String| CliError::Data {
-        what: format!("{what} cannot be an input"),
-        problems: vec![problem],
-    };
-    let value =
-        serde_json::from_str(&text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
-    if let Some(number) = definition::inexact_number(&value) {
-        return Err(wrong(format!(
-            "{number} is beyond ±2^53, where numbers lose digits; write it as text"
-        )));
-    }
-    Ok(definition::from_json(&value))
 }
 
 fn shown_webhook(webhook: &v1::Webhook, kit: Option<Kit>) -> String {

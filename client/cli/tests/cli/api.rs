@@ -16,7 +16,7 @@ use crate::support::{Run, command, json};
 const LIMIT: Duration = Duration::from_secs(20);
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alarms";
 
-struct Planes {
+pub(crate) struct Planes {
     composition: Composition,
     admin: String,
     dir: TempDir,
@@ -24,7 +24,7 @@ struct Planes {
 }
 
 impl Planes {
-    async fn start(sns: Option<&SimulatedSns>) -> Self {
+    pub(crate) async fn start(sns: Option<&SimulatedSns>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let shutdown = Shutdown::new();
         let any = "127.0.0.1:0".parse().unwrap();
@@ -48,11 +48,11 @@ impl Planes {
         }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.drain(LIMIT).await;
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path: PathBuf = self.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
@@ -76,17 +76,17 @@ impl Planes {
     }
 
     /// A run, while the planes in this process go on.
-    async fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Run {
         let mut command = self.command();
         command.args(arguments);
         run(command).await
     }
 
-    async fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn ok(&self, arguments: &[&str]) -> String {
         self.run(arguments).await.ok()
     }
 
-    async fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         json(&self.ok(&[arguments, &["-o", "json"]].concat()).await)
     }
 }
@@ -554,7 +554,7 @@ async fn tokens_decide_and_what_was_typed_goes_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_never_shown() {
     let planes = Planes::start(None).await;
-    let file = planes.file("value", "hunter2");
+    let file = planes.file("value", "hunter22");
     assert!(
         planes
             .ok(&["secrets", "create", "db", "--file", &file])
@@ -564,13 +564,32 @@ async fn secrets_are_never_shown() {
     let listed = planes.ok(&["secrets", "list"]).await
         + &planes.ok(&["secrets", "list", "-o", "json"]).await;
     assert!(
-        listed.contains("db") && !listed.contains("hunter2"),
+        listed.contains("db") && !listed.contains("hunter22"),
         "{listed}"
     );
     planes
         .run(&["secrets", "create", "db", "--file", &file])
         .await
         .fails(1);
+    let newer = planes.file("newer", "hunter33");
+    let updated = planes
+        .ok(&["secrets", "update", "db", "--file", &newer])
+        .await;
+    assert_eq!(updated.trim(), "updated projects/default/secrets/db");
+    let short = planes.file("short", "seven77");
+    let refused = planes
+        .run(&["secrets", "update", "db", "--file", &short])
+        .await
+        .fails(65);
+    assert!(
+        refused.contains("less than 8 bytes") && !refused.contains("seven77"),
+        "{refused}"
+    );
+    let nothing = planes
+        .run(&["secrets", "update", "nowhere", "--file", &newer])
+        .await
+        .fails(1);
+    assert!(nothing.contains("does not exist"), "{nothing}");
     assert!(
         planes
             .ok(&["secrets", "delete", "db"])

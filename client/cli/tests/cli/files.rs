@@ -141,3 +141,12 @@ fn files_that_cannot_be_read_are_named() {
         assert!(error.contains(&path) && error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn the_schema_is_the_published_one() {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto/schema/workflow.schema.json");
+    let published = std::fs::read_to_string(file).unwrap();
+    assert_eq!(run(&["workflows", "schema"]).ok(), published);
+    assert_eq!(run(&["workflows", "schema", "-o", "json"]).ok(), published);
+}

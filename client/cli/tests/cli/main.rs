@@ -4,4 +4,5 @@
 mod api;
 mod files;
 mod offline;
+mod runs;
 mod support;

@@ -22,7 +22,7 @@ use super::{
 /// Executions that one statement looks for.
 const NAMES_MAX: usize = 200;
 /// Rows that one statement writes. Few sizes: each is a statement of its own, which the connection keeps prepared. A row
-/// has at most 20 columns, and SQLite takes 32,766 values.
+/// has at most 21 columns, and SQLite takes 32,766 values.
 const ROWS: [usize; 3] = [64, 8, 1];
 
 /// The histories that a batch belongs to.
@@ -123,6 +123,9 @@ impl Tx {
             }
             for (signal, time_us) in &history.told {
                 self.signal_taken(&name, signal, *time_us).await?;
+            }
+            if history.takes_retry {
+                self.delete_retry(&name).await?;
             }
             if history.execution.is_changed {
                 let mut execution = history.execution;

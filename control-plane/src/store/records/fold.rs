@@ -82,6 +82,8 @@ pub(super) struct History {
     pub(super) told: Vec<(SignalId, i64)>,
     /// What the database has of its steps and attempts goes before these are written.
     pub(super) begins_anew: bool,
+    /// It retries another, and its node has what it begins with: nobody else needs that any more.
+    pub(super) takes_retry: bool,
 }
 
 impl History {
@@ -107,6 +109,7 @@ impl History {
             attempts: BTreeMap::new(),
             told: Vec::new(),
             begins_anew: false,
+            takes_retry: false,
         }
     }
 
@@ -146,9 +149,14 @@ impl History {
                 *row = Execution {
                     create_time_us: row.create_time_us,
                     cancel_time_us: row.cancel_time_us,
+                    retry_of: row.retry_of.take(),
                     ..execution_row(node, accepted, traceparent)
                 };
-                self.event = Some(event_row(&accepted.execution, &accepted.event));
+                // The event of a retry came with the request.
+                self.takes_retry = row.retry_of.is_some();
+                if !self.takes_retry {
+                    self.event = Some(event_row(&accepted.execution, &accepted.event));
+                }
             }
         }
         Claim::Owned
@@ -215,6 +223,27 @@ impl History {
                 self.show_activity();
             }
             Fact::SignalReceived(signal) => self.told.push((signal.id.clone(), at.time_us)),
+            Fact::StepKept {
+                step,
+                kind,
+                input,
+                state,
+                output,
+                error,
+            } => {
+                let (error_code, error_message) = columns(error.as_ref());
+                let row = StepRun {
+                    kind: kind.clone(),
+                    input_json: input.as_str().to_owned(),
+                    output_json: output.as_ref().map(|text| text.as_str().to_owned()),
+                    error_code,
+                    error_message,
+                    end_time_us: Some(at.time_us),
+                    is_kept: true,
+                    ..self.step_row(step.to_string(), *state, at)
+                };
+                self.steps.insert(row.step.clone(), Kept::new(row));
+            }
             // They are shown when it has ended.
             Fact::Cancelling | Fact::Ending { .. } => {}
             Fact::Finished {
@@ -245,6 +274,7 @@ impl History {
             error_message: None,
             start_time_us: at.time_us,
             end_time_us: None,
+            is_kept: false,
         }
     }
 
@@ -340,7 +370,21 @@ fn trigger_text(trigger: TriggerKind) -> &'static str {
         TriggerKind::AmazonSns => "AMAZON_SNS",
         TriggerKind::Webhook => "WEBHOOK",
         TriggerKind::Manual => "MANUAL",
+        TriggerKind::Schedule => "SCHEDULE",
     }
+}
+
+/// The kind of trigger that a row names.
+#[must_use]
+pub fn trigger_of(text: &str) -> Option<TriggerKind> {
+    [
+        TriggerKind::AmazonSns,
+        TriggerKind::Webhook,
+        TriggerKind::Manual,
+        TriggerKind::Schedule,
+    ]
+    .into_iter()
+    .find(|kind| trigger_text(*kind) == text)
 }
 
 fn execution_row(node: &NodeId, accepted: &Accepted, traceparent: Option<&str>) -> Execution {
@@ -371,6 +415,7 @@ fn execution_row(node: &NodeId, accepted: &Accepted, traceparent: Option<&str>) 
         trace_id: trace_id(traceparent),
         history: 0,
         cancel_time_us: None,
+        retry_of: None,
     }
 }
 

@@ -7,12 +7,14 @@ use signalbox_model::{
 };
 
 use super::*;
+use crate::decision::Shown;
 
 /// What frames know of the execution around them, and what they ask of its owner.
 pub(super) struct Around<'a> {
     pub(super) plan: &'a Plan,
     pub(super) execution: &'a ExecutionName,
     inbox: &'a Inbox,
+    pub(super) secrets: &'a Secrets,
     pub(super) now: Timestamp,
     /// Whether no more steps may begin.
     is_full: bool,
@@ -23,7 +25,8 @@ pub(super) struct Around<'a> {
 impl<'a> Around<'a> {
     /// An execution that is out of time at `deadline`.
     pub(super) fn new(
-        (plan, execution, inbox): (&'a Plan, &'a ExecutionName, &'a Inbox),
+        plan: &'a Plan,
+        (execution, inbox, secrets): (&'a ExecutionName, &'a Inbox, &'a Secrets),
         now: Timestamp,
         deadline: Timestamp,
         is_full: bool,
@@ -32,6 +35,7 @@ impl<'a> Around<'a> {
             plan,
             execution,
             inbox,
+            secrets,
             now,
             is_full,
             attempts: Vec::new(),
@@ -45,6 +49,12 @@ impl<'a> Around<'a> {
             attempts: self.attempts,
             wake_at: self.wake_at,
         }
+    }
+
+    /// As [`secrets::begin`].
+    fn begin(&self, step: &Step, scope: &Scope) -> Result<(Begin, Shown), Failure> {
+        let ids = self.plan.secrets_of(&step.id);
+        secrets::begin(step, ids, self.secrets, scope, self.now)
     }
 
     fn wake(&mut self, at: Timestamp) {
@@ -143,7 +153,7 @@ impl OpenStep {
     }
 
     /// The attempt that is to be under way. It is evaluated again after a crash; the scope is the same, and so is the
-    /// result.
+    /// result, but for secrets, which are read as they are now.
     fn effect(
         &mut self,
         step: &Step,
@@ -155,16 +165,19 @@ impl OpenStep {
         if let Some(effect) = &self.effect {
             return Ok(effect.clone());
         }
-        let behaviour = steps::of(&step.action);
         let idempotency_key = identity::idempotency_key(around.execution, instance);
-        let kind = match &self.kind {
-            Some(kind) => kind.clone(),
-            None => match sharing_one_budget(|| behaviour.begin(scope, around.now))? {
-                Begin::Attempt { effect, .. } => {
-                    let effect = behaviour.keyed(effect, &idempotency_key);
-                    self.kind.insert(effect).clone()
+        let (kind, shown) = match &self.kind {
+            Some(kind) => (kind.clone(), Shown::All),
+            None => match sharing_one_budget(|| around.begin(step, scope))? {
+                (Begin::Attempt { effect, .. }, shown) => {
+                    let kind = steps::of(&step.action).keyed(effect, &idempotency_key);
+                    // Not kept where it holds secrets: the next attempt reads them as they are then.
+                    if shown == Shown::All {
+                        self.kind = Some(kind.clone());
+                    }
+                    (kind, shown)
                 }
-                Begin::Finished { .. } | Begin::Sleep { .. } | Begin::Enter { .. } => {
+                (Begin::Finished { .. } | Begin::Sleep { .. } | Begin::Enter { .. }, _) => {
                     return Err(Failure::new(
                         codes::INTERNAL,
                         "the step has an attempt, but its kind knows none",
@@ -179,6 +192,7 @@ impl OpenStep {
             idempotency_key,
             timeout: step.timeout.min(until(around.now, deadline)),
             kind,
+            shown,
         };
         Ok(self.effect.insert(Arc::new(effect)).clone())
     }
@@ -197,10 +211,10 @@ fn start(step: &Step, instance: &StepInstance, scope: &Scope, around: &Around<'_
         );
         return ended_at_once(step, instance, failed(instance, failure));
     }
-    sharing_one_budget(|| evaluate(step, instance, scope, around.now))
+    sharing_one_budget(|| evaluate(step, instance, scope, around))
 }
 
-fn evaluate(step: &Step, instance: &StepInstance, scope: &Scope, now: Timestamp) -> Vec<Fact> {
+fn evaluate(step: &Step, instance: &StepInstance, scope: &Scope, around: &Around<'_>) -> Vec<Fact> {
     match step.condition.as_ref().map(|c| c.evaluate_bool(scope)) {
         None | Some(Ok(true)) => {}
         Some(Ok(false)) => {
@@ -217,7 +231,7 @@ fn evaluate(step: &Step, instance: &StepInstance, scope: &Scope, now: Timestamp)
             return ended_at_once(step, instance, failed(instance, failure));
         }
     }
-    match steps::of(&step.action).begin(scope, now) {
+    match around.begin(step, scope).map(|(begun, _)| begun) {
         Err(failure) => ended_at_once(step, instance, failed(instance, failure)),
         Ok(Begin::Finished { input, result }) => vec![
             started(step, instance, &input),

@@ -21,7 +21,7 @@ pub(super) struct Children {
     is_fail_fast: bool,
     /// Those under way, by their number.
     open: BTreeMap<usize, Frame>,
-    /// The first that has not begun.
+    /// All before it have begun.
     next: usize,
     /// How each ended.
     results: Vec<Option<Ended>>,
@@ -73,13 +73,20 @@ impl Children {
 
     /// Opens as many frames as may be.
     fn fill(&mut self) {
-        while self.open.len() < self.concurrency
-            && self.next < self.results.len()
-            && self.stopped_by().is_none()
-        {
+        while self.open.len() < self.concurrency && self.stopped_by().is_none() {
+            while self.next < self.results.len() && !self.is_to_begin(self.next) {
+                self.next += 1;
+            }
+            if self.next == self.results.len() {
+                return;
+            }
             self.open.insert(self.next, self.frame(self.next));
-            self.next += 1;
         }
+    }
+
+    /// Whether this frame has not begun.
+    fn is_to_begin(&self, number: usize) -> bool {
+        matches!(self.results.get(number), Some(None)) && !self.open.contains_key(&number)
     }
 
     fn frame(&self, number: usize) -> Frame {
@@ -136,6 +143,13 @@ impl Children {
         self.open.values()
     }
 
+    /// Opens the frame of this number, however many are open.
+    pub(super) fn begin(&mut self, number: usize) {
+        if self.is_to_begin(number) && self.stopped_by().is_none() {
+            self.open.insert(number, self.frame(number));
+        }
+    }
+
     /// Lets the frame of this number take in a fact by `fold`, and goes on when that ended it.
     pub(super) fn fold(
         &mut self,
@@ -182,7 +196,8 @@ impl Children {
         if self.open.is_empty() {
             return Some(vec![self.end(step, instance)]);
         }
-        let mut frames = self.open.values_mut();
+        // More are open only where a retry began with them; the others follow when these have ended.
+        let mut frames = self.open.values_mut().take(self.concurrency);
         frames.find_map(|frame| frame.advance(around, deadline))
     }
 

@@ -120,7 +120,8 @@ impl Run {
         let node = plan.node(place);
         let verdict = self.verdict_of(plan, node, fact, at);
         self.history.size_bytes += size(fact);
-        self.history.steps += usize::from(matches!(fact, Fact::StepStarted { .. }));
+        let is_run = matches!(fact, Fact::StepStarted { .. } | Fact::StepKept { .. });
+        self.history.steps += usize::from(is_run);
         let of = Happened {
             plan,
             place,
@@ -195,6 +196,21 @@ struct Happened<'a> {
     at: Timestamp,
 }
 
+impl Happened<'_> {
+    /// Whether it is one of what a retry's journal begins with, which tells of all frames that had begun, however many of
+    /// them are to go on at once.
+    fn begins_a_retry(&self) -> bool {
+        match self.fact {
+            Fact::StepKept { .. } => true,
+            Fact::StepStarted { .. } => {
+                let action = &self.plan.node(self.place).step.action;
+                matches!(action, Action::Parallel(_) | Action::ForEach(_))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Frame {
     /// Takes in what happened, in this frame or, by `hops`, in one below it.
     fn fold(&mut self, hops: &[Hop], of: &Happened<'_>) -> Result<(), Contradiction> {
@@ -208,6 +224,9 @@ impl Frame {
         let children = self.step.as_mut().and_then(|open| open.children.as_mut());
         match (children, number) {
             (Some(children), Some(number)) if is_open => {
+                if of.begins_a_retry() {
+                    children.begin(number);
+                }
                 children.fold(number, |frame| frame.fold(hops, of))
             }
             _ => contradiction(format!(
@@ -235,10 +254,7 @@ impl Frame {
         }
         match (fact, self.step.as_mut()) {
             (Fact::StepStarted { kind, input, .. }, None) => {
-                let expected = node.step.action.kind();
-                if kind != expected {
-                    return contradiction(format!("{instance:?} is {expected}, not {kind}"));
-                }
+                check_kind(node, instance, kind)?;
                 let children = Children::of(node, self, input);
                 let (stage, listens) = match &children {
                     Some(_) => (Stage::Inside, None),
@@ -253,6 +269,19 @@ impl Frame {
                     children: children.map(Box::new),
                 });
                 Ok(())
+            }
+            (
+                Fact::StepKept {
+                    kind,
+                    state,
+                    output,
+                    error,
+                    ..
+                },
+                None,
+            ) => {
+                check_kind(node, instance, kind)?;
+                self.step_finished(node, *state, output.as_ref(), error.as_ref())
             }
             (
                 Fact::AttemptStarted {
@@ -317,6 +346,15 @@ impl Frame {
         };
         self.scope.set_step(&node.step.id, &result);
         Ok(())
+    }
+}
+
+fn check_kind(node: &Node, instance: &StepInstance, kind: &str) -> Result<(), Contradiction> {
+    let expected = node.step.action.kind();
+    if kind == expected {
+        Ok(())
+    } else {
+        contradiction(format!("{instance:?} is {expected}, not {kind}"))
     }
 }
 
@@ -388,6 +426,7 @@ fn step_of(fact: &Fact) -> Option<&StepInstance> {
         | Fact::Ending { .. }
         | Fact::Finished { .. } => None,
         Fact::StepStarted { step, .. }
+        | Fact::StepKept { step, .. }
         | Fact::AttemptStarted { step, .. }
         | Fact::AttemptFailed { step, .. }
         | Fact::StepFinished { step, .. } => Some(step),
@@ -398,6 +437,7 @@ fn name(fact: &Fact) -> &'static str {
     match fact {
         Fact::Started => "the execution starts",
         Fact::StepStarted { .. } => "a step starts",
+        Fact::StepKept { .. } => "a step is kept",
         Fact::AttemptStarted { .. } => "an attempt starts",
         Fact::AttemptFailed { .. } => "an attempt fails",
         Fact::StepFinished { .. } => "a step ends",

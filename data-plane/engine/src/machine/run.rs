@@ -106,8 +106,7 @@ impl Run {
     pub(super) fn advance(
         &mut self,
         plan: &Plan,
-        execution: &ExecutionName,
-        inbox: &Inbox,
+        (execution, inbox, secrets): (&ExecutionName, &Inbox, &Secrets),
         now: Timestamp,
     ) -> Move {
         let (deadline, code) = self.deadline(plan);
@@ -143,7 +142,8 @@ impl Run {
                 open
             });
         }
-        let mut around = Around::new((plan, execution, inbox), now, deadline, self.is_full());
+        let around = (execution, inbox, secrets);
+        let mut around = Around::new(plan, around, now, deadline, self.is_full());
         match self.frame.advance(&mut around, deadline) {
             Some(facts) => Move::Facts(facts),
             None => Move::Rest(around.rest()),
@@ -220,6 +220,7 @@ impl Run {
         execution: &ExecutionName,
         (instance, number): (&StepInstance, u32),
         outcome: Outcome,
+        masks: &Masks,
         now: Timestamp,
     ) -> Option<Fact> {
         let open = self.frame.open(plan, instance)?;
@@ -227,9 +228,14 @@ impl Run {
             return None;
         }
         let step = &plan.node(plan.find(&instance.step)?).step;
-        let failed = match steps::of(&step.action).conclude(outcome) {
+        let behaviour = steps::of(&step.action);
+        // A failure may quote the outcome cut off: what is to be masked in it is masked before.
+        let again = (!masks.is_empty()).then(|| outcome.clone());
+        let failed = match behaviour.conclude(outcome) {
             Ok(output) => return Some(advance::succeeded(instance, &output)),
-            Err(failed) => failed,
+            Err(failed) => again
+                .and_then(|outcome| behaviour.conclude(outcome.masked(masks)).err())
+                .unwrap_or(failed),
         };
         let out_of_time = now >= self.deadline(plan).0 || now >= open.deadline(step);
         if out_of_time {

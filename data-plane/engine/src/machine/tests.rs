@@ -4,6 +4,8 @@ mod cancel;
 mod flow;
 mod frames;
 mod signals;
+mod retry;
+mod secrets;
 mod support;
 
 use signalbox_model::{
@@ -16,6 +18,30 @@ use signalbox_model::{
 use super::*;
 use crate::{AttemptFailure, codes, idempotency_key};
 use support::*;
+
+/// A field that expressions may not name could not be read.
+#[test]
+fn expressions_may_read_all_that_is_shown_of_an_execution() {
+    let machine = machine(vec![transform("a", "1")]);
+    let mut shown = machine.execution_scope(at(0));
+    shown["error"] = json!({"code": "C", "message": "m"});
+    shown["state"] = json!("FAILED");
+    for (name, value) in shown.as_object().unwrap() {
+        cel(&format!("execution.{name}"));
+        for inner in value.as_object().into_iter().flatten() {
+            cel(&format!("execution.{name}.{}", inner.0));
+        }
+        // What is known of its kind is right.
+        let known = if value.is_string() {
+            "startsWith('a')"
+        } else {
+            "a"
+        };
+        let parsed =
+            signalbox_model::expression::Expression::parse(&format!("execution.{name}.{known}"));
+        assert_eq!(parsed.is_ok(), value.is_string(), "{name}");
+    }
+}
 
 #[test]
 fn pure_steps_run_in_one_batch_to_the_end() {
@@ -161,7 +187,9 @@ fn a_request_is_resolved_and_recorded_without_its_secrets() {
         "{decision:?}"
     );
     let effect = effect(decision);
-    let EffectKind::Http(request) = &effect.kind;
+    let EffectKind::Http(request) = &effect.kind else {
+        panic!("{effect:?}")
+    };
     assert_eq!(
         request.url.as_str(),
         "https://example.test/p?token=s3cret&q=a+b"

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use signalbox_model::{execution::Failure, expression::Scope, workflow::HttpStep};
 
 use self::request::{Payload, invalid};
-use super::{Begin, Behaviour, text_len};
+use super::{Begin, Behaviour, not_of_its_kind, text_len};
 use crate::{
     RECORD_MAX_BYTES,
     decision::{AttemptFailure, EffectKind, HttpExchange, HttpRequest, Outcome},
@@ -39,6 +39,7 @@ impl Behaviour for HttpStep {
                 response::output(&response)
             }
             Outcome::Http(response) => Err(response::refused(&response)),
+            Outcome::Email(_) => Err(not_of_its_kind()),
         }
     }
 }

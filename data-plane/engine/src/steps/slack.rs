@@ -19,6 +19,7 @@ use super::{
         response::{quoted, refused, retry_after},
         shown_headers,
     },
+    not_of_its_kind,
 };
 use crate::{
     codes,
@@ -113,6 +114,7 @@ impl Behaviour for SlackStep {
                 answer(self, &response)
             }
             Outcome::Http(response) => Err(refused(&response)),
+            Outcome::Email(_) => Err(not_of_its_kind()),
         }
     }
 }

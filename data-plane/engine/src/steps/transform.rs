@@ -14,6 +14,10 @@ impl Behaviour for TransformStep {
                 expression.evaluate(scope),
             ),
             Self::Template(template) => (Value::Null, template.render(scope)),
+            Self::JsonPath(query) => (
+                json!({"path": query.path.source(), "from": query.from.source()}),
+                query.evaluate(scope),
+            ),
         };
         Ok(Begin::Finished {
             input,

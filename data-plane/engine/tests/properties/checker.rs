@@ -64,6 +64,15 @@ fn places(steps: &[Step], around: &Place, into: &mut HashMap<StepId, Place>) {
 
 /// Panics at the first thing that is wrong.
 pub(crate) fn check(workflow: &Workflow, journal: &[(Fact, Timestamp)]) {
+    check_but_concurrency(workflow, journal, true);
+}
+
+/// The same of the journal of a retry, which may begin with more iterations than go on at once.
+pub(crate) fn check_retry(workflow: &Workflow, journal: &[(Fact, Timestamp)]) {
+    check_but_concurrency(workflow, journal, false);
+}
+
+fn check_but_concurrency(workflow: &Workflow, journal: &[(Fact, Timestamp)], all: bool) {
     let mut place_of = HashMap::new();
     places(workflow.steps(), &Place::default(), &mut place_of);
     let finally = workflow.finally().map(|finally| &finally.steps[..]);
@@ -104,13 +113,28 @@ pub(crate) fn check(workflow: &Workflow, journal: &[(Fact, Timestamp)]) {
                 if let Some((around, _)) = &frame {
                     let is_open = open.values().any(|other| *other == around);
                     assert!(is_open, "{step:?} starts, and {around:?} is not open");
-                    check_concurrency(workflow, around, &frame, &open);
+                    if all {
+                        check_concurrency(workflow, around, &frame, &open);
+                    }
                 }
                 let other = open.insert(frame, step);
                 assert_eq!(other, None, "{step:?} starts within another");
                 assert_eq!(workflow.step(&step.step).unwrap().action.kind(), kind);
                 let again = steps.insert(step, Seen::default());
                 assert!(again.is_none(), "{step:?} runs twice");
+            }
+            Fact::StepKept { step, kind, .. } => {
+                assert_eq!(workflow.step(&step.step).unwrap().action.kind(), kind);
+                let frame = place_of[&step.step].frame(step);
+                assert!(
+                    !open.contains_key(&frame),
+                    "{step:?} is kept within another"
+                );
+                let kept = Seen {
+                    has_ended: true,
+                    ..Seen::default()
+                };
+                assert!(steps.insert(step, kept).is_none(), "{step:?} runs twice");
             }
             Fact::AttemptStarted {
                 step,

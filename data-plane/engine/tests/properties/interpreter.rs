@@ -29,6 +29,13 @@ pub(crate) fn ends_of<'a>(journal: impl Iterator<Item = &'a Fact>) -> Ends {
             state,
             output,
             error,
+        }
+        | Fact::StepKept {
+            step,
+            state,
+            output,
+            error,
+            ..
         } => {
             let output = output.as_ref().map(JsonText::to_value);
             let code = error.as_ref().map(|error| error.code.clone());
@@ -230,6 +237,9 @@ impl<'a> Interpreter<'a> {
         sharing_one_budget(|| match &step.action {
             Action::Transform(TransformStep::Expression(cel)) => cel.evaluate(scope).map_err(wrong),
             Action::Transform(TransformStep::Template(json)) => json.render(scope).map_err(wrong),
+            Action::Transform(TransformStep::JsonPath(query)) => {
+                query.evaluate(scope).map_err(wrong)
+            }
             Action::Succeed(succeed) => succeed
                 .output
                 .as_ref()
@@ -276,6 +286,7 @@ impl<'a> Interpreter<'a> {
                     .map(|_| json!({"ok": true, "channel": null, "ts": null}))
                     .map_err(|code| failed(&code))
             }
+            Action::Aws(_) | Action::Email(_) => panic!("no such steps here"),
             Action::Parallel(_) | Action::ForEach(_) => self.frames(step, frame)?.end(step),
         })
     }
@@ -297,6 +308,7 @@ impl<'a> Interpreter<'a> {
                     return Err("HTTP_STATUS".to_owned());
                 }
                 Outcome::Http(_) => last = "HTTP_STATUS".to_owned(),
+                Outcome::Email(_) => panic!("requests only"),
                 Outcome::Failed(failure) => last = failure.failure.code,
             }
         }

@@ -7,6 +7,7 @@ mod checker;
 mod interpreter;
 mod owner;
 mod telling;
+mod retry;
 mod workflows;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -45,6 +45,11 @@ pub(crate) struct Performed {
     pub(crate) key: String,
 }
 
+/// When the world begins.
+pub(crate) fn begin() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
 pub(crate) struct Owner {
     workflow: Workflow,
     tellers: Tellers,
@@ -85,7 +90,7 @@ impl Owner {
             outcomes,
             crashes: crashes.into_iter(),
             choices: choices.into_iter(),
-            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            now: begin(),
             cancel_at: None,
             attempt_ms: 7,
             journal: Vec::new(),

@@ -27,7 +27,8 @@ use signalbox_runtime::{
 use tempfile::TempDir;
 
 use super::super::{
-    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, HttpPerformer, Performer, Wakes,
+    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NoSecrets, NodeIdentity,
+    Performer, Performers, SecretSource, Wakes,
 };
 use super::PATIENCE;
 use crate::{
@@ -38,7 +39,7 @@ use crate::{
 pub(crate) use authority::Authority;
 pub(crate) use flaky::Flaky;
 pub(crate) use proxy::Proxy;
-pub(crate) use target::{Reply, Target};
+pub(crate) use target::{Call, Reply, Target};
 
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -53,6 +54,7 @@ pub(crate) struct World {
     pub(crate) ambient: Arc<dyn Ambient>,
     pub(crate) cancels: Arc<Cancels>,
     pub(crate) wakes: Arc<Wakes>,
+    pub(crate) secrets: Arc<dyn SecretSource>,
     pub(crate) limits: Arc<dyn ConcurrencyLimits>,
 }
 
@@ -68,6 +70,7 @@ impl World {
             ambient: System::shared(),
             cancels: Arc::default(),
             wakes: Arc::default(),
+            secrets: Arc::new(NoSecrets),
             limits: ExecutionConfig::default().limits,
         };
         world.reopen().await;
@@ -103,12 +106,13 @@ impl World {
         let performer = self
             .performer
             .clone()
-            .unwrap_or_else(|| Arc::new(HttpPerformer::new(loopback())));
+            .unwrap_or_else(|| Arc::new(everything()));
         let config = ExecutionConfig {
             concurrency_max: NonZeroUsize::new(self.concurrency_max).unwrap(),
             ambient: self.ambient.clone(),
             cancels: self.cancels.clone(),
             wakes: self.wakes.clone(),
+            secrets: self.secrets.clone(),
             limits: self.limits.clone(),
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
@@ -190,6 +194,17 @@ impl World {
         execution
     }
 
+    /// Whether a file of the spool holds `text`.
+    pub(crate) fn some_file_holds(&self, text: &str) -> bool {
+        let mut files = std::fs::read_dir(self.dir.path()).unwrap();
+        files.any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        })
+    }
+
     /// The workflow that [`World::accept`] takes a definition for.
     pub(crate) fn workflow(&self, definition: &str) -> WorkflowName {
         let spec: v1::WorkflowSpec = json::from_yaml_str(definition).unwrap();
@@ -240,6 +255,11 @@ impl World {
             Err(_) => panic!("{of} did not end: {:?}", self.facts(of).await),
         }
     }
+}
+
+/// What a node performs, without credentials of its own.
+pub(crate) fn everything() -> Performers {
+    Performers::new(&loopback(), NodeIdentity::default(), System::shared())
 }
 
 /// Each definition is a workflow of its own: a version does not change.

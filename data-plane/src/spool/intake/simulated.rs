@@ -225,6 +225,14 @@ impl Spool for Simulated {
         self.waking(self.inner.accept(accept))
     }
 
+    fn accept_begun(
+        &self,
+        accept: Accept,
+        journal: Vec<Record>,
+    ) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
+        self.inner.accept_begun(accept, journal)
+    }
+
     fn accept_handshake(
         &self,
         handshake: Handshake,

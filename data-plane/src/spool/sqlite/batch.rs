@@ -45,6 +45,8 @@ pub(in crate::spool) struct NewExecution {
     deduplicate_until: Timestamp,
     received_at: Timestamp,
     record: Vec<u8>,
+    /// What its journal begins with.
+    journal: Vec<Vec<u8>>,
 }
 
 impl NewExecution {
@@ -83,7 +85,13 @@ impl NewExecution {
                 body: RecordBody::Accepted(Box::new(accepted)),
             })?,
             traceparent,
+            journal: Vec::new(),
         })
+    }
+
+    /// The same with the records that its journal begins with.
+    pub(in crate::spool) fn with_journal(self, journal: Vec<Vec<u8>>) -> Self {
+        Self { journal, ..self }
     }
 
     /// Bytes of what it brings.
@@ -321,6 +329,9 @@ impl<'a> Batch<'a> {
                 new.record,
                 new.workflow
             ])?;
+        for record in &new.journal {
+            self.log(KIND_FACT, Some(&new.name), Some(record))?;
+        }
         if let Some(delivery) = new.delivery {
             self.delivery(delivery, new.received_at, new.traceparent)?;
         }

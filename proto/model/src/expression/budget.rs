@@ -22,7 +22,10 @@ use cel::{
     },
 };
 
-use super::check::NAMESPACES;
+use super::{
+    args::{Args, Given, text},
+    signatures,
+};
 use crate::limits;
 
 /// Charges a value by its size.
@@ -42,12 +45,12 @@ const REPLACE: &str = "@replace";
 const JOIN: &str = "@join";
 
 /// Bytes of a text for a unit.
-const BYTES_PER_UNIT: usize = 64;
+pub(super) const BYTES_PER_UNIT: usize = 64;
 /// Units of one byte of a sought text.
 const UNITS_PER_NEEDLE_BYTE: usize = 100;
 /// Units of a regular expression, and of one byte of it.
-const UNITS_PER_PATTERN: usize = 1_000;
-const UNITS_PER_PATTERN_BYTE: usize = 20;
+pub(super) const UNITS_PER_PATTERN: usize = 1_000;
+pub(super) const UNITS_PER_PATTERN_BYTE: usize = 20;
 
 thread_local! {
     /// What is left to the evaluation on this thread; none nests in another.
@@ -191,19 +194,13 @@ fn entry(entry: &mut EntryExpr) -> i64 {
 
 fn call(call: &mut CallExpr) -> i64 {
     let mut nodes: i64 = call.args.iter_mut().map(expression).sum();
-    let namespace = match call.target.as_deref() {
-        Some(IdedExpr {
-            expr: Expr::Ident(name),
-            ..
-        }) if NAMESPACES.contains(&name.as_str()) => Some(name.clone()),
-        _ => None,
-    };
-    let mut target = call.target.as_deref_mut().filter(|_| namespace.is_none());
+    let qualified = signatures::qualified(call);
+    let mut target = call.target.as_deref_mut().filter(|_| qualified.is_none());
     if let Some(target) = &mut target {
         nodes += expression(target);
     }
     let mut last = CHARGE;
-    match (namespace.as_deref(), call.func_name.as_str()) {
+    match (qualified.as_deref(), call.func_name.as_str()) {
         // These look at what they choose, not at all of what they choose from, and copy nothing.
         (
             None,
@@ -229,7 +226,7 @@ fn call(call: &mut CallExpr) -> i64 {
             }
         }
         (None, "matches") => last = CHARGE_PATTERN,
-        (Some("lists"), "range") => last = CHARGE_COUNT,
+        (Some("lists.range"), _) => last = CHARGE_COUNT,
         _ => {}
     }
     if let Some(target) = target {
@@ -290,11 +287,8 @@ pub(super) fn as_written(text: &str) -> String {
         .replace("'@join'", "'join'")
 }
 
-type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
-type Given<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
-
 /// Takes off the budget, or ends the evaluation.
-fn spend(units: usize) {
+pub(super) fn spend(units: usize) {
     let units = u64::try_from(units).unwrap_or(u64::MAX);
     if let Some(left) = LEFT_UNITS.get().checked_sub(units) {
         LEFT_UNITS.set(left);
@@ -362,13 +356,6 @@ fn text_len(value: &dyn Val) -> usize {
     } else {
         0
     }
-}
-
-fn text<'a>(args: &'a [CowVal<'_, '_>], index: usize) -> Result<&'a str, ExecutionError> {
-    args.get(index)
-        .and_then(|arg| arg.downcast_ref::<CelString>())
-        .map(|text| text.inner())
-        .ok_or_else(ExecutionError::missing_argument_or_target)
 }
 
 /// `text.replace(from, to)` and `text.replace(from, to, times)`, as the strings extension has them.

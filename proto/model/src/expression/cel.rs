@@ -5,34 +5,37 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use cel::{Context, Env, IdedExpr, Value as CelValue};
+use cel::{Context, Env, IdedExpr, ParseErrors, Value as CelValue, objects::OptionalValue};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     Reference, Scope,
     budget::{self, Broken},
-    check,
+    check, functions,
+    kinds::Kinds,
+    signatures, types,
 };
-use crate::limits;
+use crate::{limits, secret::HIDDEN, suggestion::suggestion};
 
 /// Stack for the parser, which stops at a nesting of 96, and for evaluations: their frames need more than a thread's
 /// usual stack.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
-/// The functions of every expression: CEL's standard library, and its strings, lists, math and encoders extensions.
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+/// The functions of every expression: CEL's standard library, its strings, lists, math and encoders extensions, and ours.
+pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
     for extension in [
         cel::extensions::strings,
         cel::extensions::lists,
         cel::extensions::math,
         cel::extensions::encoders,
+        functions::declare,
+        budget::declare,
     ] {
         let added = env.add_extension(extension);
         debug_assert!(added.is_ok(), "{added:?}");
     }
-    let added = budget::declare(&mut env);
-    debug_assert!(added.is_ok(), "{added:?}");
     Arc::new(env)
 });
 
@@ -48,6 +51,7 @@ pub struct Expression {
     /// The syntax tree, with what holds it to its budget.
     tree: Arc<IdedExpr>,
     references: Arc<[Reference]>,
+    reads_secrets: bool,
 }
 
 /// Why a text is no [`Expression`].
@@ -62,11 +66,37 @@ pub enum ExpressionError {
     /// Not CEL.
     #[error("is not a CEL expression: {0}")]
     Syntax(String),
+    /// Written as a template is.
+    #[error(
+        "holds ${{{{ }}}}, which marks an expression in a text; this is an expression already: leave the marks out"
+    )]
+    Marked,
     /// Reads a variable that there is not.
     #[error(
-        "reads {0:?}; expected event, steps, vars or execution, and item or index within a forEach"
+        "reads {0:?}; expected event, steps, vars, secrets or execution, and item or index within a forEach{hint}",
+        hint = suggestion(.0, check::ROOTS.into_iter().chain(check::ITERATION).chain([check::SECRETS]))
     )]
     UnknownVariable(String),
+    /// Calls a function that there is not.
+    #[error("calls {0}, and there is no such function{hint}", hint = suggestion(.0, signatures::names()))]
+    UnknownFunction(String),
+    /// Holds what fails with every event, for the kinds of its values.
+    #[error("{0}")]
+    Kind(String),
+    /// Never gives what is needed.
+    #[error("gives {found}; expected {expected}")]
+    Gives {
+        /// What it gives.
+        found: String,
+        /// What is needed.
+        expected: &'static str,
+    },
+    /// Reads the secrets otherwise than each by its name.
+    #[error("reads secrets; expected secrets.name or secrets[\"name\"], each by its name")]
+    AllSecrets,
+    /// Subtracts from a secret: its id is written as a field although it holds `-`.
+    #[error("subtracts from secrets.{0}; a name with \"-\" is written secrets[\"{0}-…\"]")]
+    SecretName(String),
     /// Comprehensions nested too deep, or the whole too deep.
     #[error("{0}")]
     TooDeep(&'static str),
@@ -121,6 +151,35 @@ impl Expression {
     /// # Errors
     /// [`ExpressionError`].
     pub fn parse(source: &str) -> Result<Self, ExpressionError> {
+        // What has a kind, but for a kind itself.
+        Self::parse_giving(
+            source,
+            Kinds::ANY.without(Kinds::TYPE),
+            "a value that JSON can hold",
+        )
+    }
+
+    /// The same of one that must give a boolean.
+    ///
+    /// # Errors
+    /// [`ExpressionError`].
+    pub fn parse_condition(source: &str) -> Result<Self, ExpressionError> {
+        Self::parse_giving(source, Kinds::BOOL, "true or false")
+    }
+
+    /// The same of one that must give a list.
+    ///
+    /// # Errors
+    /// [`ExpressionError`].
+    pub fn parse_list(source: &str) -> Result<Self, ExpressionError> {
+        Self::parse_giving(source, Kinds::LIST, "a list")
+    }
+
+    fn parse_giving(
+        source: &str,
+        needed: Kinds,
+        expected: &'static str,
+    ) -> Result<Self, ExpressionError> {
         if source.trim().is_empty() {
             return Err(ExpressionError::Empty);
         }
@@ -128,15 +187,27 @@ impl Expression {
             return Err(ExpressionError::TooLong(source.len()));
         }
         with_parser_stack(|| {
-            let program = ENV
-                .compile(source)
-                .map_err(|errors| ExpressionError::Syntax(one_line(&errors.to_string())))?;
+            let program = ENV.compile(source).map_err(|errors| {
+                if source.contains("${{") {
+                    return ExpressionError::Marked;
+                }
+                ExpressionError::Syntax(syntax(&errors))
+            })?;
             let references = check::references(program.expression())?;
+            let kinds = types::infer(program.expression())?;
+            if !kinds.meets(needed) {
+                return Err(ExpressionError::Gives {
+                    found: kinds.to_string(),
+                    expected,
+                });
+            }
+            let is_secret = |reference: &Reference| matches!(reference, Reference::Secret(_));
             let mut tree = program.expression().clone();
             budget::instrument(&mut tree);
             Ok(Self {
                 source: source.into(),
                 tree: Arc::new(tree),
+                reads_secrets: references.iter().any(is_secret),
                 references: references.into(),
             })
         })
@@ -148,20 +219,23 @@ impl Expression {
         &self.source
     }
 
-    /// What it reads of steps and constants.
+    /// What it reads of steps, constants and secrets.
     pub fn references(&self) -> impl Iterator<Item = Reference> + '_ {
         self.references.iter().cloned()
     }
 
-    /// Its value.
+    /// Its value. Where secrets are hidden, that of an expression that reads some is [`HIDDEN`], whatever it makes of them.
     ///
     /// # Errors
     /// [`EvaluationError`].
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        if self.reads_secrets && scope.hides_secrets() {
+            return Ok(HIDDEN.into());
+        }
         let value = self.run(scope)?;
-        let json = value.json().map_err(|_| EvaluationError::NotJson {
+        let json = to_json(&value).map_err(|kind| EvaluationError::NotJson {
             expression: self.shown(),
-            kind: value.type_of().to_string(),
+            kind,
         })?;
         if json_size_exceeds(&json, limits::VALUE_MAX_BYTES) {
             return Err(EvaluationError::TooLarge {
@@ -194,6 +268,10 @@ impl Expression {
         let grown = || stacker::maybe_grow(STACK_BYTES / 4, STACK_BYTES, evaluate);
         let message = match budget::within(grown) {
             Ok(Ok(value)) => return Ok(value),
+            // It may quote what the expression made of a secret.
+            Ok(Err(_)) if self.reads_secrets => {
+                "fails with the values that its secrets have; why is not shown".to_owned()
+            }
             Ok(Err(error)) => one_line(&budget::as_written(&error.to_string())),
             Err(Broken::Panicked) => "the interpreter broke off".to_owned(),
             Err(Broken::Spent) => {
@@ -218,6 +296,75 @@ impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.source, f)
     }
+}
+
+/// The JSON of a value: times as RFC 3339 in UTC, durations as seconds (`1.5s`), bytes as base64, an optional as what is in
+/// it, or null.
+///
+/// # Errors
+/// The kind of a value within it that JSON has not.
+pub(super) fn to_json(value: &CelValue) -> Result<Value, String> {
+    Ok(match value {
+        CelValue::List(values) => {
+            Value::Array(values.iter().map(to_json).collect::<Result<_, _>>()?)
+        }
+        CelValue::Map(map) => Value::Object(
+            map.map
+                .iter()
+                .map(|(key, value)| Ok((key.to_string(), to_json(value)?)))
+                .collect::<Result<_, String>>()?,
+        ),
+        CelValue::Timestamp(time) => time
+            .to_utc()
+            .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+            .into(),
+        CelValue::Duration(duration) => seconds(*duration).into(),
+        CelValue::Opaque(_) => {
+            let optional: Result<&OptionalValue, _> = value.try_into();
+            match optional.map(OptionalValue::value) {
+                Ok(Some(value)) => to_json(value)?,
+                Ok(None) => Value::Null,
+                Err(_) => return Err(value.type_of().to_string()),
+            }
+        }
+        other => other.json().map_err(|_| other.type_of().to_string())?,
+    })
+}
+
+/// `90s`, `-0.5s`: as protobuf's JSON mapping writes durations.
+fn seconds(duration: chrono::TimeDelta) -> String {
+    let sign = if duration < chrono::TimeDelta::zero() {
+        "-"
+    } else {
+        ""
+    };
+    let duration = duration.abs();
+    let nanos = format!("{:09}", duration.subsec_nanos());
+    let fraction = nanos.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{}{point}{fraction}s", duration.num_seconds())
+}
+
+/// The first problem of a text that is no CEL, where it is, and what may have been meant.
+fn syntax(errors: &ParseErrors) -> String {
+    let Some(first) = errors.errors.first() else {
+        return "it does not parse".to_owned();
+    };
+    // The rest names every token that there is.
+    let problem = first.msg.split(" expecting ").next().unwrap_or_default();
+    let problem = problem.trim_start_matches("Syntax error: ");
+    let problem = problem.replace("'<EOF>'", "the end");
+    let hint = match problem.strip_prefix("reserved identifier: ") {
+        Some(name) => suggestion(name, check::ROOTS),
+        None => String::new(),
+    };
+    let (line, column) = first.pos;
+    let line = if line > 1 {
+        format!("line {line}, ")
+    } else {
+        String::new()
+    };
+    one_line(&format!("{problem} at {line}character {column}{hint}"))
 }
 
 /// CEL's messages span lines and may quote whole values; ours are one bounded line.
@@ -248,7 +395,7 @@ pub(super) fn cut(text: &str, max_chars: usize) -> String {
 }
 
 /// Whether the JSON text of `value` would be longer than `max_bytes`, without writing it.
-pub(super) fn json_size_exceeds(value: &Value, max_bytes: usize) -> bool {
+pub(super) fn json_size_exceeds(value: &impl Serialize, max_bytes: usize) -> bool {
     struct Count {
         left_bytes: usize,
     }

@@ -2,17 +2,17 @@
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 
-use super::{ExpressionError, Reference};
+use super::{ExpressionError, Reference, signatures};
 use crate::limits;
 
 /// Variables that an expression may read.
-const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
+pub(super) const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
+
+/// The one that is read by its members' names only, so that a definition tells which it needs.
+pub(super) const SECRETS: &str = "secrets";
 
 /// Those that only the steps of a `forEach` may read.
-const ITERATION: [&str; 2] = ["item", "index"];
-
-/// What stands before the dot of functions such as `math.greatest`.
-pub(super) const NAMESPACES: [&str; 4] = ["base64", "lists", "math", "strings"];
+pub(super) const ITERATION: [&str; 2] = ["item", "index"];
 
 /// What `expr` reads of steps and constants.
 ///
@@ -49,6 +49,9 @@ impl Walk {
             Expr::Select(select) => {
                 if let Expr::Ident(root) = &select.operand.expr {
                     self.member(root, &select.field);
+                    if self.is_secrets(root) {
+                        return Ok(());
+                    }
                 }
                 self.expr(&select.operand, depth, comprehensions)
             }
@@ -68,11 +71,29 @@ impl Walk {
                 ) = (call.func_name.as_str(), call.args.as_slice())
                 {
                     self.member(root, field.inner());
+                    if self.is_secrets(root) {
+                        return Ok(());
+                    }
                 }
-                let target = call.target.as_deref().filter(|target| {
-                    // The name of a function, not of a variable.
-                    !matches!(&target.expr, Expr::Ident(name) if NAMESPACES.contains(&name.as_str()))
-                });
+                if let ("_-_", [minuend, _]) = (call.func_name.as_str(), call.args.as_slice())
+                    && let Expr::Select(select) = &minuend.expr
+                    && let Expr::Ident(root) = &select.operand.expr
+                    && self.is_secrets(root)
+                {
+                    return Err(ExpressionError::SecretName(select.field.clone()));
+                }
+                // What stands before the dot of `math.abs` is no variable.
+                let qualified = signatures::qualified(call);
+                let target = call.target.as_deref().filter(|_| qualified.is_none());
+                if let Some(Expr::Ident(name)) = target.map(|target| &target.expr)
+                    && signatures::is_namespace(name)
+                    && !self.is_local(name)
+                {
+                    return Err(ExpressionError::UnknownFunction(format!(
+                        "{name}.{}",
+                        call.func_name
+                    )));
+                }
                 for part in target.into_iter().chain(&call.args) {
                     self.expr(part, depth, comprehensions)?;
                 }
@@ -130,8 +151,20 @@ impl Walk {
         Ok(())
     }
 
+    fn is_local(&self, name: &str) -> bool {
+        self.locals.iter().any(|local| local == name)
+    }
+
+    /// Whether `root` is what holds the secrets.
+    fn is_secrets(&self, root: &str) -> bool {
+        root == SECRETS && !self.is_local(root)
+    }
+
     fn variable(&mut self, name: &str) -> Result<(), ExpressionError> {
-        if self.locals.iter().any(|local| local == name) || ROOTS.contains(&name) {
+        if self.is_secrets(name) {
+            return Err(ExpressionError::AllSecrets);
+        }
+        if self.is_local(name) || ROOTS.contains(&name) {
             return Ok(());
         }
         match ITERATION.into_iter().find(|known| *known == name) {
@@ -144,12 +177,13 @@ impl Walk {
     }
 
     fn member(&mut self, root: &str, field: &str) {
-        if self.locals.iter().any(|local| local == root) {
+        if self.is_local(root) {
             return;
         }
         let reference = match root {
             "steps" => Reference::Step(field.to_owned()),
             "vars" => Reference::Var(field.to_owned()),
+            SECRETS => Reference::Secret(field.to_owned()),
             _ => return,
         };
         self.refer(reference);

@@ -5,7 +5,8 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use cel::{
     common::{
         types::{
-            CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
+            CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString,
+            CelUInt,
         },
         value::{CowVal, Val},
     },
@@ -17,12 +18,14 @@ use super::shared::Shared;
 use crate::{
     execution::{Failure, StepState},
     ids::StepId,
+    secret::Secrets,
 };
 
 type Fields = HashMap<CelMapKey<'static>, Box<dyn Val>>;
 
-/// The variables of expressions: `event`, `vars`, `execution` and `steps`; within a `forEach` `item` and `index` too. Built once for an execution; cheap to grow,
-/// and to clone, for its values are shared; an evaluation copies nothing of it that the expression does not ask for.
+/// The variables of expressions: `event`, `vars`, `execution` and `steps`; within a `forEach` `item` and `index` too; where a
+/// step is evaluated that may read them, `secrets`. Built once for an execution; cheap to grow, and to clone, for its values
+/// are shared; an evaluation copies nothing of it that the expression does not ask for.
 #[derive(Clone)]
 pub struct Scope {
     event: Arc<dyn Val>,
@@ -31,6 +34,15 @@ pub struct Scope {
     /// `item` and `index`, within a `forEach`.
     iteration: Option<(Arc<dyn Val>, CelInt)>,
     steps: CelMap<'static>,
+    secrets: Shown,
+}
+
+/// What is to be read of the secrets.
+#[derive(Clone)]
+enum Shown {
+    Nothing,
+    Values(Arc<dyn Val>),
+    Hidden,
 }
 
 /// What a finished step shows to later ones.
@@ -54,7 +66,39 @@ impl Scope {
             execution: to_cel(execution).into(),
             iteration: None,
             steps: CelMap::default(),
+            secrets: Shown::Nothing,
         }
+    }
+
+    /// The same with `secrets`: as text, and as bytes where a value is no UTF-8. For one evaluation: they are not wiped here.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: &Secrets) -> Self {
+        let values: Fields = secrets
+            .iter()
+            .map(|(id, secret)| {
+                let value: Box<dyn Val> = match std::str::from_utf8(secret.expose()) {
+                    Ok(value) => text(value),
+                    Err(_) => Box::new(CelBytes::from(secret.expose().to_vec())),
+                };
+                (CelMapKey::from(id.as_str().to_owned()), value)
+            })
+            .collect();
+        self.secrets = Shown::Values(Arc::new(CelMap::from(values)));
+        self
+    }
+
+    /// The same for what is recorded and shown: expressions that read secrets give
+    /// [`HIDDEN`](crate::secret::HIDDEN).
+    #[must_use]
+    pub fn hiding_secrets(mut self) -> Self {
+        self.secrets = Shown::Hidden;
+        self
+    }
+
+    /// Whether it is for what is recorded and shown.
+    #[must_use]
+    pub fn hides_secrets(&self) -> bool {
+        matches!(self.secrets, Shown::Hidden)
     }
 
     /// The same with another `execution`.
@@ -102,6 +146,10 @@ impl VariableResolver for Scope {
             "vars" => self.vars.as_ref(),
             "execution" => self.execution.as_ref(),
             "steps" => &self.steps,
+            "secrets" => match &self.secrets {
+                Shown::Values(values) => values.as_ref(),
+                Shown::Nothing | Shown::Hidden => return None,
+            },
             "item" => self.iteration.as_ref()?.0.as_ref(),
             "index" => &self.iteration.as_ref()?.1,
             _ => return None,
@@ -122,7 +170,7 @@ fn text(value: &str) -> Box<dyn Val> {
 }
 
 /// Integers of JSON are CEL ints, so that `event.json.count > 3` and indices work as written.
-fn to_cel(value: &Value) -> Box<dyn Val> {
+pub(super) fn to_cel(value: &Value) -> Box<dyn Val> {
     match value {
         Value::Null => Box::new(CelNull),
         Value::Bool(value) => Box::new(CelBool::from(*value)),

@@ -175,24 +175,48 @@ impl JsonTemplate {
     /// Parses the strings of `value`.
     ///
     /// # Errors
-    /// The path of the first wrong string within the value, such as `.a[0]`, and why.
-    pub fn parse(value: &Value) -> Result<Self, (String, TemplateError)> {
-        parse_node(value, "").map(Self)
+    /// The path of each wrong string within the value, such as `.a[0]`, and why.
+    pub fn parse(value: &Value) -> Result<Self, Vec<(String, TemplateError)>> {
+        let mut wrong = Vec::new();
+        let node = parse_node(value, "", &mut wrong);
+        if wrong.is_empty() {
+            Ok(Self(node))
+        } else {
+            Err(wrong)
+        }
     }
 
     /// What its expressions read.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
-        fn gather(node: &Node, into: &mut Vec<Reference>) {
+        let located = self.references_at("");
+        located
+            .into_iter()
+            .map(|(_, reference)| reference)
+            .collect()
+    }
+
+    /// The same, each with the path of the string that reads it: `path` is the template's own.
+    #[must_use]
+    pub fn references_at(&self, path: &str) -> Vec<(String, Reference)> {
+        fn gather(node: &Node, path: &str, into: &mut Vec<(String, Reference)>) {
             match node {
                 Node::Plain(_) => {}
-                Node::Text(template) => into.extend(template.references()),
-                Node::List(nodes) => nodes.iter().for_each(|node| gather(node, into)),
-                Node::Fields(fields) => fields.iter().for_each(|(_, node)| gather(node, into)),
+                Node::Text(template) => {
+                    let references = template.references().into_iter();
+                    into.extend(references.map(|reference| (path.to_owned(), reference)));
+                }
+                Node::List(nodes) => nodes
+                    .iter()
+                    .enumerate()
+                    .for_each(|(index, node)| gather(node, &format!("{path}[{index}]"), into)),
+                Node::Fields(fields) => fields
+                    .iter()
+                    .for_each(|(name, node)| gather(node, &format!("{path}.{name}"), into)),
             }
         }
         let mut all = Vec::new();
-        gather(&self.0, &mut all);
+        gather(&self.0, path, &mut all);
         all
     }
 
@@ -211,28 +235,34 @@ impl JsonTemplate {
     }
 }
 
-fn parse_node(value: &Value, path: &str) -> Result<Node, (String, TemplateError)> {
-    Ok(match value {
+/// A wrong string stands as it is, its problem among `wrong`.
+fn parse_node(value: &Value, path: &str, wrong: &mut Vec<(String, TemplateError)>) -> Node {
+    match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => Node::Plain(value.clone()),
-        Value::String(text) => {
-            Node::Text(Template::parse(text).map_err(|error| (path.to_owned(), error))?)
-        }
+        Value::String(text) => match Template::parse(text) {
+            Ok(template) => Node::Text(template),
+            Err(error) => {
+                wrong.push((path.to_owned(), error));
+                Node::Plain(value.clone())
+            }
+        },
         Value::Array(values) => Node::List(
             values
                 .iter()
                 .enumerate()
-                .map(|(index, value)| parse_node(value, &format!("{path}[{index}]")))
-                .collect::<Result<_, _>>()?,
+                .map(|(index, value)| parse_node(value, &format!("{path}[{index}]"), wrong))
+                .collect(),
         ),
         Value::Object(fields) => Node::Fields(
             fields
                 .iter()
                 .map(|(name, value)| {
-                    Ok((name.clone(), parse_node(value, &format!("{path}.{name}"))?))
+                    let node = parse_node(value, &format!("{path}.{name}"), wrong);
+                    (name.clone(), node)
                 })
-                .collect::<Result<_, _>>()?,
+                .collect(),
         ),
-    })
+    }
 }
 
 fn render_node(node: &Node, scope: &Scope) -> Result<Value, EvaluationError> {

@@ -69,3 +69,20 @@ fn derived_ids_depend_on_every_part_and_on_nothing_else() {
         assert_ne!(id, other);
     }
 }
+
+#[test]
+fn patterns_say_what_the_code_checks() {
+    let whole = |pattern: &str| regex::Regex::new(&format!("^{pattern}$")).unwrap();
+    let (resource, step) = (whole(RESOURCE_ID_PATTERN), whole(STEP_ID_PATTERN));
+    let long = "a".repeat(63);
+    let pieces = ["a", "z9", "-", "_", "A", "0", "é", "", " ", &long];
+    for a in pieces {
+        for b in pieces {
+            for c in pieces {
+                let text = format!("{a}{b}{c}");
+                assert_eq!(resource.is_match(&text), is_resource_id(&text), "{text:?}");
+                assert_eq!(step.is_match(&text), is_step_id(&text), "{text:?}");
+            }
+        }
+    }
+}

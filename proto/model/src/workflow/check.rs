@@ -7,11 +7,18 @@ use super::{
     SuccessStatus, Trigger, WaitStep, Workflow,
 };
 use crate::{
-    expression::Reference, filter_policy::FilterPolicyScope, ids::StepId, limits,
+    expression::Reference,
+    filter_policy::FilterPolicyScope,
+    ids::{SecretId, StepId},
+    limits,
+    suggestion::suggestion,
     violation::Collector,
 };
 
-pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
+mod secrets;
+
+/// Notes the problems; gives the secrets that the steps read, and where.
+pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Vec<(String, SecretId)> {
     trigger(&workflow.trigger, problems);
     vars(workflow, problems);
     if workflow.timeout.is_zero() || workflow.timeout > limits::WORKFLOW_TIMEOUT_MAX {
@@ -28,6 +35,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
         all_ids: all_ids(workflow),
         iterations: 0,
         count: 0,
+        secrets: Vec::new(),
     };
     walk.list("steps", &workflow.steps, 1);
     if let Some(finally) = &workflow.finally {
@@ -47,8 +55,8 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
         );
         walk.problems.add("steps", text);
     }
-    if walk.count > limits::STEPS_MAX {
-        let count = walk.count;
+    let (count, secrets) = (walk.count, walk.secrets);
+    if count > limits::STEPS_MAX {
         problems.add(
             "steps",
             format!(
@@ -57,6 +65,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) {
             ),
         );
     }
+    secrets
 }
 
 fn trigger(trigger: &Trigger, problems: &mut Collector) {
@@ -72,7 +81,7 @@ fn trigger(trigger: &Trigger, problems: &mut Collector) {
             "trigger.amazonSns.apiKeys"
         }
         Trigger::Webhook(_) => "trigger.webhook.apiKeys",
-        Trigger::Manual => return,
+        Trigger::Manual | Trigger::Schedule(_) => return,
     };
     match trigger.api_keys().len() {
         0 => problems.add(field, "must name at least one API key"),
@@ -101,7 +110,8 @@ fn vars(workflow: &Workflow, problems: &mut Collector) {
     if workflow.vars.len() > limits::VARS_MAX {
         problems.add("vars", format!("at most {} are allowed", limits::VARS_MAX));
     }
-    for name in workflow.vars.keys() {
+    for (name, value) in &workflow.vars {
+        secrets::in_constant(&format!("vars.{name}"), value, problems);
         let mut bytes = name.bytes();
         let starts = bytes
             .next()
@@ -145,6 +155,20 @@ fn at_once(steps: &[Step]) -> usize {
     steps.iter().map(of_step).max().unwrap_or(1)
 }
 
+/// Whether nothing after this step in its list can run: it is an end, or a condition whose every way leads to one.
+fn ends(step: &Step) -> bool {
+    if step.condition.is_some() {
+        return false;
+    }
+    match &step.action {
+        Action::Condition(_) => {
+            matches!(step.on_error, OnError::Fail)
+                && step.action.branches().all(|list| list.iter().any(ends))
+        }
+        action => action.ends_execution(),
+    }
+}
+
 struct Walk<'a> {
     workflow: &'a Workflow,
     problems: &'a mut Collector,
@@ -156,6 +180,8 @@ struct Walk<'a> {
     /// The number of `forEach` steps around.
     iterations: usize,
     count: usize,
+    /// Those that are read, and where.
+    secrets: Vec<(String, SecretId)>,
 }
 
 impl Walk<'_> {
@@ -188,7 +214,7 @@ impl Walk<'_> {
                 );
             }
             self.step(&path, step, depth);
-            if step.action.ends_execution() && step.condition.is_none() {
+            if ends(step) {
                 ended_by = ended_by.or(Some(&step.id));
             }
         }
@@ -206,10 +232,11 @@ impl Walk<'_> {
             );
         }
         for reference in step.condition.iter().flat_map(|c| c.references()) {
-            self.reference(&format!("{path}.if"), &reference);
+            self.reference(&format!("{path}.if"), &reference, false);
         }
         for (field, reference) in step.action.references() {
-            self.reference(&format!("{path}.{field}"), &reference);
+            let field = format!("{path}.{field}");
+            self.reference(&field, &reference, step.action.reads_secrets());
         }
         match &step.action {
             Action::Condition(condition) => self.condition(path, condition, depth),
@@ -226,7 +253,9 @@ impl Walk<'_> {
             | Action::Wait(WaitStep::Duration(_) | WaitStep::Until(_))
             | Action::Slack(_)
             | Action::Succeed(_)
-            | Action::Fail(_) => {}
+            | Action::Fail(_)
+            | Action::Aws(_)
+            | Action::Email(_) => {}
         }
         self.retry_on(path, step);
         self.ids.insert(step.id.clone());
@@ -331,7 +360,7 @@ impl Walk<'_> {
         }
     }
 
-    fn reference(&mut self, field: &str, reference: &Reference) {
+    fn reference(&mut self, field: &str, reference: &Reference, may_be_secret: bool) {
         match reference {
             Reference::Step(id) => {
                 let known = |ids: &HashSet<StepId>| ids.iter().any(|known| known.as_str() == id);
@@ -353,6 +382,7 @@ impl Walk<'_> {
                     );
                 }
             }
+            Reference::Secret(name) => self.secret(field, name, may_be_secret),
             Reference::Iteration(name) => {
                 if self.iterations == 0 {
                     let text = format!("{name}: there is one only for the steps of a forEach");
@@ -370,14 +400,4 @@ impl Walk<'_> {
             }
         }
     }
-}
-
-/// `; did you mean "x"?` for the closest of `names`, if one is close.
-fn suggestion<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> String {
-    names
-        .map(|name| (strsim::damerau_levenshtein(found, name), name))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, name)| format!("; did you mean {name:?}?"))
-        .unwrap_or_default()
 }

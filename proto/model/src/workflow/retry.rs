@@ -20,12 +20,14 @@ pub struct RetryPolicy {
 }
 
 /// Errors of attempts that a policy may name: those of them that say something of the world, not of the definition.
-const CODES: [&str; 6] = [
+const CODES: [&str; 8] = [
+    "AWS_ERROR",
     "CONNECTION",
     "EGRESS_BLOCKED",
     "HTTP_STATUS",
     "RESPONSE_TOO_LARGE",
     "SLACK_ERROR",
+    "SMTP_ERROR",
     "TIMEOUT",
 ];
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ApprovalStep, ConditionStep, FailStep, ForEachStep, HttpStep, ParallelStep, RetryPolicy,
+    ApprovalStep, AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep,
+    RetryPolicy,
     SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
@@ -81,6 +82,10 @@ pub enum Action {
     Succeed(SucceedStep),
     /// Ends what it stands in, as failed.
     Fail(FailStep),
+    /// Calls AWS.
+    Aws(Box<AwsStep>),
+    /// Sends a message by SMTP.
+    Email(Box<EmailStep>),
 }
 
 impl Action {
@@ -98,6 +103,8 @@ impl Action {
             Self::Approval(_) => "approval",
             Self::Succeed(_) => "succeed",
             Self::Fail(_) => "fail",
+            Self::Aws(_) => "aws",
+            Self::Email(_) => "email",
         }
     }
 
@@ -119,9 +126,21 @@ impl Action {
             | Self::Slack(_)
             | Self::Approval(_)
             | Self::Succeed(_)
-            | Self::Fail(_) => Vec::new(),
+            | Self::Fail(_)
+            | Self::Aws(_)
+            | Self::Email(_) => Vec::new(),
         };
         lists.into_iter()
+    }
+
+    /// Whether it reaches the world, and so may read secrets: what it reads is recorded without them, and nothing else
+    /// depends on them.
+    #[must_use]
+    pub fn reads_secrets(&self) -> bool {
+        matches!(
+            self,
+            Self::Http(_) | Self::Slack(_) | Self::Aws(_) | Self::Email(_)
+        )
     }
 
     /// Whether no step after it in its list can run.
@@ -144,6 +163,8 @@ impl Action {
             Self::Approval(step) => step.references(),
             Self::Succeed(step) => step.references(),
             Self::Fail(step) => step.references(),
+            Self::Aws(step) => step.references(),
+            Self::Email(step) => step.references(),
         }
     }
 }

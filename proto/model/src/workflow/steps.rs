@@ -1,7 +1,9 @@
 //! What the kinds of steps hold: one file each.
 
 mod approval;
+mod aws;
 mod condition;
+mod email;
 mod fail;
 mod for_each;
 mod http;
@@ -12,14 +14,16 @@ mod transform;
 mod wait;
 
 pub use approval::{ApprovalStep, ApprovalTimeout};
+pub use aws::{AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest, AwsRestBody, AwsStep};
 pub use condition::{ConditionRule, ConditionStep};
+pub use email::{EmailStep, SmtpLogin, SmtpServer, SmtpTls, SmtpTlsError};
 pub use fail::FailStep;
 pub use for_each::ForEachStep;
 pub use http::{HttpAuth, HttpBody, HttpMethod, HttpStep};
 pub use parallel::{ParallelBranch, ParallelStep};
 pub use slack::{SlackStep, SlackTarget};
 pub use succeed::SucceedStep;
-pub use transform::TransformStep;
+pub use transform::{JsonPathTransform, TransformStep};
 pub use wait::{SignalTimeout, SignalWait, WaitStep};
 
 use crate::expression::Reference;

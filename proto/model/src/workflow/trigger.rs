@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use crate::{event::TriggerKind, filter_policy::FilterPolicy, ids::ApiKeyName};
+use crate::{
+    event::TriggerKind, execution::JsonText, filter_policy::FilterPolicy, ids::ApiKeyName,
+    schedule::Schedule,
+};
 
 /// What starts a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub enum Trigger {
     Webhook(WebhookTrigger),
     /// RunWorkflow only.
     Manual,
+    /// Times.
+    Schedule(ScheduleTrigger),
 }
 
 impl Trigger {
@@ -22,7 +27,7 @@ impl Trigger {
         match self {
             Self::AmazonSns(trigger) => &trigger.api_keys,
             Self::Webhook(trigger) => &trigger.api_keys,
-            Self::Manual => &[],
+            Self::Manual | Self::Schedule(_) => &[],
         }
     }
 
@@ -33,6 +38,7 @@ impl Trigger {
             Self::AmazonSns(_) => TriggerKind::AmazonSns,
             Self::Webhook(_) => TriggerKind::Webhook,
             Self::Manual => TriggerKind::Manual,
+            Self::Schedule(_) => TriggerKind::Schedule,
         }
     }
 }
@@ -59,6 +65,15 @@ pub struct AmazonSnsTrigger {
 pub struct WebhookTrigger {
     /// Keys that may call the webhook.
     pub api_keys: Vec<ApiKeyName>,
+}
+
+/// Starts the workflow at times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleTrigger {
+    /// At which.
+    pub schedule: Schedule,
+    /// What steps read as `event.json`.
+    pub input: JsonText,
 }
 
 /// Name of a standard Amazon SNS topic: `arn:{partition}:sns:{region}:{account}:{topic}`. FIFO topics cannot deliver to

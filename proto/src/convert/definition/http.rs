@@ -14,7 +14,7 @@ use crate::v1;
 
 mod auth;
 mod body;
-mod certificate;
+pub(super) mod certificate;
 
 pub(super) fn http_step(
     path: &str,
@@ -219,7 +219,7 @@ fn without_expressions(template: &str) -> String {
 }
 
 /// Whether a step may set a header of this name.
-fn header_name(field: &str, name: &str, problems: &mut Collector) -> bool {
+pub(super) fn header_name(field: &str, name: &str, problems: &mut Collector) -> bool {
     /// Set by Signalbox or by the connection (RFC 9110 §7.6.1).
     const RESERVED: [&str; 12] = [
         "host",
@@ -246,13 +246,13 @@ fn header_name(field: &str, name: &str, problems: &mut Collector) -> bool {
     false
 }
 
-fn header_value(field: &str, value: &str, problems: &mut Collector) {
+pub(super) fn header_value(field: &str, value: &str, problems: &mut Collector) {
     if value.chars().any(|c| c.is_control() && c != '\t') {
         problems.add(field, "must not hold control characters");
     }
 }
 
-fn templates<'a>(
+pub(super) fn templates<'a>(
     path: &str,
     texts: impl IntoIterator<Item = (&'a String, &'a String)>,
     problems: &mut Collector,

@@ -9,16 +9,19 @@ use signalbox_model::{
     violation::Collector,
     workflow::{
         Action, ConditionRule, ConditionStep, FailStep, ForEachStep, OnError, ParallelBranch,
-        ParallelStep, RetryOn, RetryPolicy, Step, SucceedStep, TransformStep, WaitStep,
+        ParallelStep, RetryOn, RetryPolicy, Step, SucceedStep, WaitStep,
     },
 };
 
 use super::{
+    aws::aws_step,
     duration,
+    email::email_step,
     http::http_step,
     json_template,
     listen::{approval_step, signal_wait},
     slack::slack_step,
+    transform::transform_step,
 };
 use crate::v1;
 
@@ -67,7 +70,7 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     let condition = if r#if.is_empty() {
         None
     } else {
-        problems.check(format!("{path}.if"), Expression::parse(r#if))
+        problems.check(format!("{path}.if"), Expression::parse_condition(r#if))
     };
     use v1::step::Action::{Approval, ForEach, Parallel, Wait};
     if let Some(Wait(_) | Approval(_) | Parallel(_) | ForEach(_)) = action {
@@ -155,7 +158,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail, slack",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail, aws, email, slack",
         );
         return None;
     };
@@ -204,32 +207,18 @@ fn action_of(
             Action::Succeed(SucceedStep { output })
         }
         Wire::Fail(step) => Action::Fail(fail_step(&format!("{path}.fail"), step, problems)?),
+        Wire::Aws(step) => Action::Aws(Box::new(aws_step(&format!("{path}.aws"), step, problems)?)),
+        Wire::Email(step) => Action::Email(Box::new(email_step(
+            &format!("{path}.email"),
+            step,
+            problems,
+        )?)),
         Wire::Slack(step) => Action::Slack(Box::new(slack_step(
             &format!("{path}.slack"),
             step,
             problems,
         )?)),
     })
-}
-
-fn transform_step(
-    path: &str,
-    step: &v1::TransformStep,
-    problems: &mut Collector,
-) -> Option<TransformStep> {
-    let v1::TransformStep { value } = step;
-    match value {
-        None => {
-            problems.add(path, "computes nothing: expected expression or template");
-            None
-        }
-        Some(v1::transform_step::Value::Expression(source)) => problems
-            .check(format!("{path}.expression"), Expression::parse(source))
-            .map(TransformStep::Expression),
-        Some(v1::transform_step::Value::Template(value)) => {
-            json_template(&format!("{path}.template"), value, problems).map(TransformStep::Template)
-        }
-    }
 }
 
 fn condition_step(
@@ -245,7 +234,7 @@ fn condition_step(
         .filter_map(|(index, v1::ConditionRule { r#if, steps })| {
             let path = format!("{path}.rules[{index}]");
             let condition = problems
-                .check(format!("{path}.if"), Expression::parse(r#if))
+                .check(format!("{path}.if"), Expression::parse_condition(r#if))
                 .or_else(|| Expression::parse("true").ok());
             let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
             Some(ConditionRule {
@@ -322,7 +311,7 @@ fn for_each_step(
     };
     // A wrong one leaves the steps to be checked.
     let items = problems
-        .check(format!("{path}.items"), Expression::parse(items))
+        .check(format!("{path}.items"), Expression::parse_list(items))
         .or_else(|| Expression::parse("[]").ok());
     let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
     Some(ForEachStep {

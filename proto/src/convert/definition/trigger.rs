@@ -10,7 +10,7 @@ use signalbox_model::{
     workflow::{AmazonSnsTrigger, TopicArn, Trigger, WebhookTrigger},
 };
 
-use super::{duration, struct_to_json};
+use super::{duration, schedule::schedule_of, struct_to_json};
 use crate::v1;
 
 pub(super) fn trigger_of(
@@ -18,7 +18,7 @@ pub(super) fn trigger_of(
     project: &ProjectId,
     problems: &mut Collector,
 ) -> Option<Trigger> {
-    const EXPECTED: &str = "is missing: expected one of amazonSns, webhook, manual";
+    const EXPECTED: &str = "is missing: expected one of amazonSns, webhook, manual, schedule";
     let Some(v1::Trigger { kind: Some(kind) }) = trigger else {
         problems.add("trigger", EXPECTED);
         return None;
@@ -31,7 +31,11 @@ pub(super) fn trigger_of(
             let api_keys = keys("trigger.webhook.apiKeys", api_keys, project, problems)?;
             Some(Trigger::Webhook(WebhookTrigger { api_keys }))
         }
-        v1::trigger::Kind::Manual(v1::ManualTrigger {}) => Some(Trigger::Manual),
+        // Its inputs are the workflow's.
+        v1::trigger::Kind::Manual(_) => Some(Trigger::Manual),
+        v1::trigger::Kind::Schedule(schedule) => {
+            schedule_of(schedule, problems).map(Trigger::Schedule)
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! A document against the message that it should be: all problems, each with what was found and what was expected.
 
 use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor};
+use signalbox_model::suggestion::suggestion;
 
 use super::{
     Position,
     tree::{Content, Entry, Node},
 };
-use crate::convert::{definition::inexact_integer, json::FormatError, suggestion::suggestion};
+use crate::convert::{definition::inexact_integer, json::FormatError};
 
 /// Every problem of the document at `root`.
 pub(super) fn document(message: &MessageDescriptor, root: &Node) -> Vec<FormatError> {
@@ -137,7 +138,8 @@ impl Check {
             (Kind::Enum(kind), Content::Text(text)) => {
                 if kind.get_value_by_name(text).is_none() {
                     let values: Vec<_> = kind.values().map(|v| v.name().to_owned()).collect();
-                    self.wrong(path, node, &format!("one of {}", values.join(", ")));
+                    let hint = meant(text, &values);
+                    self.wrong(path, node, &format!("one of {}{hint}", values.join(", ")));
                 }
             }
             (Kind::Enum(_), Content::Integer(_)) => {}
@@ -204,6 +206,15 @@ impl Check {
             Content::Text(text) if text.parse::<jiff::Timestamp>().is_ok() => {}
             _ => self.wrong(path, node, "a time such as 2026-11-24T10:00:00Z (RFC 3339)"),
         }
+    }
+}
+
+/// The value of an enum that was meant: most leave out what all begin with.
+fn meant(text: &str, values: &[String]) -> String {
+    let end = format!("_{}", text.to_ascii_uppercase());
+    match values.iter().find(|value| value.ends_with(&end)) {
+        Some(value) => format!("; did you mean {value:?}?"),
+        None => suggestion(text, values.iter().map(String::as_str)),
     }
 }
 

@@ -43,6 +43,16 @@ pub const TARGET: Target = Target {
         "timestamp('",
         "duration('",
         "? 1 : 2",
+        "regex.replace(event.message, '",
+        "regex.extractAll(event.message, '",
+        "json.parse(event.message)",
+        "json.encode(",
+        "hash.sha256(",
+        "hex.decode(",
+        "url.decode(event.message)",
+        ".format('%F %T', '",
+        "time.parse(event.message, '",
+        ".orValue(",
     ],
 };
 

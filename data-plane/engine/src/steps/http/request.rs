@@ -21,6 +21,9 @@ pub(super) const URL_MAX_BYTES: usize = 16 * 1024;
 /// Size of all headers, in bytes; what servers commonly take at most.
 pub(super) const HEADERS_MAX_BYTES: usize = 32 * 1024;
 
+/// Stands for a URL whose secrets leave nothing to be shown.
+const HIDDEN_URL: &str = "https://***/";
+
 /// The failure of a step whose request is none.
 pub(in crate::steps) fn invalid(what: &str) -> Failure {
     Failure::new(
@@ -38,7 +41,12 @@ pub(in crate::steps) fn text(template: &Template, scope: &Scope) -> Result<Strin
 /// The http or https URL that a template gives; `name` says whose it is. No message quotes it: it may be a credential.
 pub(super) fn http_url(template: &Template, name: &str, scope: &Scope) -> Result<Url, Failure> {
     let text = text(template, scope)?;
-    let url = Url::parse(&text).map_err(|error| invalid(&format!("{name}: {error}")))?;
+    let parsed = match Url::parse(&text) {
+        // What is hidden may be all of it, or its port.
+        Err(_) if scope.hides_secrets() => Url::parse(HIDDEN_URL),
+        parsed => parsed,
+    };
+    let url = parsed.map_err(|error| invalid(&format!("{name}: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(invalid(&format!("{name} is not of http or https")));
     }
@@ -122,8 +130,13 @@ pub(super) fn payload(body: &HttpBody, scope: &Scope) -> Result<Payload, Failure
             content_type,
         } => {
             let encoded = text(base64, scope)?;
-            let bytes = HttpBody::decode(&encoded)
-                .map_err(|error| invalid(&format!("its body is no base64: {error}")))?;
+            let bytes = match HttpBody::decode(&encoded) {
+                // What is hidden is none, and is not sent.
+                Err(_) if scope.hides_secrets() => Vec::new(),
+                decoded => {
+                    decoded.map_err(|error| invalid(&format!("its body is no base64: {error}")))?
+                }
+            };
             let content_type = match content_type {
                 Some(template) => header_value("content-type", &text(template, scope)?)?,
                 None => "application/octet-stream".to_owned(),

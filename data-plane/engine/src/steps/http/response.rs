@@ -90,7 +90,7 @@ pub(in crate::steps) fn quoted(response: &HttpResponse) -> String {
 }
 
 /// When `Retry-After` says that another attempt makes sense: seconds, or an HTTP-date of the form that servers must write; anything else says nothing.
-pub(in crate::steps) fn retry_after(response: &HttpResponse) -> Option<RetryAfter> {
+pub(crate) fn retry_after(response: &HttpResponse) -> Option<RetryAfter> {
     let mut headers = response.headers.iter();
     let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
     let value = value.trim();

@@ -26,7 +26,7 @@ fn step(headers: &[(&str, &str)], body: Option<HttpBody>) -> HttpStep {
             .map(|(name, value)| ((*name).to_owned(), Template::parse(value).unwrap()))
             .collect(),
         body,
-        ..HttpStep::to(template("http://example.test/${{ event.path }}"))
+        ..HttpStep::to(template("http://example.test/${{ event.json.path }}"))
     }
 }
 
@@ -35,7 +35,7 @@ fn template(text: &str) -> Template {
 }
 
 fn begun(step: &HttpStep, event: &Value) -> Result<(HttpRequest, Value), Failure> {
-    let scope = Scope::new(event, &Value::Null, &Value::Null);
+    let scope = Scope::new(&json!({"json": event}), &Value::Null, &Value::Null);
     match step.begin(&scope, Timestamp::UNIX_EPOCH)? {
         Begin::Attempt {
             effect: EffectKind::Http(request),
@@ -59,7 +59,7 @@ fn answer(status: u16, body: impl Into<Bytes>) -> Outcome {
 
 #[test]
 fn a_value_cannot_end_its_header() {
-    let step = step(&[("X-Name", "${{ event.name }}")], None);
+    let step = step(&[("X-Name", "${{ event.json.name }}")], None);
     let request = begin(&step, &json!({"path": "", "name": " tab\tis fine é "})).unwrap();
     assert_eq!(
         request.headers,
@@ -74,15 +74,15 @@ fn requests_are_bounded() {
     let long = "x".repeat(HEADERS_MAX_BYTES.max(URL_MAX_BYTES) + 1);
     let failure = begin(&step(&[], None), &json!({ "path": long })).unwrap_err();
     assert!(failure.message.contains("URL has"), "{failure}");
-    let step = step(&[("x-a", "${{ event.a }}")], None);
+    let step = step(&[("x-a", "${{ event.json.a }}")], None);
     let failure = begin(&step, &json!({"path": "", "a": long})).unwrap_err();
     assert!(failure.message.contains("headers have"), "{failure}");
 }
 
 #[test]
 fn a_body_has_its_type_unless_the_step_says_otherwise() {
-    let json = || HttpBody::Json(JsonTemplate::parse(&json!(["${{ event.path }}"])).unwrap());
-    let text = || HttpBody::Text(Template::parse("hi ${{ event.path }}").unwrap());
+    let json = || HttpBody::Json(JsonTemplate::parse(&json!(["${{ event.json.path }}"])).unwrap());
+    let text = || HttpBody::Text(Template::parse("hi ${{ event.json.path }}").unwrap());
     let sent = |headers: &[(&str, &str)], body| {
         let request = begin(&step(headers, body), &json!({"path": "p"})).unwrap();
         let [(_, content_type)] = &request.headers[..] else {
@@ -209,7 +209,7 @@ fn a_step_says_which_statuses_succeed() {
 #[test]
 fn forms_are_encoded_and_recorded_without_their_secrets() {
     let fields = [
-        ("a b", "${{ event.path }}&="),
+        ("a b", "${{ event.json.path }}&="),
         ("tag", "1"),
         ("tag", "ü"),
         ("client_secret", "s3cret"),
@@ -227,7 +227,7 @@ fn forms_are_encoded_and_recorded_without_their_secrets() {
 #[test]
 fn bytes_are_sent_as_they_are_and_recorded_in_base64() {
     let binary = |content_type: Option<&str>| HttpBody::Binary {
-        base64: template("${{ event.bytes }}"),
+        base64: template("${{ event.json.bytes }}"),
         content_type: content_type.map(template),
     };
     let event = |bytes: &str| json!({"path": "", "bytes": bytes});
@@ -272,11 +272,11 @@ fn basic(username: &str, password: &str) -> HttpStep {
 #[test]
 fn credentials_are_sent_and_never_recorded() {
     let event = json!({"path": "", "secret": "s3cret"});
-    let bearer = with_auth(HttpAuth::Bearer(template("${{ event.secret }}")));
+    let bearer = with_auth(HttpAuth::Bearer(template("${{ event.json.secret }}")));
     let header = with_auth(HttpAuth::Header {
         // No telling word is in the name.
         name: "X-Pass".to_owned(),
-        value: template("${{ event.secret }}"),
+        value: template("${{ event.json.secret }}"),
     });
     for (step, name, value) in [
         // RFC 7617 §2 and §2.1.
@@ -314,17 +314,17 @@ fn credentials_that_are_none_are_told_without_being_shown() {
         value: template(value),
     };
     for (step, expected) in [
-        (basic("${{ event.user }}", ""), "colon"),
+        (basic("${{ event.json.user }}", ""), "colon"),
         (
             with_auth(HttpAuth::Bearer(template("${{ '' }}"))),
             "token is empty",
         ),
         (
-            with_auth(HttpAuth::Bearer(template("${{ event.lines }}"))),
+            with_auth(HttpAuth::Bearer(template("${{ event.json.lines }}"))),
             "control characters",
         ),
         (
-            with_auth(header("${{ event.lines }}")),
+            with_auth(header("${{ event.json.lines }}")),
             "control characters",
         ),
     ] {
@@ -339,13 +339,13 @@ fn credentials_that_are_none_are_told_without_being_shown() {
 fn proxies_are_recorded_without_their_credentials() {
     let by = |proxy: &str| HttpStep {
         proxy: Some(template(proxy)),
-        ca_certificate: Some(template("${{ event.ca }}")),
+        ca_certificate: Some(template("${{ event.json.ca }}")),
         redirects: 3,
         response_max_bytes: 7,
         ..step(&[], None)
     };
     let event = json!({"path": "", "ca": "PEM", "password": "s3cret"});
-    let proxy = "http://user:${{ event.password }}@proxy.test:3128/";
+    let proxy = "http://user:${{ event.json.password }}@proxy.test:3128/";
     let (request, input) = begun(&by(proxy), &event).unwrap();
     assert_eq!(input["proxy"], "http://proxy.test:3128/");
     let exchange = request.exchange;
@@ -366,7 +366,7 @@ fn proxies_are_recorded_without_their_credentials() {
 }
 
 fn any_auth() -> impl Strategy<Value = HttpAuth> {
-    let value = || Just("${{ event.credential }}").prop_map(template);
+    let value = || Just("${{ event.json.credential }}").prop_map(template);
     prop_oneof![
         (value(), value()).prop_map(|(username, password)| HttpAuth::Basic { username, password }),
         value().prop_map(HttpAuth::Bearer),
@@ -386,15 +386,15 @@ proptest! {
         is_form in any::<bool>(),
     ) {
         let body = if is_form {
-            HttpBody::Form(vec![("a".to_owned(), template("${{ event.value }}"))])
+            HttpBody::Form(vec![("a".to_owned(), template("${{ event.json.value }}"))])
         } else {
-            HttpBody::Binary { base64: template("${{ event.encoded }}"), content_type: Some(template("${{ event.value }}")) }
+            HttpBody::Binary { base64: template("${{ event.json.encoded }}"), content_type: Some(template("${{ event.json.value }}")) }
         };
         let step = HttpStep {
             auth: Some(auth),
-            url: template("${{ event.url }}"),
-            proxy: Some(template("http://u:${{ event.encoded }}@proxy.test")),
-            ..step(&[("x-own", "${{ event.value }}")], Some(body))
+            url: template("${{ event.json.url }}"),
+            proxy: Some(template("http://u:${{ event.json.encoded }}@proxy.test")),
+            ..step(&[("x-own", "${{ event.json.value }}")], Some(body))
         };
         let event = json!({"credential": credential, "value": value, "url": url, "encoded": encoded});
         match begun(&step, &event) {

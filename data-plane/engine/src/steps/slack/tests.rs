@@ -17,22 +17,22 @@ fn template(text: &str) -> Template {
 fn step(target: SlackTarget) -> SlackStep {
     SlackStep {
         target,
-        text: Some(template("${{ event.text }}")),
+        text: Some(template("${{ event.json.text }}")),
         blocks: None,
         thread_ts: None,
     }
 }
 
 fn webhook() -> SlackStep {
-    let url = template("https://hooks.slack.test/services/T0/B0/${{ event.secret }}");
+    let url = template("https://hooks.slack.test/services/T0/B0/${{ event.json.secret }}");
     step(SlackTarget::Webhook { url })
 }
 
 fn method(api_url: Option<&str>) -> SlackStep {
     step(SlackTarget::Method {
         api_url: api_url.map(template),
-        token: template("xoxb-${{ event.secret }}"),
-        channel: template("${{ event.channel }}"),
+        token: template("xoxb-${{ event.json.secret }}"),
+        channel: template("${{ event.json.channel }}"),
     })
 }
 
@@ -42,10 +42,12 @@ fn event() -> Value {
 
 /// What is sent, and what is recorded.
 fn begun(step: &SlackStep, event: &Value) -> Result<(HttpRequest, Value), Failure> {
-    let scope = Scope::new(event, &Value::Null, &Value::Null);
+    let scope = Scope::new(&json!({"json": event}), &Value::Null, &Value::Null);
     match step.begin(&scope, Timestamp::UNIX_EPOCH)? {
         Begin::Attempt { effect, input } => {
-            let EffectKind::Http(request) = step.keyed(effect, KEY);
+            let EffectKind::Http(request) = step.keyed(effect, KEY) else {
+                panic!("a slack step sends a request")
+            };
             Ok((request, input))
         }
         _ => panic!("a slack step needs an attempt"),
@@ -110,12 +112,12 @@ fn blocks_and_threads_are_sent() {
     let blocks = |blocks: Value| SlackStep {
         text: None,
         blocks: Some(JsonTemplate::parse(&blocks).unwrap()),
-        thread_ts: Some(template("${{ event.ts }}")),
+        thread_ts: Some(template("${{ event.json.ts }}")),
         ..method(None)
     };
     for written in [
         json!([{"type": "${{ 'divider' }}"}]),
-        json!("${{ event.list }}"),
+        json!("${{ event.json.list }}"),
     ] {
         let (request, _) = begun(&blocks(written), &event()).unwrap();
         let body = body(&request);
@@ -124,7 +126,10 @@ fn blocks_and_threads_are_sent() {
         assert_eq!(body.get("text"), None);
     }
     let many = json!("${{ lists.range(51) }}");
-    for (written, expected) in [(json!("${{ event.text }}"), "no list"), (many, "51 blocks")] {
+    for (written, expected) in [
+        (json!("${{ event.json.text }}"), "no list"),
+        (many, "51 blocks"),
+    ] {
         let failure = begun(&blocks(written), &event()).unwrap_err();
         assert_eq!(failure.code, codes::INVALID_REQUEST);
         assert!(failure.message.contains(expected), "{failure}");
@@ -139,18 +144,18 @@ fn what_cannot_be_sent_is_told_without_secrets() {
         event
     };
     let hook = SlackTarget::Webhook {
-        url: template("${{ event.secret }}"),
+        url: template("${{ event.json.secret }}"),
     };
     let token = SlackTarget::Method {
         api_url: None,
-        token: template("${{ event.secret }}"),
+        token: template("${{ event.json.secret }}"),
         channel: template("C1"),
     };
     for (step, event, expected) in [
         (webhook(), with("text", ""), "text is empty"),
         (
             SlackStep {
-                text: Some(template("${{ event.text }}${{ event.text }}")),
+                text: Some(template("${{ event.json.text }}${{ event.json.text }}")),
                 ..webhook()
             },
             with("text", &"\"".repeat(400_000)),

@@ -71,6 +71,13 @@ impl Spool for Flaky {
     fn accept(&self, accept: Accept) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
         self.inner.accept(accept)
     }
+    fn accept_begun(
+        &self,
+        accept: Accept,
+        journal: Vec<Record>,
+    ) -> BoxFuture<'_, Result<Acceptance, SpoolError>> {
+        self.inner.accept_begun(accept, journal)
+    }
     fn accept_handshake(
         &self,
         handshake: Handshake,

@@ -269,7 +269,7 @@ impl HttpBody {
 
     fn references(&self) -> Vec<(String, Reference)> {
         match self {
-            Self::Json(template) => at("http.json", template.references()),
+            Self::Json(template) => template.references_at("http.json"),
             Self::Text(template) => at("http.text", template.references()),
             Self::Form(fields) => fields
                 .iter()

@@ -55,8 +55,9 @@ impl SlackStep {
         };
         let text = self.text.iter().flat_map(Template::references);
         all.extend(at("slack.text", text));
-        let blocks = self.blocks.iter().flat_map(JsonTemplate::references);
-        all.extend(at("slack.blocks", blocks));
+        if let Some(blocks) = &self.blocks {
+            all.extend(blocks.references_at("slack.blocks"));
+        }
         let thread_ts = self.thread_ts.iter().flat_map(Template::references);
         all.extend(at("slack.threadTs", thread_ts));
         all

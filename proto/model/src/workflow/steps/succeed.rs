@@ -1,9 +1,6 @@
 //! `succeed`: ends the execution as succeeded.
 
-use crate::{
-    expression::{JsonTemplate, Reference},
-    workflow::steps::at,
-};
+use crate::expression::{JsonTemplate, Reference};
 
 /// Ends the execution as succeeded.
 #[derive(Clone, Debug)]
@@ -14,9 +11,7 @@ pub struct SucceedStep {
 
 impl SucceedStep {
     pub(crate) fn references(&self) -> Vec<(String, Reference)> {
-        at(
-            "succeed.output",
-            self.output.iter().flat_map(JsonTemplate::references),
-        )
+        let output = self.output.as_ref();
+        output.map_or_else(Vec::new, |output| output.references_at("succeed.output"))
     }
 }

@@ -1,7 +1,11 @@
 //! `transform`: computes a value.
 
+use serde_json::Value;
+
 use crate::{
-    expression::{Expression, JsonTemplate, Reference},
+    expression::{
+        EvaluationError, Expression, JsonPath, JsonTemplate, Reference, Scope, sharing_one_budget,
+    },
     workflow::steps::at,
 };
 
@@ -12,13 +16,43 @@ pub enum TransformStep {
     Expression(Expression),
     /// JSON in which each string is a template.
     Template(JsonTemplate),
+    /// What a query finds.
+    JsonPath(JsonPathTransform),
+}
+
+/// What a JSONPath query finds in a document.
+#[derive(Clone, Debug)]
+pub struct JsonPathTransform {
+    /// The query.
+    pub path: JsonPath,
+    /// Gives the document.
+    pub from: Expression,
+    /// The first value alone, or null, instead of the list of all.
+    pub first: bool,
+}
+
+impl JsonPathTransform {
+    /// The document unless another is named.
+    pub const FROM_DEFAULT: &str = "event.json";
+
+    /// Its value.
+    ///
+    /// # Errors
+    /// [`EvaluationError`].
+    pub fn evaluate(&self, scope: &Scope) -> Result<Value, EvaluationError> {
+        sharing_one_budget(|| {
+            let document = self.from.evaluate(scope)?;
+            self.path.query(&document, self.first)
+        })
+    }
 }
 
 impl TransformStep {
     pub(crate) fn references(&self) -> Vec<(String, Reference)> {
         match self {
             Self::Expression(expression) => at("transform.expression", expression.references()),
-            Self::Template(template) => at("transform.template", template.references()),
+            Self::Template(template) => template.references_at("transform.template"),
+            Self::JsonPath(query) => at("transform.jsonPath.from", query.from.references()),
         }
     }
 }

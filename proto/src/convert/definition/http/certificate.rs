@@ -4,7 +4,11 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use signalbox_model::{expression::Template, violation::Collector};
 
 /// The template of certificates in PEM. What is no template is known already.
-pub(super) fn template(field: &str, text: &str, problems: &mut Collector) -> Option<Template> {
+pub(in crate::convert::definition) fn template(
+    field: &str,
+    text: &str,
+    problems: &mut Collector,
+) -> Option<Template> {
     let template = problems.check(field, Template::parse(text))?;
     let problem = template.as_literal().and_then(problem);
     if let Some(problem) = problem {

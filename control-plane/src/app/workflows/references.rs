@@ -1,0 +1,91 @@
+//! What a definition names of its project.
+
+use std::collections::BTreeSet;
+
+use signalbox_model::{
+    error::Error,
+    ids::{ProjectId, SecretId, SecretName, WorkflowName},
+    violation::{Violation, Violations},
+    workflow::{Trigger, Workflow},
+};
+
+use crate::store::Tx;
+
+/// A definition that names a key that does not exist would refuse every message, one that names a secret that does not
+/// exist would fail at its step: both are refused themselves, when written.
+pub(super) async fn check(tx: &Tx, project: &ProjectId, workflow: &Workflow) -> Result<(), Error> {
+    let mut problems = missing_keys(tx, workflow).await?;
+    problems.extend(missing_secrets(tx, project, workflow).await?);
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(Violations(problems)))
+    }
+}
+
+/// Notes what the version names that is published now.
+pub(super) async fn note(
+    tx: &Tx,
+    name: &WorkflowName,
+    enabled: bool,
+    workflow: &Workflow,
+) -> Result<(), Error> {
+    let has_schedule = matches!(workflow.trigger(), Trigger::Schedule(_));
+    tx.set_schedule(name, enabled, has_schedule).await?;
+    tx.set_workflow_keys(name, workflow.trigger().api_keys())
+        .await?;
+    tx.set_workflow_secrets(name, &secrets(workflow)).await
+}
+
+fn secrets(workflow: &Workflow) -> BTreeSet<&SecretId> {
+    workflow.secrets().iter().map(|(_, id)| id).collect()
+}
+
+async fn missing_keys(tx: &Tx, workflow: &Workflow) -> Result<Vec<Violation>, Error> {
+    let keys = workflow.trigger().api_keys();
+    let field = match workflow.trigger() {
+        Trigger::AmazonSns(_) => "spec.trigger.amazonSns.apiKeys",
+        Trigger::Webhook(_) => "spec.trigger.webhook.apiKeys",
+        Trigger::Manual | Trigger::Schedule(_) => return Ok(Vec::new()),
+    };
+    let missing = tx.missing_keys(keys).await?;
+    let violations = missing.into_iter().map(|place| {
+        Violation::new(
+            format!("{field}[{place}]"),
+            format!("{} does not exist", keys[place]),
+        )
+    });
+    Ok(violations.collect())
+}
+
+async fn missing_secrets(
+    tx: &Tx,
+    project: &ProjectId,
+    workflow: &Workflow,
+) -> Result<Vec<Violation>, Error> {
+    let mut missing = BTreeSet::new();
+    for secret in secrets(workflow) {
+        let name = SecretName {
+            project: project.clone(),
+            secret: secret.clone(),
+        };
+        match tx.secret(&name).await {
+            Ok(_) => {}
+            Err(Error::NotFound { .. }) => {
+                missing.insert(secret);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let places = workflow.secrets().iter();
+    let violations =
+        places
+            .filter(|(_, secret)| missing.contains(secret))
+            .map(|(field, secret)| {
+                Violation::new(
+                    format!("spec.{field}"),
+                    format!("projects/{project}/secrets/{secret} does not exist"),
+                )
+            });
+    Ok(violations.collect())
+}

@@ -1,0 +1,133 @@
+//! Secrets: steps that read them, and facts that must not hold them.
+
+use std::collections::BTreeSet;
+
+use signalbox_model::{
+    ids::SecretId,
+    secret::{HIDDEN, Masks, Secrets},
+    workflow::Step,
+};
+
+use super::*;
+use crate::decision::Shown;
+
+impl Machine {
+    /// The secrets that its plan names.
+    #[must_use]
+    pub fn secrets_named(&self) -> BTreeSet<&SecretId> {
+        self.plan.secrets()
+    }
+
+    /// Says what the secrets are now, of those that its plan names. Steps that begin, and attempts that are made from now on,
+    /// read these; what is recorded is searched for them, and for all that were said before.
+    pub fn set_secrets(&mut self, secrets: Secrets) {
+        for (_, secret) in secrets.iter() {
+            self.masks.add(secret);
+        }
+        self.secrets = secrets;
+    }
+}
+
+/// As [`Behaviour::begin`](steps::Behaviour::begin), of a step that may read secrets: what is recorded, and what may be
+/// shown, is evaluated without them.
+pub(super) fn begin(
+    step: &Step,
+    ids: &[SecretId],
+    secrets: &Secrets,
+    scope: &Scope,
+    now: Timestamp,
+) -> Result<(Begin, Shown), Failure> {
+    let behaviour = steps::of(&step.action);
+    if ids.is_empty() {
+        return Ok((behaviour.begin(scope, now)?, Shown::All));
+    }
+    if let Some(id) = ids.iter().find(|id| secrets.get(id).is_none()) {
+        return Err(Failure::new(
+            codes::SECRET_MISSING,
+            format!(
+                "the secret {:?} does not exist in the project, or has not reached this node",
+                id.as_str()
+            ),
+        ));
+    }
+    let own: Secrets = secrets
+        .iter()
+        .filter(|(id, _)| ids.contains(id))
+        .map(|(id, secret)| (id.clone(), secret.clone()))
+        .collect();
+    let begun = behaviour.begin(&scope.clone().with_secrets(&own), now)?;
+    let Begin::Attempt { effect, .. } = begun else {
+        // Definitions do not let others read secrets: there would be no telling what of them is recorded.
+        return Err(Failure::new(
+            codes::INTERNAL,
+            "a step that has no attempt reads secrets",
+        ));
+    };
+    // What cannot be evaluated without them is not recorded at all.
+    let (input, shown) = match behaviour.begin(&scope.clone().hiding_secrets(), now) {
+        Ok(Begin::Attempt { input, effect }) => (input, Shown::Instead(effect)),
+        _ => (Value::from(HIDDEN), Shown::Nothing),
+    };
+    Ok((Begin::Attempt { input, effect }, shown))
+}
+
+/// `fact` without what `masks` searches for.
+pub(super) fn masked(fact: Fact, masks: &Masks) -> Fact {
+    let json = |text: JsonText| {
+        let mut value = text.to_value();
+        if masks.value(&mut value) {
+            JsonText::from_value(&value)
+        } else {
+            text
+        }
+    };
+    let failure = |failure: Failure| masks.failure(failure);
+    match fact {
+        Fact::Started | Fact::Cancelling | Fact::AttemptStarted { .. } => fact,
+        Fact::StepStarted { step, kind, input } => Fact::StepStarted {
+            step,
+            kind,
+            input: json(input),
+        },
+        Fact::AttemptFailed {
+            step,
+            number,
+            error,
+            retry_at,
+        } => Fact::AttemptFailed {
+            step,
+            number,
+            error: failure(error),
+            retry_at,
+        },
+        Fact::StepFinished {
+            step,
+            state,
+            output,
+            error,
+        } => Fact::StepFinished {
+            step,
+            state,
+            output: output.map(json),
+            error: error.map(failure),
+        },
+        Fact::Ending {
+            state,
+            output,
+            error,
+        } => Fact::Ending {
+            state,
+            output: output.map(json),
+            error: error.map(failure),
+        },
+        Fact::Finished {
+            state,
+            output,
+            error,
+        } => Fact::Finished {
+            state,
+            output: output.map(json),
+            error: error.map(failure),
+        },
+    }
+}

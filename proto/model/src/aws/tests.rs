@@ -1,0 +1,103 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+
+#[test]
+fn services_are_told_by_their_names_once() {
+    let mut names: Vec<_> = Service::names().collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    for name in names {
+        let service = Service::find(name).unwrap();
+        assert!(is_service(service.endpoint), "{name}");
+        let is_rest = matches!(service.protocol, Protocol::RestJson | Protocol::RestXml);
+        assert_eq!(rest_operations(service).count() > 0, is_rest, "{name}");
+    }
+}
+
+#[test]
+fn hosts_are_those_of_the_partition() {
+    let host = |name: &str, region: &str| Service::find(name).unwrap().host(region);
+    for (name, region, expected, signed) in [
+        (
+            "ec2",
+            "eu-central-1",
+            "ec2.eu-central-1.amazonaws.com",
+            "eu-central-1",
+        ),
+        (
+            "cloudwatch",
+            "us-east-1",
+            "monitoring.us-east-1.amazonaws.com",
+            "us-east-1",
+        ),
+        (
+            "ecr",
+            "us-east-1",
+            "api.ecr.us-east-1.amazonaws.com",
+            "us-east-1",
+        ),
+        (
+            "sqs",
+            "cn-north-1",
+            "sqs.cn-north-1.amazonaws.com.cn",
+            "cn-north-1",
+        ),
+        ("iam", "eu-west-1", "iam.amazonaws.com", "us-east-1"),
+        (
+            "iam",
+            "cn-northwest-1",
+            "iam.cn-north-1.amazonaws.com.cn",
+            "cn-north-1",
+        ),
+        (
+            "iam",
+            "us-gov-east-1",
+            "iam.us-gov.amazonaws.com",
+            "us-gov-west-1",
+        ),
+        ("ce", "eu-west-1", "ce.us-east-1.amazonaws.com", "us-east-1"),
+        (
+            "s3",
+            "us-isob-east-1",
+            "s3.us-isob-east-1.sc2s.sgov.gov",
+            "us-isob-east-1",
+        ),
+        (
+            "sns",
+            "eusc-de-east-1",
+            "sns.eusc-de-east-1.amazonaws.eu",
+            "eusc-de-east-1",
+        ),
+    ] {
+        let found = host(name, region);
+        assert_eq!(found, (expected.to_owned(), signed.to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn what_becomes_a_part_of_a_host_can_be_nothing_else() {
+    for region in ["us-east-1", "eusc-de-east-1", "local"] {
+        assert!(is_region(region), "{region}");
+    }
+    for region in [
+        "",
+        "us-east-1.evil.com",
+        "a/b",
+        "US-EAST-1",
+        "-a",
+        "a-",
+        "a@b",
+        "a:1",
+    ] {
+        assert!(!is_region(region), "{region}");
+    }
+    for service in ["execute-api", "api.ecr", "a4b"] {
+        assert!(is_service(service), "{service}");
+    }
+    for service in ["", ".a", "a..b", "a/b", "A", "a.-b", "a@b"] {
+        assert!(!is_service(service), "{service}");
+    }
+}
