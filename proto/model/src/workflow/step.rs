@@ -132,7 +132,10 @@ impl Action {
     /// depends on them.
     #[must_use]
     pub fn reads_secrets(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::Slack(_))
+        matches!(
+            self,
+            Self::Http(_) | Self::Slack(_) | Self::Aws(_) | Self::Email(_)
+        )
     }
 
     /// Whether no step after it in its list can run.

@@ -5,6 +5,7 @@ use signalbox_model::{
     aws::{self, Protocol, RestBody, Service},
     expression::Template,
     limits,
+    suggestion::suggestion,
     violation::Collector,
     workflow::{
         AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest, AwsRestBody, AwsStep,
@@ -13,7 +14,6 @@ use signalbox_model::{
 };
 
 use super::{
-    super::suggestion::suggestion,
     duration,
     http::{header_name, header_value, templates, url_template},
     json, json_template,
