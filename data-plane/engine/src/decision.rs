@@ -222,6 +222,20 @@ impl Outcome {
                     .collect(),
                 body: masks.bytes(&body).map_or(body, Bytes::from),
             }),
+            Self::Email(EmailReceipt {
+                message_id,
+                accepted,
+                refused,
+                reply,
+            }) => Self::Email(EmailReceipt {
+                message_id,
+                accepted,
+                refused: refused
+                    .into_iter()
+                    .map(|recipient| recipient.masked(masks))
+                    .collect(),
+                reply: masks.text(&reply).unwrap_or(reply),
+            }),
             Self::Failed(failed) => Self::Failed(AttemptFailure {
                 failure: masks.failure(failed.failure),
                 ..failed

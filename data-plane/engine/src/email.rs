@@ -69,6 +69,16 @@ pub struct RefusedRecipient {
     pub message: String,
 }
 
+impl RefusedRecipient {
+    /// The same without what `masks` searches for.
+    pub(crate) fn masked(self, masks: &Masks) -> Self {
+        Self {
+            message: masks.text(&self.message).unwrap_or(self.message),
+            ..self
+        }
+    }
+}
+
 impl fmt::Debug for EmailMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmailMessage")

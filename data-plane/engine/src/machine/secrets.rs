@@ -111,6 +111,21 @@ pub(super) fn masked(fact: Fact, masks: &Masks) -> Fact {
             output: output.map(json),
             error: error.map(failure),
         },
+        Fact::StepKept {
+            step,
+            kind,
+            input,
+            state,
+            output,
+            error,
+        } => Fact::StepKept {
+            step,
+            kind,
+            input: json(input),
+            state,
+            output: output.map(json),
+            error: error.map(failure),
+        },
         Fact::Ending {
             state,
             output,
