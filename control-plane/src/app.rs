@@ -23,10 +23,10 @@ use crate::{
 
 pub use keys::{KeyChange, NewKey};
 pub use nodes::Refusal;
-pub use signals::Telling;
 pub use retries::{RetryMode, RetryOrder, RetryRequest, RetryVersion};
 pub use runs::RunRequest;
 pub use schedules::Upcoming;
+pub use signals::Telling;
 pub use workflows::{Definition, NewWorkflow, WebhookAccess};
 
 /// The use cases. Cheap to clone.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use signalbox_model::{
     error::Error,
-    execution::JsonText,
-    ids::{ExecutionId, ExecutionName, ProjectId, WorkflowId, WorkflowName},
+    ids::{ProjectId, WorkflowId, WorkflowName},
     limits,
     violation::{Violation, Violations},
     workflow::{Trigger, Workflow as Valid},

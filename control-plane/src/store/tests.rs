@@ -31,10 +31,10 @@ use crate::{
 
 mod batches;
 mod limits;
-mod signals;
 mod retries;
 mod schedules;
 mod secrets;
+mod signals;
 
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use signalbox_model::workflow::SmtpTls;
+use signalbox_model::{secret::Masks, workflow::SmtpTls};
 
 /// A message to be sent, all expressions evaluated. No field that becomes a header holds control characters. `Debug` shows
 /// neither what it says nor to whom.

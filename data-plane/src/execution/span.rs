@@ -175,7 +175,7 @@ impl StepSpans {
                 url.full = %request.shown_url(),
                 signalbox.attempt.repeated = effect.repeated,
             ),
-            EffectKind::Aws(call) => tracing::info_span!(
+            Some(EffectKind::Aws(call)) => tracing::info_span!(
                 parent: parent,
                 "attempt",
                 otel.name = %format!("{}.{}", call.service, call.operation),
@@ -190,7 +190,7 @@ impl StepSpans {
                 cloud.region = call.region,
                 signalbox.attempt.repeated = effect.repeated,
             ),
-            EffectKind::Email(message) => tracing::info_span!(
+            Some(EffectKind::Email(message)) => tracing::info_span!(
                 parent: parent,
                 "attempt",
                 otel.name = "send message",

@@ -2,8 +2,8 @@
 
 mod flow;
 mod http;
-mod signal;
 mod secrets;
+mod signal;
 mod slack;
 pub(super) mod support;
 

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod hub;
-mod signals;
 mod secrets;
+mod signals;
 
 use std::path::Path;
 

@@ -83,7 +83,11 @@ pub(super) fn masked(fact: Fact, masks: &Masks) -> Fact {
     };
     let failure = |failure: Failure| masks.failure(failure);
     match fact {
-        Fact::Started | Fact::Cancelling | Fact::AttemptStarted { .. } => fact,
+        // What was told is journalled by whoever heard it, before a machine knows.
+        Fact::Started
+        | Fact::Cancelling
+        | Fact::AttemptStarted { .. }
+        | Fact::SignalReceived(_) => fact,
         Fact::StepStarted { step, kind, input } => Fact::StepStarted {
             step,
             kind,

@@ -3,9 +3,9 @@
 mod cancel;
 mod flow;
 mod frames;
-mod signals;
 mod retry;
 mod secrets;
+mod signals;
 mod support;
 
 use signalbox_model::{

@@ -6,8 +6,8 @@
 mod checker;
 mod interpreter;
 mod owner;
-mod telling;
 mod retry;
+mod telling;
 mod workflows;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

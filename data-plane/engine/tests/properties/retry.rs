@@ -58,7 +58,7 @@ proptest! {
 
     #[test]
     fn a_retry_goes_on_where_it_failed(
-        workflow in workflow(LONG, Wanted { fail_fast: false, total_timeouts: false }),
+        workflow in workflow(LONG, Wanted { fail_fast: false, total_timeouts: false, listen: None }),
         outcomes in outcomes(),
         crashes in crashes(),
         choices in prop::array::uniform2(choices()),
@@ -73,7 +73,7 @@ proptest! {
         let runs: BTreeSet<String> = kept.steps().map(ToString::to_string).collect();
 
         let plan = Arc::new(Plan::new(&workflow));
-        let mut second = Owner::new(plan, accepted(), outcomes, crashes, other);
+        let mut second = Owner::new(&workflow, plan, accepted(), outcomes, crashes, other);
         second.journal = kept.into_facts().into_iter().map(|fact| (fact, begin())).collect();
         second.run();
         second.check_keys();
@@ -93,7 +93,7 @@ proptest! {
     /// When every request is answered well, what is kept stays as it was, whatever stopped the others.
     #[test]
     fn a_retry_in_a_mended_world_does_the_rest(
-        workflow in workflow(LONG, Wanted { fail_fast: true, total_timeouts: false }),
+        workflow in workflow(LONG, Wanted { fail_fast: true, total_timeouts: false, listen: None }),
         outcomes in outcomes(),
         choices in choices(),
     ) {
@@ -107,7 +107,7 @@ proptest! {
             .collect();
         let runs: BTreeSet<String> = kept.steps().map(ToString::to_string).collect();
         let plan = Arc::new(Plan::new(&workflow));
-        let mut second = Owner::new(plan, accepted(), Outcomes::good(), Vec::new(), choices);
+        let mut second = Owner::new(&workflow, plan, accepted(), Outcomes::good(), Vec::new(), choices);
         second.journal = kept.into_facts().into_iter().map(|fact| (fact, begin())).collect();
         second.run();
         checker::check_retry(&workflow, &second.journal);

@@ -50,7 +50,7 @@ async fn a_signal_is_answered_when_it_is_durable_and_told_once() {
             workflow_version: 3,
             input_json: "{}".into(),
             request_time: Some(convert::time::to_wire(jiff::Timestamp::now())),
-            traceparent: String::new(),
+            ..wire::RunCommand::default()
         })),
     };
     assert_eq!(refusal(&mut connection, run).await, "");

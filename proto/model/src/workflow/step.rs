@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::{
     ApprovalStep, AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep,
-    RetryPolicy,
-    SlackStep, SucceedStep, TransformStep, WaitStep,
+    RetryPolicy, SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
