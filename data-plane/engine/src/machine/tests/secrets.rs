@@ -54,6 +54,7 @@ fn input(facts: &[Fact]) -> Value {
 fn request(kind: &EffectKind) -> &HttpRequest {
     match kind {
         EffectKind::Http(request) => request,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -16,11 +16,11 @@ fn step(service: &str, name: &str, input: &Value) -> AwsStep {
             name: name.to_owned(),
             input: Some(JsonTemplate::parse(input).unwrap()),
         },
-        region: Some(template("${{ event.region }}")),
+        region: Some(template("${{ event.json.region }}")),
         signing_name: None,
         endpoint_url: None,
         credentials: Some(AwsCredentialTemplates {
-            access_key_id: template("${{ event.id }}"),
+            access_key_id: template("${{ event.json.id }}"),
             secret_access_key: template("s3cret-key"),
             session_token: Some(template("s3cret-token")),
         }),
@@ -35,7 +35,7 @@ fn step(service: &str, name: &str, input: &Value) -> AwsStep {
 }
 
 fn begin(step: &AwsStep, event: &Value) -> Result<(Value, AwsCall), Failure> {
-    let scope = Scope::new(event, &Value::Null, &Value::Null);
+    let scope = Scope::new(&json!({"json": event}), &Value::Null, &Value::Null);
     match step.begin(&scope, Timestamp::UNIX_EPOCH)? {
         Begin::Attempt {
             input,
@@ -47,7 +47,7 @@ fn begin(step: &AwsStep, event: &Value) -> Result<(Value, AwsCall), Failure> {
 
 #[test]
 fn what_is_recorded_holds_no_credentials() {
-    let input = json!({"Name": "${{ event.name }}", "SecretString": "s3cret", "Tags": [{"MasterUserPassword": "s3cret"}]});
+    let input = json!({"Name": "${{ event.json.name }}", "SecretString": "s3cret", "Tags": [{"MasterUserPassword": "s3cret"}]});
     let step = step("secretsmanager", "CreateSecret", &input);
     let event = json!({"region": "eu-west-1", "id": "AKID", "name": "n"});
     let (input, call) = begin(&step, &event).unwrap();
@@ -111,7 +111,7 @@ fn a_rest_request_is_what_the_definition_writes() {
     let step = AwsStep {
         call: AwsCallForm::Rest(AwsRest {
             method: signalbox_model::workflow::HttpMethod::Post,
-            path: template("/detector/${{ event.id }}/findings"),
+            path: template("/detector/${{ event.json.id }}/findings"),
             query: [("a b".to_owned(), template("c&d"))].into(),
             headers: [("X-Token".to_owned(), template("s3cret"))].into(),
             body: Some(AwsRestBody::Json(

@@ -21,19 +21,23 @@ fn step() -> EmailStep {
             ca_certificate: None,
         },
         from: template("Signalbox <box@example.com>"),
-        to: vec![template("${{ event.to }}")],
+        to: vec![template("${{ event.json.to }}")],
         cc: Vec::new(),
         bcc: Vec::new(),
         reply_to: Vec::new(),
         subject: template("Alarm: ${{ event.subject }}"),
         text: Some(template("line\r\nline")),
         html: None,
-        headers: [("X-Alarm".to_owned(), template("${{ event.alarm }}"))].into(),
+        headers: [("X-Alarm".to_owned(), template("${{ event.json.alarm }}"))].into(),
     }
 }
 
 fn begin(event: &Value) -> Result<(Value, EmailMessage), Failure> {
-    let scope = Scope::new(event, &Value::Null, &Value::Null);
+    let scope = Scope::new(
+        &json!({"json": event, "subject": event["subject"]}),
+        &Value::Null,
+        &Value::Null,
+    );
     match step().begin(&scope, Timestamp::UNIX_EPOCH)? {
         Begin::Attempt {
             input,

@@ -17,7 +17,7 @@ fn secrets() -> Secrets {
 }
 
 fn scope() -> Scope {
-    Scope::new(&json!({"n": 1}), &Value::Null, &Value::Null).with_secrets(&secrets())
+    Scope::new(&json!({"json": {"n": 1}}), &Value::Null, &Value::Null).with_secrets(&secrets())
 }
 
 fn hidden() -> Scope {
@@ -67,12 +67,14 @@ fn they_are_read_in_no_other_way() {
 
 #[test]
 fn what_is_made_of_one_is_hidden_whole_and_the_rest_is_shown() {
-    let template = Template::parse("v${{ event.n }} Basic ${{ secrets.token.substring(0, 5) }}");
+    let template =
+        Template::parse("v${{ event.json.n }} Basic ${{ secrets.token.substring(0, 5) }}");
     let template = template.unwrap();
     assert_eq!(template.render_text(&scope()).unwrap(), "v1 Basic s3cre");
     assert_eq!(template.render_text(&hidden()).unwrap(), "v1 Basic ***");
     // Even where it could not be made of what stands for it.
-    let nested = json!({"a": [{"b": "${{ secrets.token.split('-')[1] }}"}], "n": "${{ event.n }}"});
+    let nested =
+        json!({"a": [{"b": "${{ secrets.token.split('-')[1] }}"}], "n": "${{ event.json.n }}"});
     let nested = JsonTemplate::parse(&nested).unwrap();
     assert_eq!(
         nested.render(&scope()).unwrap(),

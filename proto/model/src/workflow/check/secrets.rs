@@ -136,11 +136,11 @@ mod tests {
             [
                 "steps[0].http.url token",
                 "steps[0].http.query.q token",
-                "steps[0].http.json token",
+                "steps[0].http.json.a[0] token",
                 "steps[1].forEach.steps[0].http.url token",
                 "steps[1].forEach.steps[0].http.query.q token",
                 "steps[1].forEach.steps[0].http.headers.x-a my-key",
-                "steps[1].forEach.steps[0].http.json token",
+                "steps[1].forEach.steps[0].http.json.a[0] token",
             ]
         );
     }
@@ -217,11 +217,11 @@ mod tests {
             [
                 "steps[0].if",
                 "steps[1].transform.expression",
-                "steps[2].transform.template",
+                "steps[2].transform.template.a[0]",
                 "steps[3].condition.rules[0].if",
                 "steps[4].forEach.items",
                 "steps[5].wait.until",
-                "steps[6].succeed.output",
+                "steps[6].succeed.output.a[0]",
                 "steps[7].fail.message",
             ]
         );
