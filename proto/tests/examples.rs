@@ -132,3 +132,28 @@ fn findings_are_read_with_an_instance_and_without() {
     expected["instance"] = Value::Null;
     assert_eq!(read(json!({"resourceType": "AccessKey"})), expected);
 }
+
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>.
+#[test]
+fn objects_that_were_made_are_told_from_those_that_were_removed() {
+    let record = |event: &str, key: &str| {
+        json!({
+            "eventSource": "aws:s3",
+            "eventName": event,
+            "s3": {"bucket": {"name": "uploads"}, "object": {"key": key, "size": 1024}}
+        })
+    };
+    let event = json!({"Records": [
+        record("ObjectCreated:Put", "a.png"),
+        record("ObjectRemoved:Delete", "b.png"),
+        record("ObjectCreated:CompleteMultipartUpload", "c.png"),
+    ]});
+    let made = transformed("s3-to-lambda.yaml", "made", &event);
+    let keys: Vec<&Value> = made
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|of| &of["object"]["key"])
+        .collect();
+    assert_eq!(keys, [&json!("a.png"), &json!("c.png")]);
+}
