@@ -71,7 +71,7 @@ spec:
         "{error}"
     );
     assert!(
-        error.contains("expected GET, HEAD, POST, PUT, PATCH or DELETE"),
+        error.contains("expected one of GET, HEAD, POST, PUT"),
         "{error}"
     );
 }
