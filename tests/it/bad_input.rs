@@ -163,7 +163,7 @@ spec:
         "expected event, steps, vars, secrets or execution",
         "steps[1].http.url",
         "steps[1].http.method",
-        "GET, HEAD, POST, PUT, PATCH or DELETE",
+        "expected one of GET, HEAD, POST, PUT, PATCH, DELETE",
         "steps[2].id",
     ] {
         assert!(text.contains(expected), "{expected:?} in {text}");

@@ -280,6 +280,7 @@ impl Node {
             },
             // So low that they are reached.
             unclaimed_max: 8,
+            skim_max: 1,
             queue_max: 16,
             pending_max: 5,
             kept_bytes: KEPT_BYTES,

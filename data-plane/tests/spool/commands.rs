@@ -29,6 +29,7 @@ fn config(unclaimed_max: u64) -> IntakeSpoolConfig {
             segment_bytes: SEGMENT_BYTES,
         },
         unclaimed_max,
+        skim_max: 0,
         ..IntakeSpoolConfig::default()
     }
 }
