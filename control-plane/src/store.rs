@@ -27,8 +27,8 @@ use jiff::Timestamp;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr,
-    EntityTrait as _, QueryFilter as _, SqlErr, TransactionTrait as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
+    IntoActiveModel, QueryFilter as _, SqlErr, TransactionTrait as _,
     sea_query::{Expr, ExprTrait as _},
 };
 use signalbox_model::{error::Error, ids::WorkflowName};
@@ -227,6 +227,33 @@ impl Tx {
         .await
         .map_err(|e| internal(&e))?;
         Ok(revision)
+    }
+
+    /// Writes a row that is new.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, of the resource `name`.
+    async fn insert_row<E: EntityTrait>(&self, row: E::Model, name: &str) -> Result<E::Model, Error>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+        E::ActiveModel: Send,
+    {
+        let active = row.into_active_model().reset_all();
+        let inserted = active.insert(&self.inner).await;
+        inserted.map_err(|error| inserting(&error, name))
+    }
+
+    /// Writes every column of a row that exists.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn update_row<E: EntityTrait>(&self, row: E::Model) -> Result<E::Model, Error>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+        E::ActiveModel: Send,
+    {
+        let active = row.into_active_model().reset_all();
+        active.update(&self.inner).await.map_err(|e| internal(&e))
     }
 
     /// Notes in the audit log who did what.

@@ -12,7 +12,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Store, Tx, entity, inserting, internal,
+    Page, PageOf, Store, Tx, entity, internal,
     page::keyset,
     rows::{ApiKey, Secret, Workflow, WorkflowVersion},
 };
@@ -125,11 +125,7 @@ impl Tx {
     pub async fn insert_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
         let name = key_name(&row);
         row.revision = self.changed(KIND_KEY, &name, false).await?;
-        let active = row.into_active_model().reset_all();
-        active
-            .insert(&self.inner)
-            .await
-            .map_err(|e| inserting(&e, &name))
+        self.insert_row::<entity::api_key::Entity>(row, &name).await
     }
 
     /// A key.
@@ -146,11 +142,7 @@ impl Tx {
     /// When the database fails.
     pub async fn update_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
         row.revision = self.changed(KIND_KEY, &key_name(&row), false).await?;
-        row.into_active_model()
-            .reset_all()
-            .update(&self.inner)
-            .await
-            .map_err(|e| internal(&e))
+        self.update_row::<entity::api_key::Entity>(row).await
     }
 
     /// Deletes a key.
@@ -229,11 +221,8 @@ impl Tx {
     pub async fn insert_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
         let name = workflow_name(&row);
         row.revision = self.changed(KIND_WORKFLOW, &name, false).await?;
-        let active = row.into_active_model().reset_all();
-        active
-            .insert(&self.inner)
+        self.insert_row::<entity::workflow::Entity>(row, &name)
             .await
-            .map_err(|e| inserting(&e, &name))
     }
 
     /// Writes a workflow that exists.
@@ -244,11 +233,7 @@ impl Tx {
         row.revision = self
             .changed(KIND_WORKFLOW, &workflow_name(&row), false)
             .await?;
-        row.into_active_model()
-            .reset_all()
-            .update(&self.inner)
-            .await
-            .map_err(|e| internal(&e))
+        self.update_row::<entity::workflow::Entity>(row).await
     }
 
     /// Writes a version.

@@ -1,9 +1,6 @@
 //! Folding the nodes' records into rows, a batch at a time. Idempotent: the cursor moves in the same transaction.
 
-use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _,
-    QuerySelect as _,
-};
+use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, QuerySelect as _};
 use signalbox_model::{
     error::Error,
     ids::{ExecutionName, NodeId, SubscriptionId, WorkflowName},
@@ -127,11 +124,8 @@ impl Tx {
     pub async fn insert_execution(&mut self, mut row: Execution) -> Result<Execution, Error> {
         row.history = self.next_history().await?;
         let name = format!("projects/{}/executions/{}", row.project, row.id);
-        row.into_active_model()
-            .reset_all()
-            .insert(&self.inner)
+        self.insert_row::<entity::execution::Entity>(row, &name)
             .await
-            .map_err(|e| super::inserting(&e, &name))
     }
 
     async fn certificate(&self, certificate: &Certificate) -> Result<(), Error> {
@@ -216,11 +210,7 @@ impl Tx {
     /// Writes a row that has changed.
     pub(super) async fn write_execution(&mut self, mut row: Execution) -> Result<(), Error> {
         row.history = self.next_history().await?;
-        row.into_active_model()
-            .reset_all()
-            .update(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
+        self.update_row::<entity::execution::Entity>(row).await?;
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 use signalbox_model::{
     error::Error,
@@ -12,8 +12,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Store, Tx, config::KIND_SECRET, entity, inserting, internal, page::keyset,
-    rows::Secret,
+    Page, PageOf, Store, Tx, config::KIND_SECRET, entity, internal, page::keyset, rows::Secret,
 };
 
 /// Workflows that a refusal to delete a secret names.
@@ -46,11 +45,7 @@ impl Tx {
     pub async fn insert_secret(&mut self, mut row: Secret) -> Result<Secret, Error> {
         let name = secret_name(&row);
         row.revision = self.changed(KIND_SECRET, &name, false).await?;
-        let active = row.into_active_model().reset_all();
-        active
-            .insert(&self.inner)
-            .await
-            .map_err(|e| inserting(&e, &name))
+        self.insert_row::<entity::secret::Entity>(row, &name).await
     }
 
     /// A secret.
@@ -67,11 +62,7 @@ impl Tx {
     /// When the database fails.
     pub async fn update_secret(&mut self, mut row: Secret) -> Result<Secret, Error> {
         row.revision = self.changed(KIND_SECRET, &secret_name(&row), false).await?;
-        row.into_active_model()
-            .reset_all()
-            .update(&self.inner)
-            .await
-            .map_err(|e| internal(&e))
+        self.update_row::<entity::secret::Entity>(row).await
     }
 
     /// Deletes a secret.
