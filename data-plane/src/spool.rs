@@ -168,7 +168,8 @@ pub trait Spool: Send + Sync + 'static {
         after: u64,
     ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>>;
 
-    /// Gives a claimed execution back until `due`: it can be claimed again then, or once it is woken.
+    /// Gives a claimed execution back until `due`: it can be claimed again then, or once it is woken; at once, where it was
+    /// told something after the sequence `heard_until`.
     ///
     /// # Errors
     /// [`SpoolError`]; the caller still has it then.
@@ -176,6 +177,7 @@ pub trait Spool: Send + Sync + 'static {
         &self,
         execution: ExecutionName,
         due: Timestamp,
+        heard_until: u64,
     ) -> BoxFuture<'_, Result<(), SpoolError>>;
 
     /// Makes an execution due that is parked. Others are left as they are.
@@ -376,6 +378,8 @@ pub struct Claimed {
     pub traceparent: Option<String>,
     /// What it has journalled, in order; empty for a new one.
     pub journal: Vec<Record>,
+    /// Sequence of the last of it; 0 for a new one.
+    pub journal_until: u64,
 }
 
 /// Sizes.

@@ -89,7 +89,7 @@ impl<'a> Drive<'a> {
                 .unwrap_or(Timestamp::MIN),
             told: tokio::time::Instant::now(),
             wake: runtime.wakes.driven(&claimed.accepted.execution),
-            told_until: 0,
+            told_until: claimed.journal_until,
             claimed: Some(claimed),
             steps: StepSpans::new(span.clone()),
             cancels: runtime.cancels.changes(),
@@ -206,7 +206,7 @@ impl<'a> Drive<'a> {
         Ok(machine)
     }
 
-    /// Tells the machine what the execution was told meanwhile. What it knows already is told again the first time.
+    /// Tells the machine what the execution was told since it was claimed, or last asked.
     async fn hear(&mut self, machine: &mut Machine) -> Result<(), SpoolError> {
         let spool = &self.runtime.spool;
         let told = spool.told(self.execution.clone(), self.told_until).await?;
@@ -350,13 +350,14 @@ impl<'a> Drive<'a> {
     /// Leaves the execution to the spool until `due`. False: that has no room for it now.
     async fn park(&mut self, due: Timestamp) -> Result<bool, SpoolError> {
         let spool = &self.runtime.spool;
-        match spool.park(self.execution.clone(), due).await {
+        let parked = spool.park(self.execution.clone(), due, self.told_until);
+        match parked.await {
             Ok(()) => {}
             Err(SpoolError::Overloaded | SpoolError::Full) => return Ok(false),
             Err(error @ (SpoolError::Closed | SpoolError::Failed(_))) => return Err(error),
         }
-        // Whoever asked for its end meanwhile, or told it something, may have found it here still.
-        if self.runtime.cancels.is_asked(&self.execution) || self.wake.is_due() {
+        // Whoever asked for its end meanwhile may have found it here still.
+        if self.runtime.cancels.is_asked(&self.execution) {
             spool.wake(&self.execution).await?;
         }
         Ok(true)

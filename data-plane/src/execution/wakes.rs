@@ -51,14 +51,9 @@ impl Wakes {
     ) -> Result<Option<Told>, SpoolError> {
         let told = spool.tell(execution.clone(), signal, time, traceparent);
         let told = told.await?;
-        if told == Told::Claimed {
-            if !self.wake(execution) {
-                return Ok(None);
-            }
-            // After that: whoever parks it looks whether it was woken when that is done.
-            spool.wake(execution).await?;
-        }
-        Ok(Some(told))
+        // Where it is parked meanwhile, the spool knows that it was not heard.
+        let is_told = told != Told::Claimed || self.wake(execution);
+        Ok(is_told.then_some(told))
     }
 
     /// Wakes who drives `execution`, or will in a moment: it is claimed. False: too many are about to be driven; come again.

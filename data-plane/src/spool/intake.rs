@@ -525,8 +525,9 @@ impl Spool for IntakeSpool {
         &self,
         execution: ExecutionName,
         due: Timestamp,
+        heard_until: u64,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
-        self.store.park(execution, due)
+        self.store.park(execution, due, heard_until)
     }
 
     fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {

@@ -457,8 +457,14 @@ impl Spool for SqliteSpool {
         &self,
         execution: ExecutionName,
         due: Timestamp,
+        heard_until: u64,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
-        self.submit_waiting(move |answer| Job::Park(execution.to_string(), due, answer))
+        self.submit_waiting(move |answer| Job::Park {
+            execution: execution.to_string(),
+            due,
+            heard_until,
+            answer,
+        })
     }
 
     fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {

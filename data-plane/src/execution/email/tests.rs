@@ -76,7 +76,9 @@ async fn a_message_goes_encrypted_to_all_it_is_for() {
         ] {
             assert!(letter.text.contains(line), "{line}: {}", letter.text);
         }
-        assert!(!letter.text.contains("d@example.com"), "{}", letter.text);
+        // The id is random and may end in a "d" itself.
+        let elsewhere = letter.text.replace(id, "");
+        assert!(!elsewhere.contains("d@example.com"), "{}", letter.text);
         let records = format!("{:?}", world.records(&execution).await);
         assert!(!records.contains("s3cret"), "{records}");
     }

@@ -316,8 +316,9 @@ impl Spool for Simulated {
         &self,
         execution: ExecutionName,
         due: Timestamp,
+        heard_until: u64,
     ) -> BoxFuture<'_, Result<(), SpoolError>> {
-        self.inner.park(execution, due)
+        self.inner.park(execution, due, heard_until)
     }
 
     fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {

@@ -214,8 +214,13 @@ impl<'a> Batch<'a> {
                 let outcome = self.tell(&execution, &id, &record);
                 settle(pending, answer, outcome)
             }
-            Job::Park(execution, due, answer) => {
-                let outcome = self.park(&execution, due);
+            Job::Park {
+                execution,
+                due,
+                heard_until,
+                answer,
+            } => {
+                let outcome = self.park(&execution, due, heard_until);
                 settle(pending, answer, outcome)
             }
             Job::Wake(execution, answer) => {

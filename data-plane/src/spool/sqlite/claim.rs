@@ -10,6 +10,7 @@ use super::{
     batch::{Batch, Sql},
     read::{decode, journal_of},
     schema::{CLAIMED, PARKED, UNCLAIMED},
+    signals::signals_of,
     turns::share_out,
 };
 use crate::spool::{Admission, Claimed};
@@ -125,15 +126,20 @@ impl Batch<'_> {
         let RecordBody::Accepted(accepted) = record.body else {
             return Ok(None);
         };
+        let (journal, journal_until) = journal_of(self.transaction, &name)?;
         Ok(Some(Claimed {
             accepted: *accepted,
             definition: definition.into(),
             traceparent: record.traceparent,
-            journal: journal_of(self.transaction, &name)?,
+            journal,
+            journal_until,
         }))
     }
 
-    pub(super) fn park(&mut self, execution: &str, due: Timestamp) -> Sql<()> {
+    /// What was told by somebody who found it claimed is not left unheard, wherever the process ends.
+    pub(super) fn park(&mut self, execution: &str, due: Timestamp, heard_until: u64) -> Sql<()> {
+        let is_told = !signals_of(self.transaction, execution, heard_until)?.is_empty();
+        let due = if is_told { self.now } else { due };
         let changed = self
             .transaction
             .prepare_cached(

@@ -67,18 +67,22 @@ pub(super) fn due_handshakes(
     rows.collect()
 }
 
+/// An execution's facts, in order, and the sequence of the last; 0 where there is none.
 pub(super) fn journal_of(
     connection: &Connection,
     execution: &str,
-) -> Result<Vec<Record>, rusqlite::Error> {
-    let mut statement = connection
-        .prepare_cached("SELECT body FROM log WHERE execution = ?1 AND kind = 0 ORDER BY seq")?;
+) -> Result<(Vec<Record>, u64), rusqlite::Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, body FROM log WHERE execution = ?1 AND kind = 0 ORDER BY seq",
+    )?;
     let mut rows = statement.query(params![execution])?;
     let mut records = Vec::new();
+    let mut last = 0;
     while let Some(row) = rows.next()? {
-        records.push(decode(row.get_ref(0)?.as_blob()?)?);
+        last = from_sql(row.get(0)?);
+        records.push(decode(row.get_ref(1)?.as_blob()?)?);
     }
-    Ok(records)
+    Ok((records, last))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, rusqlite::Error> {

@@ -316,7 +316,10 @@ async fn a_spool_of_the_first_schema_goes_on() {
     let spool = open(dir.path());
     let claimed = spool.claim(10).await.unwrap();
     let name = claimed[0].accepted.execution.clone();
-    spool.park(name.clone(), Timestamp::MAX).await.unwrap();
+    spool
+        .park(name.clone(), Timestamp::MAX, u64::MAX)
+        .await
+        .unwrap();
     assert!(spool.claim(10).await.unwrap().is_empty());
     spool.wake(&name).await.unwrap();
     assert_eq!(spool.claim(10).await.unwrap().len(), 1);
@@ -368,7 +371,10 @@ async fn workflows_take_turns_and_none_more_than_it_has_room_for() {
 
     // One that is due needs room too.
     let name = of("a", 3).accepted.execution;
-    spool.park(name.clone(), Timestamp::MAX).await.unwrap();
+    spool
+        .park(name.clone(), Timestamp::MAX, u64::MAX)
+        .await
+        .unwrap();
     spool.wake(&name).await.unwrap();
     assert_eq!(claim(2, Only("a", 0)).await, "");
     assert_eq!(claim(2, Only("a", 2)).await, "a3 a5");

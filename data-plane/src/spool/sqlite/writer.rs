@@ -62,7 +62,12 @@ pub(in crate::spool) enum Job {
         record: Vec<u8>,
         answer: Answer<Told>,
     },
-    Park(String, Timestamp, Answer<()>),
+    Park {
+        execution: String,
+        due: Timestamp,
+        heard_until: u64,
+        answer: Answer<()>,
+    },
     Wake(String, Answer<()>),
     Drain(Box<Drained>, Answer<()>),
     Trim(u64, Answer<()>),
@@ -84,7 +89,7 @@ impl Job {
             | Self::UpdateHandshake(_, answer)
             | Self::Append(_, answer)
             | Self::Journal { answer, .. }
-            | Self::Park(_, _, answer)
+            | Self::Park { answer, .. }
             | Self::Wake(_, answer)
             | Self::Drain(_, answer)
             | Self::Trim(_, answer) => drop(answer.send(Err(error))),

@@ -110,7 +110,7 @@ impl World {
             Step::Park(id) => {
                 let execution = accept(id, 0, false).accepted.execution;
                 let far = Timestamp::now() + DAY;
-                self.spool().park(execution, far).await.unwrap();
+                self.spool().park(execution, far, u64::MAX).await.unwrap();
                 self.model.park(id);
             }
             Step::Wake(id) => {

@@ -84,3 +84,25 @@ async fn a_signal_is_journalled_once_whoever_has_the_execution() {
     spool.trim(head).await.unwrap();
     assert_eq!(spool.told(name("a"), 0).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn who_was_told_something_unheard_is_parked_until_now_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    spool.accept(accept("a", 1)).await.unwrap();
+    tell(&spool, "a", "s1").await;
+    let journal_until = spool.claim(10).await.unwrap()[0].journal_until;
+    let park = |heard_until| spool.park(name("a"), Timestamp::MAX, heard_until);
+    park(journal_until).await.unwrap();
+    assert!(spool.claim(10).await.unwrap().is_empty());
+    // Told while it was parked, and again after it was claimed for that.
+    assert_eq!(tell(&spool, "a", "s2").await, Told::Unclaimed);
+    let journal_until = spool.claim(10).await.unwrap()[0].journal_until;
+    assert_eq!(tell(&spool, "a", "s3").await, Told::Claimed);
+    park(journal_until).await.unwrap();
+    // A crash then leaves nobody who would wake it.
+    drop(spool);
+    let spool = open(dir.path());
+    let claimed = spool.claim(10).await.unwrap();
+    assert_eq!(claimed[0].journal.iter().filter_map(id_of).count(), 3);
+}
