@@ -229,3 +229,122 @@ fn schema_and_reader_take_the_same() {
         );
     }
 }
+
+/// Definitions of every kind of step and trigger, with about all that each may say: what is not there is not taken away below.
+/// No part reads another, so that only what is missing is what is wrong.
+fn full() -> Vec<String> {
+    let step = |step: &str| with_steps(&format!("[{{id: a, {step}}}]"));
+    let http = |more: &str| step(&format!("http: {{url: 'https://x', {more}}}"));
+    let smtp = "server: {host: h, port: 25, tls: implicit, username: u, password: p}";
+    let mut all = vec![
+        step("if: 'true', timeout: 5s, totalTimeout: 9s, retry: {maxAttempts: 3, initialBackoff: 1s, maxBackoff: 2s, multiplier: 2, retryOn: [5xx]}, onError: {continue: true}, http: {url: 'https://x'}"),
+        step("onError: {steps: [{id: b, fail: {code: A, message: m}}]}, http: {url: 'https://x'}"),
+        http("method: POST, query: {a: b}, headers: {c: d}, json: {e: [f]}, successStatus: ['200'], redirects: 2, maxResponseBytes: 9, proxy: 'http://p'"),
+        http("auth: {basic: {username: u, password: p}}, text: t"),
+        http("auth: {basic: {password: p}}, form: {a: [1]}"),
+        http("auth: {bearer: {token: t}}, binary: {base64: aGk=, contentType: a/b}"),
+        http("auth: {header: {name: X-A, value: v}}"),
+        step("transform: {expression: '1'}"),
+        step("transform: {template: {a: 1}}"),
+        step("transform: {jsonPath: {path: $.a, from: event.json, first: true}}"),
+        step("condition: {rules: [{if: 'true', steps: [{id: b, succeed: {}}]}], otherwise: [{id: c, succeed: {}}]}"),
+        step("succeed: {output: {a: 1}}"),
+        step("fail: {code: A, message: m}"),
+        step("wait: {duration: 3s}"),
+        step("wait: {until: '2026-11-24T10:00:00Z'}"),
+        step("wait: {signal: {name: s, timeout: 3s, onTimeout: continue}}"),
+        step("approval: {message: m, approvers: [a], timeout: 3s, onTimeout: reject, rejectedIsOutput: true}"),
+        step("parallel: {failFast: true, branches: [{name: b, steps: [{id: c, succeed: {}}]}]}"),
+        step("forEach: {items: '[1]', concurrency: 2, failFast: true, steps: [{id: c, succeed: {}}]}"),
+        step("aws: {service: ec2, operation: StopInstances, region: eu-central-1, input: {a: 1}, endpointUrl: 'https://x', credentials: {accessKeyId: a, secretAccessKey: b, sessionToken: c}, assumeRole: {roleArn: 'arn:aws:iam::1:role/r', externalId: e, sessionName: name, duration: 900s, endpointUrl: 'https://x'}}"),
+        step("aws: {service: guardduty, signingName: guardduty, rest: {method: PUT, path: /a, query: {a: b}, headers: {x-a: b}, json: {a: 1}}}"),
+        step("aws: {service: guardduty, rest: {path: /a, text: t}}"),
+        step(&format!("email: {{{smtp}, from: a@b, to: [a@b], subject: s, text: t, headers: {{X-A: b}}}}")),
+        step("email: {server: {host: h}, from: a@b, to: [a@b], cc: [a@b], bcc: [a@b], replyTo: [a@b], subject: s, text: t, html: h}"),
+        step("email: {server: {host: h}, from: a@b, bcc: [a@b], subject: s, html: h}"),
+        step("slack: {webhookUrl: 'https://x', text: t, blocks: [{type: divider}], threadTs: '1'}"),
+        step("slack: {token: t, channel: c, apiUrl: 'https://x', blocks: [{type: divider}]}"),
+        with_trigger("{amazonSns: {apiKeys: [a], topicArns: ['arn:aws:sns:eu-central-1:123456789012:t'], minimumSignatureVersion: 2, maxMessageAge: 60s, filterPolicy: {a: [b]}, filterPolicyScope: FILTER_POLICY_SCOPE_MESSAGE_BODY}}"),
+        with_trigger("{webhook: {apiKeys: [a]}}"),
+        with_trigger("{manual: {inputs: [{name: a, type: string, required: true, description: d, values: [x]}, {name: b, type: integer, default: 1}]}}"),
+        with_trigger("{schedule: {cron: '0 0 * * *', timeZone: Europe/Berlin, misfire: MISFIRE_POLICY_RUN_ALL, misfireMax: 3, startTime: '2026-11-24T10:00:00Z', endTime: '2030-11-24T10:00:00Z', input: {a: 1}}}"),
+        with_trigger("{schedule: {rate: 60s}}"),
+        with("displayName: D\ndescription: d")
+            .replace("spec: {", "spec: {vars: {a: 1}, rateLimit: {eventsPerSecond: 5, burst: 6}, concurrency: {maxExecutions: 1}, finally: {steps: [{id: z, succeed: {}}], timeout: 60s}, timeout: 60s, "),
+    ];
+    // In the names of the .proto files, too.
+    let sample = "slack: {webhook_url: 'https://x', text: t}";
+    all.push(step(sample));
+    all
+}
+
+/// Places of all members of all objects.
+fn members(value: &Value, at: &str, all: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                all.push((at.to_owned(), name.clone()));
+                members(value, &format!("{at}/{name}"), all);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                members(value, &format!("{at}/{index}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn what_is_missing_is_missed_by_schema_and_reader() {
+    let validator = validator();
+    let mut refused = 0;
+    let mut wrong = Vec::new();
+    for text in full() {
+        assert_eq!(reader_takes(&text), Ok(()), "{text}");
+        assert_eq!(schema_takes(&validator, &text), Ok(()), "{text}");
+        let document: Value = serde_saphyr::from_str(&text).unwrap();
+        let mut all = Vec::new();
+        members(&document, "", &mut all);
+        for (at, name) in all {
+            let mut less = document.clone();
+            let object = less.pointer_mut(&at).unwrap().as_object_mut().unwrap();
+            object.remove(&name).unwrap();
+            let less = less.to_string();
+            let (schema, reader) = (schema_takes(&validator, &less), reader_takes(&less));
+            refused += usize::from(reader.is_err());
+            if schema.is_ok() != reader.is_ok() {
+                wrong.push(format!(
+                    "without {at}/{name}: the reader says {reader:?}, the schema {schema:?}"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(refused > 100, "{refused}");
+}
+
+/// A kind that is not in [`full`] is not held by it.
+#[test]
+fn every_kind_of_step_and_trigger_is_looked_at() {
+    let file = fs::read_to_string(root().join("schema/workflow.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&file).unwrap();
+    let all = full().concat();
+    for (message, not_kinds) in [
+        (
+            "Step",
+            &["id", "if", "timeout", "retry", "onError", "totalTimeout"][..],
+        ),
+        ("Trigger", &[]),
+    ] {
+        let properties = schema["$defs"][message]["properties"].as_object().unwrap();
+        for kind in properties.keys() {
+            let is_there = all.contains(&format!("{kind}: {{"));
+            assert!(
+                is_there || not_kinds.contains(&kind.as_str()),
+                "{message}.{kind}"
+            );
+        }
+    }
+}

@@ -76,6 +76,7 @@ impl Schemas {
                 .filter(is_choice)
                 .map(|choice| one_of(&choice)),
         );
+        all.extend(rules::needs(message));
         let mut schema = json!({
             "type": "object",
             "properties": properties,

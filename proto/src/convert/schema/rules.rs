@@ -1,7 +1,7 @@
 //! What the descriptors cannot say of workflow files: what must be there, and the limits. These are the model's, which
 //! checks them; a test holds both against the same documents.
 
-use prost_reflect::{FieldDescriptor, OneofDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
 use serde_json::{Value, json};
 use signalbox_model::{
     ids::{RESOURCE_ID_PATTERN, STEP_ID_PATTERN},
@@ -10,21 +10,37 @@ use signalbox_model::{
 };
 
 /// Fields that must be there.
-const REQUIRED: [&str; 20] = [
+const REQUIRED: [&str; 36] = [
     "AmazonSnsTrigger.api_keys",
+    "ApprovalStep.message",
+    "AwsAssumeRole.role_arn",
+    "AwsCredentials.access_key_id",
+    "AwsCredentials.secret_access_key",
+    "AwsRest.path",
+    "AwsStep.service",
     "Concurrency.max_executions",
     "ConditionRule.if",
     "ConditionStep.rules",
+    "EmailStep.from",
+    "EmailStep.server",
+    "EmailStep.subject",
     "FailStep.message",
     "Finally.steps",
     "ForEachStep.items",
     "ForEachStep.steps",
+    "HttpBearerAuth.token",
+    "HttpHeaderAuth.name",
+    "HttpHeaderAuth.value",
     "HttpStep.url",
     "JsonPathTransform.path",
+    "ManualInput.name",
+    "ManualInput.type",
     "ParallelBranch.name",
     "ParallelBranch.steps",
     "ParallelStep.branches",
     "RateLimit.events_per_second",
+    "SignalWait.name",
+    "SmtpServer.host",
     "Step.id",
     "WebhookTrigger.api_keys",
     "Workflow.name",
@@ -34,12 +50,71 @@ const REQUIRED: [&str; 20] = [
 ];
 
 /// Choices of which one must be made.
-const CHOICES_REQUIRED: [&str; 4] = [
+const CHOICES_REQUIRED: [&str; 6] = [
+    "HttpAuth.kind",
+    "ScheduleTrigger.when",
     "Step.action",
     "TransformStep.value",
     "Trigger.kind",
     "WaitStep.time",
 ];
+
+/// Messages that must say all of one of these lists of fields.
+const ONE_OF: [(&str, &[&[&str]]); 6] = [
+    ("AwsStep", &[&["operation"], &["rest"]]),
+    ("EmailStep", &[&["to"], &["cc"], &["bcc"]]),
+    ("EmailStep", &[&["text"], &["html"]]),
+    ("HttpBasicAuth", &[&["username"], &["password"]]),
+    ("SlackStep", &[&["webhook_url"], &["token", "channel"]]),
+    ("SlackStep", &[&["text"], &["blocks"]]),
+];
+
+/// Fields that say nothing without another.
+const WITH_ANOTHER: [(&str, &str, &str); 5] = [
+    ("AmazonSnsTrigger", "filter_policy_scope", "filter_policy"),
+    ("ScheduleTrigger", "misfire_max", "misfire"),
+    ("ScheduleTrigger", "time_zone", "cron"),
+    ("SmtpServer", "password", "username"),
+    ("SmtpServer", "username", "password"),
+];
+
+/// What of a message must be there beside what is always.
+pub(super) fn needs(message: &MessageDescriptor) -> Vec<Value> {
+    let said = |name: &str| {
+        let field = message.get_field_by_name(name);
+        field.map_or(Value::Null, |field| said(&field))
+    };
+    let one_of = ONE_OF.iter().filter(|(of, _)| *of == message.name());
+    let one_of = one_of.map(|(_, ways)| {
+        let way = |fields: &&[&str]| {
+            let fields: Vec<_> = fields.iter().map(|name| said(name)).collect();
+            json!({"allOf": fields})
+        };
+        json!({"anyOf": ways.iter().map(way).collect::<Vec<_>>()})
+    });
+    let with = WITH_ANOTHER.iter().filter(|(of, ..)| *of == message.name());
+    let with = with.map(|(_, field, other)| json!({"anyOf": [{"not": said(field)}, said(other)]}));
+    one_of.chain(with).collect()
+}
+
+/// That a field says something, by one of its names: the reader takes what is empty for what is not there.
+fn said(field: &FieldDescriptor) -> Value {
+    let nothing = match field.kind() {
+        _ if field.is_list() => json!([null, []]),
+        Kind::Message(_) => json!([null]),
+        Kind::String => json!([null, ""]),
+        Kind::Enum(kind) => json!([null, 0, kind.default_value().name()]),
+        _ => json!([null, 0, "0"]),
+    };
+    let by = |name: &str| {
+        let properties = json!({name: {"not": {"enum": nothing}}});
+        json!({"required": [name], "properties": properties})
+    };
+    if field.name() == field.json_name() {
+        return by(field.name());
+    }
+    json!({"anyOf": [by(field.json_name()), by(field.name())]})
+}
 
 pub(super) fn is_required(field: &FieldDescriptor) -> bool {
     REQUIRED.contains(&name(field).as_str())
@@ -174,6 +249,16 @@ mod tests {
         let ruled = RULES.iter().map(|(of, _)| *of).chain(REQUIRED);
         for name in ruled {
             assert!(fields.contains(name), "{name}");
+        }
+        let one_of = ONE_OF.iter().flat_map(|(of, ways)| {
+            let names = ways.iter().copied().flatten();
+            names.map(move |name| format!("{of}.{name}"))
+        });
+        let with = WITH_ANOTHER
+            .iter()
+            .flat_map(|(of, field, other)| [format!("{of}.{field}"), format!("{of}.{other}")]);
+        for name in one_of.chain(with) {
+            assert!(fields.contains(&name), "{name}");
         }
         for name in CHOICES_REQUIRED {
             assert!(choices.contains(name), "{name}");
