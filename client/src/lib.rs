@@ -37,7 +37,7 @@ use signalbox_proto::{
         api_key_service_client::ApiKeyServiceClient,
         delivery_service_client::DeliveryServiceClient,
         execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
-        secret_service_client::SecretServiceClient,
+        project_service_client::ProjectServiceClient, secret_service_client::SecretServiceClient,
         subscription_service_client::SubscriptionServiceClient,
         workflow_service_client::WorkflowServiceClient,
     },
@@ -137,6 +137,8 @@ services! {
     secrets: SecretServiceClient, unary;
     /// `signalbox.v1.NodeService`.
     nodes: NodeServiceClient, unary;
+    /// `signalbox.v1.ProjectService`.
+    projects: ProjectServiceClient, unary;
     /// `signalbox.dataplane.v1.SyncService`: a stream without a deadline.
     sync: SyncServiceClient, stream;
     /// `signalbox.dataplane.v1.ReportService`: a stream without a deadline.

@@ -6,6 +6,7 @@ mod executions;
 mod filter;
 mod map;
 mod nodes;
+mod projects;
 mod secrets;
 mod signals;
 mod subscribe_kit;
@@ -19,7 +20,7 @@ use signalbox_model::{
 use signalbox_proto::v1::{
     api_key_service_server::ApiKeyServiceServer, delivery_service_server::DeliveryServiceServer,
     execution_service_server::ExecutionServiceServer, node_service_server::NodeServiceServer,
-    secret_service_server::SecretServiceServer,
+    project_service_server::ProjectServiceServer, secret_service_server::SecretServiceServer,
     subscription_service_server::SubscriptionServiceServer,
     workflow_service_server::WorkflowServiceServer,
 };
@@ -66,7 +67,8 @@ impl Api {
             DeliveryServiceServer,
             SubscriptionServiceServer,
             SecretServiceServer,
-            NodeServiceServer
+            NodeServiceServer,
+            ProjectServiceServer
         );
     }
 

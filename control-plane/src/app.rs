@@ -3,7 +3,9 @@
 mod executions;
 mod keys;
 mod nodes;
+mod projects;
 mod reports;
+mod retention;
 mod retries;
 mod runs;
 mod schedules;
@@ -11,7 +13,7 @@ mod secrets;
 mod signals;
 mod workflows;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use signalbox_model::error::Error;
 use tokio::sync::watch;
@@ -23,6 +25,7 @@ use crate::{
 
 pub use keys::{KeyChange, NewKey};
 pub use nodes::Refusal;
+pub use retention::Expiring;
 pub use retries::{RetryMode, RetryOrder, RetryRequest, RetryVersion};
 pub use runs::RunRequest;
 pub use schedules::Upcoming;
@@ -48,6 +51,12 @@ pub struct Settings {
     pub reveal_enabled: bool,
     /// Deliveries of each verdict but ACCEPTED that are kept for a workflow: the newest.
     pub deliveries_kept_max: u64,
+    /// Size of the JSON text of an input or output, in bytes, up to which it is recorded whole.
+    pub history_value_max_bytes: usize,
+    /// How long the history of projects is kept that do not say.
+    pub history_retention: Duration,
+    /// How long entries of the audit log are kept.
+    pub audit_retention: Duration,
 }
 
 impl App {

@@ -1,7 +1,7 @@
 //! The Signalbox control plane: keys, workflows, execution history, and the nodes' configuration, over gRPC.
 //!
 //! Imports point downwards only: `server` → `auth` → `api` → `app` → `store` → `signalbox-model`; `sync` and `report`
-//! stand beside `api`, and so does `schedules`. SeaORM entities do not leave `store`; only these see wire types.
+//! stand beside `api`, and so do `schedules` and `retention`. SeaORM entities do not leave `store`; only these see wire types.
 
 pub mod api;
 pub mod app;
@@ -10,6 +10,7 @@ pub mod crypto;
 pub mod master_key;
 pub mod options;
 pub mod report;
+pub mod retention;
 pub mod schedules;
 pub mod server;
 pub mod store;

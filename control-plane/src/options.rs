@@ -1,15 +1,15 @@
 //! The command line of `signalbox-control-plane`. Every flag has an environment variable.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use signalbox_model::limits;
-use signalbox_runtime::telemetry::TelemetryArgs;
+use signalbox_runtime::{span, telemetry::TelemetryArgs};
 
 use crate::{
     master_key::{MasterKeySource, Rotation},
-    server::ControlPlaneConfig,
+    server::{ControlPlaneConfig, History},
 };
 
 /// The master key, in base 64. No flag: a command line can be read by others.
@@ -69,6 +69,31 @@ pub struct Options {
     /// Rejected deliveries that are kept for each workflow, and as many duplicates: the newest.
     #[arg(long, env = "SIGNALBOX_CP_DELIVERIES_KEPT_MAX", default_value_t = limits::DELIVERIES_KEPT_MAX)]
     pub deliveries_kept_max: u64,
+    /// Size of an input or output of a step, in bytes of JSON, up to which it is recorded whole; of a larger one the beginning is
+    /// shown.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_HISTORY_VALUE_MAX_BYTES",
+        default_value_t = limits::HISTORY_VALUE_MAX_BYTES,
+        value_parser = value_max_bytes
+    )]
+    pub history_value_max_bytes: usize,
+    /// How long executions are kept after their end, and deliveries after they came, in projects that do not say: 12h, 30d.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_HISTORY_RETENTION",
+        default_value = "30d",
+        value_parser = retention
+    )]
+    pub history_retention: Duration,
+    /// How long entries of the audit log are kept: 12h, 365d.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_AUDIT_RETENTION",
+        default_value = "365d",
+        value_parser = retention
+    )]
+    pub audit_retention: Duration,
     /// PEM file of the listener's certificate chain.
     #[arg(long, env = "SIGNALBOX_CP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -84,6 +109,27 @@ pub struct Options {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+fn value_max_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse::<usize>().ok();
+    bytes
+        .filter(|bytes| *bytes >= limits::HISTORY_VALUE_MAX_BYTES_MIN)
+        .ok_or_else(|| {
+            format!(
+                "expected a number of bytes, at least {}",
+                limits::HISTORY_VALUE_MAX_BYTES_MIN
+            )
+        })
+}
+
+/// How long something is kept.
+fn retention(text: &str) -> Result<Duration, String> {
+    let retention = span::parse(text)?;
+    if !(limits::RETENTION_MIN..=limits::RETENTION_MAX).contains(&retention) {
+        return Err("expected 1s to 36500d".to_owned());
+    }
+    Ok(retention)
 }
 
 /// A URL that paths can be put to.
@@ -146,6 +192,11 @@ impl Options {
             public_url: self.public_url.clone(),
             reveal_enabled: !self.disable_reveal,
             deliveries_kept_max: self.deliveries_kept_max,
+            history: History {
+                value_max_bytes: self.history_value_max_bytes,
+                retention: self.history_retention,
+                audit_retention: self.audit_retention,
+            },
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),
         })

@@ -6,6 +6,7 @@ mod trace;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
+use signalbox_model::limits;
 use signalbox_proto::DESCRIPTORS;
 use signalbox_runtime::{
     admin::{self, Check},
@@ -28,7 +29,7 @@ use crate::{
     auth::{AuthLayer, Links, TokenError, TokenKey},
     master_key::{MasterKeyError, MasterKeySource},
     report::Reports,
-    schedules,
+    retention, schedules,
     store::{OpenError, Store},
     sync::Hub,
 };
@@ -59,10 +60,33 @@ pub struct ControlPlaneConfig {
     pub reveal_enabled: bool,
     /// Deliveries of each verdict but ACCEPTED that are kept for a workflow.
     pub deliveries_kept_max: u64,
+    /// How much of executions is recorded, and how long it is kept.
+    pub history: History,
     /// Certificate chain and key of the gRPC listener.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins of browsers that may call by gRPC-web.
     pub cors_origins: Vec<http::HeaderValue>,
+}
+
+/// How much of executions is recorded, and how long it is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct History {
+    /// Size of the JSON text of an input or output, in bytes, up to which it is recorded whole.
+    pub value_max_bytes: usize,
+    /// How long the history of projects is kept that do not say.
+    pub retention: Duration,
+    /// How long entries of the audit log are kept.
+    pub audit_retention: Duration,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            value_max_bytes: limits::HISTORY_VALUE_MAX_BYTES,
+            retention: limits::HISTORY_RETENTION,
+            audit_retention: limits::AUDIT_RETENTION,
+        }
+    }
 }
 
 /// Why a control plane does not start. Each is one line for an operator.
@@ -140,10 +164,14 @@ pub async fn start(
         public_webhook_url: config.public_webhook_url.clone(),
         reveal_enabled: config.reveal_enabled,
         deliveries_kept_max: config.deliveries_kept_max,
+        history_value_max_bytes: config.history.value_max_bytes,
+        history_retention: config.history.retention,
+        audit_retention: config.history.audit_retention,
     };
     let app = App::new(store.clone(), master_key, settings);
     app.no_node_connected().await?;
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
+    shutdown.spawn(retention::run(app.clone(), shutdown.clone()));
     if config.database_url.is_some() {
         shutdown.spawn(refresh(store.clone(), shutdown.clone()));
     }

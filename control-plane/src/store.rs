@@ -13,8 +13,10 @@ mod entity;
 mod history;
 mod open;
 mod page;
+mod projects;
 mod rate_limit;
 mod records;
+mod retention;
 mod retries;
 mod schedules;
 mod sealed;
@@ -51,9 +53,9 @@ pub mod rows {
     pub use super::entity::{
         api_key::Model as ApiKey, attempt::Model as Attempt, delivery::Model as Delivery,
         event::Model as Event, execution::Model as Execution, node::Model as Node,
-        secret::Model as Secret, signal::Model as Signal, step_run::Model as StepRun,
-        subscription::Model as Subscription, workflow::Model as Workflow,
-        workflow_version::Model as WorkflowVersion,
+        project::Model as Project, secret::Model as Secret, signal::Model as Signal,
+        step_run::Model as StepRun, subscription::Model as Subscription,
+        workflow::Model as Workflow, workflow_version::Model as WorkflowVersion,
     };
 }
 

@@ -179,6 +179,8 @@ async fn a_thousand_messages_of_a_real_sns_are_a_thousand_executions() {
 pub(crate) async fn stage(dir: &Path) -> (LocalStack, Planes, Api, String) {
     let localstack = LocalStack::start(dir).await;
     let (planes, api) = Planes::start(Options {
+        // What is looked at is the whole of what came.
+        control_plane: vec!["--history-value-max-bytes".into(), "1048576".into()],
         data_plane: vec!["--sns-trusted-origin".into(), localstack.origin.clone()],
         ..Options::default()
     })

@@ -6,7 +6,7 @@ use signalbox_proto::v1::{
     self, api_key_service_client::ApiKeyServiceClient,
     delivery_service_client::DeliveryServiceClient,
     execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
-    secret_service_client::SecretServiceClient,
+    project_service_client::ProjectServiceClient, secret_service_client::SecretServiceClient,
     subscription_service_client::SubscriptionServiceClient,
     workflow_service_client::WorkflowServiceClient,
 };
@@ -93,6 +93,12 @@ impl Api {
     #[must_use]
     pub fn secrets(&self) -> SecretServiceClient<Authed> {
         SecretServiceClient::new(self.authed())
+    }
+
+    /// ProjectService.
+    #[must_use]
+    pub fn projects(&self) -> ProjectServiceClient<Authed> {
+        ProjectServiceClient::new(self.authed())
     }
 
     /// NodeService.

@@ -52,7 +52,8 @@ impl Target {
         .await
     }
 
-    async fn answering(
+    /// Answers each request with the status and the JSON that `answer_with` says for it and its number, from 0.
+    pub async fn answering(
         answer_with: impl Fn(usize, &Call) -> (u16, Bytes) + Send + Sync + 'static,
     ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

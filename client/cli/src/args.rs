@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use signalbox_client::{Client, ClientConfig, TokenSource};
 use signalbox_control_plane::auth::ALL_PROJECTS;
 use signalbox_model::ids::{IdError, ProjectId};
-use signalbox_runtime::telemetry::TelemetryArgs;
+use signalbox_runtime::{span, telemetry::TelemetryArgs};
 use signalbox_sns::TrustedOrigin;
 
 pub use self::{manage::*, sns::*};
@@ -103,7 +103,7 @@ pub struct Global {
     #[arg(long, global = true, env = "SIGNALBOX_CA_FILE")]
     pub ca_file: Option<PathBuf>,
     /// How long a call may take: 500ms, 30s, 2m.
-    #[arg(long, global = true, env = "SIGNALBOX_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[arg(long, global = true, env = "SIGNALBOX_TIMEOUT", default_value = "30s", value_parser = span::parse)]
     pub timeout: Duration,
     /// Form of the output.
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
@@ -214,6 +214,9 @@ pub enum Command {
     /// Manage secrets.
     #[command(subcommand, visible_alias = "secret")]
     Secrets(SecretsCommand),
+    /// Say what holds for a project as a whole: how long its history is kept.
+    #[command(subcommand, visible_alias = "project")]
+    Projects(ProjectsCommand),
     /// Play Amazon SNS against an endpoint.
     #[command(subcommand)]
     Sns(SnsCommand),
@@ -260,25 +263,4 @@ pub struct DevArgs {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
-}
-
-/// A span of time of more than nothing: 500ms, 15m, 1h, 30d.
-fn duration(text: &str) -> Result<Duration, String> {
-    const EXPECTED: &str = "expected a duration such as 500ms, 15m, 1h or 30d";
-    // Days are no fixed time in general, but they are here.
-    let days = text
-        .strip_suffix('d')
-        .and_then(|days| days.parse::<u32>().ok());
-    let duration = match days {
-        Some(days) => Duration::from_secs(u64::from(days) * 86_400),
-        None => text
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|span| Duration::try_from(span).ok())
-            .ok_or(EXPECTED)?,
-    };
-    if duration.is_zero() {
-        return Err("must be more than nothing".to_owned());
-    }
-    Ok(duration)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod executions;
 pub(crate) mod keys;
 pub(crate) mod lists;
+pub(crate) mod projects;
 pub(crate) mod secrets;
 pub(crate) mod sns;
 pub(crate) mod token;

@@ -7,7 +7,7 @@ use signalbox_client::TokenSource;
 use signalbox_control_plane::{
     auth::{ALL_PROJECTS, Claims, Role, TokenKey},
     master_key::MasterKeySource,
-    server::{self, ControlPlaneConfig, RunningControlPlane},
+    server::{self, ControlPlaneConfig, History, RunningControlPlane},
 };
 use signalbox_data_plane::{
     config::Rates,
@@ -84,6 +84,7 @@ impl Composition {
                 public_url: Some(format!("http://{grpc_listen}")),
                 reveal_enabled: true,
                 deliveries_kept_max: signalbox_model::limits::DELIVERIES_KEPT_MAX,
+                history: History::default(),
                 tls: None,
                 cors_origins: Vec::new(),
             },

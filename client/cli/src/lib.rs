@@ -43,5 +43,6 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), CliError> {
         }
         Command::Nodes(command) => commands::lists::nodes(&global, command, output).await,
         Command::Secrets(command) => commands::secrets::run(&global, command, output).await,
+        Command::Projects(command) => commands::projects::run(&global, command, output).await,
     }
 }

@@ -9,6 +9,7 @@
 //! | [`metrics`] | the process-wide Prometheus recorder |
 //! | [`admin`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`shutdown`] | signals, draining, forcing |
+//! | [`span`] | spans of time on a command line |
 //! | [`net`] | binding a listener with one clear error line |
 //! | [`data_dir`] | an exclusively locked folder, secret files |
 //! | [`tls`] | PEM files to rustls configurations, and their exchange while they serve |
@@ -28,5 +29,6 @@ pub mod hpke;
 pub mod metrics;
 pub mod net;
 pub mod shutdown;
+pub mod span;
 pub mod telemetry;
 pub mod tls;

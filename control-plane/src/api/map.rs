@@ -1,5 +1,7 @@
 //! Rows → messages.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use prost_types::Timestamp as WireTime;
 use signalbox_model::{error::Error, ids::StepInstance};
@@ -14,8 +16,8 @@ use crate::{
     store::{
         Awaited, ExecutionDetail,
         rows::{
-            ApiKey, Attempt, Delivery, Event, Execution, Node, Secret, StepRun, Subscription,
-            Workflow, WorkflowVersion,
+            ApiKey, Attempt, Delivery, Event, Execution, Node, Project, Secret, StepRun,
+            Subscription, Workflow, WorkflowVersion,
         },
     },
 };
@@ -134,6 +136,7 @@ pub(super) fn execution(row: Execution, waits_for: Vec<Awaited>) -> v1::Executio
         start_time: maybe_at(row.start_time_us),
         end_time: maybe_at(row.end_time_us),
         output_json: row.output_json.unwrap_or_default(),
+        output_truncated_bytes: row.output_truncated_bytes.unwrap_or_default(),
         error: error(row.error_code, row.error_message),
         steps: Vec::new(),
         trace_id: row.trace_id.unwrap_or_default(),
@@ -196,6 +199,8 @@ fn step_run(row: StepRun, attempts: Vec<Attempt>) -> v1::StepRun {
         start_time: at(row.start_time_us),
         end_time: maybe_at(row.end_time_us),
         kept: row.is_kept,
+        input_truncated_bytes: row.input_truncated_bytes.unwrap_or_default(),
+        output_truncated_bytes: row.output_truncated_bytes.unwrap_or_default(),
     }
 }
 
@@ -290,6 +295,16 @@ pub(super) fn secret(row: Secret) -> v1::Secret {
         create_time: at(row.create_time_us),
         update_time: at(row.update_time_us),
         etag: etag(row.revision),
+    }
+}
+
+pub(super) fn project(row: Project, effective: Duration) -> v1::Project {
+    let own = row.history_retention_us.is_some();
+    v1::Project {
+        name: format!("projects/{}", row.id),
+        history_retention: own.then(|| time::duration_to_wire(effective)),
+        effective_history_retention: Some(time::duration_to_wire(effective)),
+        create_time: at(row.create_time_us),
     }
 }
 

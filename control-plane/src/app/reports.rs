@@ -42,6 +42,7 @@ impl App {
             .store
             .write(async |tx| {
                 let cursor = tx.cursor(node, incarnation).await?;
+                let value_max_bytes = self.settings.history_value_max_bytes;
                 let new: Vec<&SequencedRecord> = records
                     .iter()
                     .filter(|record| i64::try_from(record.sequence).unwrap_or(i64::MAX) > cursor)
@@ -49,7 +50,7 @@ impl App {
                 for ConfirmedTopic {
                     workflow,
                     topic_arn,
-                } in tx.apply_records(node, &new).await?
+                } in tx.apply_records(node, &new, value_max_bytes).await?
                 {
                     let row = match tx.workflow(&workflow).await {
                         Ok(row) if row.bound_topic.is_none() && row.published_version > 0 => row,

@@ -135,6 +135,8 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.SecretService/DeleteSecret", EDITOR),
     ("/signalbox.v1.NodeService/GetNode", VIEWER),
     ("/signalbox.v1.NodeService/ListNodes", VIEWER),
+    ("/signalbox.v1.ProjectService/GetProject", VIEWER),
+    ("/signalbox.v1.ProjectService/UpdateProject", ADMIN),
     (
         "/signalbox.dataplane.v1.SyncService/Sync",
         Requirement::Node,

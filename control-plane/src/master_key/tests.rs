@@ -57,6 +57,9 @@ impl World {
             public_webhook_url: "http://127.0.0.1".to_owned(),
             reveal_enabled: true,
             deliveries_kept_max: 1,
+            history_value_max_bytes: 1024,
+            history_retention: std::time::Duration::MAX,
+            audit_retention: std::time::Duration::MAX,
         };
         Ok(App::new(store, key, settings))
     }

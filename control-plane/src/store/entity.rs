@@ -168,6 +168,8 @@ pub mod project {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: String,
         pub create_time_us: i64,
+        /// How long its history is kept; none: as long as the control plane says.
+        pub history_retention_us: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -292,6 +294,10 @@ pub mod execution {
         pub cancel_time_us: Option<i64>,
         /// Id of the execution that it retries.
         pub retry_of: Option<String>,
+        /// Size of the output, when the whole of it is not recorded.
+        pub output_truncated_bytes: Option<i64>,
+        /// Whether values of its steps are kept whole, in rows of their own.
+        pub has_whole_values: bool,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -352,6 +358,34 @@ pub mod step_run {
         pub end_time_us: Option<i64>,
         /// Its result is that of the execution that this one retries.
         pub is_kept: bool,
+        /// Size of the input, when the whole of it is not in this row.
+        pub input_truncated_bytes: Option<i64>,
+        /// The same of the output.
+        pub output_truncated_bytes: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The whole of an input or output of a step whose row has the beginning only.
+pub mod whole_value {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "whole_values")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub execution: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub step: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub part: String,
+        pub json: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

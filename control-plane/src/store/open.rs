@@ -64,16 +64,17 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub async fn open_sqlite(path: &Path) -> Result<Self, OpenError> {
-        let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
-        options.map_sqlx_sqlite_opts(|options| {
-            options
-                .pragma("journal_mode", "WAL")
-                // A report is acknowledged when it is durable.
-                .pragma("synchronous", "FULL")
-                .foreign_keys(true)
-                .busy_timeout(Duration::from_secs(10))
-        });
-        Self::open(options, path.display().to_string()).await
+        let database = path.display().to_string();
+        if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+            let mut options = sqlite_options(path, true);
+            options.max_connections(1).sqlx_logging(false);
+            let made = async { Database::connect(options).await?.close().await };
+            made.await.map_err(|source| OpenError::Connect {
+                database: database.clone(),
+                source,
+            })?;
+        }
+        Self::open(sqlite_options(path, false), database).await
     }
 
     /// Opens the database at `url`: `postgres://…` or `sqlite://…`.
@@ -127,6 +128,26 @@ impl Store {
             history: watch::Sender::new(history),
         })
     }
+}
+
+/// How the SQLite database at `path` is opened, or made.
+fn sqlite_options(path: &Path, is_new: bool) -> ConnectOptions {
+    let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
+    options.map_sqlx_sqlite_opts(move |options| {
+        let options = if is_new {
+            // What is deleted can be given back. It counts before the first page is written, and would write each time.
+            options.pragma("auto_vacuum", "INCREMENTAL")
+        } else {
+            options
+        };
+        options
+            .pragma("journal_mode", "WAL")
+            // A report is acknowledged when it is durable.
+            .pragma("synchronous", "FULL")
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+    });
+    options
 }
 
 /// A migration that was applied and is not known here.

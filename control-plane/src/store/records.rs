@@ -17,6 +17,7 @@ use super::{
 
 mod batch;
 mod fold;
+mod values;
 
 use batch::Histories;
 use fold::{At, Claim, History};
@@ -56,7 +57,8 @@ pub(super) fn trace_id(traceparent: Option<&str>) -> Option<String> {
 }
 
 impl Tx {
-    /// Folds records of `node`, in their order, into the rows. Gives the topics whose subscriptions were confirmed.
+    /// Folds records of `node`, in their order, into the rows; of inputs and outputs of more than `value_max_bytes` they have
+    /// the beginning. Gives the topics whose subscriptions were confirmed.
     ///
     /// # Errors
     /// When the database fails: the whole batch is tried again.
@@ -64,6 +66,7 @@ impl Tx {
         &mut self,
         node: &NodeId,
         records: &[&SequencedRecord],
+        value_max_bytes: usize,
     ) -> Result<Vec<ConfirmedTopic>, Error> {
         let mut histories = self.histories(node, records).await?;
         let mut deliveries = Vec::new();
@@ -97,7 +100,7 @@ impl Tx {
                 RecordBody::Certificate(certificate) => self.certificate(certificate).await?,
             }
         }
-        self.write_histories(histories).await?;
+        self.write_histories(histories, value_max_bytes).await?;
         batch::insert_all::<entity::delivery::Entity>(&self.inner, deliveries).await?;
         Ok(confirmed)
     }

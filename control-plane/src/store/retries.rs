@@ -26,18 +26,20 @@ impl Tx {
             .ok_or_else(|| Error::not_found(name))
     }
 
-    /// The steps of an execution.
+    /// The steps of an execution, their inputs and outputs whole.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn step_runs(&self, name: &ExecutionName) -> Result<Vec<StepRun>, Error> {
         use entity::step_run::{Column, Entity};
-        Entity::find()
+        let mut rows = Entity::find()
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Execution.eq(name.execution.as_str()))
             .all(&self.inner)
             .await
-            .map_err(|e| internal(&e))
+            .map_err(|e| internal(&e))?;
+        self.make_whole(name, &mut rows).await?;
+        Ok(rows)
     }
 
     /// Gives an execution the event of another of its project. False: that one's is not kept.

@@ -12,6 +12,7 @@ use signalbox_model::{
     event::{Event, EventScope, SignatureProof, TriggerKind},
     execution::{ExecutionState, Fact, Failure, JsonText, StepState},
     ids::{ApiKeyName, NodeId, ProjectId, WorkflowName},
+    limits as limits_of,
     record::{
         Accepted, Certificate, Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange,
         SubscriptionState, Verdict,
@@ -31,10 +32,12 @@ use crate::{
 
 mod batches;
 mod limits;
+mod retention;
 mod retries;
 mod schedules;
 mod secrets;
 mod signals;
+mod values;
 
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {
@@ -149,12 +152,17 @@ async fn sqlite(dir: &Path) -> Store {
 
 /// Deliveries that [`app`] keeps.
 const DELIVERIES_KEPT: u64 = 25;
+/// Size in bytes up to which [`app`] records values whole.
+const VALUE_MAX_BYTES: usize = 2_000;
 
 fn app(store: Store) -> App {
     let settings = Settings {
         public_webhook_url: "https://hooks.example.com/".into(),
         reveal_enabled: true,
         deliveries_kept_max: DELIVERIES_KEPT,
+        history_value_max_bytes: VALUE_MAX_BYTES,
+        history_retention: limits_of::HISTORY_RETENTION,
+        audit_retention: limits_of::AUDIT_RETENTION,
     };
     App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
 }

@@ -83,6 +83,9 @@ mod tests {
             public_webhook_url: String::new(),
             reveal_enabled: false,
             deliveries_kept_max: 1,
+            history_value_max_bytes: 1024,
+            history_retention: std::time::Duration::MAX,
+            audit_retention: std::time::Duration::MAX,
         };
         App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
     }

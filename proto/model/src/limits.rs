@@ -137,3 +137,16 @@ pub const SCHEDULE_MISFIRES_MAX: usize = 100;
 pub const RETRY_KEPT_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Size of the input of a manual run as JSON text, in bytes.
 pub const RUN_INPUT_MAX_BYTES: usize = 256 * 1024;
+/// Size of an input or output as JSON text, in bytes, up to which it is recorded whole unless the control plane says so.
+pub const HISTORY_VALUE_MAX_BYTES: usize = 256 * 1024;
+/// The least that this may be: what says that a value was truncated must fit.
+pub const HISTORY_VALUE_MAX_BYTES_MIN: usize = 1024;
+/// How long executions are kept after their end, and deliveries after they came, unless the control plane or the project says
+/// so.
+pub const HISTORY_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long entries of the audit log are kept unless the control plane says so.
+pub const AUDIT_RETENTION: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The shortest and the longest that either may be.
+pub const RETENTION_MIN: Duration = Duration::from_secs(1);
+/// As said: 100 years.
+pub const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 24 * 3600);

@@ -5,8 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use signalbox_control_plane::auth::Role;
 use signalbox_model::limits;
-
-use super::duration;
+use signalbox_runtime::span;
 
 /// What a number of a rate limit may be.
 fn rate(text: &str) -> Result<i32, String> {
@@ -50,7 +49,7 @@ pub enum TokenCommand {
         #[arg(long, default_value = "operator")]
         subject: String,
         /// How long it counts: 15m, 1h, 30d.
-        #[arg(long, default_value = "1h", value_parser = duration)]
+        #[arg(long, default_value = "1h", value_parser = span::parse)]
         ttl: Duration,
     },
 }
@@ -402,5 +401,22 @@ pub enum SecretsCommand {
     Delete {
         /// Which.
         id: String,
+    },
+}
+
+/// `projects`.
+#[derive(Debug, Subcommand)]
+pub enum ProjectsCommand {
+    /// Show the project that --project names.
+    Get,
+    /// Change the project that --project names.
+    #[command(group = ArgGroup::new("change").required(true))]
+    Update {
+        /// How long executions are kept after their end, and deliveries after they came: 12h, 30d.
+        #[arg(long, value_parser = span::parse, group = "change")]
+        history_retention: Option<Duration>,
+        /// As long as the control plane says.
+        #[arg(long, group = "change")]
+        no_history_retention: bool,
     },
 }

@@ -237,6 +237,21 @@ fn run_of(step_id: &str, indexes: &[i32]) -> String {
     format!("{step_id}{}", indexes.collect::<String>())
 }
 
+/// An input or output; `truncated_bytes` is the size of the whole when that is not recorded.
+fn recorded(json: &str, truncated_bytes: i64) -> String {
+    match truncated_bytes {
+        0 => cut(json),
+        size => format!("truncated, of {size} bytes: {}", start_of(json)),
+    }
+}
+
+/// The beginning of a value that was truncated.
+fn start_of(json: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    let start = value["truncated"]["start"].as_str().unwrap_or(json);
+    format!("{}…", start.chars().take(SHOWN_CHARS).collect::<String>())
+}
+
 fn cut(text: &str) -> String {
     if text.chars().count() <= SHOWN_CHARS {
         return text.to_owned();
@@ -281,7 +296,10 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
     field("accepted", &time(execution.create_time.as_ref()));
     field("cancelled", &time(execution.cancel_time.as_ref()));
     field("ended", &time(execution.end_time.as_ref()));
-    field("output", &cut(&execution.output_json));
+    field(
+        "output",
+        &recorded(&execution.output_json, execution.output_truncated_bytes),
+    );
     field(
         "error",
         &failure(execution.error.as_ref()).unwrap_or_default(),
@@ -296,9 +314,12 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
             value(step.state().as_str_name(), "STEP_STATE_"),
             if step.kept { ", kept" } else { "" }
         );
-        for (name, json) in [("input", &step.input_json), ("output", &step.output_json)] {
+        for (name, json, truncated_bytes) in [
+            ("input", &step.input_json, step.input_truncated_bytes),
+            ("output", &step.output_json, step.output_truncated_bytes),
+        ] {
             if !json.is_empty() && json != "null" {
-                let _ = writeln!(text, "  {name:<8} {}", cut(json));
+                let _ = writeln!(text, "  {name:<8} {}", recorded(json, truncated_bytes));
             }
         }
         if let Some(error) = failure(step.error.as_ref()) {

@@ -598,3 +598,26 @@ async fn secrets_are_never_shown() {
     );
     planes.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_says_how_long_its_history_is_kept() {
+    let planes = Planes::start(None).await;
+    let shown = planes.ok(&["projects", "get"]).await;
+    assert!(
+        shown.contains("projects/default") && shown.contains("30d (the control plane's)"),
+        "{shown}"
+    );
+    let update = |arguments: &[&'static str]| [&["projects", "update"], arguments].concat();
+    let kept = planes.ok(&update(&["--history-retention", "36h"])).await;
+    assert!(kept.contains("36h (its own)"), "{kept}");
+    let json = planes.ok(&["projects", "get", "-o", "json"]).await;
+    let project: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(project["historyRetention"], "129600s");
+    let kept = planes.ok(&update(&["--no-history-retention"])).await;
+    assert!(kept.contains("30d (the control plane's)"), "{kept}");
+    let long = update(&["--history-retention", "36501d"]);
+    let refused = planes.run(&long).await.fails(65);
+    assert!(refused.contains("36500 days"), "{refused}");
+    planes.run(&update(&[])).await.fails(2);
+    planes.stop().await;
+}

@@ -30,6 +30,7 @@ fn help_tells_every_command_and_exit_code() {
         "subscriptions",
         "nodes",
         "secrets",
+        "projects",
         "sns",
         "completions",
     ] {

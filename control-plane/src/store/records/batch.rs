@@ -16,13 +16,13 @@ use signalbox_model::{
 use super::{
     Tx, entity,
     fold::{History, Kept},
-    internal,
+    internal, values,
 };
 
 /// Executions that one statement looks for.
 const NAMES_MAX: usize = 200;
 /// Rows that one statement writes. Few sizes: each is a statement of its own, which the connection keeps prepared. A row
-/// has at most 21 columns, and SQLite takes 32,766 values.
+/// has at most 23 columns, and SQLite takes 32,766 values.
 const ROWS: [usize; 3] = [64, 8, 1];
 
 /// The histories that a batch belongs to.
@@ -110,17 +110,28 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes what has changed.
-    pub(super) async fn write_histories(&mut self, histories: Histories) -> Result<(), Error> {
+    /// Writes what has changed; of a value of more than `value_max_bytes` the beginning.
+    pub(super) async fn write_histories(
+        &mut self,
+        histories: Histories,
+        value_max_bytes: usize,
+    ) -> Result<(), Error> {
         let mut executions = Changed::default();
         let mut events = Vec::new();
         let mut steps = Changed::default();
         let mut attempts = Changed::default();
-        for (name, history) in histories {
+        let mut wholes = Vec::new();
+        for (name, mut history) in histories {
             if history.begins_anew {
                 self.delete_steps(&name).await?;
+                self.delete_whole_values(&name).await?;
                 self.tell_again(&name).await?;
             }
+            let values::Wholes { new, are_done } = values::shorten(&mut history, value_max_bytes);
+            if are_done {
+                self.delete_whole_values(&name).await?;
+            }
+            wholes.extend(new);
             for (signal, time_us) in &history.told {
                 self.signal_taken(&name, signal, *time_us).await?;
             }
@@ -143,6 +154,7 @@ impl Tx {
             .write::<entity::execution::Entity>(&self.inner)
             .await?;
         insert_all::<entity::event::Entity>(&self.inner, events).await?;
+        insert_all::<entity::whole_value::Entity>(&self.inner, wholes).await?;
         steps.write::<entity::step_run::Entity>(&self.inner).await?;
         attempts.write::<entity::attempt::Entity>(&self.inner).await
     }

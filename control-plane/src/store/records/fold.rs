@@ -46,7 +46,7 @@ impl<T> Kept<T> {
         }
     }
 
-    fn change(&mut self) -> &mut T {
+    pub(super) fn change(&mut self) -> &mut T {
         self.is_changed = true;
         &mut self.row
     }
@@ -142,6 +142,7 @@ impl History {
                 self.begins_anew = true;
                 let row = self.execution.change();
                 row.start_time_us = None;
+                row.has_whole_values = false;
                 set_state(row, ExecutionState::Queued);
             }
             None => {
@@ -275,6 +276,8 @@ impl History {
             start_time_us: at.time_us,
             end_time_us: None,
             is_kept: false,
+            input_truncated_bytes: None,
+            output_truncated_bytes: None,
         }
     }
 
@@ -416,6 +419,8 @@ fn execution_row(node: &NodeId, accepted: &Accepted, traceparent: Option<&str>) 
         history: 0,
         cancel_time_us: None,
         retry_of: None,
+        output_truncated_bytes: None,
+        has_whole_values: false,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     store::rows::Execution,
 };
 
-fn definition_of(steps: &str) -> NewWorkflow {
+pub(super) fn definition_of(steps: &str) -> NewWorkflow {
     let yaml = format!("trigger: {{manual: {{}}}}\nsteps:\n{steps}");
     let spec: v1::WorkflowSpec = json::from_yaml_str(&yaml).unwrap();
     NewWorkflow {
@@ -21,14 +21,14 @@ fn definition_of(steps: &str) -> NewWorkflow {
     }
 }
 
-const TWO: &str =
+pub(super) const TWO: &str =
     "  - {id: a, transform: {expression: '1'}}\n  - {id: b, transform: {expression: '2'}}\n";
 
-fn name(id: &str) -> ExecutionName {
+pub(super) fn name(id: &str) -> ExecutionName {
     format!("projects/default/executions/{id}").parse().unwrap()
 }
 
-fn finished(step: &str, state: StepState) -> Fact {
+pub(super) fn finished(step: &str, state: StepState) -> Fact {
     Fact::StepFinished {
         step: step.parse().unwrap(),
         state,
@@ -37,7 +37,7 @@ fn finished(step: &str, state: StepState) -> Fact {
     }
 }
 
-fn started(step: &str) -> Fact {
+pub(super) fn started(step: &str) -> Fact {
     Fact::StepStarted {
         step: step.parse().unwrap(),
         kind: "transform".into(),
@@ -77,7 +77,7 @@ async fn failed(app: &App, id: &str) {
         .unwrap();
 }
 
-fn request(mode: RetryMode, request_id: &str) -> RetryRequest<'_> {
+pub(super) fn request(mode: RetryMode, request_id: &str) -> RetryRequest<'_> {
     RetryRequest {
         mode,
         version: RetryVersion::Same,
@@ -86,7 +86,11 @@ fn request(mode: RetryMode, request_id: &str) -> RetryRequest<'_> {
     }
 }
 
-async fn retry(app: &App, of: &str, request: RetryRequest<'_>) -> Result<Execution, Error> {
+pub(super) async fn retry(
+    app: &App,
+    of: &str,
+    request: RetryRequest<'_>,
+) -> Result<Execution, Error> {
     let changed = definition::changed_steps;
     let detail = app
         .retry_execution(&actor(), &name(of), request, decode, changed)

@@ -1,0 +1,87 @@
+//! Deleting what is kept no longer (`docs/decisions/0025-history.md`).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use signalbox_model::error::Error;
+
+use super::{App, projects::in_us};
+use crate::store::rows::Project;
+
+/// What is deleted when it is kept no longer.
+#[derive(Clone, Debug)]
+pub enum Expiring {
+    /// Executions of a project.
+    Executions(Project),
+    /// Deliveries of a project.
+    Deliveries(Project),
+    /// The audit log.
+    Audit,
+}
+
+impl Expiring {
+    /// What of it is called in metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Executions(_) => "executions",
+            Self::Deliveries(_) => "deliveries",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Of which project.
+    #[must_use]
+    pub fn project(&self) -> Option<&str> {
+        match self {
+            Self::Executions(project) | Self::Deliveries(project) => Some(&project.id),
+            Self::Audit => None,
+        }
+    }
+}
+
+impl App {
+    /// All that expires.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn expiring(&self) -> Result<Vec<Expiring>, Error> {
+        let projects = self.store.projects().await?;
+        let of_projects = projects.into_iter().flat_map(|project| {
+            [
+                Expiring::Executions(project.clone()),
+                Expiring::Deliveries(project),
+            ]
+        });
+        Ok(of_projects.chain([Expiring::Audit]).collect())
+    }
+
+    /// How long it is kept.
+    #[must_use]
+    pub fn retention(&self, of: &Expiring) -> Duration {
+        match of {
+            Expiring::Executions(project) | Expiring::Deliveries(project) => {
+                self.history_retention(project)
+            }
+            Expiring::Audit => self.settings.audit_retention,
+        }
+    }
+
+    /// Deletes what at `now` is kept no longer: one batch, the oldest first. Gives how many; 0: there is no more of it.
+    /// Safe while others do the same, and while nodes report.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn purge(&self, of: &Expiring, now: Timestamp) -> Result<u64, Error> {
+        let before_us = now
+            .as_microsecond()
+            .saturating_sub(in_us(self.retention(of)));
+        self.store
+            .write(async |tx| match of {
+                Expiring::Executions(project) => tx.delete_ended(&project.id, before_us).await,
+                Expiring::Deliveries(project) => tx.delete_deliveries(&project.id, before_us).await,
+                Expiring::Audit => tx.delete_audit(before_us).await,
+            })
+            .await
+    }
+}

@@ -1,0 +1,106 @@
+//! Sees to it that history is deleted when it is kept no longer: every replica does, in the background
+//! (`docs/decisions/0025-history.md`).
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use signalbox_model::error::Error;
+use signalbox_runtime::shutdown::Shutdown;
+
+use crate::app::{App, Expiring};
+
+/// How often there is a look, at most and at least.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// There are so many looks in the time that anything is kept.
+const LOOKS: u32 = 10;
+/// Least pause between two batches. It is as long as the batch took: reports have half of the database at least.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// How often work that takes longer says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Until the shutdown.
+pub async fn run(app: App, shutdown: Shutdown) {
+    let mut was_told = false;
+    let mut interval = LOOK_INTERVAL_MIN;
+    loop {
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        let look = tokio::select! {
+            () = shutdown.stopping() => return,
+            look = look(&app) => look,
+        };
+        match look {
+            Ok(next) => {
+                was_told = false;
+                interval = next;
+            }
+            Err(error) => {
+                if !was_told {
+                    tracing::warn!(%error, "history that is kept no longer cannot be deleted; it waits");
+                    was_told = true;
+                }
+                interval = LOOK_INTERVAL_MAX;
+            }
+        }
+    }
+}
+
+/// Deletes all that is kept no longer; gives the time until the next look. One that is dropped half way leaves whole batches.
+async fn look(app: &App) -> Result<Duration, Error> {
+    // Before it is read how long each is kept: what comes after a change of that is not too old by what was before.
+    let now = Timestamp::now();
+    let mut interval = LOOK_INTERVAL_MAX;
+    let mut deleted = 0;
+    for of in app.expiring().await? {
+        interval = interval.min(app.retention(&of) / LOOKS);
+        deleted += purge(app, &of, now).await?;
+    }
+    if deleted > 0 {
+        while app.store().give_back().await? {
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
+    }
+    Ok(interval.max(LOOK_INTERVAL_MIN))
+}
+
+async fn purge(app: &App, of: &Expiring, now: Timestamp) -> Result<u64, Error> {
+    let (kind, project) = (of.kind(), of.project());
+    let began = Instant::now();
+    let mut told = began;
+    let mut deleted = 0;
+    loop {
+        let batch_began = Instant::now();
+        let count = app.purge(of, now).await?;
+        if count == 0 {
+            break;
+        }
+        deleted += count;
+        metrics::counter!("signalbox_history_purged_total", "kind" => kind).increment(count);
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
+            let elapsed_s = began.elapsed().as_secs();
+            tracing::info!(
+                kind,
+                project,
+                deleted,
+                elapsed_s,
+                "deleting history that is kept no longer"
+            );
+        }
+        tokio::time::sleep(batch_began.elapsed().max(PAUSE_MIN)).await;
+    }
+    if deleted > 0 {
+        let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            kind,
+            project,
+            deleted,
+            elapsed_ms,
+            "deleted history that is kept no longer"
+        );
+    }
+    Ok(deleted)
+}
