@@ -248,12 +248,15 @@ fn inserts(first_us: i64) -> [String; 3] {
 /// What a blob is made of by a cast: SQLite takes any name that is not one of a number, PostgreSQL only its own.
 const BLOB: &str = "BYTEA";
 
+/// The filter of each list, by its number.
+type Filter = Box<dyn Fn(u64) -> String>;
+
 async fn lists(api: &Api, executions: u64, lists: u64) -> Result<Vec<Lists>> {
     let first = format!(
         "timestamp(\"{}\")",
         Timestamp::now() - jiff::SignedDuration::from_hours(29 * 24)
     );
-    let kinds: [(&'static str, Box<dyn Fn(u64) -> String>); 8] = [
+    let kinds: [(&'static str, Filter); 8] = [
         ("nothing: the newest", Box::new(|_| String::new())),
         (
             "workflow",
@@ -405,7 +408,7 @@ fn records_of(number: u64, sequence: &mut i64) -> Vec<Record> {
         message_id: format!("r{number}"),
         topic_arn: TOPIC.to_owned(),
         api_key: "projects/default/apiKeys/bench".to_owned(),
-        body: vec![b' '; SMALL_BYTES],
+        body: vec![b' '; SMALL_BYTES].into(),
         scope_json: serde_json::json!({
             "message": "it is what it is",
             "attributes": BTreeMap::<String, String>::new(),
