@@ -170,8 +170,8 @@ impl Tx {
         for column in key() {
             some = some.column(column);
         }
-        let of_them = Expr::tuple(key().map(|column| Expr::col(column)))
-            .in_subquery(sea_orm::QueryTrait::into_query(some));
+        let of_them =
+            Expr::tuple(key().map(Expr::col)).in_subquery(sea_orm::QueryTrait::into_query(some));
         let deleted = E::delete_many()
             .filter(Condition::all().add(of_them))
             .exec(&self.inner)
