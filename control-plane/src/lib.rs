@@ -1,7 +1,7 @@
 //! The Signalbox control plane: keys, workflows, execution history, and the nodes' configuration, over gRPC.
 //!
 //! Imports point downwards only: `server` → `auth` → `api` → `app` → `store` → `signalbox-model`; `sync` and `report`
-//! stand beside `api`, and so does `schedules`. SeaORM entities do not leave `store`; only these see wire types.
+//! stand beside `api`, and so do `schedules` and `replicas`. SeaORM entities do not leave `store`; only these see wire types.
 
 pub mod api;
 pub mod app;
@@ -9,6 +9,7 @@ pub mod auth;
 pub mod crypto;
 pub mod master_key;
 pub mod options;
+pub mod replicas;
 pub mod report;
 pub mod schedules;
 pub mod server;

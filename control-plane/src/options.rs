@@ -78,6 +78,10 @@ pub struct Options {
     /// Origin of a browser that may call by gRPC-web (https://console.example.com).
     #[arg(long, env = "SIGNALBOX_CP_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<http::HeaderValue>,
+    /// With --database-url: the token signing key in the data folder takes the place of the one that the replicas had. Stop them
+    /// first, and give them the new one.
+    #[arg(long, env = "SIGNALBOX_CP_REPLACE_SIGNING_KEY")]
+    pub replace_signing_key: bool,
     /// How long calls under way may take after SIGTERM, in seconds.
     #[arg(long, env = "SIGNALBOX_CP_DRAIN_TIMEOUT_S", default_value_t = 10)]
     pub drain_timeout_s: u64,
@@ -127,6 +131,9 @@ one in SIGNALBOX_CP_NEW_MASTER_KEY.
 
 Tokens are made by `signalbox token create --signing-key DATA_DIR/jwt-signing-key.pem`.
 
+Several control planes may have one PostgreSQL database, each its own data folder, with the same master.key and \
+jwt-signing-key.pem in it.
+
 Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, the database), \
 70 failed while running.";
 
@@ -148,6 +155,7 @@ impl Options {
             deliveries_kept_max: self.deliveries_kept_max,
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),
+            replaces_signing_key: self.replace_signing_key,
         })
     }
 

@@ -23,6 +23,7 @@ mod manual;
 mod overload;
 mod partition;
 mod rejected;
+mod replicas;
 mod retry;
 mod revocation;
 mod schedule;

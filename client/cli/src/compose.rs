@@ -86,6 +86,7 @@ impl Composition {
                 deliveries_kept_max: signalbox_model::limits::DELIVERIES_KEPT_MAX,
                 tls: None,
                 cors_origins: Vec::new(),
+                replaces_signing_key: false,
             },
             shutdown,
         )
