@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod crypto;
+pub mod maintenance;
 pub mod master_key;
 pub mod options;
 pub mod replicas;

@@ -107,6 +107,51 @@ pub enum Command {
     /// Encrypt every value (secrets, API keys) anew under another master key, in one transaction, while no control plane
     /// runs. The key in the data folder is replaced by a new one, unless another is named.
     RotateMasterKey(RotateArgs),
+    /// Bring the database's schema up to date, as a start does too; once, however many replicas do it at once.
+    Migrate(MigrateArgs),
+    /// Copy the SQLite database into a new file, while the control plane runs or not.
+    Backup(BackupArgs),
+    /// Put a back-up into a data folder without a database. With --database-url, for a PostgreSQL database that pg_restore has
+    /// put back: make it fit for the nodes.
+    Restore(RestoreArgs),
+    /// Take all that the SQLite database holds to an empty PostgreSQL database, while no control plane runs; counts and checksums
+    /// of every table are verified. From then on the control plane starts with --database-url only.
+    Move(MoveArgs),
+}
+
+/// `migrate`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct MigrateArgs {
+    /// Only say what would be applied: exit code 1, if there is something.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `backup`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The file to make.
+    pub file: PathBuf,
+}
+
+/// `restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    /// The file that `backup` made.
+    pub file: Option<PathBuf>,
+}
+
+/// `move`.
+#[derive(Clone, Debug, Args)]
+pub struct MoveArgs {
+    /// The empty database: postgres://user:password@host/name.
+    #[arg(
+        long = "to",
+        env = "SIGNALBOX_CP_MOVE_TO",
+        hide_env_values = true,
+        required = true
+    )]
+    pub to: SecretString,
 }
 
 /// `rotate-master-key`.

@@ -5,6 +5,7 @@
 //! their order on PostgreSQL too.
 
 mod awaited;
+mod backup;
 mod cancellations;
 mod commands;
 mod config;
@@ -23,6 +24,7 @@ mod schema;
 mod sealed;
 mod secrets;
 mod signals;
+mod transfer;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -40,18 +42,20 @@ use signalbox_model::{error::Error, ids::WorkflowName};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 pub use awaited::Awaited;
+pub use backup::{Backup, BackupError, back_up, put_back};
 pub use commands::OpenCommand;
 pub use config::{ConfigChange, ConfigEntry};
 pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter};
 pub use nodes::Arrival;
 pub use notify::Trouble;
-pub use open::OpenError;
+pub use open::{DATABASE_FILE, OpenError};
 pub use page::{Page, PageOf};
 pub use records::{ConfirmedTopic, trigger_of};
 pub use schedules::{NEVER_US, ScheduleRow};
 pub use sealed::{Resealed, Sealed};
 pub use signals::{NewSignal, Target, read_signal};
+pub use transfer::{Sum, TransferError, Transferred, transfer};
 
 /// Rows as they are.
 pub mod rows {

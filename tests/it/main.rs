@@ -19,6 +19,7 @@ mod endurance;
 mod filter;
 mod links;
 mod local_stack;
+mod maintenance;
 mod manual;
 mod overload;
 mod partition;
