@@ -16,6 +16,7 @@ mod m20261211_000007_create_signals;
 mod m20261212_000008_add_retries_and_schedules;
 mod m20261217_000009_add_secret_delivery;
 mod m20261222_000012_add_replicas;
+mod m20261225_000015_index_history;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
 pub const COMPATIBILITY: &str = "schema-compatibility";
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261212_000008_add_retries_and_schedules::Migration),
             Box::new(m20261217_000009_add_secret_delivery::Migration),
             Box::new(m20261222_000012_add_replicas::Migration),
+            Box::new(m20261225_000015_index_history::Migration),
         ]
     }
 }
