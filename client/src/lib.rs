@@ -1,7 +1,7 @@
 //! Typed client of the Signalbox control plane.
 //!
-//! [`Client`] holds one lazily connected, self-mending HTTP/2 channel and adds a token, a deadline and the caller's trace
-//! context to each call. Its accessors give the generated clients of `signalbox.v1` and `signalbox.dataplane.v1`.
+//! [`Client`] holds a lazily connected, self-mending HTTP/2 channel to each of the control planes that it was given (usually one),
+//! uses one of them until it fails, and adds a token, a deadline and the caller's trace context to each call. Its accessors give the generated clients of `signalbox.v1` and `signalbox.dataplane.v1`.
 //! [`Client::idempotent`] repeats calls that may be repeated.
 //!
 //! ```no_run
@@ -25,7 +25,18 @@
 mod auth;
 mod error;
 
-use std::{future::Future, io, path::PathBuf, time::Duration};
+use std::{
+    collections::hash_map::RandomState,
+    future::Future,
+    hash::{BuildHasher as _, Hasher as _},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use hyper_util::rt::TokioIo;
@@ -62,7 +73,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How to reach a control plane.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// `http://` or `https://` and authority.
+    /// `http://` or `https://` and authority. Several, with commas between, are replicas of one control plane: one of them, by
+    /// chance, is used until it fails, then the next.
     pub endpoint: String,
     /// Where the token comes from; none: calls carry none.
     pub token: Option<TokenSource>,
@@ -96,10 +108,15 @@ impl ClientConfig {
 /// What every generated client here is built on.
 pub type Authed = InterceptedService<Channel, CallContext>;
 
-/// A client of one control plane. Cheap to clone.
+/// Which of its control planes a client is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
+/// A client of one control plane, or its replicas. Cheap to clone; clones stay at one place.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    channels: Arc<[Channel]>,
+    place: Arc<AtomicUsize>,
     unary: CallContext,
     stream: CallContext,
     attempts_max: usize,
@@ -112,7 +129,7 @@ macro_rules! services {
                 $(#[$doc])*
                 #[must_use]
                 pub fn $name(&self) -> $client<Authed> {
-                    $client::new(InterceptedService::new(self.channel.clone(), self.$context.clone()))
+                    $client::new(InterceptedService::new(self.channel(), self.$context.clone()))
                         .max_decoding_message_size(MESSAGE_MAX_BYTES)
                 }
             )+
@@ -151,11 +168,15 @@ impl Client {
     /// # Errors
     /// When the endpoint is no URL or the CA file cannot be read.
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
-        let channel = endpoint(&config)?.connect_lazy();
-        Ok(Self::over(channel, config))
+        let channels = config
+            .endpoint
+            .split(',')
+            .map(|text| Ok(endpoint(text.trim(), &config)?.connect_lazy()))
+            .collect::<Result<Vec<_>, ConfigError>>()?;
+        Ok(Self::over(channels, config))
     }
 
-    /// A client whose connections `connect` opens, in the place of TCP.
+    /// A client of one control plane whose connections `connect` opens, in the place of TCP.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -172,22 +193,43 @@ impl Client {
             let connected = connect(uri);
             async move { connected.await.map(TokioIo::new) }
         });
-        let channel = endpoint(&config)?.connect_with_connector_lazy(connector);
-        Ok(Self::over(channel, config))
+        let channel = endpoint(&config.endpoint, &config)?.connect_with_connector_lazy(connector);
+        Ok(Self::over(vec![channel], config))
     }
 
-    fn over(channel: Channel, config: ClientConfig) -> Self {
+    fn over(channels: Vec<Channel>, config: ClientConfig) -> Self {
         let stream = CallContext::new(config.token, None, config.traceparent);
+        // Clients that have the same list spread over it.
+        let first = RandomState::new().build_hasher().finish() % channels.len().max(1) as u64;
         Self {
-            channel,
+            channels: channels.into(),
+            place: Arc::new(AtomicUsize::new(usize::try_from(first).unwrap_or(0))),
             unary: stream.clone().with_deadline(config.deadline),
             stream,
             attempts_max: config.attempts_max.max(1),
         }
     }
 
+    fn channel(&self) -> Channel {
+        self.channels[self.place().0 % self.channels.len()].clone()
+    }
+
+    /// Where calls go.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place(self.place.load(Ordering::Relaxed))
+    }
+
+    /// Goes on to the next of several control planes, unless another clone has left this one already.
+    pub fn leave(&self, place: Place) {
+        let next = place.0.wrapping_add(1);
+        let _ = self
+            .place
+            .compare_exchange(place.0, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Calls, and calls again (with jittered exponential pauses, at least as long as the control plane asks for) while it
-    /// is UNAVAILABLE. Only for calls that may be repeated: reads, and writes that carry a `request_id`. Each attempt
+    /// is UNAVAILABLE, at another control plane where there are several. Only for calls that may be repeated: reads, and writes that carry a `request_id`. Each attempt
     /// has the whole deadline.
     ///
     /// # Errors
@@ -204,6 +246,7 @@ impl Client {
             .with_jitter();
         call.retry(policy)
             .when(|status| status.code() == Code::Unavailable)
+            .notify(|_, _| self.leave(self.place()))
             .adjust(|status, pause| {
                 let asked = ApiError::from(status.clone())
                     .retry_after
@@ -217,9 +260,10 @@ impl Client {
 }
 
 /// What the channel connects to, and how.
-fn endpoint(config: &ClientConfig) -> Result<Endpoint, ConfigError> {
-    let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
-        .map_err(|_| ConfigError::Endpoint(config.endpoint.clone()))?
+fn endpoint(text: &str, config: &ClientConfig) -> Result<Endpoint, ConfigError> {
+    let wrong = || ConfigError::Endpoint(text.to_owned());
+    let mut endpoint = Endpoint::from_shared(text.to_owned())
+        .map_err(|_| wrong())?
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         // A peer that vanished without a word is noticed within 15 s.
@@ -229,7 +273,7 @@ fn endpoint(config: &ClientConfig) -> Result<Endpoint, ConfigError> {
     let is_tls = match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
         (Some("http"), Some(_)) => false,
         (Some("https"), Some(_)) => true,
-        _ => return Err(ConfigError::Endpoint(config.endpoint.clone())),
+        _ => return Err(wrong()),
     };
     if is_tls {
         let mut tls = ClientTlsConfig::new();

@@ -257,3 +257,22 @@ async fn a_token_that_is_none_is_told_before_the_call() {
     assert!(server.seen().is_empty());
     assert!(!format!("{:?}", TokenSource::value("hidden")).contains("hidden"));
 }
+
+#[tokio::test]
+async fn of_several_control_planes_one_that_answers_is_found_and_kept() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let server = Server::start([]).await;
+    // Whichever it begins with.
+    for _ in 0..4 {
+        let endpoint = format!("http://{nobody}, {}", server.endpoint());
+        let client = Client::new(ClientConfig::new(endpoint)).unwrap();
+        list(&client).await.unwrap();
+        let place = client.place();
+        list(&client).await.unwrap();
+        assert_eq!(client.place(), place, "one that works is not left");
+    }
+    let wrong = Client::new(ClientConfig::new("http://a:1,,http://b:1")).unwrap_err();
+    assert!(wrong.to_string().contains("\"\""), "{wrong}");
+}

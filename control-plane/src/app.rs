@@ -16,7 +16,6 @@ mod workflows;
 use std::{sync::Arc, time::Duration};
 
 use signalbox_model::error::Error;
-use tokio::sync::watch;
 
 use crate::{
     crypto::{CryptoError, MasterKey},
@@ -38,8 +37,6 @@ pub struct App {
     store: Store,
     master_key: Arc<MasterKey>,
     settings: Arc<Settings>,
-    /// Counts commands, to wake whoever hands them out.
-    commands: watch::Sender<u64>,
 }
 
 /// What an installation decides.
@@ -67,14 +64,7 @@ impl App {
             store,
             master_key: Arc::new(master_key),
             settings: Arc::new(settings),
-            commands: watch::Sender::new(0),
         }
-    }
-
-    /// Changes when there is a new command.
-    #[must_use]
-    pub fn commands_hint(&self) -> watch::Receiver<u64> {
-        self.commands.subscribe()
     }
 
     /// What signs page tokens.

@@ -4,10 +4,9 @@ use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use signalbox_control_plane::{
-    master_key,
-    options::{Command, Options, RotateArgs},
+    maintenance::{self, Outcome},
+    options::{Command, Options},
     server,
-    store::Resealed,
 };
 use signalbox_runtime::{
     exit::{Code, fail},
@@ -19,8 +18,8 @@ use signalbox_runtime::{
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    if let Some(Command::RotateMasterKey(arguments)) = &options.command {
-        return rotate(&options, arguments).await;
+    if let Some(command) = &options.command {
+        return maintain(&options, command).await;
     }
     let telemetry = match telemetry::init("signalbox-control-plane", &options.telemetry) {
         Ok(telemetry) => telemetry,
@@ -59,22 +58,15 @@ async fn run(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn rotate(options: &Options, arguments: &RotateArgs) -> ExitCode {
-    let rotation = match options.rotation(arguments) {
-        Ok(rotation) => rotation,
+async fn maintain(options: &Options, command: &Command) -> ExitCode {
+    let said = match maintenance::run(options, command).await {
+        Ok(outcome) => outcome,
         Err(error) => return fail(Code::Config, &error),
     };
-    match master_key::rotate(&rotation).await {
-        Ok(resealed) => {
-            let said = match resealed {
-                Some(Resealed { keys, secrets }) => format!(
-                    "the values of {keys} API keys and {secrets} secrets are encrypted under the new master key"
-                ),
-                None => "all values were encrypted under the new master key already".to_owned(),
-            };
-            let done = writeln!(std::io::stdout().lock(), "{said}");
-            done.map_or_else(|error| fail(Code::Failure, &error), |()| ExitCode::SUCCESS)
-        }
-        Err(error) => fail(Code::Config, &error),
-    }
+    let (text, code) = match said {
+        Outcome::Done(text) => (text, ExitCode::SUCCESS),
+        Outcome::Pending(text) => (text, Code::Failure.into()),
+    };
+    let written = writeln!(std::io::stdout().lock(), "{text}");
+    written.map_or_else(|error| fail(Code::Failure, &error), |()| code)
 }

@@ -63,6 +63,15 @@ pub enum MasterKeyError {
         /// Where it is.
         place: String,
     },
+    /// Values were sealed, and there is no key here.
+    #[error(
+        "there is no master key in {place}, and the database's values are encrypted under one: put it there (each replica \
+         has the same)"
+    )]
+    Missing {
+        /// Where it should be.
+        place: String,
+    },
     /// The database.
     #[error(transparent)]
     Store(#[from] Error),
@@ -113,6 +122,16 @@ impl MasterKeySource {
         data_dir: &DataDir,
         store: &Store,
     ) -> Result<MasterKey, MasterKeyError> {
+        // Another replica has the key: one that is made here would only be in the way.
+        if let Self::DataDir = self
+            && data_dir.read(FILE)?.is_none()
+            && data_dir.read(NEXT_FILE)?.is_none()
+            && store.master_key().await?.is_some()
+        {
+            return Err(MasterKeyError::Missing {
+                place: self.place(data_dir),
+            });
+        }
         let key = self.load(data_dir)?;
         if is_current(&key, store).await? {
             return Ok(key);

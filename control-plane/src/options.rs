@@ -103,6 +103,10 @@ pub struct Options {
     /// Origin of a browser that may call by gRPC-web (https://console.example.com).
     #[arg(long, env = "SIGNALBOX_CP_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<http::HeaderValue>,
+    /// With --database-url: the token signing key in the data folder takes the place of the one that the replicas had. Stop them
+    /// first, and give them the new one.
+    #[arg(long, env = "SIGNALBOX_CP_REPLACE_SIGNING_KEY")]
+    pub replace_signing_key: bool,
     /// How long calls under way may take after SIGTERM, in seconds.
     #[arg(long, env = "SIGNALBOX_CP_DRAIN_TIMEOUT_S", default_value_t = 10)]
     pub drain_timeout_s: u64,
@@ -149,6 +153,51 @@ pub enum Command {
     /// Encrypt every value (secrets, API keys) anew under another master key, in one transaction, while no control plane
     /// runs. The key in the data folder is replaced by a new one, unless another is named.
     RotateMasterKey(RotateArgs),
+    /// Bring the database's schema up to date, as a start does too; once, however many replicas do it at once.
+    Migrate(MigrateArgs),
+    /// Copy the SQLite database into a new file, while the control plane runs or not.
+    Backup(BackupArgs),
+    /// Put a back-up into a data folder without a database. With --database-url, for a PostgreSQL database that pg_restore has
+    /// put back: make it fit for the nodes.
+    Restore(RestoreArgs),
+    /// Take all that the SQLite database holds to an empty PostgreSQL database, while no control plane runs; counts and checksums
+    /// of every table are verified. From then on the control plane starts with --database-url only.
+    Move(MoveArgs),
+}
+
+/// `migrate`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct MigrateArgs {
+    /// Only say what would be applied: exit code 1, if there is something.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `backup`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The file to make.
+    pub file: PathBuf,
+}
+
+/// `restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    /// The file that `backup` made.
+    pub file: Option<PathBuf>,
+}
+
+/// `move`.
+#[derive(Clone, Debug, Args)]
+pub struct MoveArgs {
+    /// The empty database: postgres://user:password@host/name.
+    #[arg(
+        long = "to",
+        env = "SIGNALBOX_CP_MOVE_TO",
+        hide_env_values = true,
+        required = true
+    )]
+    pub to: SecretString,
 }
 
 /// `rotate-master-key`.
@@ -172,6 +221,9 @@ The master key may also be in the environment variable SIGNALBOX_CP_MASTER_KEY, 
 one in SIGNALBOX_CP_NEW_MASTER_KEY.
 
 Tokens are made by `signalbox token create --signing-key DATA_DIR/jwt-signing-key.pem`.
+
+Several control planes may have one PostgreSQL database, each its own data folder, with the same master.key and \
+jwt-signing-key.pem in it.
 
 Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, the database), \
 70 failed while running.";
@@ -199,6 +251,7 @@ impl Options {
             },
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),
+            replaces_signing_key: self.replace_signing_key,
         })
     }
 

@@ -28,6 +28,7 @@ use crate::{
     app::{App, Settings},
     auth::{AuthLayer, Links, TokenError, TokenKey},
     master_key::{MasterKeyError, MasterKeySource},
+    replicas::{self, SigningKeyError},
     report::Reports,
     retention, schedules,
     store::{OpenError, Store},
@@ -36,8 +37,6 @@ use crate::{
 
 /// Streams of one connection.
 const STREAMS_MAX: u32 = 256;
-/// How often counters are read that another replica may have moved.
-const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A control plane's configuration.
 #[derive(Clone, Debug)]
@@ -66,6 +65,8 @@ pub struct ControlPlaneConfig {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins of browsers that may call by gRPC-web.
     pub cors_origins: Vec<http::HeaderValue>,
+    /// Whether the signing key of tokens takes the place of the one that the replicas had.
+    pub replaces_signing_key: bool,
 }
 
 /// How much of executions is recorded, and how long it is kept.
@@ -104,6 +105,9 @@ pub enum StartError {
     /// The signing key of tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// It is not the one that the other replicas have.
+    #[error(transparent)]
+    SigningKey(#[from] SigningKeyError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -152,7 +156,6 @@ pub async fn start(
 ) -> Result<RunningControlPlane, StartError> {
     signalbox_runtime::tls::install_crypto_provider();
     let data_dir = DataDir::open(&config.data_dir)?;
-    let token_key = Arc::new(TokenKey::load_or_create(&data_dir)?);
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
@@ -160,6 +163,8 @@ pub async fn start(
     };
     let store = Store::open_at(data_dir.path(), config.database_url.as_ref()).await?;
     let master_key = config.master_key.load_for(&data_dir, &store).await?;
+    let token_key = replicas::signing_key(&data_dir, &store, config.replaces_signing_key).await?;
+    let token_key = Arc::new(token_key);
     let settings = Settings {
         public_webhook_url: config.public_webhook_url.clone(),
         reveal_enabled: config.reveal_enabled,
@@ -169,12 +174,13 @@ pub async fn start(
         audit_retention: config.history.audit_retention,
     };
     let app = App::new(store.clone(), master_key, settings);
-    app.no_node_connected().await?;
+    if store.is_shared() {
+        shutdown.spawn(replicas::follow(store.clone(), shutdown.clone()));
+    } else {
+        app.no_node_connected().await?;
+    }
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     shutdown.spawn(retention::run(app.clone(), shutdown.clone()));
-    if config.database_url.is_some() {
-        shutdown.spawn(refresh(store.clone(), shutdown.clone()));
-    }
 
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
     let links = Links::new(token_key.clone(), config.public_url.clone());
@@ -223,7 +229,11 @@ pub async fn start(
             let address = listener.local_addr().map_err(StartError::Address)?;
             let readiness = move || {
                 let revision = *store.revision().borrow();
-                vec![Check::ok("database", format!("revision {revision}"))]
+                let trouble = *store.trouble().borrow();
+                vec![match trouble {
+                    None => Check::ok("database", format!("revision {revision}")),
+                    Some(trouble) => Check::failing("database", trouble.to_string()),
+                }]
             };
             tokio::spawn(admin::serve(
                 listener,
@@ -276,18 +286,4 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, StartError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// Other replicas write too: what they wrote is seen by looking.
-async fn refresh(store: Store, shutdown: Shutdown) {
-    let mut every = tokio::time::interval(REFRESH_INTERVAL);
-    loop {
-        tokio::select! {
-            () = shutdown.stopping() => return,
-            _ = every.tick() => {}
-        }
-        if let Err(error) = store.refresh().await {
-            tracing::debug!(%error, "the counters cannot be read");
-        }
-    }
 }

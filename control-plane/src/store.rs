@@ -5,12 +5,15 @@
 //! their order on PostgreSQL too.
 
 mod awaited;
+mod backup;
 mod cancellations;
 mod commands;
 mod config;
 mod deliveries;
 mod entity;
 mod history;
+mod nodes;
+mod notify;
 mod open;
 mod page;
 mod projects;
@@ -19,9 +22,11 @@ mod records;
 mod retention;
 mod retries;
 mod schedules;
+mod schema;
 mod sealed;
 mod secrets;
 mod signals;
+mod transfer;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -29,24 +34,30 @@ use jiff::Timestamp;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel, QueryFilter as _, SqlErr, TransactionTrait as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
+    DbErr, EntityTrait, IntoActiveModel, QueryFilter as _, QuerySelect as _, RuntimeErr, SqlErr,
+    Statement, TransactionTrait as _,
     sea_query::{Expr, ExprTrait as _},
+    sqlx,
 };
 use signalbox_model::{error::Error, ids::WorkflowName};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 pub use awaited::Awaited;
+pub use backup::{Backup, BackupError, back_up, put_back};
 pub use commands::OpenCommand;
 pub use config::{ConfigChange, ConfigEntry};
 pub use deliveries::DeliveryFilter;
 pub use history::{ExecutionDetail, ExecutionFilter, Times};
-pub use open::OpenError;
+pub use nodes::Arrival;
+pub use notify::Trouble;
+pub use open::{DATABASE_FILE, OpenError};
 pub use page::{Order, Page, PageOf, Position, Tokens};
 pub use records::{ConfirmedTopic, trigger_of};
 pub use schedules::{NEVER_US, ScheduleRow};
 pub use sealed::{Resealed, Sealed};
 pub use signals::{NewSignal, Target, read_signal};
+pub use transfer::{Sum, TransferError, Transferred, transfer};
 
 /// Rows as they are.
 pub mod rows {
@@ -63,6 +74,8 @@ const REVISION: &str = "revision";
 const HISTORY: &str = "history";
 /// Not a count: its label is the id of the master key that values are sealed under.
 const MASTER_KEY: &str = "master-key";
+/// Likewise: that of the key that tokens are signed with, where there may be several replicas.
+const SIGNING_KEY: &str = "signing-key";
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -73,6 +86,10 @@ pub struct Store {
     incarnation: Arc<str>,
     revision: watch::Sender<i64>,
     history: watch::Sender<i64>,
+    /// Counts what was left for nodes to be told.
+    errands: watch::Sender<u64>,
+    /// What keeps the database from being worked with.
+    trouble: watch::Sender<Option<Trouble>>,
 }
 
 /// Who does something.
@@ -90,6 +107,8 @@ pub struct Tx {
     now: Timestamp,
     revision: Option<i64>,
     history: Option<i64>,
+    /// There is something to tell nodes.
+    wakes_nodes: bool,
     /// Whose deliveries of which verdict have become more.
     grown: BTreeSet<(WorkflowName, &'static str)>,
 }
@@ -113,22 +132,6 @@ impl Store {
         self.history.subscribe()
     }
 
-    /// Reads both counters: other processes may have written. (What this process wrote is known at once.)
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn refresh(&self) -> Result<(), Error> {
-        for (name, known) in [(REVISION, &self.revision), (HISTORY, &self.history)] {
-            let value = counter(&self.db, name).await.map_err(|e| internal(&e))?;
-            known.send_if_modified(|known| {
-                let newer = value > *known;
-                *known = Ord::max(value, *known);
-                newer
-            });
-        }
-        Ok(())
-    }
-
     /// Runs `work` in one transaction.
     ///
     /// # Errors
@@ -137,18 +140,54 @@ impl Store {
         &self,
         work: impl AsyncFnOnce(&mut Tx) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let _writer = match &self.writer {
+        let _writer = self.writer().await;
+        let mut tx = self.begin().await?;
+        let result = work(&mut tx).await;
+        self.end(tx, result).await
+    }
+
+    /// The same for work that changes the configuration by what it reads of it: nobody else does meanwhile, at any replica.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn configure<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let _writer = self.writer().await;
+        let mut tx = self.begin().await?;
+        let result = match tx.lock_configuration().await {
+            Ok(()) => work(&mut tx).await,
+            Err(error) => Err(error),
+        };
+        self.end(tx, result).await
+    }
+
+    async fn writer(&self) -> Option<MutexGuard<'_, ()>> {
+        match &self.writer {
             Some(writer) => Some(writer.lock().await),
             None => None,
-        };
-        let mut tx = Tx {
+        }
+    }
+
+    async fn begin(&self) -> Result<Tx, Error> {
+        Ok(Tx {
             inner: self.db.begin().await.map_err(|e| internal(&e))?,
             now: Timestamp::now(),
             revision: None,
             history: None,
+            wakes_nodes: false,
             grown: BTreeSet::new(),
+        })
+    }
+
+    /// Commits what was done, or nothing; tells who waits for it, here and at other replicas.
+    async fn end<T>(&self, tx: Tx, result: Result<T, Error>) -> Result<T, Error> {
+        let result = match result {
+            Ok(result) => self.notify(&tx).await.map(|()| result),
+            Err(error) => Err(error),
         };
-        let result = match work(&mut tx).await {
+        let result = match result {
             Ok(result) => result,
             Err(error) => {
                 if let Err(failed) = tx.inner.rollback().await {
@@ -157,15 +196,9 @@ impl Store {
                 return Err(error);
             }
         };
+        let told = tx.told();
         tx.inner.commit().await.map_err(|e| internal(&e))?;
-        for (written, known) in [(tx.revision, &self.revision), (tx.history, &self.history)] {
-            if let Some(value) = written {
-                known.send_if_modified(|known| {
-                    *known = Ord::max(value, *known);
-                    true
-                });
-            }
-        }
+        self.learn(told);
         Ok(result)
     }
 }
@@ -175,6 +208,41 @@ impl Tx {
     #[must_use]
     pub fn now_us(&self) -> i64 {
         self.now.as_microsecond()
+    }
+
+    /// Keeps others from changing the configuration until the commit.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lock_configuration(&self) -> Result<(), Error> {
+        entity::counter::Entity::find_by_id(REVISION.to_owned())
+            .lock_exclusive()
+            .one(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(())
+    }
+
+    /// Keeps others from what goes by a name, until the commit. SQLite has one writer anyway.
+    async fn lock_name(&self, name: &str) -> Result<(), Error> {
+        if self.inner.get_database_backend() != DatabaseBackend::Postgres {
+            return Ok(());
+        }
+        let statement = Statement::from_sql_and_values(
+            DatabaseBackend::Postgres,
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+            [name.into()],
+        );
+        self.inner
+            .execute_raw(statement)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(())
+    }
+
+    /// Says that there is something to tell nodes.
+    fn wake_nodes(&mut self) {
+        self.wakes_nodes = true;
     }
 
     /// The revision of this transaction: one more than the newest. Locks the counter until the commit.
@@ -294,10 +362,10 @@ async fn counter(db: &impl ConnectionTrait, name: &str) -> Result<i64, DbErr> {
 
 /// The error of a caller who cannot help it: logged once, here, with its cause.
 fn internal(error: &DbErr) -> Error {
-    if let DbErr::ConnectionAcquire(_) | DbErr::Conn(_) = error {
-        tracing::warn!(%error, "the database cannot be reached");
+    if is_passing(error) {
+        tracing::warn!(%error, "the database cannot be worked with now");
         return Error::Unavailable {
-            message: "the database cannot be reached now".to_owned(),
+            message: "the database cannot be worked with now".to_owned(),
         };
     }
     tracing::error!(%error, "a database operation failed");
@@ -305,6 +373,30 @@ fn internal(error: &DbErr) -> Error {
         message: "the database operation failed; the log says why".to_owned(),
     }
 }
+
+/// Whether the same may succeed in a moment: the database is not there, goes or comes, or had to choose between two
+/// transactions that waited for each other.
+fn is_passing(error: &DbErr) -> bool {
+    let (DbErr::Conn(RuntimeErr::SqlxError(cause))
+    | DbErr::Exec(RuntimeErr::SqlxError(cause))
+    | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
+    else {
+        return matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_));
+    };
+    match &**cause {
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class))),
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => matches!(error, DbErr::Conn(_)),
+    }
+}
+
+/// How such SQLSTATEs of PostgreSQL begin: the connection, the operator, deadlocks and the like, too many connections.
+const PASSING: [&str; 4] = ["08", "57P", "40", "53300"];
 
 /// Like [`internal`], but a violated primary key means that `resource` exists.
 fn inserting(error: &DbErr, resource: &str) -> Error {

@@ -8,14 +8,6 @@ mod delta;
 mod secrets;
 mod session;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-};
-
 use futures::StreamExt as _;
 use signalbox_model::{error::Error, ids::NodeId};
 use signalbox_proto::{
@@ -46,9 +38,6 @@ pub struct Hub {
     app: App,
     deltas: Deltas,
     shutdown: Shutdown,
-    /// Which stream of a node is its newest: only that one may say that the node has gone.
-    streams: Arc<Mutex<HashMap<NodeId, u64>>>,
-    stream_count: Arc<AtomicU64>,
 }
 
 impl Hub {
@@ -59,8 +48,6 @@ impl Hub {
             deltas: Deltas::new(app.clone()),
             app,
             shutdown,
-            streams: Arc::default(),
-            stream_count: Arc::default(),
         }
     }
 
@@ -68,26 +55,6 @@ impl Hub {
     #[must_use]
     pub fn service(&self) -> SyncServiceServer<Self> {
         SyncServiceServer::new(self.clone()).max_decoding_message_size(REQUEST_MAX_BYTES)
-    }
-
-    fn begin(&self, node: &NodeId) -> u64 {
-        let stream = self.stream_count.fetch_add(1, Ordering::Relaxed);
-        if let Ok(mut streams) = self.streams.lock() {
-            streams.insert(node.clone(), stream);
-        }
-        stream
-    }
-
-    /// Whether `stream` is still the node's newest; forgets it.
-    fn end(&self, node: &NodeId, stream: u64) -> bool {
-        let Ok(mut streams) = self.streams.lock() else {
-            return false;
-        };
-        let newest = streams.get(node) == Some(&stream);
-        if newest {
-            streams.remove(node);
-        }
-        newest
     }
 }
 
@@ -121,7 +88,8 @@ impl SyncService for Hub {
         let recipient = secrets::recipient(&hello).map_err(to_status)?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let hub = self.clone();
-        let number = self.begin(&node);
+        // Which stream of a node is its newest is noted in the database: the others may be at other replicas.
+        let name = uuid::Uuid::new_v4().simple().to_string();
         self.shutdown.spawn(async move {
             tracing::info!(%node, revision = hello.revision, "a node has come");
             metrics::gauge!("signalbox_sync_nodes").increment(1);
@@ -129,6 +97,7 @@ impl SyncService for Hub {
                 &hub.app,
                 &hub.deltas,
                 (node.clone(), recipient),
+                name.clone(),
                 outgoing.clone(),
             );
             let ended = tokio::select! {
@@ -141,9 +110,7 @@ impl SyncService for Hub {
                 // If it does not take even this, it is gone.
                 let _ = outgoing.try_send(Err(status));
             }
-            if hub.end(&node, number)
-                && let Err(error) = hub.app.node_disconnected(&node).await
-            {
+            if let Err(error) = hub.app.node_disconnected(&node, &name).await {
                 tracing::warn!(%node, %error, "it cannot be noted that the node has gone");
             }
         });

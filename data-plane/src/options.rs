@@ -47,7 +47,8 @@ pub struct Options {
         global = true
     )]
     pub data_dir: PathBuf,
-    /// The control plane's gRPC endpoint.
+    /// The control plane's gRPC endpoint. Several, with commas between, are its replicas: the node is at one of them, by chance,
+    /// until that fails, then at the next.
     #[arg(
         long,
         env = "SIGNALBOX_DP_CONTROL_PLANE",

@@ -76,7 +76,7 @@ impl From<Status> for ReportError {
 }
 
 impl ReportClient {
-    /// Until the shutdown; reconnects with jittered pauses.
+    /// Until the shutdown; reconnects with jittered pauses, to another control plane where there are several.
     pub async fn run(self, shutdown: Shutdown) {
         self.run_with(Timing::default(), shutdown).await;
     }
@@ -86,12 +86,14 @@ impl ReportClient {
         let mut told = String::new();
         loop {
             let began = tokio::time::Instant::now();
+            let place = self.client.place();
             let ended = tokio::select! {
                 biased;
                 () = shutdown.stopping() => return,
                 ended = self.follow(timing, &mut backoff, &mut told) => ended,
             };
             metrics::gauge!("signalbox_report_connected").set(0.0);
+            self.client.leave(place);
             if began.elapsed() >= PROVED_AFTER {
                 backoff.reset();
             }

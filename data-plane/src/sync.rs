@@ -113,7 +113,7 @@ impl From<Status> for SyncError {
 }
 
 impl SyncClient {
-    /// Until the shutdown; reconnects with jittered pauses.
+    /// Until the shutdown; reconnects with jittered pauses, to another control plane where there are several.
     pub async fn run(self, shutdown: Shutdown) {
         self.run_with(Timing::default(), shutdown).await;
     }
@@ -122,11 +122,13 @@ impl SyncClient {
         let mut backoff = Backoff::reconnect();
         let mut told = String::new();
         loop {
+            let place = self.client.place();
             let ended = tokio::select! {
                 () = shutdown.stopping() => return,
                 ended = self.follow(timing, &mut backoff, &mut told) => ended,
             };
             metrics::gauge!("signalbox_sync_connected").set(0.0);
+            self.client.leave(place);
             if let Err(error) = ended {
                 let reason = signalbox_runtime::exit::chain(&error);
                 // Once for each reason, not once for each attempt.

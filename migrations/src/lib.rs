@@ -1,7 +1,9 @@
 //! The control plane's schema: one set of migrations for SQLite and PostgreSQL.
 //!
 //! Files are `mYYYYMMDD_NNNNNN_verb_noun.rs`. They import no entity, so that an old one keeps meaning what it meant. A
-//! change that removes something comes in two releases: expand first, contract later.
+//! change that removes something comes in two releases: expand first, contract later. Each release leaves the one before it
+//! able to work with the schema; a migration after which programs below some level cannot raises [`COMPATIBILITY`] to that
+//! level (`docs/decisions/0026-replicas.md`).
 
 use sea_orm_migration::prelude::*;
 
@@ -14,7 +16,26 @@ mod m20261211_000007_create_signals;
 mod m20261212_000008_add_retries_and_schedules;
 mod m20261217_000009_add_secret_delivery;
 mod m20261221_000011_bound_history;
+mod m20261222_000012_add_replicas;
 mod m20261225_000015_index_history;
+
+/// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
+pub const COMPATIBILITY: &str = "schema-compatibility";
+
+/// The level of the schema that this program knows: the highest number of its migrations.
+#[must_use]
+pub fn level() -> i64 {
+    let numbers = Migrator::migrations();
+    let numbers = numbers
+        .iter()
+        .filter_map(|migration| number(migration.name()));
+    numbers.max().unwrap_or(0)
+}
+
+/// The number in `mYYYYMMDD_NNNNNN_verb_noun`.
+fn number(name: &str) -> Option<i64> {
+    name.split('_').nth(1)?.parse().ok()
+}
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -33,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261212_000008_add_retries_and_schedules::Migration),
             Box::new(m20261217_000009_add_secret_delivery::Migration),
             Box::new(m20261221_000011_bound_history::Migration),
+            Box::new(m20261222_000012_add_replicas::Migration),
             Box::new(m20261225_000015_index_history::Migration),
         ]
     }
@@ -69,4 +91,22 @@ pub(crate) fn index<const N: usize>(
         index.col(column);
     }
     index
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_migration_has_a_number_of_its_own_and_they_are_in_order() {
+        let all = Migrator::migrations();
+        let numbers: Vec<i64> = all.iter().map(|it| number(it.name()).unwrap()).collect();
+        let unique: BTreeSet<i64> = numbers.iter().copied().collect();
+        assert_eq!(unique.into_iter().collect::<Vec<_>>(), numbers);
+        assert_eq!(level(), *numbers.last().unwrap());
+    }
 }

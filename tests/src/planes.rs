@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use signalbox_test_postgres::Postgres;
 use tempfile::TempDir;
 
 use crate::{
@@ -16,6 +17,10 @@ use crate::{
 };
 
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// With the value `postgres`, control planes have a PostgreSQL database each, in the place of SQLite.
+const DATABASE_VARIABLE: &str = "SIGNALBOX_TEST_DATABASE";
+/// What each replica of a control plane has the same of.
+const SHARED_FILES: [&str; 2] = ["master.key", "jwt-signing-key.pem"];
 
 /// A control plane and its ports, running or not.
 #[derive(Debug)]
@@ -77,6 +82,34 @@ impl ControlPlane {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Runs its program with other arguments (`backup`, `move`, …) on its data folder.
+    #[must_use]
+    pub fn maintain(&self, args: &[&str]) -> std::process::Output {
+        Command::new(binary("signalbox-control-plane"))
+            .args(args)
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .output()
+            .unwrap()
+    }
+
+    /// Gives it more arguments, from the next start on.
+    pub fn add_args(&mut self, args: impl IntoIterator<Item = impl Into<String>>) {
+        self.extra.extend(args.into_iter().map(Into::into));
+    }
+
+    /// What its `/readyz` says.
+    ///
+    /// # Errors
+    /// What keeps it from answering.
+    pub async fn readiness(&self) -> Result<(bool, String), String> {
+        let url = format!("http://127.0.0.1:{}/readyz", self.admin_port);
+        let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let is_ready = answer.status().is_success();
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        Ok((is_ready, text))
     }
 
     /// A token for `role` in every project, as an operator makes one.
@@ -258,6 +291,8 @@ pub struct Options {
     pub data_plane: Vec<String>,
     /// What the data plane takes for the control plane's address, when something stands between.
     pub control_plane_seen_as: Option<String>,
+    /// The control plane has SQLite, whatever the others have.
+    pub sqlite: bool,
     /// File descriptors that the data plane may have (`ulimit -n`).
     pub data_plane_files_max: Option<u32>,
     /// Port of the control plane, when it must be known before.
@@ -273,6 +308,8 @@ pub struct Planes {
     pub control: ControlPlane,
     /// The data plane.
     pub data: DataPlane,
+    /// The control plane's database, where it is none in its folder.
+    postgres: Option<Postgres>,
     dir: TempDir,
 }
 
@@ -289,13 +326,20 @@ impl Planes {
         let webhook_port = free_port();
         let endpoint = format!("http://127.0.0.1:{port}");
         let webhook_url = format!("http://127.0.0.1:{webhook_port}");
+        let mut extra = options.control_plane;
+        let is_given = extra.iter().any(|argument| argument == "--database-url");
+        let is_postgres = std::env::var(DATABASE_VARIABLE).is_ok_and(|it| it == "postgres");
+        let postgres = (is_postgres && !is_given && !options.sqlite).then(Postgres::start);
+        if let Some(postgres) = &postgres {
+            extra.extend(["--database-url".to_owned(), postgres.url()]);
+        }
         let control = ControlPlane {
             data_dir: dir.path().join("control-plane"),
             endpoint: endpoint.clone(),
             port,
             admin_port: free_port(),
             webhook_url: webhook_url.clone(),
-            extra: options.control_plane,
+            extra,
             process: None,
         };
         let data = DataPlane {
@@ -309,7 +353,12 @@ impl Planes {
             files_max: options.data_plane_files_max,
             process: None,
         };
-        Self { control, data, dir }
+        Self {
+            control,
+            data,
+            postgres,
+            dir,
+        }
     }
 
     /// Both running and ready, with an admin's API.
@@ -333,16 +382,55 @@ impl Planes {
         Api::new(&self.control.endpoint, &self.control.token(role))
     }
 
+    /// The control plane's PostgreSQL, where it has one of its own.
+    #[must_use]
+    pub fn postgres(&self) -> Option<&Postgres> {
+        self.postgres.as_ref()
+    }
+
+    /// A replica of the control plane, which must have been started once; not started.
+    #[must_use]
+    pub fn replica(&self) -> ControlPlane {
+        let replica = self.stranger();
+        std::fs::create_dir(&replica.data_dir).unwrap();
+        for name in SHARED_FILES {
+            let from = self.control.data_dir.join(name);
+            std::fs::copy(from, replica.data_dir.join(name)).unwrap();
+        }
+        replica
+    }
+
+    /// What would be a replica, if it had the keys; not started.
+    #[must_use]
+    pub fn stranger(&self) -> ControlPlane {
+        let port = free_port();
+        ControlPlane {
+            data_dir: self.dir.path().join(format!("control-plane-{port}")),
+            endpoint: format!("http://127.0.0.1:{port}"),
+            port,
+            admin_port: free_port(),
+            webhook_url: self.control.webhook_url.clone(),
+            extra: self.control.extra.clone(),
+            process: None,
+        }
+    }
+
     /// Another data plane of the same control plane; not started.
     #[must_use]
     pub fn another_node(&self) -> DataPlane {
+        self.node_at(&self.data.control_plane)
+    }
+
+    /// Another data plane, of the control plane at `endpoint`; not started.
+    #[must_use]
+    pub fn node_at(&self, endpoint: &str) -> DataPlane {
         let port = free_port();
         DataPlane {
             data_dir: self.dir.path().join(format!("data-plane-{port}")),
             webhook_url: format!("http://127.0.0.1:{port}"),
             port,
             admin_port: free_port(),
-            control_plane: self.data.control_plane.clone(),
+            control_plane: endpoint.to_owned(),
             token_file: self.data.token_file.clone(),
             extra: self.data.extra.clone(),
             files_max: self.data.files_max,

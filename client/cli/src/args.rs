@@ -77,7 +77,7 @@ impl Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "For every command")]
 pub struct Global {
-    /// The control plane's gRPC endpoint.
+    /// The control plane's gRPC endpoint; several, with commas between, where it has replicas.
     #[arg(
         long,
         global = true,

@@ -87,6 +87,7 @@ impl Composition {
                 history: History::default(),
                 tls: None,
                 cors_origins: Vec::new(),
+                replaces_signing_key: false,
             },
             shutdown,
         )

@@ -35,7 +35,6 @@ impl App {
                 tx.audit(actor, "CancelExecution", &name.to_string()).await
             })
             .await?;
-        self.commands.send_modify(|count| *count += 1);
         self.store.execution(name).await
     }
 

@@ -66,7 +66,7 @@ impl App {
             .map_err(crypto)?;
         let (row, made) = self
             .store
-            .write(async |tx| {
+            .configure(async |tx| {
                 tx.require_project(project).await?;
                 if let Some(request_id) = request_id
                     && let Some(before) = tx.request(project, CREATE, request_id).await?
@@ -151,7 +151,7 @@ impl App {
         }
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let before = tx.key(name).await?;
                 check_etag(etag, before.revision, &text)?;
                 let mut after = before.clone();
@@ -214,7 +214,7 @@ impl App {
     ) -> Result<ApiKey, Error> {
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.key(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 if row.revoke_time_us.is_some() {
@@ -243,7 +243,7 @@ impl App {
     ) -> Result<(), Error> {
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.key(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 tx.delete_key(row).await?;

@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 use signalbox_model::{error::Error, ids::NodeId};
 
 use super::App;
-use crate::store::{OpenCommand, Page, PageOf, rows::Node};
+use crate::store::{Arrival, OpenCommand, Page, PageOf, rows::Node};
 
 /// Commands given to a node at once.
 const COMMANDS_MAX: u64 = 100;
 /// Refusals shown for a node.
 const REFUSALS_MAX: usize = 100;
+/// Characters of a node's version that are kept.
+const VERSION_MAX_CHARS: usize = 64;
 
 /// A resource whose newest state a node refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +41,7 @@ impl App {
         self.store.nodes(page).await
     }
 
-    /// Notes that a node has come.
+    /// Notes that a node has come, by the stream that is its newest from now on.
     ///
     /// # Errors
     /// When the database fails.
@@ -48,42 +50,16 @@ impl App {
         node: &NodeId,
         version: &str,
         applied: i64,
+        stream: &str,
     ) -> Result<(), Error> {
+        let version: String = version.chars().take(VERSION_MAX_CHARS).collect();
+        let arrival = Arrival {
+            version: &version,
+            applied,
+            stream,
+        };
         self.store
-            .write(async |tx| {
-                let before = tx.node(node).await?;
-                let now = tx.now_us();
-                tx.put_node(Node {
-                    id: node.to_string(),
-                    version: version.chars().take(64).collect(),
-                    connected: true,
-                    applied_revision: applied,
-                    refusals_json: before
-                        .as_ref()
-                        .map_or("[]".to_owned(), |row| row.refusals_json.clone()),
-                    connect_time_us: now,
-                    last_seen_time_us: now,
-                    last_report_time_us: before.as_ref().and_then(|row| row.last_report_time_us),
-                    reported_sequence: before.as_ref().map_or(0, |row| row.reported_sequence),
-                })
-                .await
-            })
-            .await
-    }
-
-    async fn change_node(
-        &self,
-        node: &NodeId,
-        change: impl FnOnce(&mut Node, i64),
-    ) -> Result<(), Error> {
-        self.store
-            .write(async |tx| {
-                if let Some(mut row) = tx.node(node).await? {
-                    change(&mut row, tx.now_us());
-                    tx.put_node(row).await?;
-                }
-                Ok(())
-            })
+            .write(async |tx| tx.node_connected(node, arrival).await)
             .await
     }
 
@@ -98,41 +74,47 @@ impl App {
         mut refusals: Vec<Refusal>,
     ) -> Result<(), Error> {
         refusals.truncate(REFUSALS_MAX);
-        self.change_node(node, |row, now| {
-            row.applied_revision = revision;
-            row.last_seen_time_us = now;
-            let mut all: Vec<Refusal> =
-                serde_json::from_str(&row.refusals_json).unwrap_or_default();
-            // What it refused before and has not refused again may have been mended; a new refusal replaces the old.
-            all.retain(|old| refusals.iter().all(|new| new.resource != old.resource));
-            if refusals.is_empty() {
-                all.clear();
-            }
-            all.extend(refusals);
-            all.truncate(REFUSALS_MAX);
-            row.refusals_json = serde_json::to_string(&all).unwrap_or_else(|_| "[]".to_owned());
-        })
-        .await
-    }
-
-    /// Notes that a node was heard.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn node_seen(&self, node: &NodeId) -> Result<(), Error> {
-        self.change_node(node, |row, now| row.last_seen_time_us = now)
+        self.store
+            .write(async |tx| {
+                let Some(row) = tx.node(node).await? else {
+                    return Ok(());
+                };
+                let mut all: Vec<Refusal> =
+                    serde_json::from_str(&row.refusals_json).unwrap_or_default();
+                // What it refused before and has not refused again may have been mended; a new refusal replaces the old.
+                all.retain(|old| refusals.iter().all(|new| new.resource != old.resource));
+                if refusals.is_empty() {
+                    all.clear();
+                }
+                all.extend(refusals);
+                all.truncate(REFUSALS_MAX);
+                let json = serde_json::to_string(&all).unwrap_or_else(|_| "[]".to_owned());
+                tx.node_applied(node, revision, json).await
+            })
             .await
     }
 
-    /// Notes that a node has gone.
+    /// Notes that a node was heard by `stream`. False: the node has come by another since.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_disconnected(&self, node: &NodeId) -> Result<(), Error> {
-        self.change_node(node, |row, _| row.connected = false).await
+    pub async fn node_seen(&self, node: &NodeId, stream: &str) -> Result<bool, Error> {
+        self.store
+            .write(async |tx| tx.node_seen(node, stream).await)
+            .await
     }
 
-    /// Notes at a start that no node is connected.
+    /// Notes that a node has gone, unless it has come by another stream than this.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn node_disconnected(&self, node: &NodeId, stream: &str) -> Result<(), Error> {
+        self.store
+            .write(async |tx| tx.node_disconnected(node, stream).await)
+            .await
+    }
+
+    /// Notes at a start that no node is connected. Only where there is no other replica, which nodes may be connected to.
     ///
     /// # Errors
     /// When the database fails.
@@ -142,11 +124,30 @@ impl App {
             .await
     }
 
-    /// The commands of a node: those that no other has, and (`again`) those that it was given and has not answered.
+    /// The commands of a node, for its newest stream: those that no other node has, and (`again`) those that it was given and
+    /// has not answered. None: `stream` is not its newest.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn commands_for(
+    pub async fn hand_out(
+        &self,
+        node: &NodeId,
+        stream: &str,
+        again: bool,
+    ) -> Result<Option<Vec<OpenCommand>>, Error> {
+        self.store
+            .write(async |tx| {
+                if !tx.is_newest_stream(node, stream).await? {
+                    return Ok(None);
+                }
+                tx.take_commands(node, again, COMMANDS_MAX).await.map(Some)
+            })
+            .await
+    }
+
+    /// The same for a node without a stream.
+    #[cfg(test)]
+    pub(crate) async fn commands_for(
         &self,
         node: &NodeId,
         again: bool,

@@ -25,7 +25,7 @@ impl App {
     }
 
     /// Makes records durable, each once: those at or below the cursor are skipped, and the cursor moves in the same
-    /// transaction. Gives the new cursor. `decode` reads a definition, to know whether its trigger lets a topic bind.
+    /// transaction, which holds it alone: another stream of the node, at another replica, waits for it. Gives the new cursor. `decode` reads a definition, to know whether its trigger lets a topic bind.
     ///
     /// # Errors
     /// When the database fails: nothing was written, and the node sends the batch again.
@@ -52,6 +52,7 @@ impl App {
                     topic_arn,
                 } in tx.apply_records(node, &new, value_max_bytes).await?
                 {
+                    tx.lock_configuration().await?;
                     let row = match tx.workflow(&workflow).await {
                         Ok(row) if row.bound_topic.is_none() && row.published_version > 0 => row,
                         Ok(_) | Err(Error::NotFound { .. }) => continue,
@@ -76,11 +77,7 @@ impl App {
                 if reached > cursor {
                     tx.set_cursor(node, incarnation, reached).await?;
                 }
-                if let Some(mut row) = tx.node(node).await? {
-                    row.last_report_time_us = Some(tx.now_us());
-                    row.reported_sequence = reached;
-                    tx.put_node(row).await?;
-                }
+                tx.node_reported(node, reached).await?;
                 Ok(reached)
             })
             .await?;

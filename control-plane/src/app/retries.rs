@@ -155,7 +155,6 @@ impl App {
                 Ok(execution)
             })
             .await?;
-        self.there_is_a_command();
         self.store.execution(&made).await
     }
 

@@ -92,17 +92,9 @@ impl App {
             })
             .await?;
         match made {
-            Some(row) => {
-                self.there_is_a_command();
-                Ok(row)
-            }
+            Some(row) => Ok(row),
             None => Ok(self.store.execution(&execution).await?.execution),
         }
-    }
-
-    /// Wakes whoever hands out commands.
-    pub(super) fn there_is_a_command(&self) {
-        self.commands.send_modify(|count| *count += 1);
     }
 }
 

@@ -60,7 +60,6 @@ impl App {
             .write(async |tx| make_ticks(tx, &name, row, now, &decode).await)
             .await?;
         if made > 0 {
-            self.there_is_a_command();
             metrics::counter!("signalbox_schedule_ticks_total").increment(made);
         }
         Ok(())

@@ -48,7 +48,7 @@ impl App {
         let name = format!("projects/{project}/secrets/{id}");
         let ciphertext = self.master_key.seal(&name, value).map_err(crypto)?;
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 tx.require_project(project).await?;
                 let row = tx
                     .insert_secret(Secret {
@@ -111,7 +111,7 @@ impl App {
         let text = name.to_string();
         let ciphertext = self.master_key.seal(&text, value).map_err(crypto)?;
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.secret(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 let row = tx
@@ -140,7 +140,7 @@ impl App {
     ) -> Result<(), Error> {
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.secret(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 tx.delete_secret(row).await?;

@@ -56,8 +56,7 @@ impl App {
             target: target(telling)?,
             traceparent,
         };
-        let row = self
-            .store
+        self.store
             .write(async |tx| {
                 let (row, is_new) = tx.signal(actor, name, new).await?;
                 if is_new {
@@ -66,9 +65,7 @@ impl App {
                 }
                 Ok(row)
             })
-            .await?;
-        self.commands.send_modify(|count| *count += 1);
-        Ok(row)
+            .await
     }
 
     /// What an approval of an execution asks, when it may be decided: `step`, or the only one that waits.

@@ -71,7 +71,7 @@ impl App {
         };
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 tx.require_project(project).await?;
                 if let Some(request_id) = request_id
                     && let Some(before) = tx.request(project, CREATE, request_id).await?
@@ -129,7 +129,7 @@ impl App {
         check_texts(&new)?;
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 references::check(tx, &name.project, &new.definition.workflow).await?;
@@ -178,7 +178,7 @@ impl App {
     ) -> Result<Workflow, Error> {
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 let number = if version == 0 {
@@ -220,7 +220,7 @@ impl App {
             "DisableWorkflow"
         };
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 if row.enabled == enabled {
@@ -251,7 +251,7 @@ impl App {
     ) -> Result<(), Error> {
         let text = name.to_string();
         self.store
-            .write(async |tx| {
+            .configure(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 tx.delete_workflow(name).await?;

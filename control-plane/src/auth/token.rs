@@ -118,6 +118,12 @@ impl TokenKey {
         Self::from_pem(text.as_bytes())
     }
 
+    /// Names the key: a part of its public half.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.key_id
+    }
+
     /// The key in a file.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ impl Tx {
         if row.cancel_time_us.is_some() {
             return Ok(());
         }
+        self.wake_nodes();
         let now_us = self.now_us();
         row.cancel_time_us = Some(now_us);
         if row.node.is_none() && self.withdraw_run(name).await? {

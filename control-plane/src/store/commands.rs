@@ -1,12 +1,15 @@
-//! Commands for the nodes, and the nodes themselves.
+//! Commands for the nodes, and how far the nodes' records are durable.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::Expr,
+    ActiveModelTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
+    sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
 use signalbox_model::{error::Error, ids::NodeId};
 
-use super::{Page, PageOf, Store, Tx, entity, internal, page::keyset, rows::Node};
+use super::{Tx, entity, internal};
 
 /// A command that no node has answered.
 pub type OpenCommand = entity::command::Model;
@@ -16,7 +19,8 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn insert_command(&self, command: OpenCommand) -> Result<(), Error> {
+    pub async fn insert_command(&mut self, command: OpenCommand) -> Result<(), Error> {
+        self.wake_nodes();
         let active = command.into_active_model().reset_all();
         active.insert(&self.inner).await.map_err(|e| internal(&e))?;
         Ok(())
@@ -43,6 +47,8 @@ impl Tx {
             .filter(whose)
             .order_by_asc(Column::RequestTimeUs)
             .limit(max)
+            // Those that another node is just being given are not waited for.
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
             .all(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
@@ -80,58 +86,41 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes a node's row.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn put_node(&self, row: Node) -> Result<(), Error> {
-        let exists = find_node(&self.inner, &row.id).await?.is_some();
-        let active = row.into_active_model().reset_all();
-        let written = if exists {
-            active.update(&self.inner).await
-        } else {
-            active.insert(&self.inner).await
-        };
-        written.map_err(|e| internal(&e))?;
-        Ok(())
-    }
-
-    /// A node's row.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn node(&self, node: &NodeId) -> Result<Option<Node>, Error> {
-        find_node(&self.inner, node.as_str()).await
-    }
-
-    /// Says of all nodes that they are away: at a start none can be connected.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn disconnect_all_nodes(&self) -> Result<(), Error> {
-        use entity::node::{Column, Entity};
-        Entity::update_many()
-            .col_expr(Column::Connected, Expr::value(false))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(())
-    }
-
-    /// How far a node's records are durable.
+    /// How far a node's records are durable. Locks that until the commit: where two streams of one node bring the same records,
+    /// the second waits here, and finds them known.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn cursor(&self, node: &NodeId, incarnation: &str) -> Result<i64, Error> {
-        let key = (node.to_string(), incarnation.to_owned());
-        let found = entity::report_cursor::Entity::find_by_id(key)
-            .one(&self.inner)
+        use entity::report_cursor::{ActiveModel, Column, Entity};
+        let find = async || {
+            Entity::find_by_id((node.to_string(), incarnation.to_owned()))
+                .lock_exclusive()
+                .one(&self.inner)
+                .await
+                .map_err(|e| internal(&e))
+        };
+        if let Some(row) = find().await? {
+            return Ok(row.sequence);
+        }
+        let first = ActiveModel {
+            node: Set(node.to_string()),
+            incarnation: Set(incarnation.to_owned()),
+            sequence: Set(0),
+        };
+        // Another stream may have been quicker.
+        let conflict = OnConflict::columns([Column::Node, Column::Incarnation])
+            .do_nothing()
+            .to_owned();
+        Entity::insert_many([first])
+            .on_conflict(conflict)
+            .exec_without_returning(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(found.map_or(0, |row| row.sequence))
+        Ok(find().await?.map_or(0, |row| row.sequence))
     }
 
-    /// Moves it.
+    /// Moves it, after [`Tx::cursor`].
     ///
     /// # Errors
     /// When the database fails.
@@ -141,56 +130,14 @@ impl Tx {
         incarnation: &str,
         sequence: i64,
     ) -> Result<(), Error> {
-        use entity::report_cursor::{ActiveModel, Column, Entity};
-        let moved = Entity::update_many()
+        use entity::report_cursor::{Column, Entity};
+        Entity::update_many()
             .col_expr(Column::Sequence, Expr::value(sequence))
             .filter(Column::Node.eq(node.as_str()))
             .filter(Column::Incarnation.eq(incarnation))
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        if moved.rows_affected == 0 {
-            ActiveModel {
-                node: Set(node.to_string()),
-                incarnation: Set(incarnation.to_owned()),
-                sequence: Set(sequence),
-            }
-            .insert(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        }
         Ok(())
-    }
-}
-
-async fn find_node(db: &impl sea_orm::ConnectionTrait, id: &str) -> Result<Option<Node>, Error> {
-    entity::node::Entity::find_by_id(id.to_owned())
-        .one(db)
-        .await
-        .map_err(|e| internal(&e))
-}
-
-impl Store {
-    /// A node.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn node(&self, node: &NodeId) -> Result<Node, Error> {
-        find_node(&self.db, node.as_str())
-            .await?
-            .ok_or_else(|| Error::not_found(format!("nodes/{node}")))
-    }
-
-    /// The nodes, most recently connected first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn nodes(&self, page: &Page) -> Result<PageOf<Node>, Error> {
-        use entity::node::{Column, Entity};
-        let rows = keyset!(Entity::find(), page, Column::ConnectTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.connect_time_us, row.id.clone())))
     }
 }

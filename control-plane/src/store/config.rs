@@ -65,7 +65,8 @@ impl Tx {
         }
     }
 
-    /// What the request with this id made before.
+    /// What the request with this id made before. One that is repeated while the first is under way, at another replica, waits
+    /// for its end.
     ///
     /// # Errors
     /// When the database fails.
@@ -80,6 +81,8 @@ impl Tx {
             method.to_owned(),
             request_id.to_owned(),
         );
+        self.lock_name(&format!("{project}/{method}/{request_id}"))
+            .await?;
         let found = entity::request::Entity::find_by_id(key)
             .one(&self.inner)
             .await

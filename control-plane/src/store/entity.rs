@@ -520,6 +520,8 @@ pub mod node {
         pub last_seen_time_us: i64,
         pub last_report_time_us: Option<i64>,
         pub reported_sequence: i64,
+        /// Names its newest stream.
+        pub stream: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -2,19 +2,18 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ConnectOptions, ConnectionTrait as _, Database,
-    DatabaseBackend, DatabaseConnection, DbErr, EntityTrait as _, Statement,
-};
-use sea_orm_migration::MigratorTrait as _;
+use sea_orm::{ConnectOptions, Database, DatabaseBackend, DatabaseConnection, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
-use signalbox_migrations::Migrator;
 use tokio::sync::{Mutex, watch};
 
-use super::{HISTORY, REVISION, Store, counter, entity};
+use super::{HISTORY, REVISION, Store, counter, schema};
 
-const CONNECTIONS_MAX: u32 = 8;
-const DATABASE_FILE: &str = "control-plane.sqlite";
+/// Connections of one process. One of them listens, where there may be other replicas.
+const CONNECTIONS_MAX: u32 = 9;
+/// Name of the SQLite database in a data folder.
+pub const DATABASE_FILE: &str = "control-plane.sqlite";
+/// What the write-ahead log of SQLite is cut down to when it was taken into the database: a long read (a back-up) lets it grow.
+const WAL_KEPT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +35,20 @@ pub enum OpenError {
         database: String,
         /// Newest migration that is not known.
         migration: String,
+    },
+    /// There is none.
+    #[error("there is no database {database}")]
+    None {
+        /// Which.
+        database: String,
+    },
+    /// Its content is elsewhere.
+    #[error("the database {database} was moved to {to}: start with that as --database-url")]
+    Moved {
+        /// Which, without credentials.
+        database: String,
+        /// Where to, without credentials.
+        to: String,
     },
     /// Its schema cannot be brought up to date.
     #[error("the schema of the database {database} cannot be brought up to date")]
@@ -64,17 +77,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub async fn open_sqlite(path: &Path) -> Result<Self, OpenError> {
-        let database = path.display().to_string();
-        if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
-            let mut options = sqlite_options(path, true);
-            options.max_connections(1).sqlx_logging(false);
-            let made = async { Database::connect(options).await?.close().await };
-            made.await.map_err(|source| OpenError::Connect {
-                database: database.clone(),
-                source,
-            })?;
-        }
-        Self::open(sqlite_options(path, false), database).await
+        Self::over(Connected::sqlite(path, true).await?).await
     }
 
     /// Opens the database at `url`: `postgres://…` or `sqlite://…`.
@@ -85,35 +88,22 @@ impl Store {
         if let Some(path) = url.strip_prefix("sqlite://") {
             return Self::open_sqlite(Path::new(path.split('?').next().unwrap_or(path))).await;
         }
-        // What follows the last '@' is host and name; what stands before may hold a password.
-        let shown = url.rsplit('@').next().unwrap_or_default();
-        let shown = shown.split('?').next().unwrap_or_default().to_owned();
-        Self::open(ConnectOptions::new(url), shown).await
+        Self::over(Connected::url(url).await?).await
     }
 
-    async fn open(mut options: ConnectOptions, database: String) -> Result<Self, OpenError> {
-        options
-            .max_connections(CONNECTIONS_MAX)
-            .connect_timeout(Duration::from_secs(10))
-            .acquire_timeout(Duration::from_secs(10))
-            .sqlx_logging(false);
+    async fn over(connected: Connected) -> Result<Self, OpenError> {
+        let incarnation = schema::bring_up_to_date(&connected).await?;
+        let Connected { db, shown } = connected;
         let connect = |source| OpenError::Connect {
-            database: database.clone(),
+            database: shown.clone(),
             source,
         };
-        let db = Database::connect(options).await.map_err(connect)?;
-        if let Some(migration) = unknown_migration(&db).await.map_err(connect)? {
-            return Err(OpenError::NewerSchema {
-                database,
-                migration,
+        if let Some(to) = schema::moved_to(&db).await.map_err(connect)? {
+            return Err(OpenError::Moved {
+                database: shown,
+                to,
             });
         }
-        let migrate = |source| OpenError::Migrate {
-            database: database.clone(),
-            source,
-        };
-        Migrator::up(&db, None).await.map_err(migrate)?;
-        let incarnation = prepare_counters(&db).await.map_err(migrate)?;
         let writer = match db.get_database_backend() {
             DatabaseBackend::Sqlite => Some(Arc::new(Mutex::new(()))),
             _ => None,
@@ -126,13 +116,78 @@ impl Store {
             incarnation: incarnation.into(),
             revision: watch::Sender::new(revision),
             history: watch::Sender::new(history),
+            errands: watch::Sender::new(0),
+            trouble: watch::Sender::new(None),
         })
+    }
+
+    /// The migrations that a start would apply, of the database at `url`, or of the one in `dir`. Changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`]; also where there is none.
+    pub async fn pending_migrations(
+        dir: &Path,
+        url: Option<&SecretString>,
+    ) -> Result<Vec<String>, OpenError> {
+        let connected = match url {
+            Some(url) => Connected::url(url.expose_secret()).await?,
+            None => Connected::sqlite(&dir.join(DATABASE_FILE), false).await?,
+        };
+        schema::pending(&connected).await
+    }
+}
+
+/// A database that answers; nothing is known of its schema.
+pub(super) struct Connected {
+    pub(super) db: DatabaseConnection,
+    /// Which it is, without credentials.
+    pub(super) shown: String,
+}
+
+impl Connected {
+    /// The SQLite database at `path`; made, where it may be.
+    pub(super) async fn sqlite(path: &Path, is_made: bool) -> Result<Self, OpenError> {
+        let shown = path.display().to_string();
+        if !is_made && !path.exists() {
+            return Err(OpenError::None { database: shown });
+        }
+        if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+            let mut options = sqlite_options(path, true);
+            options.max_connections(1).sqlx_logging(false);
+            let made = async { Database::connect(options).await?.close().await };
+            made.await.map_err(|source| OpenError::Connect {
+                database: shown.clone(),
+                source,
+            })?;
+        }
+        Self::by(sqlite_options(path, false), shown).await
+    }
+
+    /// The PostgreSQL database at `url`.
+    pub(super) async fn url(url: &str) -> Result<Self, OpenError> {
+        Self::by(ConnectOptions::new(url), shown(url)).await
+    }
+
+    async fn by(mut options: ConnectOptions, shown: String) -> Result<Self, OpenError> {
+        options
+            .max_connections(CONNECTIONS_MAX)
+            .connect_timeout(Duration::from_secs(10))
+            .acquire_timeout(Duration::from_secs(10))
+            .sqlx_logging(false);
+        match Database::connect(options).await {
+            Ok(db) => Ok(Self { db, shown }),
+            Err(source) => Err(OpenError::Connect {
+                database: shown,
+                source,
+            }),
+        }
     }
 }
 
 /// How the SQLite database at `path` is opened, or made.
 fn sqlite_options(path: &Path, is_new: bool) -> ConnectOptions {
-    let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
+    let mode = if is_new { "rwc" } else { "rw" };
+    let mut options = ConnectOptions::new(format!("sqlite://{}?mode={mode}", path.display()));
     options.map_sqlx_sqlite_opts(move |options| {
         let options = if is_new {
             // What is deleted can be given back. It counts before the first page is written, and would write each time.
@@ -144,68 +199,15 @@ fn sqlite_options(path: &Path, is_new: bool) -> ConnectOptions {
             .pragma("journal_mode", "WAL")
             // A report is acknowledged when it is durable.
             .pragma("synchronous", "FULL")
+            .pragma("journal_size_limit", WAL_KEPT_BYTES.to_string())
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
     });
     options
 }
 
-/// A migration that was applied and is not known here.
-async fn unknown_migration(db: &DatabaseConnection) -> Result<Option<String>, DbErr> {
-    let backend = db.get_database_backend();
-    let exists = match backend {
-        DatabaseBackend::Sqlite => "SELECT name FROM sqlite_master WHERE name = 'seaql_migrations'",
-        _ => {
-            "SELECT table_name FROM information_schema.tables \
-             WHERE table_schema = current_schema() AND table_name = 'seaql_migrations'"
-        }
-    };
-    if db
-        .query_one_raw(Statement::from_string(backend, exists))
-        .await?
-        .is_none()
-    {
-        return Ok(None);
-    }
-    let applied = "SELECT version FROM seaql_migrations ORDER BY version DESC";
-    let known: Vec<String> = Migrator::migrations()
-        .iter()
-        .map(|migration| migration.name().to_owned())
-        .collect();
-    for row in db
-        .query_all_raw(Statement::from_string(backend, applied))
-        .await?
-    {
-        let version: String = row.try_get("", "version")?;
-        if !known.contains(&version) {
-            return Ok(Some(version));
-        }
-    }
-    Ok(None)
-}
-
-/// Makes the counters, once; gives the database's incarnation.
-async fn prepare_counters(db: &DatabaseConnection) -> Result<String, DbErr> {
-    use entity::counter::{ActiveModel, Entity};
-    for name in [REVISION, HISTORY] {
-        if Entity::find_by_id(name.to_owned()).one(db).await?.is_none() {
-            let label = uuid::Uuid::new_v4().simple().to_string();
-            let made = ActiveModel {
-                name: Set(name.to_owned()),
-                // Not 0, so that a node without a revision is never taken for one that is up to date.
-                value: Set(1),
-                label: Set(label),
-            };
-            // Another replica may have made it meanwhile.
-            if let Err(error) = made.insert(db).await
-                && Entity::find_by_id(name.to_owned()).one(db).await?.is_none()
-            {
-                return Err(error);
-            }
-        }
-    }
-    let revision = Entity::find_by_id(REVISION.to_owned()).one(db).await?;
-    revision
-        .map(|row| row.label)
-        .ok_or_else(|| DbErr::RecordNotFound("counter revision".to_owned()))
+/// A database's URL without what may hold a password: what follows the last '@' is host and name.
+pub(super) fn shown(url: &str) -> String {
+    let shown = url.rsplit('@').next().unwrap_or_default();
+    shown.split('?').next().unwrap_or_default().to_owned()
 }

@@ -1,6 +1,9 @@
 //! Folding the nodes' records into rows, a batch at a time. Idempotent: the cursor moves in the same transaction.
 
-use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, QuerySelect as _};
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, QuerySelect as _,
+    sea_query::OnConflict,
+};
 use signalbox_model::{
     error::Error,
     ids::{ExecutionName, NodeId, SubscriptionId, WorkflowName},
@@ -132,19 +135,18 @@ impl Tx {
     }
 
     async fn certificate(&self, certificate: &Certificate) -> Result<(), Error> {
-        use entity::certificate::{ActiveModel, Entity};
-        let known = Entity::find_by_id(certificate.sha256.clone())
-            .one(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        if known.is_some() {
-            return Ok(());
-        }
+        use entity::certificate::{ActiveModel, Column, Entity};
         let row = ActiveModel {
             sha256: Set(certificate.sha256.clone()),
             pem: Set(certificate.pem.clone()),
         };
-        row.insert(&self.inner).await.map_err(|e| internal(&e))?;
+        // Each node reports it, some at once.
+        let known = OnConflict::column(Column::Sha256).do_nothing().to_owned();
+        Entity::insert_many([row])
+            .on_conflict(known)
+            .exec_without_returning(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What is sealed under the master key, and which key that is.
+//! What is sealed under the master key, and which keys the replicas have.
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait,
@@ -6,7 +6,7 @@ use sea_orm::{
 };
 use signalbox_model::error::Error;
 
-use super::{MASTER_KEY, Store, Tx, entity, internal};
+use super::{MASTER_KEY, SIGNING_KEY, Store, Tx, entity, internal};
 
 /// Rows that are read at once: secrets have up to 64 KiB.
 const ROWS_MAX: u64 = 100;
@@ -76,7 +76,7 @@ impl Tx {
     /// # Errors
     /// `Unavailable` when it was rotated since this process started.
     pub async fn require_master_key(&self, id: &str) -> Result<(), Error> {
-        match master_key(&self.inner).await? {
+        match label(&self.inner, MASTER_KEY).await? {
             Some(current) if current != id => Err(Error::Unavailable {
                 message: "the master key was rotated: this control plane must be restarted with the new one"
                     .to_owned(),
@@ -90,18 +90,43 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn note_master_key(&self, id: &str) -> Result<(), Error> {
+        self.note_label(MASTER_KEY, id).await
+    }
+
+    /// Notes the id of the key that tokens are signed with, when none was; gives the one that is noted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_signing_key(&self, id: &str) -> Result<String, Error> {
+        self.lock_configuration().await?;
+        if let Some(noted) = label(&self.inner, SIGNING_KEY).await? {
+            return Ok(noted);
+        }
+        self.replace_signing_key(id).await?;
+        Ok(id.to_owned())
+    }
+
+    /// Notes another one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn replace_signing_key(&self, id: &str) -> Result<(), Error> {
+        self.note_label(SIGNING_KEY, id).await
+    }
+
+    async fn note_label(&self, name: &str, label: &str) -> Result<(), Error> {
         use entity::counter::{ActiveModel, Column, Entity};
         let updated = Entity::update_many()
-            .col_expr(Column::Label, Expr::value(id))
-            .filter(Column::Name.eq(MASTER_KEY))
+            .col_expr(Column::Label, Expr::value(label))
+            .filter(Column::Name.eq(name))
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
         if updated.rows_affected == 0 {
             let made = ActiveModel {
-                name: Set(MASTER_KEY.to_owned()),
+                name: Set(name.to_owned()),
                 value: Set(0),
-                label: Set(id.to_owned()),
+                label: Set(label.to_owned()),
             };
             made.insert(&self.inner).await.map_err(|e| internal(&e))?;
         }
@@ -140,7 +165,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn master_key(&self) -> Result<Option<String>, Error> {
-        master_key(&self.db).await
+        label(&self.db, MASTER_KEY).await
+    }
+
+    /// The id of the key that tokens are signed with; none where there was never more than one replica.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn signing_key(&self) -> Result<Option<String>, Error> {
+        label(&self.db, SIGNING_KEY).await
     }
 
     /// Any one sealed value, if there is some.
@@ -163,8 +196,8 @@ impl Store {
     }
 }
 
-async fn master_key(db: &impl ConnectionTrait) -> Result<Option<String>, Error> {
-    let row = entity::counter::Entity::find_by_id(MASTER_KEY.to_owned())
+async fn label(db: &impl ConnectionTrait, name: &str) -> Result<Option<String>, Error> {
+    let row = entity::counter::Entity::find_by_id(name.to_owned())
         .one(db)
         .await
         .map_err(|e| internal(&e))?;

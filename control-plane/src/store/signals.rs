@@ -158,6 +158,7 @@ impl Tx {
     }
 
     async fn insert_signal(&mut self, name: &ExecutionName, row: Row) -> Result<Row, Error> {
+        self.wake_nodes();
         self.settle_ended().await?;
         let active = row.into_active_model().reset_all();
         active

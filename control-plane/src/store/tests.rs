@@ -1,12 +1,7 @@
 //! Use cases over real databases: SQLite, and PostgreSQL in a private cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use signalbox_model::{
     event::{Event, EventScope, SignatureProof, TriggerKind},
@@ -24,6 +19,8 @@ use signalbox_proto::{
     v1,
 };
 
+use signalbox_test_postgres::Postgres;
+
 use super::*;
 use crate::{
     app::{App, Definition, NewKey, NewWorkflow, RunRequest, Settings, etag},
@@ -34,118 +31,12 @@ mod batches;
 mod limits;
 mod lists;
 mod retention;
+mod replicas;
 mod retries;
 mod schedules;
 mod secrets;
 mod signals;
 mod values;
-
-/// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
-struct Postgres {
-    dir: tempfile::TempDir,
-    bin: PathBuf,
-}
-
-impl Postgres {
-    fn start() -> Self {
-        let bin = std::fs::read_dir("/usr/lib/postgresql")
-            .ok()
-            .and_then(|versions| versions.filter_map(Result::ok).map(|v| v.path().join("bin")).max())
-            .filter(|bin| bin.join("initdb").exists())
-            .expect("PostgreSQL's server is missing: run tests/tools/setup (apt-get install postgresql)");
-        let dir = tempfile::Builder::new()
-            .prefix("sbpg")
-            .tempdir_in("/tmp")
-            .unwrap();
-        let postgres = Self { dir, bin };
-        if is_root() {
-            let owned = Command::new("chown")
-                .arg("postgres")
-                .arg(postgres.dir.path())
-                .status()
-                .unwrap();
-            assert!(owned.success());
-        }
-        let data = postgres.dir.path().join("data");
-        let run = |program: &str, arguments: &[&str]| {
-            let output = postgres.command(program).args(arguments).output().unwrap();
-            assert!(
-                output.status.success(),
-                "{program}: {}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        };
-        let data = data.to_str().unwrap();
-        run(
-            "initdb",
-            &["-D", data, "-U", "signalbox", "-A", "trust", "--no-sync"],
-        );
-        let socket = postgres.dir.path().to_str().unwrap();
-        let options =
-            format!("-c listen_addresses='' -c unix_socket_directories='{socket}' -c fsync=off");
-        // Its output goes to a file: a server that holds our pipe would never let us go.
-        let log = postgres.dir.path().join("log");
-        let status = postgres
-            .command("pg_ctl")
-            .args([
-                "-D",
-                data,
-                "-o",
-                &options,
-                "-l",
-                log.to_str().unwrap(),
-                "-w",
-                "start",
-            ])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(
-            status.success(),
-            "{}",
-            std::fs::read_to_string(log).unwrap_or_default()
-        );
-        postgres
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let program = self.bin.join(program);
-        if is_root() {
-            // PostgreSQL refuses to run as root.
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command.current_dir("/tmp");
-            return command;
-        }
-        Command::new(program)
-    }
-
-    fn url(&self) -> String {
-        let socket = self.dir.path().to_str().unwrap().replace('/', "%2F");
-        format!("postgres://signalbox@{socket}/postgres")
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let data = self.dir.path().join("data");
-        let _ = self
-            .command("pg_ctl")
-            .arg("-D")
-            .arg(data)
-            .args(["-m", "immediate", "stop"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
-}
-
-fn is_root() -> bool {
-    let output = Command::new("id").arg("-u").output().unwrap();
-    output.stdout.trim_ascii() == b"0"
-}
 
 async fn sqlite(dir: &Path) -> Store {
     Store::open_sqlite(&dir.join("db.sqlite")).await.unwrap()
@@ -1038,7 +929,7 @@ async fn deliveries_are_found_by_their_verdict() {
 }
 
 #[tokio::test]
-async fn a_database_opens_again_and_a_newer_one_does_not() {
+async fn a_database_opens_again_and_one_that_is_too_new_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let incarnation = sqlite(dir.path()).await.incarnation().to_owned();
     let store = sqlite(dir.path()).await;
@@ -1050,6 +941,18 @@ async fn a_database_opens_again_and_a_newer_one_does_not() {
         )
         .await
         .unwrap();
+    // An upgrade is under way, and the later version leaves this one able to work.
+    let store = sqlite(dir.path()).await;
+    assert_eq!(store.incarnation(), incarnation);
+    let raise = format!(
+        "UPDATE counters SET value = {} WHERE name = 'schema-compatibility'",
+        signalbox_migrations::level() + 1
+    );
+    store.db.execute_unprepared(&raise).await.unwrap();
+    assert!(
+        matches!(store.refresh().await, Err(Error::Unavailable { .. })),
+        "one that runs already stops working, too"
+    );
     let error = Store::open_sqlite(&dir.path().join("db.sqlite"))
         .await
         .unwrap_err();

@@ -49,6 +49,8 @@ pub(super) struct Session<'a> {
     node: NodeId,
     /// Whom the node's secrets are sealed to.
     recipient: Option<Recipient>,
+    /// Names the stream.
+    stream: String,
     outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
     /// Revision that the node has, or was sent.
     sent: i64,
@@ -62,6 +64,7 @@ impl<'a> Session<'a> {
         app: &'a App,
         deltas: &'a Deltas,
         (node, recipient): (NodeId, Option<Recipient>),
+        stream: String,
         outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
     ) -> Self {
         Self {
@@ -69,6 +72,7 @@ impl<'a> Session<'a> {
             deltas,
             node,
             recipient,
+            stream,
             outgoing,
             sent: 0,
             nonce: 0,
@@ -82,16 +86,20 @@ impl<'a> Session<'a> {
         hello: wire::Hello,
         mut incoming: Streaming<SyncRequest>,
     ) -> Result<(), Status> {
-        let mut revision = self.app.store().revision();
-        let mut commands = self.app.commands_hint();
+        let store = self.app.store();
+        // The node may come from a replica that knew more than this one does: it must not be put back.
+        store.refresh().await.map_err(to_status)?;
+        let mut revision = store.revision();
+        let mut errands = store.errands();
         let head = *revision.borrow_and_update();
-        let known = hello.incarnation == self.app.store().incarnation()
-            && (1..=head).contains(&hello.revision);
+        let known =
+            hello.incarnation == store.incarnation() && (1..=head).contains(&hello.revision);
         self.app
             .node_connected(
                 &self.node,
                 &hello.version,
                 if known { hello.revision } else { 0 },
+                &self.stream,
             )
             .await
             .map_err(to_status)?;
@@ -123,7 +131,7 @@ impl<'a> Session<'a> {
                     }
                     self.send_changes().await?;
                 }
-                _ = commands.changed() => {
+                _ = errands.changed() => {
                     // A command may name a version that the node is only now told of.
                     self.send_changes().await?;
                     self.send_commands(false).await?;
@@ -255,9 +263,10 @@ impl<'a> Session<'a> {
     async fn send_commands(&mut self, again: bool) -> Result<(), Status> {
         let commands = self
             .app
-            .commands_for(&self.node, again)
+            .hand_out(&self.node, &self.stream, again)
             .await
-            .map_err(to_status)?;
+            .map_err(to_status)?
+            .ok_or_else(superseded)?;
         for command in commands {
             if let Some(command) = self.to_wire(command).await? {
                 self.send(sync_response::Message::Command(command)).await?;
@@ -354,11 +363,21 @@ impl<'a> Session<'a> {
                 }
                 self.app.command_answered(&self.node, &command_id, refusal.is_empty()).await
             }
-            Some(sync_request::Message::Heartbeat(_)) => self.app.node_seen(&self.node).await,
+            Some(sync_request::Message::Heartbeat(_)) => {
+                match self.app.node_seen(&self.node, &self.stream).await {
+                    Ok(false) => return Err(superseded()),
+                    seen => seen.map(|_| ()),
+                }
+            }
             Some(sync_request::Message::Hello(_)) | None => Ok(()),
         }
         .map_err(to_status)
     }
+}
+
+/// What is handed out by another stream, maybe at another replica, must not be handed out by this one: nobody may listen.
+fn superseded() -> Status {
+    Status::aborted("the node has come by another stream")
 }
 
 fn cancel(execution: &Execution) -> wire::Command {
