@@ -1,7 +1,9 @@
-//! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037), and one table of roles.
+//! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037) or of OpenID Connect issuers, and one table of roles.
 
+mod authenticator;
 mod layer;
 mod link;
+mod oidc;
 mod roles;
 mod token;
 
@@ -10,8 +12,10 @@ use std::collections::BTreeMap;
 use signalbox_model::{error::Error, ids::ProjectId};
 use tonic::Request;
 
+pub use authenticator::Authenticator;
 pub use layer::{AuthLayer, AuthService};
 pub use link::{LINKS_PATH, Link, Links};
+pub use oidc::{Oidc, OidcConfigError};
 pub use roles::{METHODS, Requirement, Role};
 pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey};
 

@@ -53,6 +53,9 @@ pub struct Options {
     /// File of the master key, 32 bytes or their base 64, instead of the one in the data folder.
     #[arg(long, env = "SIGNALBOX_CP_MASTER_KEY_FILE", global = true)]
     pub master_key_file: Option<PathBuf>,
+    /// File of the OpenID Connect issuers whose tokens count, and as which roles: YAML or JSON (docs/operations.md).
+    #[arg(long, env = "SIGNALBOX_CP_OIDC_CONFIG")]
+    pub oidc_config: Option<PathBuf>,
     /// Where senders reach the data plane; what GetWebhook answers with.
     #[arg(
         long,
@@ -141,6 +144,7 @@ impl Options {
             admin_listen: Some(self.admin_listen),
             data_dir: self.data_dir.clone(),
             database_url: self.database_url.clone(),
+            oidc_config: self.oidc_config.clone(),
             master_key: self.master_key()?,
             public_webhook_url: self.public_webhook_url.clone(),
             public_url: self.public_url.clone(),

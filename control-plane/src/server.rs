@@ -25,7 +25,7 @@ use self::{links::LinksLayer, trace::TraceLayer};
 use crate::{
     api::Api,
     app::{App, Settings},
-    auth::{AuthLayer, Links, TokenError, TokenKey},
+    auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, TokenKey},
     master_key::{MasterKeyError, MasterKeySource},
     report::Reports,
     schedules,
@@ -49,6 +49,8 @@ pub struct ControlPlaneConfig {
     pub data_dir: PathBuf,
     /// Database; none: SQLite in the folder.
     pub database_url: Option<SecretString>,
+    /// File of the OpenID Connect issuers whose tokens count; none: only tokens of our own do.
+    pub oidc_config: Option<PathBuf>,
     /// What values are encrypted under.
     pub master_key: MasterKeySource,
     /// Where senders reach the data plane.
@@ -80,6 +82,9 @@ pub enum StartError {
     /// The signing key of tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The file of OpenID Connect issuers.
+    #[error(transparent)]
+    Oidc(#[from] OidcConfigError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -148,6 +153,12 @@ pub async fn start(
         shutdown.spawn(refresh(store.clone(), shutdown.clone()));
     }
 
+    let oidc = match &config.oidc_config {
+        Some(file) => Oidc::start(file, shutdown)?,
+        None => Oidc::default(),
+    };
+    let authenticator = Arc::new(Authenticator::new(token_key.clone(), oidc));
+
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
     let links = Links::new(token_key.clone(), config.public_url.clone());
     let pages = LinksLayer::new(app.clone(), links.clone());
@@ -176,7 +187,7 @@ pub async fn start(
         .layer(cors)
         .layer(GrpcWebLayer::new())
         .layer(TraceLayer)
-        .layer(AuthLayer::new(token_key.clone()))
+        .layer(AuthLayer::new(authenticator))
         .add_routes(routes);
     let stopping = shutdown.clone();
     shutdown.spawn(async move {

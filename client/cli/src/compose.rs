@@ -79,6 +79,7 @@ impl Composition {
                 admin_listen: None,
                 data_dir: data_dir.join("control-plane"),
                 database_url: None,
+                oidc_config: None,
                 master_key: MasterKeySource::DataDir,
                 public_webhook_url: webhook_url.clone(),
                 public_url: Some(format!("http://{grpc_listen}")),

@@ -188,7 +188,8 @@ impl TokenKey {
     }
 }
 
-fn explain(kind: &ErrorKind) -> Error {
+/// Why a token is refused, never with a part of it.
+pub(super) fn explain(kind: &ErrorKind) -> Error {
     match kind {
         ErrorKind::ExpiredSignature => refused("TOKEN_EXPIRED", "the token has expired"),
         ErrorKind::ImmatureSignature => {
@@ -196,16 +197,20 @@ fn explain(kind: &ErrorKind) -> Error {
         }
         ErrorKind::InvalidSignature => refused(
             "TOKEN_SIGNATURE_INVALID",
-            "the token's signature is not this control plane's",
+            "the token's signature is not by its issuer's key",
         ),
         ErrorKind::InvalidIssuer => refused("TOKEN_ISSUER", "the token's issuer is another"),
         ErrorKind::InvalidAudience => {
             refused("TOKEN_AUDIENCE", "the token is for another audience")
         }
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            refused("TOKEN_ALGORITHM", "the token's algorithm is not EdDSA")
+            refused("TOKEN_ALGORITHM", "the token's algorithm is not allowed")
         }
-        _ => refused("TOKEN_MALFORMED", "the token is no JWT of Signalbox"),
+        ErrorKind::MissingRequiredClaim(claim) => refused(
+            "TOKEN_MALFORMED",
+            &format!("the token says nothing, or nothing that can be read, as {claim:?}"),
+        ),
+        _ => refused("TOKEN_MALFORMED", "the token is no JWT that is understood"),
     }
 }
 
