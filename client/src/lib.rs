@@ -39,7 +39,7 @@ use signalbox_proto::{
         execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
         secret_service_client::SecretServiceClient,
         subscription_service_client::SubscriptionServiceClient,
-        workflow_service_client::WorkflowServiceClient,
+        token_service_client::TokenServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -137,6 +137,8 @@ services! {
     secrets: SecretServiceClient, unary;
     /// `signalbox.v1.NodeService`.
     nodes: NodeServiceClient, unary;
+    /// `signalbox.v1.TokenService`.
+    tokens: TokenServiceClient, unary;
     /// `signalbox.dataplane.v1.SyncService`: a stream without a deadline.
     sync: SyncServiceClient, stream;
     /// `signalbox.dataplane.v1.ReportService`: a stream without a deadline.

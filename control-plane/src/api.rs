@@ -10,6 +10,7 @@ mod secrets;
 mod signals;
 mod subscribe_kit;
 mod subscriptions;
+mod tokens;
 mod workflows;
 
 use signalbox_model::{
@@ -21,11 +22,14 @@ use signalbox_proto::v1::{
     execution_service_server::ExecutionServiceServer, node_service_server::NodeServiceServer,
     secret_service_server::SecretServiceServer,
     subscription_service_server::SubscriptionServiceServer,
-    workflow_service_server::WorkflowServiceServer,
+    token_service_server::TokenServiceServer, workflow_service_server::WorkflowServiceServer,
 };
 use tonic::service::{Routes, RoutesBuilder};
 
-use crate::{app::App, auth::Links};
+use crate::{
+    app::App,
+    auth::{Links, Tokens},
+};
 
 /// Size of a request.
 const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -37,13 +41,14 @@ const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 pub struct Api {
     app: App,
     links: Links,
+    tokens: Tokens,
 }
 
 impl Api {
-    /// Over `app`, with links for approvals by `links`.
+    /// Over `app`, with links for approvals by `links`, and `tokens` to manage.
     #[must_use]
-    pub fn new(app: App, links: Links) -> Self {
-        Self { app, links }
+    pub fn new(app: App, links: Links, tokens: Tokens) -> Self {
+        Self { app, links, tokens }
     }
 
     /// Adds every service to `routes`.
@@ -66,7 +71,8 @@ impl Api {
             DeliveryServiceServer,
             SubscriptionServiceServer,
             SecretServiceServer,
-            NodeServiceServer
+            NodeServiceServer,
+            TokenServiceServer
         );
     }
 

@@ -5,7 +5,9 @@ mod layer;
 mod link;
 mod oidc;
 mod roles;
+mod streams;
 mod token;
+mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,8 @@ pub use layer::{AuthLayer, AuthService};
 pub use link::{LINKS_PATH, Link, Links};
 pub use oidc::{Oidc, OidcConfigError};
 pub use roles::{METHODS, Requirement, Role};
-pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey};
+pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey, id_and_end};
+pub use tokens::Tokens;
 
 use crate::store::Actor;
 
@@ -28,6 +31,8 @@ pub struct Identity {
     pub subject: String,
     /// Roles by project name (`projects/{project}`), or `*`.
     pub roles: BTreeMap<String, Role>,
+    /// Id of its token, when that is one of our own: it may be revoked.
+    pub token_id: Option<String>,
 }
 
 impl Identity {
@@ -63,6 +68,16 @@ impl Caller {
         let (identity, target) = parts(request)?;
         let role = identity.role_in(project);
         check(identity, target, role, &format!("projects/{project}"))
+    }
+
+    /// The caller of a request about the installation, when its role in all projects is enough for the method.
+    ///
+    /// # Errors
+    /// `Denied` with what is needed.
+    pub fn everywhere<T>(request: &Request<T>) -> Result<Self, Error> {
+        let (identity, target) = parts(request)?;
+        let role = identity.roles.get(ALL_PROJECTS).copied();
+        check(identity, target, role, "all projects")
     }
 
     /// The caller of a request about no project.

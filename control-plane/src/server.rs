@@ -25,7 +25,7 @@ use self::{links::LinksLayer, trace::TraceLayer};
 use crate::{
     api::Api,
     app::{App, Settings},
-    auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, TokenKey},
+    auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, Tokens},
     master_key::{MasterKeyError, MasterKeySource},
     report::Reports,
     schedules,
@@ -118,9 +118,9 @@ pub struct RunningControlPlane {
     /// Where the admin endpoints are.
     pub admin_addr: Option<SocketAddr>,
     /// Mints tokens.
-    pub token_key: Arc<TokenKey>,
+    pub tokens: Tokens,
     // Held for its lock.
-    _data_dir: DataDir,
+    _data_dir: Arc<DataDir>,
 }
 
 /// Starts a control plane; its parts are tasks of `shutdown`, which drains them.
@@ -132,8 +132,7 @@ pub async fn start(
     shutdown: &Shutdown,
 ) -> Result<RunningControlPlane, StartError> {
     signalbox_runtime::tls::install_crypto_provider();
-    let data_dir = DataDir::open(&config.data_dir)?;
-    let token_key = Arc::new(TokenKey::load_or_create(&data_dir)?);
+    let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
@@ -141,6 +140,9 @@ pub async fn start(
     };
     let store = Store::open_at(data_dir.path(), config.database_url.as_ref()).await?;
     let master_key = config.master_key.load_for(&data_dir, &store).await?;
+    let has_replicas = config.database_url.is_some();
+    let tokens = Tokens::open(store.clone(), data_dir.clone(), has_replicas).await?;
+    shutdown.spawn(tokens.clone().follow(shutdown.clone()));
     let settings = Settings {
         public_webhook_url: config.public_webhook_url.clone(),
         reveal_enabled: config.reveal_enabled,
@@ -149,7 +151,7 @@ pub async fn start(
     let app = App::new(store.clone(), master_key, settings);
     app.no_node_connected().await?;
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
-    if config.database_url.is_some() {
+    if has_replicas {
         shutdown.spawn(refresh(store.clone(), shutdown.clone()));
     }
 
@@ -157,12 +159,12 @@ pub async fn start(
         Some(file) => Oidc::start(file, shutdown)?,
         None => Oidc::default(),
     };
-    let authenticator = Arc::new(Authenticator::new(token_key.clone(), oidc));
+    let authenticator = Arc::new(Authenticator::new(tokens.clone(), oidc));
 
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
-    let links = Links::new(token_key.clone(), config.public_url.clone());
+    let links = Links::new(tokens.clone(), config.public_url.clone());
     let pages = LinksLayer::new(app.clone(), links.clone());
-    let routes = routes(&app, links, shutdown)?;
+    let routes = routes(&app, Api::new(app.clone(), links, tokens.clone()), shutdown)?;
     let mut server = Server::builder();
     if let Some((chain, key)) = &config.tls {
         let identity = Identity::from_pem(read(chain)?, read(key)?);
@@ -221,15 +223,15 @@ pub async fn start(
     Ok(RunningControlPlane {
         grpc_addr,
         admin_addr,
-        token_key,
+        tokens,
         _data_dir: data_dir,
     })
 }
 
-fn routes(app: &App, links: Links, shutdown: &Shutdown) -> Result<Routes, StartError> {
+fn routes(app: &App, api: Api, shutdown: &Shutdown) -> Result<Routes, StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
-    Api::new(app.clone(), links).add_to(&mut routes);
+    api.add_to(&mut routes);
     routes
         .add_service(Hub::new(app.clone(), shutdown.clone()).service())
         .add_service(Reports::new(app.clone(), shutdown.clone()).service())

@@ -20,6 +20,7 @@ mod schedules;
 mod sealed;
 mod secrets;
 mod signals;
+mod tokens;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -45,6 +46,7 @@ pub use records::{ConfirmedTopic, trigger_of};
 pub use schedules::{NEVER_US, ScheduleRow};
 pub use sealed::{Resealed, Sealed};
 pub use signals::{NewSignal, Target, read_signal};
+pub use tokens::{RevokedTokenRow, TokenKeyRow};
 
 /// Rows as they are.
 pub mod rows {

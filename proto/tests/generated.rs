@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "signalbox/v1/api_key.proto",
     "signalbox/v1/delivery.proto",
     "signalbox/v1/execution.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 12] = [
     "signalbox/v1/rate_limit.proto",
     "signalbox/v1/secret.proto",
     "signalbox/v1/subscription.proto",
+    "signalbox/v1/token.proto",
     "signalbox/v1/workflow.proto",
     "signalbox/v1/workflow_spec.proto",
     "signalbox/dataplane/v1/report.proto",

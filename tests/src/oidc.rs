@@ -172,7 +172,9 @@ impl Provider {
                     match tls {
                         None => http.serve_connection(TokioIo::new(stream), service).await,
                         Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                            Ok(stream) => {
+                                http.serve_connection(TokioIo::new(stream), service).await
+                            }
                             Err(_) => Ok(()),
                         },
                     }
@@ -219,7 +221,9 @@ impl Provider {
     #[must_use]
     pub fn entry(&self, roles: &str) -> String {
         let ca = self.ca_file.as_ref();
-        let ca = ca.map_or(String::new(), |file| format!(" caFile: '{}',", file.display()));
+        let ca = ca.map_or(String::new(), |file| {
+            format!(" caFile: '{}',", file.display())
+        });
         format!(
             "  - {{issuer: '{}', audiences: [signalbox],{ca} leeway: 5s, roles: {roles}}}\n",
             self.issuer
@@ -260,6 +264,9 @@ async fn answer(
                 _ => ok(keys),
             }
         }
-        _ => Response::builder().status(404).body(Full::default()).unwrap(),
+        _ => Response::builder()
+            .status(404)
+            .body(Full::default())
+            .unwrap(),
     })
 }

@@ -82,8 +82,14 @@ impl ControlPlane {
     /// A token for `role` in every project, as an operator makes one.
     #[must_use]
     pub fn token(&self, role: &str) -> String {
+        self.token_in("*", role)
+    }
+
+    /// The same in one project.
+    #[must_use]
+    pub fn token_in(&self, project: &str, role: &str) -> String {
         let output = Command::new(binary("signalbox"))
-            .args(["token", "create", "--role", role, "--project", "*"])
+            .args(["token", "create", "--role", role, "--project", project])
             .args(["--ttl", "1h", "--signing-key"])
             .arg(self.data_dir.join("jwt-signing-key.pem"))
             .output()

@@ -1,13 +1,8 @@
 //! Whose token it is: our own, or one of an issuer that the installation trusts.
 
-use std::sync::Arc;
-
 use signalbox_model::error::Error;
 
-use super::{
-    Identity, Oidc, TokenKey,
-    token::refused,
-};
+use super::{Identity, Oidc, Tokens, token::refused};
 
 /// A longer token is none that anybody here takes. Those of OpenID Connect may name many groups.
 const TOKEN_MAX_BYTES: usize = 16 * 1024;
@@ -15,14 +10,14 @@ const TOKEN_MAX_BYTES: usize = 16 * 1024;
 /// Says who calls.
 #[derive(Debug)]
 pub struct Authenticator {
-    own: Arc<TokenKey>,
+    own: Tokens,
     oidc: Oidc,
 }
 
 impl Authenticator {
-    /// By our own key, and by the keys of other issuers.
+    /// By our own keys, and by the keys of other issuers.
     #[must_use]
-    pub fn new(own: Arc<TokenKey>, oidc: Oidc) -> Self {
+    pub fn new(own: Tokens, oidc: Oidc) -> Self {
         Self { own, oidc }
     }
 
@@ -36,7 +31,16 @@ impl Authenticator {
         }
         match self.oidc.issuer_of(token) {
             Some(issuer) => issuer.verify(token).await,
-            None => self.own.verify(token),
+            None => self.own.identify(token).await,
         }
+    }
+
+    /// Until the token that `identity` came with counts no more. Those of other issuers are theirs to take back: they end.
+    pub(super) fn revocation(
+        &self,
+        identity: &Identity,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let token_id = identity.token_id.clone()?;
+        Some(self.own.clone().revocation(token_id))
     }
 }

@@ -14,7 +14,11 @@ use tower::{Layer, Service};
 
 use zeroize::Zeroizing;
 
-use super::{Authenticator, Identity, METHODS, Target, token::refused};
+use super::{
+    Authenticator, Identity, METHODS, Target,
+    streams::{self, Revocation, UntilRevoked},
+    token::refused,
+};
 
 /// Services that tell nothing of anybody: reflection, and health (which load balancers ask).
 const OPEN: [&str; 3] = [
@@ -101,17 +105,23 @@ fn target_of(path: &str, identity: &Identity) -> Result<Target, Error> {
     Ok(target)
 }
 
+/// Puts into `request` who calls; gives what ends the answer, when that may last.
 async fn authenticate<B>(
     authenticator: &Authenticator,
-    mut request: Request<B>,
-) -> Result<Request<B>, Error> {
-    if let Some(token) = token_of(&request)? {
-        let identity = authenticator.identify(&token).await?;
-        let target = target_of(request.uri().path(), &identity)?;
-        request.extensions_mut().insert(identity);
-        request.extensions_mut().insert(target);
-    }
-    Ok(request)
+    request: &mut Request<B>,
+) -> Result<Option<Revocation>, Error> {
+    let Some(token) = token_of(request)? else {
+        return Ok(None);
+    };
+    let identity = authenticator.identify(&token).await?;
+    let target = target_of(request.uri().path(), &identity)?;
+    let revocation = streams::lasts(target.path)
+        .then(|| authenticator.revocation(&identity))
+        .flatten()
+        .map(|revocation| Box::pin(revocation) as Revocation);
+    request.extensions_mut().insert(identity);
+    request.extensions_mut().insert(target);
+    Ok(revocation)
 }
 
 impl<S, B> Service<Request<B>> for AuthService<S>
@@ -129,14 +139,18 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let authenticator = self.authenticator.clone();
         // The one that said that it is ready is the one that is called.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
-            match authenticate(&authenticator, request).await {
-                Ok(request) => inner.call(request).await,
+            match authenticate(&authenticator, &mut request).await {
+                Ok(None) => inner.call(request).await,
+                Ok(Some(revocation)) => {
+                    let response = inner.call(request).await?;
+                    Ok(response.map(|body| UntilRevoked::new(body, revocation).into_body()))
+                }
                 Err(error) => {
                     metrics::counter!("signalbox_grpc_refused_total").increment(1);
                     Ok(to_status(error).into_http())

@@ -77,7 +77,9 @@ impl Oidc {
             return None;
         }
         let said: Said = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
-        self.0.iter().find(|issuer| issuer.config.issuer == said.iss)
+        self.0
+            .iter()
+            .find(|issuer| issuer.config.issuer == said.iss)
     }
 }
 
@@ -219,6 +221,7 @@ impl Issuer {
             // A subject is unique at its issuer only.
             subject: format!("{}#{subject}", self.config.issuer),
             roles: self.config.roles(&claims),
+            token_id: None,
         })
     }
 
@@ -263,7 +266,11 @@ impl Issuer {
 }
 
 /// What is known is enough: the key, or why there is none.
-fn settled(known: &Known, id: Option<&str>, algorithm: Algorithm) -> Option<Result<DecodingKey, Error>> {
+fn settled(
+    known: &Known,
+    id: Option<&str>,
+    algorithm: Algorithm,
+) -> Option<Result<DecodingKey, Error>> {
     match known.keys.find(id, algorithm) {
         Found::Key(key) => Some(Ok(key.clone())),
         Found::OtherAlgorithm => Some(Err(refused(

@@ -135,6 +135,10 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.SecretService/DeleteSecret", EDITOR),
     ("/signalbox.v1.NodeService/GetNode", VIEWER),
     ("/signalbox.v1.NodeService/ListNodes", VIEWER),
+    ("/signalbox.v1.TokenService/RevokeToken", ADMIN),
+    ("/signalbox.v1.TokenService/ListRevokedTokens", ADMIN),
+    ("/signalbox.v1.TokenService/RotateSigningKey", ADMIN),
+    ("/signalbox.v1.TokenService/ListSigningKeys", ADMIN),
     (
         "/signalbox.dataplane.v1.SyncService/Sync",
         Requirement::Node,

@@ -35,6 +35,7 @@ mod retries;
 mod schedules;
 mod secrets;
 mod signals;
+mod tokens;
 
 /// A PostgreSQL cluster of this test alone: on a socket in a temporary folder, no port.
 struct Postgres {

@@ -42,7 +42,10 @@ async fn list(planes: &Planes, project: &str, token: &str) -> Result<(), ApiErro
         parent: format!("projects/{project}"),
         ..Default::default()
     };
-    let listed = Api::new(&planes.control.endpoint, token).keys().list_api_keys(request).await;
+    let listed = Api::new(&planes.control.endpoint, token)
+        .keys()
+        .list_api_keys(request)
+        .await;
     listed.map(|_| ()).map_err(ApiError::from)
 }
 
@@ -52,7 +55,10 @@ async fn create(planes: &Planes, id: &str, token: &str) -> Result<(), ApiError> 
         api_key_id: id.into(),
         ..Default::default()
     };
-    let created = Api::new(&planes.control.endpoint, token).keys().create_api_key(request).await;
+    let created = Api::new(&planes.control.endpoint, token)
+        .keys()
+        .create_api_key(request)
+        .await;
     created.map(|_| ()).map_err(ApiError::from)
 }
 
@@ -88,10 +94,14 @@ async fn claims_of_an_issuer_are_roles() {
     let root = rsa.sign_with(Algorithm::PS384, &provider.claims(root));
     create(&planes, "by-root", &root).await.unwrap();
 
-    let nobody = list(&planes, "default", &with(json!({}))).await.unwrap_err();
+    let nobody = list(&planes, "default", &with(json!({})))
+        .await
+        .unwrap_err();
     assert_eq!(nobody.code, Code::PermissionDenied);
     // Our own tokens count beside them.
-    list(&planes, "default", &planes.control.token("viewer")).await.unwrap();
+    list(&planes, "default", &planes.control.token("viewer"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,22 +139,41 @@ async fn wrong_tokens_are_refused_with_the_reason() {
         (json!({"sub": "x".repeat(256)}), "TOKEN_MALFORMED"),
     ] {
         let token = key.sign(&claims(wrong.clone()));
-        assert_eq!(refusal(&planes, &token).await, unauthenticated(reason), "{wrong}");
+        assert_eq!(
+            refusal(&planes, &token).await,
+            unauthenticated(reason),
+            "{wrong}"
+        );
     }
     // Of another issuer, of none, of the control plane itself: none is signed by its issuer's key.
-    for issuer in [json!("https://elsewhere.example"), json!(provider.issuer.clone() + "/"), json!(null), json!("signalbox"), json!([provider.issuer])] {
+    for issuer in [
+        json!("https://elsewhere.example"),
+        json!(provider.issuer.clone() + "/"),
+        json!(null),
+        json!("signalbox"),
+        json!([provider.issuer]),
+    ] {
         let token = key.sign(&claims(json!({"iss": issuer})));
         let (code, reason) = refusal(&planes, &token).await;
         assert_eq!(code, Code::Unauthenticated, "{issuer}: {reason}");
     }
     let forged = other.sign(&claims(json!({})));
-    assert_eq!(refusal(&planes, &forged).await, unauthenticated("TOKEN_SIGNATURE_INVALID"));
+    assert_eq!(
+        refusal(&planes, &forged).await,
+        unauthenticated("TOKEN_SIGNATURE_INVALID")
+    );
     let (head, _) = good.rsplit_once('.').unwrap();
-    assert_eq!(refusal(&planes, &format!("{head}.")).await, unauthenticated("TOKEN_SIGNATURE_INVALID"));
+    assert_eq!(
+        refusal(&planes, &format!("{head}.")).await,
+        unauthenticated("TOKEN_SIGNATURE_INVALID")
+    );
     let parts: Vec<_> = good.split('.').collect();
     let more = BASE64.encode(claims(json!({"realm_access": {"roles": ["root"]}})).to_string());
     let changed = format!("{}.{more}.{}", parts[0], parts[2]);
-    assert_eq!(refusal(&planes, &changed).await, unauthenticated("TOKEN_SIGNATURE_INVALID"));
+    assert_eq!(
+        refusal(&planes, &changed).await,
+        unauthenticated("TOKEN_SIGNATURE_INVALID")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,8 +198,23 @@ async fn algorithms_cannot_be_confused() {
     }
     // No signature at all, however it is written; and another kind's algorithm for a key.
     let payload = BASE64.encode(claims.to_string());
-    let [_, _, signature] = rsa.sign(&claims).split('.').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
-    for (alg, kid) in [("none", "rsa"), ("None", "rsa"), ("NONE", "rsa"), ("", "rsa"), ("ES256", "rsa"), ("EdDSA", "rsa"), ("RS256", "ec"), ("ES384", "ec")] {
+    let [_, _, signature] = rsa
+        .sign(&claims)
+        .split('.')
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    for (alg, kid) in [
+        ("none", "rsa"),
+        ("None", "rsa"),
+        ("NONE", "rsa"),
+        ("", "rsa"),
+        ("ES256", "rsa"),
+        ("EdDSA", "rsa"),
+        ("RS256", "ec"),
+        ("ES384", "ec"),
+    ] {
         let head = BASE64.encode(json!({"alg": alg, "kid": kid, "typ": "JWT"}).to_string());
         for signature in ["", &signature] {
             let token = format!("{head}.{payload}.{signature}");
@@ -227,14 +271,22 @@ async fn an_issuer_that_is_away_is_no_reason_to_refuse_for_good() {
     provider.set_away(true);
     let planes = control_plane(&[provider.entry(ROLES)]).await;
     let claims = provider.claims(json!({"groups": "readers"}));
-    let away = list(&planes, "default", &old.sign(&claims)).await.unwrap_err();
+    let away = list(&planes, "default", &old.sign(&claims))
+        .await
+        .unwrap_err();
     assert_eq!(away.code, Code::Unavailable, "{away}");
     assert!(away.retry_after.is_some());
-    list(&planes, "default", &planes.control.token("viewer")).await.unwrap();
+    list(&planes, "default", &planes.control.token("viewer"))
+        .await
+        .unwrap();
 
     let accepted = |token: String| {
         let planes = &planes;
-        async move { list(planes, "default", &token).await.map_err(|error| error.to_string()) }
+        async move {
+            list(planes, "default", &token)
+                .await
+                .map_err(|error| error.to_string())
+        }
     };
     provider.set_away(false);
     wait::until("the issuer's keys", LIMIT, || accepted(old.sign(&claims))).await;
@@ -272,14 +324,21 @@ async fn an_issuer_that_misbehaves_is_not_believed() {
     }
     let good = Provider::http(None).await;
     good.publish(&[&key]);
-    let mut entries: Vec<_> = providers.iter().map(|(provider, ..)| provider.entry(ROLES)).collect();
+    let mut entries: Vec<_> = providers
+        .iter()
+        .map(|(provider, ..)| provider.entry(ROLES))
+        .collect();
     entries.push(good.entry(ROLES));
     let planes = control_plane(&entries).await;
     for (provider, fault, said) in &providers {
         let token = key.sign(&provider.claims(json!({"groups": "readers"})));
         let (code, _) = refusal(&planes, &token).await;
         assert_eq!(code, Code::Unavailable, "{fault:?}");
-        assert!(planes.control.log().contains(said), "{fault:?}: {}", planes.control.log());
+        assert!(
+            planes.control.log().contains(said),
+            "{fault:?}: {}",
+            planes.control.log()
+        );
     }
     let token = key.sign(&good.claims(json!({"groups": "readers"})));
     list(&planes, "default", &token).await.unwrap();
@@ -289,9 +348,19 @@ async fn an_issuer_that_misbehaves_is_not_believed() {
 fn a_file_that_cannot_be_used_keeps_it_from_starting() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("oidc.yaml");
-    std::fs::write(&file, "issuers: [{issuer: 'http://login.example.com', audiences: [a], roles: []}]").unwrap();
+    std::fs::write(
+        &file,
+        "issuers: [{issuer: 'http://login.example.com', audiences: [a], roles: []}]",
+    )
+    .unwrap();
     let output = Command::new(binary("signalbox-control-plane"))
-        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--oidc-config"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--oidc-config",
+        ])
         .arg(&file)
         .arg("--data-dir")
         .arg(dir.path().join("data"))
@@ -300,5 +369,8 @@ fn a_file_that_cannot_be_used_keeps_it_from_starting() {
     assert_eq!(output.status.code(), Some(64));
     let error = String::from_utf8(output.stderr).unwrap();
     let last = error.lines().last().unwrap_or_default();
-    assert!(last.contains("issuers[0].issuer") && last.contains("https://"), "{error}");
+    assert!(
+        last.contains("issuers[0].issuer") && last.contains("https://"),
+        "{error}"
+    );
 }

@@ -223,7 +223,10 @@ impl TryFrom<IssuerFile> for IssuerConfig {
         let discovery = discovery_url(&issuer).map_err(|what| problem("issuer", what))?;
         let audiences: BTreeSet<_> = audiences.into_iter().collect();
         if audiences.is_empty() || audiences.contains("") {
-            return Err(problem("audiences", "expected at least one, and none empty"));
+            return Err(problem(
+                "audiences",
+                "expected at least one, and none empty",
+            ));
         }
         if !(1..=GRANTS_MAX).contains(&roles.len()) {
             return Err(problem("roles", format!("expected 1 to {GRANTS_MAX}")));

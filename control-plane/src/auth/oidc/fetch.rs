@@ -39,7 +39,7 @@ pub(super) enum FetchError {
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
-    jwks_uri: Url,
+    jwks_uri: String,
 }
 
 /// A client of one issuer.
@@ -82,9 +82,9 @@ impl Http {
             let found = metadata.issuer.chars().take(256).collect();
             return Err(FetchError::Issuer { url, found });
         }
-        may_be_fetched(&metadata.jwks_uri)
-            .map_err(|problem| FetchError::KeysUrl { url, problem })?;
-        let url = metadata.jwks_uri;
+        let keys = Url::parse(&metadata.jwks_uri).map_err(|error| error.to_string());
+        let keys = keys.and_then(|keys| may_be_fetched(&keys).map(|()| keys));
+        let url = keys.map_err(|problem| FetchError::KeysUrl { url, problem })?;
         let document = self.get(&url).await?;
         match KeySet::parse(&document) {
             Ok(keys) if keys.len() == 0 => Err(FetchError::NoKeys { url }),

@@ -58,8 +58,13 @@ impl KeySet {
     /// The key for a token of `algorithm` that names the key `id`. A token that names none is verified only where the choice
     /// is none (OpenID Connect Core 1.0 §10.1).
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Found<'_> {
-        let mut named = self.0.iter().filter(|key| id.is_none() || key.id.as_deref() == id);
-        let mut fitting = named.clone().filter(|key| key.algorithms.contains(&algorithm));
+        let mut named = self
+            .0
+            .iter()
+            .filter(|key| id.is_none() || key.id.as_deref() == id);
+        let mut fitting = named
+            .clone()
+            .filter(|key| key.algorithms.contains(&algorithm));
         match (fitting.next(), fitting.next(), named.next(), id) {
             (Some(key), None, _, _) => Found::Key(&key.key),
             (Some(_), Some(_), _, None) => Found::Unnamed,
@@ -88,10 +93,7 @@ impl Key {
 
 /// Whether it is for signatures at all.
 fn verifies(common: &CommonParameters) -> bool {
-    let used = matches!(
-        common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    );
+    let used = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
     let operations = common.key_operations.as_ref();
     used && operations.is_none_or(|all| all.contains(&KeyOperations::Verify))
 }

@@ -51,9 +51,14 @@ fn a_file_says_whose_tokens_count() {
 fn claims_become_roles() {
     let place = |name: &str, role| (name.to_owned(), role);
     assert_eq!(roles(json!({})), []);
-    assert_eq!(roles(json!({"groups": "admins"})), [place("*", Role::Admin)]);
     assert_eq!(
-        roles(json!({"groups": ["x", "team"], "realm_access": {"roles": ["ops"]}, "scope": "openid read"})),
+        roles(json!({"groups": "admins"})),
+        [place("*", Role::Admin)]
+    );
+    assert_eq!(
+        roles(
+            json!({"groups": ["x", "team"], "realm_access": {"roles": ["ops"]}, "scope": "openid read"})
+        ),
         [
             place("*", Role::Viewer),
             place("projects/a", Role::Editor),
@@ -62,7 +67,10 @@ fn claims_become_roles() {
     );
     assert_eq!(
         roles(json!({"realm_access": {"roles": "ops"}, "sub": "robot"})),
-        [place("projects/a", Role::Operator), place("projects/c", Role::Viewer)]
+        [
+            place("projects/a", Role::Operator),
+            place("projects/c", Role::Viewer)
+        ]
     );
     // Nothing but the very value counts, and words only in what is a list of them.
     for claims in [
@@ -98,7 +106,10 @@ fn what_cannot_be_used_is_named() {
         ("ftp://127.0.0.1", "https://"),
     ] {
         let text = with(issuer, to);
-        assert!(text.contains("issuers[0].issuer") && text.contains(expected), "{text}");
+        assert!(
+            text.contains("issuers[0].issuer") && text.contains(expected),
+            "{text}"
+        );
     }
     for (from, to, expected) in [
         ("RS256", "HS256", "issuers[0].algorithms"),
@@ -108,8 +119,16 @@ fn what_cannot_be_used_is_named() {
         ("[signalbox, other]", "[]", "issuers[0].audiences"),
         ("[signalbox, other]", "['']", "issuers[0].audiences"),
         ("role: admin,", "role: root,", "issuers[0].roles[0].role"),
-        ("projects: ['*']", "projects: []", "issuers[0].roles[0].projects"),
-        ("projects: ['*']", "projects: [A]", "issuers[0].roles[0].projects"),
+        (
+            "projects: ['*']",
+            "projects: []",
+            "issuers[0].roles[0].projects",
+        ),
+        (
+            "projects: ['*']",
+            "projects: [A]",
+            "issuers[0].roles[0].projects",
+        ),
         ("claim: groups", "claim: []", "issuers[0].roles[0].claim"),
         ("value: admins", "value: ''", "issuers[0].roles[0].value"),
         ("leeway", "leway", "leway"),
@@ -118,7 +137,10 @@ fn what_cannot_be_used_is_named() {
         let text = with(from, to);
         assert!(text.contains(expected), "{text}");
     }
-    let twice = format!("{GOOD}{}", GOOD.trim_start().trim_start_matches("issuers:\n"));
+    let twice = format!(
+        "{GOOD}{}",
+        GOOD.trim_start().trim_start_matches("issuers:\n")
+    );
     let text = parsed(&twice).unwrap_err().to_string();
     assert!(text.contains("issuers[1].issuer"), "{text}");
     assert!(parsed("issuers: []").is_err());
@@ -132,7 +154,12 @@ fn what_cannot_be_used_is_named() {
 #[test]
 fn keys_come_over_tls_or_from_this_machine() {
     let may = |url: &str| may_be_fetched(&Url::parse(url).unwrap()).is_ok();
-    for url in ["https://a.example", "http://127.0.0.1:1", "http://[::1]/", "http://localhost/"] {
+    for url in [
+        "https://a.example",
+        "http://127.0.0.1:1",
+        "http://[::1]/",
+        "http://localhost/",
+    ] {
         assert!(may(url), "{url}");
     }
     for url in [

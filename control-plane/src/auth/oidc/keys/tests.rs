@@ -72,10 +72,17 @@ fn what_is_no_key_for_signatures_is_passed_over() {
         with(rsa("hmac"), "alg", json!("HS256")),
         with(rsa("unknown"), "alg", json!("XY1")),
         json!("nothing"),
-        with(with(rsa("good"), "use", json!("sig")), "key_ops", json!(["verify"])),
+        with(
+            with(rsa("good"), "use", json!("sig")),
+            "key_ops",
+            json!(["verify"]),
+        ),
     ]);
     assert_eq!(keys.len(), 1, "{keys:?}");
-    assert!(matches!(keys.find(Some("good"), Algorithm::RS256), Found::Key(_)));
+    assert!(matches!(
+        keys.find(Some("good"), Algorithm::RS256),
+        Found::Key(_)
+    ));
     for wrong in ["", "[]", "{}", r#"{"keys": 1}"#] {
         assert!(KeySet::parse(wrong.as_bytes()).is_err(), "{wrong}");
     }
