@@ -31,8 +31,17 @@ pub struct Identity {
     pub subject: String,
     /// Roles by project name (`projects/{project}`), or `*`.
     pub roles: BTreeMap<String, Role>,
-    /// Id of its token, when that is one of our own: it may be revoked.
-    pub token_id: Option<String>,
+    /// Its token, when that is one of our own: it may be revoked.
+    pub token: Option<OwnToken>,
+}
+
+/// Which token of our own it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnToken {
+    /// Its id.
+    pub id: String,
+    /// That of its key.
+    pub key_id: String,
 }
 
 impl Identity {

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -55,7 +55,10 @@ impl SigningKey {
         Self {
             id: id.to_owned(),
             algorithm,
-            public: [pair.public_key_pem().into_bytes(), pair.public_key_der()],
+            public: [
+                pair.public_key_pem().into_bytes(),
+                pair.subject_public_key_info(),
+            ],
             encoding,
         }
     }

@@ -40,7 +40,7 @@ impl Authenticator {
         &self,
         identity: &Identity,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let token_id = identity.token_id.clone()?;
-        Some(self.own.clone().revocation(token_id))
+        let token = identity.token.clone()?;
+        Some(self.own.clone().revocation(token))
     }
 }

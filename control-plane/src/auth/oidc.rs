@@ -221,7 +221,7 @@ impl Issuer {
             // A subject is unique at its issuer only.
             subject: format!("{}#{subject}", self.config.issuer),
             roles: self.config.roles(&claims),
-            token_id: None,
+            token: None,
         })
     }
 

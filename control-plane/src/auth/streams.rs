@@ -66,7 +66,10 @@ impl http_body::Body for UntilRevoked {
         std::task::ready!(self.revocation.as_mut().poll(context));
         // What the method had to say is dropped, and with it what it holds.
         self.body = None;
-        let status = to_status(refused("TOKEN_REVOKED", "the token is revoked"));
+        let status = to_status(refused(
+            "TOKEN_REVOKED",
+            "the token is revoked, or its key retired",
+        ));
         let mut trailers = http::HeaderMap::new();
         Poll::Ready(Some(
             status

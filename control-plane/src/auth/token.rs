@@ -16,7 +16,7 @@ use signalbox_model::error::Error;
 use signalbox_runtime::data_dir::{DataDir, DataDirError};
 use zeroize::Zeroizing;
 
-use super::{Identity, Role};
+use super::{Identity, OwnToken, Role};
 
 /// Name of the signing key's file in the data folder: PKCS#8, PEM.
 pub const SIGNING_KEY_FILE: &str = "jwt-signing-key.pem";
@@ -70,14 +70,16 @@ impl Claims {
             roles: BTreeMap::from([(place.to_owned(), role)]),
         }
     }
-}
 
-impl From<Claims> for Identity {
-    fn from(claims: Claims) -> Self {
-        Self {
-            subject: claims.sub,
-            roles: claims.roles,
-            token_id: Some(claims.jti),
+    /// Who it is that a token by the key `key_id` says this of.
+    pub(super) fn identity(self, key_id: &str) -> Identity {
+        Identity {
+            subject: self.sub,
+            roles: self.roles,
+            token: Some(OwnToken {
+                id: self.jti,
+                key_id: key_id.to_owned(),
+            }),
         }
     }
 }
@@ -269,7 +271,8 @@ impl TokenKey {
     /// # Errors
     /// `Unauthenticated` with the reason; never with a part of the token.
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
-        self.public.claims_of(token, AUDIENCE).map(Claims::into)
+        let claims: Claims = self.public.claims_of(token, AUDIENCE)?;
+        Ok(claims.identity(&self.id))
     }
 }
 

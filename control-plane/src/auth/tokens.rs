@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Claims, Identity, TokenError, TokenKey,
+    Claims, Identity, OwnToken, TokenError, TokenKey,
     token::{AUDIENCE, PublicKey, kid_of, refused},
 };
 use crate::store::{Actor, Page, PageOf, RevokedTokenRow, Store, TokenKeyRow};
@@ -146,6 +146,15 @@ impl Tokens {
         if self.0.has_replicas {
             self.look_for_changes().await?;
         }
+        if let Ok(_rotating) = self.0.rotating.try_lock() {
+            self.move_on().await?;
+        }
+        Ok(())
+    }
+
+    /// Adopts the next key when it is time; makes one when another replica has rotated, and the key that signs here is to end.
+    /// Only with `rotating` held.
+    async fn move_on(&self) -> Result<(), TokenError> {
         let due = {
             let mut signing = self.signing();
             let is_due = |(_, due): &(_, Instant)| *due <= Instant::now();
@@ -154,9 +163,7 @@ impl Tokens {
         if let Some((key, _)) = due {
             self.adopt(key)?;
         }
-        // Another replica has rotated: whoever signs by a key that is to end makes one of its own.
-        let rotating = self.0.rotating.try_lock();
-        if rotating.is_ok() && self.is_retired(&self.signing_key()) && !self.has_next() {
+        if self.is_retired(&self.signing_key()) && !self.has_next() {
             let key = Arc::new(TokenKey::generate()?);
             self.register(&key).await?;
             self.reload().await?;
@@ -202,12 +209,13 @@ impl Tokens {
             .await
     }
 
-    /// Signs by `key` from now on, also after a restart.
+    /// Signs by `key` from now on, also after a restart: where it cannot be kept, that makes another.
     fn adopt(&self, key: Arc<TokenKey>) -> Result<(), TokenError> {
-        key.save(&self.0.data_dir)?;
+        self.signing().key = key.clone();
         tracing::info!(key = key.id(), "tokens are signed by a new key");
-        self.signing().key = key;
-        Ok(())
+        key.save(&self.0.data_dir).inspect_err(|error| {
+            tracing::error!(%error, "the key that signs tokens cannot be kept");
+        })
     }
 
     async fn reload(&self) -> Result<(), Error> {
@@ -279,7 +287,7 @@ impl Tokens {
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
         let claims: Claims = self.claims_of(token, AUDIENCE)?;
         self.check(&claims.jti)?;
-        Ok(claims.into())
+        Ok(claims.identity(&kid_of(token)?))
     }
 
     /// What a token for `audience` says.
@@ -311,13 +319,30 @@ impl Tokens {
         self.0.known.borrow().check(token_id)
     }
 
-    /// Until the token with this id counts no more.
-    pub(super) async fn revocation(self, token_id: String) {
+    /// Until a token counts no more, or its key does not. That it ends by itself is not waited for.
+    pub(super) async fn revocation(self, token: OwnToken) {
         let mut known = self.0.known.subscribe();
-        // The sender is ours: it is not gone before we are.
-        let _ = known
-            .wait_for(|known| known.check(&token_id).is_err())
-            .await;
+        loop {
+            let retire_us = {
+                let now = known.borrow_and_update();
+                if now.check(&token.id).is_err() {
+                    return;
+                }
+                let key = now.keys.get(&token.key_id);
+                key.and_then(|key| key.retire_us)
+            };
+            let retired = async {
+                match retire_us {
+                    Some(end) => tokio::time::sleep(until(end)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // The sender is ours: it is not gone before we are.
+                _ = known.changed() => {}
+                () = retired => return,
+            }
+        }
     }
 
     /// Revokes a token.
@@ -412,7 +437,9 @@ impl Tokens {
         self.reload().await?;
         drop(rotating);
         tokio::time::sleep(settling).await;
-        self.look().await.map_err(unusable)?;
+        let rotating = self.0.rotating.lock().await;
+        self.move_on().await.map_err(unusable)?;
+        drop(rotating);
         Ok(TokenKeyRow {
             id: key.id().to_owned(),
             public_key: public.bytes().to_vec(),
@@ -420,6 +447,11 @@ impl Tokens {
             retire_time_us: None,
         })
     }
+}
+
+fn until(time_us: i64) -> Duration {
+    let left_us = time_us.saturating_sub(Timestamp::now().as_microsecond());
+    Duration::from_micros(u64::try_from(left_us).unwrap_or_default())
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -198,7 +198,7 @@ async fn algorithms_cannot_be_confused() {
     }
     // No signature at all, however it is written; and another kind's algorithm for a key.
     let payload = BASE64.encode(claims.to_string());
-    let [_, _, signature] = rsa
+    let [_, _, signature]: [String; 3] = rsa
         .sign(&claims)
         .split('.')
         .map(str::to_owned)

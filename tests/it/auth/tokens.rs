@@ -184,7 +184,16 @@ async fn the_signing_key_rotates_while_calls_go_on() {
     list(&planes, &before).await.unwrap();
     list(&planes, &after).await.unwrap();
 
+    let request = v1::WatchExecutionsRequest {
+        parent: "projects/default".into(),
+        ..Default::default()
+    };
+    let api = Api::new(&planes.control.endpoint, &after);
+    let watched = api.executions().watch_executions(request).await.unwrap();
     ok(token(&planes, &after, &["rotate-key", "--now"]));
+    let ends = tokio::time::timeout(LIMIT, watched.into_inner().message()).await;
+    let status = ends.expect("the stream ends").unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
     refused(list(&planes, &before).await, "TOKEN_KEY_RETIRED");
     refused(list(&planes, &after).await, "TOKEN_KEY_RETIRED");
     list(&planes, &planes.control.token("viewer"))

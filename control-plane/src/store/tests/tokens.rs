@@ -58,7 +58,7 @@ async fn replicas_take_each_others_tokens_and_revocations() {
     until("the key of the later one", || a.verify(&of_b).ok()).await;
 
     let identity = a.verify(&of_a).unwrap();
-    let id = identity.token_id.unwrap();
+    let id = identity.token.unwrap().id;
     a.revoke(&actor(), &id, None, "lost").await.unwrap();
     assert_eq!(reason(a.verify(&of_a).unwrap_err()), "TOKEN_REVOKED");
     let (_, took) = until("the revocation", || b.verify(&of_a).err()).await;
@@ -67,7 +67,8 @@ async fn replicas_take_each_others_tokens_and_revocations() {
 
     // Both sign by new keys, without a gap: what either signs is good at the other at any time.
     let before = [file(dir.path(), "a"), file(dir.path(), "b")];
-    let rotating = a.rotate(&actor(), None);
+    let who = actor();
+    let rotating = a.rotate(&who, None);
     tokio::pin!(rotating);
     let start = Instant::now();
     let mut row = None;
