@@ -8,7 +8,7 @@ use signalbox_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Api, map};
-use crate::{auth::Caller, store::Page};
+use crate::auth::Caller;
 
 #[tonic::async_trait]
 impl TokenService for Api {
@@ -24,7 +24,7 @@ impl TokenService for Api {
                     .map(|time| time.as_microsecond())
                     .map_err(|error| Error::invalid("expire_time", error.to_string()))
             });
-            self.tokens
+            self.own_tokens
                 .revoke(
                     &caller.actor(""),
                     &asked.token_id,
@@ -43,16 +43,17 @@ impl TokenService for Api {
         &self,
         request: Request<v1::ListRevokedTokensRequest>,
     ) -> Result<Response<v1::ListRevokedTokensResponse>, Status> {
+        let of = ["revokedTokens"];
         let list = async || {
             Caller::everywhere(&request)?;
             let asked = request.get_ref();
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
-            self.tokens.revoked(&page).await
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
+            self.own_tokens.revoked(&page).await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListRevokedTokensResponse {
             revoked_tokens: page.rows.into_iter().map(map::revoked_token).collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
         }))
     }
 
@@ -64,7 +65,7 @@ impl TokenService for Api {
             let caller = Caller::everywhere(&request)?;
             let overlap = request.get_ref().overlap.map(time::duration).transpose();
             let overlap = overlap.map_err(|error| Error::invalid("overlap", error))?;
-            self.tokens.rotate(&caller.actor(""), overlap).await
+            self.own_tokens.rotate(&caller.actor(""), overlap).await
         };
         rotate()
             .await
@@ -78,7 +79,7 @@ impl TokenService for Api {
     ) -> Result<Response<v1::ListSigningKeysResponse>, Status> {
         let list = async || {
             Caller::everywhere(&request)?;
-            self.tokens.keys().await
+            self.own_tokens.keys().await
         };
         let keys = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListSigningKeysResponse {
