@@ -50,7 +50,7 @@ use signalbox_proto::{
         execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
         project_service_client::ProjectServiceClient, secret_service_client::SecretServiceClient,
         subscription_service_client::SubscriptionServiceClient,
-        workflow_service_client::WorkflowServiceClient,
+        token_service_client::TokenServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -156,6 +156,8 @@ services! {
     nodes: NodeServiceClient, unary;
     /// `signalbox.v1.ProjectService`.
     projects: ProjectServiceClient, unary;
+    /// `signalbox.v1.TokenService`.
+    tokens: TokenServiceClient, unary;
     /// `signalbox.dataplane.v1.SyncService`: a stream without a deadline.
     sync: SyncServiceClient, stream;
     /// `signalbox.dataplane.v1.ReportService`: a stream without a deadline.

@@ -11,6 +11,7 @@ mod secrets;
 mod signals;
 mod subscribe_kit;
 mod subscriptions;
+mod tokens;
 mod workflows;
 
 use signalbox_model::{
@@ -22,13 +23,13 @@ use signalbox_proto::v1::{
     execution_service_server::ExecutionServiceServer, node_service_server::NodeServiceServer,
     project_service_server::ProjectServiceServer, secret_service_server::SecretServiceServer,
     subscription_service_server::SubscriptionServiceServer,
-    workflow_service_server::WorkflowServiceServer,
+    token_service_server::TokenServiceServer, workflow_service_server::WorkflowServiceServer,
 };
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::{
     app::App,
-    auth::Links,
+    auth::{self, Links},
     store::{Order, Page, Position, Tokens},
 };
 
@@ -42,15 +43,23 @@ const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 pub struct Api {
     app: App,
     links: Links,
+    /// What callers show.
+    own_tokens: auth::Tokens,
+    /// Where pages and watches go on.
     tokens: Tokens,
 }
 
 impl Api {
-    /// Over `app`, with links for approvals by `links`.
+    /// Over `app`, with links for approvals by `links`, and `own_tokens` to manage.
     #[must_use]
-    pub fn new(app: App, links: Links) -> Self {
+    pub fn new(app: App, links: Links, own_tokens: auth::Tokens) -> Self {
         let tokens = Tokens::new(app.page_key().clone());
-        Self { app, links, tokens }
+        Self {
+            app,
+            links,
+            own_tokens,
+            tokens,
+        }
     }
 
     /// The page that a request asks for, of the list `of`: what it lists, and each argument that must stay the same from
@@ -98,7 +107,8 @@ impl Api {
             SubscriptionServiceServer,
             SecretServiceServer,
             NodeServiceServer,
-            ProjectServiceServer
+            ProjectServiceServer,
+            TokenServiceServer
         );
     }
 

@@ -1,19 +1,26 @@
-//! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037), and one table of roles.
+//! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037) or of OpenID Connect issuers, and one table of roles.
 
+mod authenticator;
 mod layer;
 mod link;
+mod oidc;
 mod roles;
+mod streams;
 mod token;
+mod tokens;
 
 use std::collections::BTreeMap;
 
 use signalbox_model::{error::Error, ids::ProjectId};
 use tonic::Request;
 
+pub use authenticator::Authenticator;
 pub use layer::{AuthLayer, AuthService};
 pub use link::{LINKS_PATH, Link, Links};
+pub use oidc::{Oidc, OidcConfigError};
 pub use roles::{METHODS, Requirement, Role};
-pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey};
+pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey, id_and_end};
+pub use tokens::Tokens;
 
 use crate::store::Actor;
 
@@ -24,6 +31,17 @@ pub struct Identity {
     pub subject: String,
     /// Roles by project name (`projects/{project}`), or `*`.
     pub roles: BTreeMap<String, Role>,
+    /// Its token, when that is one of our own: it may be revoked.
+    pub token: Option<OwnToken>,
+}
+
+/// Which token of our own it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnToken {
+    /// Its id.
+    pub id: String,
+    /// That of its key.
+    pub key_id: String,
 }
 
 impl Identity {
@@ -59,6 +77,16 @@ impl Caller {
         let (identity, target) = parts(request)?;
         let role = identity.role_in(project);
         check(identity, target, role, &format!("projects/{project}"))
+    }
+
+    /// The caller of a request about the installation, when its role in all projects is enough for the method.
+    ///
+    /// # Errors
+    /// `Denied` with what is needed.
+    pub fn everywhere<T>(request: &Request<T>) -> Result<Self, Error> {
+        let (identity, target) = parts(request)?;
+        let role = identity.roles.get(ALL_PROJECTS).copied();
+        check(identity, target, role, "all projects")
     }
 
     /// The caller of a request about no project.

@@ -53,6 +53,9 @@ pub struct Options {
     /// File of the master key, 32 bytes or their base 64, instead of the one in the data folder.
     #[arg(long, env = "SIGNALBOX_CP_MASTER_KEY_FILE", global = true)]
     pub master_key_file: Option<PathBuf>,
+    /// File of the OpenID Connect issuers whose tokens count, and as which roles: YAML or JSON (docs/operations.md).
+    #[arg(long, env = "SIGNALBOX_CP_OIDC_CONFIG")]
+    pub oidc_config: Option<PathBuf>,
     /// Where senders reach the data plane; what GetWebhook answers with.
     #[arg(
         long,
@@ -103,10 +106,6 @@ pub struct Options {
     /// Origin of a browser that may call by gRPC-web (https://console.example.com).
     #[arg(long, env = "SIGNALBOX_CP_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<http::HeaderValue>,
-    /// With --database-url: the token signing key in the data folder takes the place of the one that the replicas had. Stop them
-    /// first, and give them the new one.
-    #[arg(long, env = "SIGNALBOX_CP_REPLACE_SIGNING_KEY")]
-    pub replace_signing_key: bool,
     /// How long calls under way may take after SIGTERM, in seconds.
     #[arg(long, env = "SIGNALBOX_CP_DRAIN_TIMEOUT_S", default_value_t = 10)]
     pub drain_timeout_s: u64,
@@ -222,8 +221,8 @@ one in SIGNALBOX_CP_NEW_MASTER_KEY.
 
 Tokens are made by `signalbox token create --signing-key DATA_DIR/jwt-signing-key.pem`.
 
-Several control planes may have one PostgreSQL database, each its own data folder, with the same master.key and \
-jwt-signing-key.pem in it.
+Several control planes may have one PostgreSQL database, each its own data folder, with the same master.key in \
+it.
 
 Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, the database), \
 70 failed while running.";
@@ -239,6 +238,7 @@ impl Options {
             admin_listen: Some(self.admin_listen),
             data_dir: self.data_dir.clone(),
             database_url: self.database_url.clone(),
+            oidc_config: self.oidc_config.clone(),
             master_key: self.master_key()?,
             public_webhook_url: self.public_webhook_url.clone(),
             public_url: self.public_url.clone(),
@@ -251,7 +251,6 @@ impl Options {
             },
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),
-            replaces_signing_key: self.replace_signing_key,
         })
     }
 

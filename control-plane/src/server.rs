@@ -26,9 +26,9 @@ use self::{links::LinksLayer, trace::TraceLayer};
 use crate::{
     api::Api,
     app::{App, Settings},
-    auth::{AuthLayer, Links, TokenError, TokenKey},
+    auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, Tokens},
     master_key::{MasterKeyError, MasterKeySource},
-    replicas::{self, SigningKeyError},
+    replicas,
     report::Reports,
     retention, schedules,
     store::{OpenError, Store},
@@ -49,6 +49,8 @@ pub struct ControlPlaneConfig {
     pub data_dir: PathBuf,
     /// Database; none: SQLite in the folder.
     pub database_url: Option<SecretString>,
+    /// File of the OpenID Connect issuers whose tokens count; none: only tokens of our own do.
+    pub oidc_config: Option<PathBuf>,
     /// What values are encrypted under.
     pub master_key: MasterKeySource,
     /// Where senders reach the data plane.
@@ -65,8 +67,6 @@ pub struct ControlPlaneConfig {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins of browsers that may call by gRPC-web.
     pub cors_origins: Vec<http::HeaderValue>,
-    /// Whether the signing key of tokens takes the place of the one that the replicas had.
-    pub replaces_signing_key: bool,
 }
 
 /// How much of executions is recorded, and how long it is kept.
@@ -105,9 +105,9 @@ pub enum StartError {
     /// The signing key of tokens.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// It is not the one that the other replicas have.
+    /// The file of OpenID Connect issuers.
     #[error(transparent)]
-    SigningKey(#[from] SigningKeyError),
+    Oidc(#[from] OidcConfigError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -141,9 +141,9 @@ pub struct RunningControlPlane {
     /// Where the admin endpoints are.
     pub admin_addr: Option<SocketAddr>,
     /// Mints tokens.
-    pub token_key: Arc<TokenKey>,
+    pub tokens: Tokens,
     // Held for its lock.
-    _data_dir: DataDir,
+    _data_dir: Arc<DataDir>,
 }
 
 /// Starts a control plane; its parts are tasks of `shutdown`, which drains them.
@@ -155,7 +155,7 @@ pub async fn start(
     shutdown: &Shutdown,
 ) -> Result<RunningControlPlane, StartError> {
     signalbox_runtime::tls::install_crypto_provider();
-    let data_dir = DataDir::open(&config.data_dir)?;
+    let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
@@ -163,8 +163,8 @@ pub async fn start(
     };
     let store = Store::open_at(data_dir.path(), config.database_url.as_ref()).await?;
     let master_key = config.master_key.load_for(&data_dir, &store).await?;
-    let token_key = replicas::signing_key(&data_dir, &store, config.replaces_signing_key).await?;
-    let token_key = Arc::new(token_key);
+    let tokens = Tokens::open(store.clone(), data_dir.clone(), store.is_shared()).await?;
+    shutdown.spawn(tokens.clone().follow(shutdown.clone()));
     let settings = Settings {
         public_webhook_url: config.public_webhook_url.clone(),
         reveal_enabled: config.reveal_enabled,
@@ -182,10 +182,16 @@ pub async fn start(
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     shutdown.spawn(retention::run(app.clone(), shutdown.clone()));
 
+    let oidc = match &config.oidc_config {
+        Some(file) => Oidc::start(file, shutdown)?,
+        None => Oidc::default(),
+    };
+    let authenticator = Arc::new(Authenticator::new(tokens.clone(), oidc));
+
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
-    let links = Links::new(token_key.clone(), config.public_url.clone());
+    let links = Links::new(tokens.clone(), config.public_url.clone());
     let pages = LinksLayer::new(app.clone(), links.clone());
-    let routes = routes(&app, links, shutdown)?;
+    let routes = routes(&app, Api::new(app.clone(), links, tokens.clone()), shutdown)?;
     let mut server = Server::builder();
     if let Some((chain, key)) = &config.tls {
         let identity = Identity::from_pem(read(chain)?, read(key)?);
@@ -210,7 +216,7 @@ pub async fn start(
         .layer(cors)
         .layer(GrpcWebLayer::new())
         .layer(TraceLayer)
-        .layer(AuthLayer::new(token_key.clone()))
+        .layer(AuthLayer::new(authenticator))
         .add_routes(routes);
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
@@ -248,15 +254,15 @@ pub async fn start(
     Ok(RunningControlPlane {
         grpc_addr,
         admin_addr,
-        token_key,
+        tokens,
         _data_dir: data_dir,
     })
 }
 
-fn routes(app: &App, links: Links, shutdown: &Shutdown) -> Result<Routes, StartError> {
+fn routes(app: &App, api: Api, shutdown: &Shutdown) -> Result<Routes, StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
-    Api::new(app.clone(), links).add_to(&mut routes);
+    api.add_to(&mut routes);
     routes
         .add_service(Hub::new(app.clone(), shutdown.clone()).service())
         .add_service(Reports::new(app.clone(), shutdown.clone()).service())

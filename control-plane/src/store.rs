@@ -27,6 +27,7 @@ mod sealed;
 mod secrets;
 mod signals;
 mod transfer;
+mod tokens;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -58,6 +59,7 @@ pub use schedules::{NEVER_US, ScheduleRow};
 pub use sealed::{Resealed, Sealed};
 pub use signals::{NewSignal, Target, read_signal};
 pub use transfer::{Sum, TransferError, Transferred, transfer};
+pub use tokens::{RevokedTokenRow, TokenKeyRow};
 
 /// Rows as they are.
 pub mod rows {
@@ -74,8 +76,6 @@ const REVISION: &str = "revision";
 const HISTORY: &str = "history";
 /// Not a count: its label is the id of the master key that values are sealed under.
 const MASTER_KEY: &str = "master-key";
-/// Likewise: that of the key that tokens are signed with, where there may be several replicas.
-const SIGNING_KEY: &str = "signing-key";
 
 /// The database.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ mod m20261212_000008_add_retries_and_schedules;
 mod m20261217_000009_add_secret_delivery;
 mod m20261221_000011_bound_history;
 mod m20261222_000012_add_replicas;
+mod m20261224_000014_create_tokens;
 mod m20261225_000015_index_history;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261217_000009_add_secret_delivery::Migration),
             Box::new(m20261221_000011_bound_history::Migration),
             Box::new(m20261222_000012_add_replicas::Migration),
+            Box::new(m20261224_000014_create_tokens::Migration),
             Box::new(m20261225_000015_index_history::Migration),
         ]
     }

@@ -14,6 +14,7 @@ const FILES: [&str; 13] = [
     "signalbox/v1/rate_limit.proto",
     "signalbox/v1/secret.proto",
     "signalbox/v1/subscription.proto",
+    "signalbox/v1/token.proto",
     "signalbox/v1/workflow.proto",
     "signalbox/v1/workflow_spec.proto",
     "signalbox/dataplane/v1/report.proto",

@@ -8,6 +8,7 @@
 
 mod acme;
 mod attacks;
+mod auth;
 mod aws;
 mod bad_input;
 mod buf_curl;

@@ -8,7 +8,7 @@ use signalbox_proto::v1::{
     execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
     project_service_client::ProjectServiceClient, secret_service_client::SecretServiceClient,
     subscription_service_client::SubscriptionServiceClient,
-    workflow_service_client::WorkflowServiceClient,
+    token_service_client::TokenServiceClient, workflow_service_client::WorkflowServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -105,6 +105,12 @@ impl Api {
     #[must_use]
     pub fn nodes(&self) -> NodeServiceClient<Authed> {
         NodeServiceClient::new(self.authed())
+    }
+
+    /// TokenService.
+    #[must_use]
+    pub fn tokens(&self) -> TokenServiceClient<Authed> {
+        TokenServiceClient::new(self.authed())
     }
 
     /// Creates the key `id` and gives its value.

@@ -13,6 +13,7 @@ pub mod api;
 pub mod disk;
 pub mod endurance;
 pub mod localstack;
+pub mod oidc;
 pub mod otlp;
 pub mod pebble;
 pub mod planes;

@@ -20,7 +20,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// With the value `postgres`, control planes have a PostgreSQL database each, in the place of SQLite.
 const DATABASE_VARIABLE: &str = "SIGNALBOX_TEST_DATABASE";
 /// What each replica of a control plane has the same of.
-const SHARED_FILES: [&str; 2] = ["master.key", "jwt-signing-key.pem"];
+const SHARED_FILES: [&str; 1] = ["master.key"];
 
 /// A control plane and its ports, running or not.
 #[derive(Debug)]
@@ -115,8 +115,14 @@ impl ControlPlane {
     /// A token for `role` in every project, as an operator makes one.
     #[must_use]
     pub fn token(&self, role: &str) -> String {
+        self.token_in("*", role)
+    }
+
+    /// The same in one project.
+    #[must_use]
+    pub fn token_in(&self, project: &str, role: &str) -> String {
         let output = Command::new(binary("signalbox"))
-            .args(["token", "create", "--role", role, "--project", "*"])
+            .args(["token", "create", "--role", role, "--project", project])
             .args(["--ttl", "1h", "--signing-key"])
             .arg(self.data_dir.join("jwt-signing-key.pem"))
             .output()

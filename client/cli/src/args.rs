@@ -190,8 +190,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run both planes in one process, for development.
     Dev(DevArgs),
-    /// Make tokens for the API.
-    #[command(subcommand)]
+    /// Make tokens for the API, revoke them, rotate the keys that sign them.
+    #[command(subcommand, visible_alias = "tokens")]
     Token(TokenCommand),
     /// Manage API keys: what webhook callers present.
     #[command(subcommand, visible_alias = "key")]

@@ -1,11 +1,11 @@
 //! Both planes in one process, on embedded storage.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use signalbox_client::TokenSource;
 use signalbox_control_plane::{
-    auth::{ALL_PROJECTS, Claims, Role, TokenKey},
+    auth::{ALL_PROJECTS, Claims, Role, Tokens},
     master_key::MasterKeySource,
     server::{self, ControlPlaneConfig, History, RunningControlPlane},
 };
@@ -79,6 +79,7 @@ impl Composition {
                 admin_listen: None,
                 data_dir: data_dir.join("control-plane"),
                 database_url: None,
+                oidc_config: None,
                 master_key: MasterKeySource::DataDir,
                 public_webhook_url: webhook_url.clone(),
                 public_url: Some(format!("http://{grpc_listen}")),
@@ -87,7 +88,6 @@ impl Composition {
                 history: History::default(),
                 tls: None,
                 cors_origins: Vec::new(),
-                replaces_signing_key: false,
             },
             shutdown,
         )
@@ -95,7 +95,7 @@ impl Composition {
         .map_err(CliError::start)?;
         let endpoint = format!("http://{}", control_plane.grpc_addr);
         let token = mint(
-            &control_plane.token_key,
+            &control_plane.tokens,
             "node",
             Role::DataPlane,
             NODE_TOKEN_TTL,
@@ -137,12 +137,12 @@ impl Composition {
     /// # Errors
     /// When it cannot be signed.
     pub fn admin_token(&self, ttl: Duration) -> Result<String, CliError> {
-        mint(&self.control_plane.token_key, "admin", Role::Admin, ttl)
+        mint(&self.control_plane.tokens, "admin", Role::Admin, ttl)
     }
 }
 
-fn mint(key: &Arc<TokenKey>, subject: &str, role: Role, ttl: Duration) -> Result<String, CliError> {
-    Ok(key.mint(&Claims::new(subject, ALL_PROJECTS, role, ttl))?)
+fn mint(tokens: &Tokens, subject: &str, role: Role, ttl: Duration) -> Result<String, CliError> {
+    Ok(tokens.mint(&Claims::new(subject, ALL_PROJECTS, role, ttl))?)
 }
 
 /// The address with a port that was free a moment ago; refuses one that is taken before anything is made. (The planes

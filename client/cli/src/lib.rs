@@ -31,7 +31,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), CliError> {
     match command {
         Command::Demo(arguments) => demo::run(arguments, output).await,
         Command::Dev(arguments) => dev::run(arguments, output).await,
-        Command::Token(command) => commands::token::run(&global, command, output),
+        Command::Token(command) => commands::token::run(&global, command, output).await,
         Command::Sns(command) => commands::sns::run(command, output).await,
         Command::Completions { shell } => output.raw(&args::completions(shell)),
         Command::Keys(command) => commands::keys::run(&global, command, output).await,

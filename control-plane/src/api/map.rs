@@ -14,7 +14,7 @@ use super::signals;
 use crate::{
     app::{Refusal, etag},
     store::{
-        Awaited, ExecutionDetail,
+        Awaited, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
         rows::{
             ApiKey, Attempt, Delivery, Event, Execution, Node, Project, Secret, StepRun,
             Subscription, Workflow, WorkflowVersion,
@@ -52,6 +52,24 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
         revoke_time: maybe_at(row.revoke_time_us),
         etag: etag(row.revision),
         rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
+    }
+}
+
+pub(super) fn revoked_token(row: RevokedTokenRow) -> v1::RevokedToken {
+    v1::RevokedToken {
+        token_id: row.id,
+        expire_time: maybe_at(row.expire_time_us),
+        revoke_time: at(row.revoke_time_us),
+        revoked_by: row.actor,
+        reason: row.reason,
+    }
+}
+
+pub(super) fn signing_key(row: TokenKeyRow) -> v1::SigningKey {
+    v1::SigningKey {
+        key_id: row.id,
+        create_time: at(row.create_time_us),
+        retire_time: maybe_at(row.retire_time_us),
     }
 }
 

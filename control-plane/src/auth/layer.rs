@@ -12,7 +12,13 @@ use signalbox_proto::convert::status::to_status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{METHODS, Target, TokenKey, token::refused};
+use zeroize::Zeroizing;
+
+use super::{
+    Authenticator, Identity, METHODS, Target,
+    streams::{self, Revocation, UntilRevoked},
+    token::refused,
+};
 
 /// Services that tell nothing of anybody: reflection, and health (which load balancers ask).
 const OPEN: [&str; 3] = [
@@ -23,13 +29,13 @@ const OPEN: [&str; 3] = [
 
 /// Puts an [`super::Identity`] into each request, or refuses it.
 #[derive(Clone, Debug)]
-pub struct AuthLayer(Arc<TokenKey>);
+pub struct AuthLayer(Arc<Authenticator>);
 
 impl AuthLayer {
-    /// By tokens of `key`.
+    /// By what `authenticator` says of tokens.
     #[must_use]
-    pub fn new(key: Arc<TokenKey>) -> Self {
-        Self(key)
+    pub fn new(authenticator: Arc<Authenticator>) -> Self {
+        Self(authenticator)
     }
 }
 
@@ -38,7 +44,7 @@ impl<S> Layer<S> for AuthLayer {
 
     fn layer(&self, inner: S) -> AuthService<S> {
         AuthService {
-            key: self.0.clone(),
+            authenticator: self.0.clone(),
             inner,
         }
     }
@@ -47,65 +53,83 @@ impl<S> Layer<S> for AuthLayer {
 /// See [`AuthLayer`].
 #[derive(Clone, Debug)]
 pub struct AuthService<S> {
-    key: Arc<TokenKey>,
+    authenticator: Arc<Authenticator>,
     inner: S,
 }
 
-impl<S> AuthService<S> {
-    fn authenticate<B>(&self, request: &mut Request<B>) -> Result<(), Error> {
-        let path = request.uri().path();
-        if OPEN.iter().any(|prefix| path.starts_with(prefix)) {
-            return Ok(());
-        }
-        let header = request.headers().get(AUTHORIZATION).ok_or_else(|| {
-            refused(
-                "TOKEN_MISSING",
-                "the call carries no token: expected metadata `authorization: Bearer <token>`",
-            )
-        })?;
-        let malformed = || {
-            refused(
-                "TOKEN_MALFORMED",
-                "authorization is not of the form `Bearer <token>`",
-            )
-        };
-        let text = header.to_str().map_err(|_| malformed())?;
-        let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(malformed());
-        }
-        let identity = self.key.verify(token.trim())?;
-        let target = METHODS
-            .iter()
-            .find(|(method, _)| *method == path)
-            .map(|(path, requirement)| Target {
-                path,
-                requirement: *requirement,
-            })
-            // Deny by default: what is not in the table is not callable, whoever calls.
-            .ok_or_else(|| Error::Denied {
-                reason: "METHOD_UNKNOWN",
-                message: "there is no such method, or it has no role".to_owned(),
-            })?;
-        // No project is known yet; whoever has the role nowhere need not get further.
-        if !identity
-            .roles
-            .values()
-            .any(|role| target.requirement.is_met_by(Some(*role)))
-        {
-            return super::check(&identity, target, identity.highest(), "the project").map(|_| ());
-        }
-        request.extensions_mut().insert(identity);
-        request.extensions_mut().insert(target);
-        Ok(())
+/// The token of a call; none where none is needed.
+fn token_of<B>(request: &Request<B>) -> Result<Option<Zeroizing<String>>, Error> {
+    let path = request.uri().path();
+    if OPEN.iter().any(|prefix| path.starts_with(prefix)) {
+        return Ok(None);
     }
+    let header = request.headers().get(AUTHORIZATION).ok_or_else(|| {
+        refused(
+            "TOKEN_MISSING",
+            "the call carries no token: expected metadata `authorization: Bearer <token>`",
+        )
+    })?;
+    let malformed = || {
+        refused(
+            "TOKEN_MALFORMED",
+            "authorization is not of the form `Bearer <token>`",
+        )
+    };
+    let text = header.to_str().map_err(|_| malformed())?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(malformed());
+    }
+    Ok(Some(Zeroizing::new(token.trim().to_owned())))
+}
+
+/// Where a call to `path` goes, when `identity` may call it at all.
+fn target_of(path: &str, identity: &Identity) -> Result<Target, Error> {
+    let target = METHODS
+        .iter()
+        .find(|(method, _)| *method == path)
+        .map(|(path, requirement)| Target {
+            path,
+            requirement: *requirement,
+        })
+        // Deny by default: what is not in the table is not callable, whoever calls.
+        .ok_or_else(|| Error::Denied {
+            reason: "METHOD_UNKNOWN",
+            message: "there is no such method, or it has no role".to_owned(),
+        })?;
+    // No project is known yet; whoever has the role nowhere need not get further.
+    let roles = || identity.roles.values().copied().map(Some);
+    if !roles().any(|role| target.requirement.is_met_by(role)) {
+        super::check(identity, target, identity.highest(), "the project")?;
+    }
+    Ok(target)
+}
+
+/// Puts into `request` who calls; gives what ends the answer, when that may last.
+async fn authenticate<B>(
+    authenticator: &Authenticator,
+    request: &mut Request<B>,
+) -> Result<Option<Revocation>, Error> {
+    let Some(token) = token_of(request)? else {
+        return Ok(None);
+    };
+    let identity = authenticator.identify(&token).await?;
+    let target = target_of(request.uri().path(), &identity)?;
+    let revocation = streams::lasts(target.path)
+        .then(|| authenticator.revocation(&identity))
+        .flatten()
+        .map(|revocation| Box::pin(revocation) as Revocation);
+    request.extensions_mut().insert(identity);
+    request.extensions_mut().insert(target);
+    Ok(revocation)
 }
 
 impl<S, B> Service<Request<B>> for AuthService<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: 'static,
+    B: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -116,13 +140,22 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.authenticate(&mut request) {
-            Ok(()) => Box::pin(self.inner.call(request)),
-            Err(error) => {
-                metrics::counter!("signalbox_grpc_refused_total").increment(1);
-                let response = to_status(error).into_http();
-                Box::pin(async move { Ok(response) })
+        let authenticator = self.authenticator.clone();
+        // The one that said that it is ready is the one that is called.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            match authenticate(&authenticator, &mut request).await {
+                Ok(None) => inner.call(request).await,
+                Ok(Some(revocation)) => {
+                    let response = inner.call(request).await?;
+                    Ok(response.map(|body| UntilRevoked::new(body, revocation).into_body()))
+                }
+                Err(error) => {
+                    metrics::counter!("signalbox_grpc_refused_total").increment(1);
+                    Ok(to_status(error).into_http())
+                }
             }
-        }
+        })
     }
 }

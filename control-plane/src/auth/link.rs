@@ -1,7 +1,5 @@
 //! Links for approvals: tokens of our own key that decide one approval one way, for whoever holds them.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use signalbox_model::{
@@ -10,7 +8,7 @@ use signalbox_model::{
     signal::ApprovalDecision,
 };
 
-use super::TokenKey;
+use super::Tokens;
 
 /// Another audience than that of tokens: neither can be used for the other.
 const AUDIENCE: &str = "signalbox-approval";
@@ -40,15 +38,15 @@ pub struct Link {
 /// Makes and reads links.
 #[derive(Clone, Debug)]
 pub struct Links {
-    key: Arc<TokenKey>,
+    tokens: Tokens,
     public_url: Option<String>,
 }
 
 impl Links {
-    /// Signed by `key`, below `public_url`: none are made without it.
+    /// Signed by the key of `tokens`, below `public_url`: none are made without it.
     #[must_use]
-    pub fn new(key: Arc<TokenKey>, public_url: Option<String>) -> Self {
-        Self { key, public_url }
+    pub fn new(tokens: Tokens, public_url: Option<String>) -> Self {
+        Self { tokens, public_url }
     }
 
     /// The URL of a link for `label` that decides `step`, until `expires_at`.
@@ -70,7 +68,7 @@ impl Links {
                     .to_owned(),
             });
         };
-        let token = self.key.sign(&Link {
+        let token = self.tokens.sign(&Link {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: label.to_owned(),
@@ -95,6 +93,8 @@ impl Links {
     /// # Errors
     /// `Unauthenticated` with the reason; never with a part of the token.
     pub fn read(&self, token: &str) -> Result<Link, Error> {
-        self.key.claims_of(token, AUDIENCE)
+        let link: Link = self.tokens.claims_of(token, AUDIENCE)?;
+        self.tokens.check(&link.jti.to_string())?;
+        Ok(link)
     }
 }

@@ -137,6 +137,10 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.NodeService/ListNodes", VIEWER),
     ("/signalbox.v1.ProjectService/GetProject", VIEWER),
     ("/signalbox.v1.ProjectService/UpdateProject", ADMIN),
+    ("/signalbox.v1.TokenService/RevokeToken", ADMIN),
+    ("/signalbox.v1.TokenService/ListRevokedTokens", ADMIN),
+    ("/signalbox.v1.TokenService/RotateSigningKey", ADMIN),
+    ("/signalbox.v1.TokenService/ListSigningKeys", ADMIN),
     (
         "/signalbox.dataplane.v1.SyncService/Sync",
         Requirement::Node,

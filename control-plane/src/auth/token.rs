@@ -14,17 +14,22 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use signalbox_model::error::Error;
 use signalbox_runtime::data_dir::{DataDir, DataDirError};
+use zeroize::Zeroizing;
 
-use super::{Identity, Role};
+use super::{Identity, OwnToken, Role};
 
 /// Name of the signing key's file in the data folder: PKCS#8, PEM.
 pub const SIGNING_KEY_FILE: &str = "jwt-signing-key.pem";
 /// The place of a role that holds everywhere.
 pub const ALL_PROJECTS: &str = "*";
 const ISSUER: &str = "signalbox";
-const AUDIENCE: &str = "signalbox";
+pub(super) const AUDIENCE: &str = "signalbox";
 /// Clocks may differ by so much.
 const LEEWAY_S: u64 = 30;
+/// Bytes of the public half of a key.
+const PUBLIC_KEY_BYTES: usize = 32;
+/// Characters of a key's id.
+const KEY_ID_CHARS: usize = 16;
 /// A longer token is none of ours.
 const TOKEN_MAX_BYTES: usize = 8 * 1024;
 
@@ -65,6 +70,18 @@ impl Claims {
             roles: BTreeMap::from([(place.to_owned(), role)]),
         }
     }
+
+    /// Who it is that a token by the key `key_id` says this of.
+    pub(super) fn identity(self, key_id: &str) -> Identity {
+        Identity {
+            subject: self.sub,
+            roles: self.roles,
+            token: Some(OwnToken {
+                id: self.jti,
+                key_id: key_id.to_owned(),
+            }),
+        }
+    }
 }
 
 /// Why there is no signing key.
@@ -82,98 +99,57 @@ pub enum TokenError {
     /// No randomness.
     #[error("a signing key cannot be made")]
     Generate,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] Error),
     /// The token cannot be signed.
     #[error("the token cannot be signed")]
     Sign(#[source] jsonwebtoken::errors::Error),
 }
 
-/// Signs and verifies tokens.
-pub struct TokenKey {
-    encoding: EncodingKey,
+/// Verifies tokens: the public half of a key.
+#[derive(Clone)]
+pub(super) struct PublicKey {
+    bytes: Vec<u8>,
     decoding: DecodingKey,
-    key_id: String,
 }
 
-impl std::fmt::Debug for TokenKey {
+impl std::fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenKey")
-            .field("key_id", &self.key_id)
-            .finish_non_exhaustive()
+        f.debug_tuple("PublicKey").field(&self.id()).finish()
     }
 }
 
-impl TokenKey {
-    /// The key of a data folder; made when there is none.
+impl PublicKey {
+    /// From its 32 bytes.
     ///
     /// # Errors
-    /// [`TokenError`].
-    pub fn load_or_create(dir: &DataDir) -> Result<Self, TokenError> {
-        if let Some(text) = dir.read(SIGNING_KEY_FILE)? {
-            return Self::from_pem(&text);
+    /// [`TokenError::Malformed`].
+    pub(super) fn new(bytes: &[u8]) -> Result<Self, TokenError> {
+        if bytes.len() != PUBLIC_KEY_BYTES {
+            return Err(TokenError::Malformed);
         }
-        let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
-            .map_err(|_| TokenError::Generate)?;
-        let text = pem::encode(&pem::Pem::new("PRIVATE KEY", document.as_ref()));
-        dir.write_secret_file(SIGNING_KEY_FILE, text.as_bytes())?;
-        Self::from_pem(text.as_bytes())
-    }
-
-    /// Names the key: a part of its public half.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.key_id
-    }
-
-    /// The key in a file.
-    ///
-    /// # Errors
-    /// [`TokenError`].
-    pub fn read(path: &Path) -> Result<Self, TokenError> {
-        let text = std::fs::read(path).map_err(|error| TokenError::Read(path.to_owned(), error))?;
-        Self::from_pem(&text)
-    }
-
-    fn from_pem(text: &[u8]) -> Result<Self, TokenError> {
-        let parsed = pem::parse(text).map_err(|_| TokenError::Malformed)?;
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(parsed.contents())
-            .map_err(|_| TokenError::Malformed)?;
-        let public = pair.public_key().as_ref().to_vec();
-        let x = URL_SAFE_NO_PAD.encode(&public);
+        let x = URL_SAFE_NO_PAD.encode(bytes);
         Ok(Self {
-            encoding: EncodingKey::from_ed_pem(text).map_err(|_| TokenError::Malformed)?,
+            bytes: bytes.to_vec(),
             decoding: DecodingKey::from_ed_components(&x).map_err(|_| TokenError::Malformed)?,
-            key_id: x.chars().take(16).collect(),
         })
     }
 
-    /// The token that says `claims`.
-    ///
-    /// # Errors
-    /// [`TokenError::Sign`].
-    pub fn mint(&self, claims: &Claims) -> Result<String, TokenError> {
-        self.sign(claims)
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
-    /// A token that says `claims`, of whatever kind.
-    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(self.key_id.clone());
-        encode(&header, claims, &self.encoding).map_err(TokenError::Sign)
-    }
-
-    /// Who a token stands for.
-    ///
-    /// # Errors
-    /// `Unauthenticated` with the reason; never with a part of the token.
-    pub fn verify(&self, token: &str) -> Result<Identity, Error> {
-        let claims: Claims = self.claims_of(token, AUDIENCE)?;
-        Ok(Identity {
-            subject: claims.sub,
-            roles: claims.roles,
-        })
+    /// What `kid` says of tokens by it.
+    fn id(&self) -> String {
+        let x = URL_SAFE_NO_PAD.encode(&self.bytes);
+        x.chars().take(KEY_ID_CHARS).collect()
     }
 
     /// What a token for `audience` says.
+    ///
+    /// # Errors
+    /// `Unauthenticated` with the reason; never with a part of the token.
     pub(super) fn claims_of<T: DeserializeOwned>(
         &self,
         token: &str,
@@ -194,7 +170,140 @@ impl TokenKey {
     }
 }
 
-fn explain(kind: &ErrorKind) -> Error {
+/// Signs tokens.
+pub struct TokenKey {
+    pem: Zeroizing<Vec<u8>>,
+    encoding: EncodingKey,
+    public: PublicKey,
+    id: String,
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TokenKey {
+    /// The key of a data folder; made when there is none.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn load_or_create(dir: &DataDir) -> Result<Self, TokenError> {
+        if let Some(text) = dir.read(SIGNING_KEY_FILE)? {
+            return Self::from_pem(&text);
+        }
+        let key = Self::generate()?;
+        key.save(dir)?;
+        Ok(key)
+    }
+
+    /// A new key, kept nowhere yet.
+    ///
+    /// # Errors
+    /// [`TokenError::Generate`].
+    pub(super) fn generate() -> Result<Self, TokenError> {
+        let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
+            .map_err(|_| TokenError::Generate)?;
+        let text = pem::encode(&pem::Pem::new("PRIVATE KEY", document.as_ref()));
+        Self::from_pem(text.as_bytes())
+    }
+
+    /// Makes it the key of a data folder.
+    ///
+    /// # Errors
+    /// [`TokenError::DataDir`].
+    pub(super) fn save(&self, dir: &DataDir) -> Result<(), TokenError> {
+        Ok(dir.write_secret_file(SIGNING_KEY_FILE, &self.pem)?)
+    }
+
+    /// The key in a file.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        let text = std::fs::read(path).map_err(|error| TokenError::Read(path.to_owned(), error))?;
+        Self::from_pem(&text)
+    }
+
+    fn from_pem(text: &[u8]) -> Result<Self, TokenError> {
+        let parsed = pem::parse(text).map_err(|_| TokenError::Malformed)?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(parsed.contents())
+            .map_err(|_| TokenError::Malformed)?;
+        let public = PublicKey::new(pair.public_key().as_ref())?;
+        Ok(Self {
+            pem: Zeroizing::new(text.to_vec()),
+            encoding: EncodingKey::from_ed_pem(text).map_err(|_| TokenError::Malformed)?,
+            id: public.id(),
+            public,
+        })
+    }
+
+    /// What `kid` says of tokens by it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The token that says `claims`.
+    ///
+    /// # Errors
+    /// [`TokenError::Sign`].
+    pub fn mint(&self, claims: &Claims) -> Result<String, TokenError> {
+        self.sign(claims)
+    }
+
+    /// A token that says `claims`, of whatever kind.
+    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(self.id.clone());
+        encode(&header, claims, &self.encoding).map_err(TokenError::Sign)
+    }
+
+    /// Who a token by this key stands for, whether it is revoked or not.
+    ///
+    /// # Errors
+    /// `Unauthenticated` with the reason; never with a part of the token.
+    pub fn verify(&self, token: &str) -> Result<Identity, Error> {
+        let claims: Claims = self.public.claims_of(token, AUDIENCE)?;
+        Ok(claims.identity(&self.id))
+    }
+}
+
+/// Id and end of a token of our own, by what it says: nothing is verified.
+#[must_use]
+pub fn id_and_end(token: &str) -> Option<(String, Option<Timestamp>)> {
+    #[derive(Deserialize)]
+    struct Said {
+        jti: String,
+        exp: Option<i64>,
+    }
+    let said: Said = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
+    let ends = said.exp.and_then(|exp| Timestamp::from_second(exp).ok());
+    Some((said.jti, ends))
+}
+
+/// The id of the key that a token says it is signed by.
+pub(super) fn kid_of(token: &str) -> Result<String, Error> {
+    if token.len() > TOKEN_MAX_BYTES {
+        return Err(refused("TOKEN_MALFORMED", "the token is too long"));
+    }
+    let header = jsonwebtoken::decode_header(token).map_err(|error| explain(error.kind()))?;
+    if header.alg != Algorithm::EdDSA {
+        return Err(explain(&ErrorKind::InvalidAlgorithm));
+    }
+    let malformed = || refused("TOKEN_MALFORMED", "the token is no JWT that is understood");
+    header.kid.ok_or_else(malformed)
+}
+
+/// Why a token is refused, never with a part of it.
+pub(super) fn explain(kind: &ErrorKind) -> Error {
     match kind {
         ErrorKind::ExpiredSignature => refused("TOKEN_EXPIRED", "the token has expired"),
         ErrorKind::ImmatureSignature => {
@@ -202,16 +311,20 @@ fn explain(kind: &ErrorKind) -> Error {
         }
         ErrorKind::InvalidSignature => refused(
             "TOKEN_SIGNATURE_INVALID",
-            "the token's signature is not this control plane's",
+            "the token's signature is not by its issuer's key",
         ),
         ErrorKind::InvalidIssuer => refused("TOKEN_ISSUER", "the token's issuer is another"),
         ErrorKind::InvalidAudience => {
             refused("TOKEN_AUDIENCE", "the token is for another audience")
         }
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            refused("TOKEN_ALGORITHM", "the token's algorithm is not EdDSA")
+            refused("TOKEN_ALGORITHM", "the token's algorithm is not allowed")
         }
-        _ => refused("TOKEN_MALFORMED", "the token is no JWT of Signalbox"),
+        ErrorKind::MissingRequiredClaim(claim) => refused(
+            "TOKEN_MALFORMED",
+            &format!("the token says nothing, or nothing that can be read, as {claim:?}"),
+        ),
+        _ => refused("TOKEN_MALFORMED", "the token is no JWT that is understood"),
     }
 }
 

@@ -6,7 +6,7 @@ use sea_orm::{
 };
 use signalbox_model::error::Error;
 
-use super::{MASTER_KEY, SIGNING_KEY, Store, Tx, entity, internal};
+use super::{MASTER_KEY, Store, Tx, entity, internal};
 
 /// Rows that are read at once: secrets have up to 64 KiB.
 const ROWS_MAX: u64 = 100;
@@ -93,27 +93,6 @@ impl Tx {
         self.note_label(MASTER_KEY, id).await
     }
 
-    /// Notes the id of the key that tokens are signed with, when none was; gives the one that is noted.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn note_signing_key(&self, id: &str) -> Result<String, Error> {
-        self.lock_configuration().await?;
-        if let Some(noted) = label(&self.inner, SIGNING_KEY).await? {
-            return Ok(noted);
-        }
-        self.replace_signing_key(id).await?;
-        Ok(id.to_owned())
-    }
-
-    /// Notes another one.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn replace_signing_key(&self, id: &str) -> Result<(), Error> {
-        self.note_label(SIGNING_KEY, id).await
-    }
-
     async fn note_label(&self, name: &str, label: &str) -> Result<(), Error> {
         use entity::counter::{ActiveModel, Column, Entity};
         let updated = Entity::update_many()
@@ -166,14 +145,6 @@ impl Store {
     /// When the database fails.
     pub async fn master_key(&self) -> Result<Option<String>, Error> {
         label(&self.db, MASTER_KEY).await
-    }
-
-    /// The id of the key that tokens are signed with; none where there was never more than one replica.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn signing_key(&self) -> Result<Option<String>, Error> {
-        label(&self.db, SIGNING_KEY).await
     }
 
     /// Any one sealed value, if there is some.

@@ -36,6 +36,7 @@ mod retries;
 mod schedules;
 mod secrets;
 mod signals;
+mod tokens;
 mod values;
 
 async fn sqlite(dir: &Path) -> Store {

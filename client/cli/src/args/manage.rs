@@ -38,6 +38,7 @@ fn version(text: &str) -> Result<Version, String> {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Make a token for --project ('*': all), where the signing key is; no control plane is asked.
+    #[command(visible_alias = "mint")]
     Create {
         /// The signing key: jwt-signing-key.pem in the control plane's data folder.
         #[arg(long, env = "SIGNALBOX_SIGNING_KEY")]
@@ -52,6 +53,35 @@ pub enum TokenCommand {
         #[arg(long, default_value = "1h", value_parser = span::parse)]
         ttl: Duration,
     },
+    /// Revoke a token of Signalbox's own: no call with it is answered any more. Needs an admin of all projects.
+    #[command(group = ArgGroup::new("which").required(true))]
+    Revoke {
+        /// Its id, the claim jti.
+        #[arg(group = "which")]
+        id: Option<String>,
+        /// File that holds the token; it is not sent.
+        #[arg(long = "of-file", group = "which")]
+        file: Option<PathBuf>,
+        /// When it ends by itself (2027-01-01T00:00:00Z), with an id: it is forgotten then.
+        #[arg(long, requires = "id", conflicts_with = "file")]
+        expires: Option<jiff::Timestamp>,
+        /// Why, for people.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// List the tokens that are revoked.
+    ListRevoked,
+    /// Make a new key that signs tokens; those before verify for the overlap. Needs an admin of all projects.
+    RotateKey {
+        /// How long tokens by the keys before go on counting: 12h, 30d.
+        #[arg(long, default_value = "30d", value_parser = duration)]
+        overlap: Duration,
+        /// They stop counting at once, all of them, with the one of this call.
+        #[arg(long, conflicts_with = "overlap")]
+        now: bool,
+    },
+    /// List the keys that verify tokens, and those that did.
+    ListKeys,
 }
 
 /// `keys`.

@@ -60,11 +60,7 @@ impl Planes {
 
     fn token(&self, place: &str, role: Role) -> String {
         let claims = Claims::new("tester", place, role, Duration::from_secs(600));
-        self.composition
-            .control_plane
-            .token_key
-            .mint(&claims)
-            .unwrap()
+        self.composition.control_plane.tokens.mint(&claims).unwrap()
     }
 
     fn command(&self) -> Command {

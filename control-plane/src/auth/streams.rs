@@ -1,0 +1,102 @@
+//! Ends the streams of a token that counts no more: what was allowed when they began is not allowed for ever.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body::Frame;
+use signalbox_proto::convert::status::to_status;
+use tonic::{Status, body::Body};
+
+use super::token::refused;
+
+/// The methods whose answers last.
+pub(super) const STREAMS: [&str; 4] = [
+    "/signalbox.v1.ExecutionService/WatchExecution",
+    "/signalbox.v1.ExecutionService/WatchExecutions",
+    "/signalbox.dataplane.v1.SyncService/Sync",
+    "/signalbox.dataplane.v1.ReportService/Report",
+];
+
+pub(super) fn lasts(path: &str) -> bool {
+    STREAMS.contains(&path)
+}
+
+/// Ends when a token counts no more.
+pub(super) type Revocation = BoxFuture<'static, ()>;
+
+/// An answer that ends, as UNAUTHENTICATED, with the token that it was given for.
+pub(super) struct UntilRevoked {
+    /// None: it has ended.
+    body: Option<Body>,
+    revocation: Revocation,
+}
+
+impl UntilRevoked {
+    pub(super) fn new(body: Body, revocation: Revocation) -> Self {
+        Self {
+            body: Some(body),
+            revocation,
+        }
+    }
+
+    pub(super) fn into_body(self) -> Body {
+        Body::new(self)
+    }
+}
+
+impl http_body::Body for UntilRevoked {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(body).poll_frame(context);
+        if frame.is_ready() {
+            return frame;
+        }
+        std::task::ready!(self.revocation.as_mut().poll(context));
+        // What the method had to say is dropped, and with it what it holds.
+        self.body = None;
+        let status = to_status(refused(
+            "TOKEN_REVOKED",
+            "the token is revoked, or its key retired",
+        ));
+        let mut trailers = http::HeaderMap::new();
+        Poll::Ready(Some(
+            status
+                .add_header(&mut trailers)
+                .map(|()| Frame::trailers(trailers)),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_answer_that_lasts_ends_with_its_token() {
+        let pool = prost_reflect::DescriptorPool::decode(signalbox_proto::DESCRIPTORS).unwrap();
+        let mut last: Vec<String> = pool
+            .services()
+            .flat_map(|service| service.methods().collect::<Vec<_>>())
+            .filter(|method| method.is_server_streaming())
+            .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+            .collect();
+        let mut known = STREAMS.map(str::to_owned);
+        last.sort();
+        known.sort();
+        assert_eq!(last, known);
+    }
+}
