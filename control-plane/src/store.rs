@@ -4,6 +4,7 @@
 //! the change-log entry. The revision comes from a row that the transaction locks, so that revisions become visible in
 //! their order on PostgreSQL too.
 
+mod audit;
 mod awaited;
 mod cancellations;
 mod commands;
@@ -11,6 +12,7 @@ mod config;
 mod deliveries;
 mod entity;
 mod history;
+mod labels;
 mod open;
 mod page;
 mod rate_limit;
@@ -34,6 +36,7 @@ use sea_orm::{
 use signalbox_model::{error::Error, ids::WorkflowName};
 use tokio::sync::{Mutex, watch};
 
+pub use audit::{AuditFilter, Audited};
 pub use awaited::Awaited;
 pub use commands::OpenCommand;
 pub use config::{ConfigChange, ConfigEntry};
@@ -80,6 +83,8 @@ pub struct Actor {
     pub subject: String,
     /// The request's id, when it has one.
     pub request_id: Option<String>,
+    /// The trace of the call, when it has one.
+    pub trace_id: Option<String>,
 }
 
 /// A transaction that writes.
@@ -90,6 +95,8 @@ pub struct Tx {
     history: Option<i64>,
     /// Whose deliveries of which verdict have become more.
     grown: BTreeSet<(WorkflowName, &'static str)>,
+    /// What was done, for the audit log.
+    audits: Vec<audit::Pending>,
 }
 
 impl Store {
@@ -145,8 +152,13 @@ impl Store {
             revision: None,
             history: None,
             grown: BTreeSet::new(),
+            audits: Vec::new(),
         };
-        let result = match work(&mut tx).await {
+        let done = match work(&mut tx).await {
+            Ok(done) => tx.write_audits().await.map(|()| done),
+            Err(error) => Err(error),
+        };
+        let result = match done {
             Ok(result) => result,
             Err(error) => {
                 if let Err(failed) = tx.inner.rollback().await {
@@ -254,31 +266,6 @@ impl Tx {
     {
         let active = row.into_active_model().reset_all();
         active.update(&self.inner).await.map_err(|e| internal(&e))
-    }
-
-    /// Notes in the audit log who did what.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn audit(
-        &mut self,
-        actor: &Actor,
-        action: &str,
-        resource: &str,
-    ) -> Result<(), Error> {
-        use entity::audit::ActiveModel;
-        ActiveModel {
-            time_us: Set(self.now_us()),
-            actor: Set(actor.subject.clone()),
-            action: Set(action.to_owned()),
-            resource: Set(resource.to_owned()),
-            request_id: Set(actor.request_id.clone()),
-            ..Default::default()
-        }
-        .insert(&self.inner)
-        .await
-        .map_err(|e| internal(&e))?;
-        Ok(())
     }
 }
 

@@ -4,9 +4,11 @@ use cel::{
     common::ast::{Expr, IdedExpr, LiteralValue},
     parser::Parser,
 };
-use signalbox_model::{error::Error, expression::with_parser_stack, ids::WorkflowName};
+use signalbox_model::{
+    error::Error, expression::with_parser_stack, ids::WorkflowName, labels::LabelSelector,
+};
 
-use crate::store::{DeliveryFilter, ExecutionFilter};
+use crate::store::{AuditFilter, DeliveryFilter, ExecutionFilter};
 
 const FILTER_MAX_BYTES: usize = 2048;
 const EXPECTED: &str = "expected comparisons field == \"value\" joined by &&";
@@ -37,13 +39,35 @@ fn gather(expression: &IdedExpr, found: &mut Vec<(String, String)>) -> Result<()
     match (call.func_name.as_str(), call.args.as_slice()) {
         ("_&&_", parts) => parts.iter().try_for_each(|part| gather(part, found)),
         ("_==_", [left, right]) => match (&left.expr, &right.expr) {
-            (Expr::Ident(field), Expr::Literal(LiteralValue::String(value))) => {
-                found.push((field.clone(), value.inner().to_owned()));
+            (field, Expr::Literal(LiteralValue::String(value))) => {
+                let field = path(field).ok_or_else(|| wrong(EXPECTED))?;
+                found.push((field, value.inner().to_owned()));
                 Ok(())
             }
             _ => Err(wrong(EXPECTED)),
         },
         _ => Err(wrong(EXPECTED)),
+    }
+}
+
+/// `field`, `field.name` or `field["name"]`, the latter as the second.
+fn path(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Ident(field) => Some(field.clone()),
+        Expr::Select(select) if !select.test => match &select.operand.expr {
+            Expr::Ident(field) => Some(format!("{field}.{}", select.field)),
+            _ => None,
+        },
+        Expr::Call(call) if call.func_name == "_[_]" => match call.args.as_slice() {
+            [of, name] => match (&of.expr, &name.expr) {
+                (Expr::Ident(field), Expr::Literal(LiteralValue::String(name))) => {
+                    Some(format!("{field}.{}", name.inner()))
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -141,6 +165,49 @@ pub(super) fn deliveries(text: &str) -> Result<DeliveryFilter, Error> {
     Ok(filter)
 }
 
+/// A filter by labels.
+///
+/// # Errors
+/// `Invalid` at `filter`, with what was expected.
+pub(super) fn labels(text: &str) -> Result<LabelSelector, Error> {
+    let mut selector = LabelSelector::new();
+    for (field, value) in comparisons(text)? {
+        let name = field.strip_prefix("labels.").ok_or_else(|| {
+            wrong(format!(
+                "there is no field {field:?}; expected labels.name, or labels[\"name\"]"
+            ))
+        })?;
+        if selector.insert(name.to_owned(), value).is_some() {
+            return Err(wrong(format!("compares {field} twice")));
+        }
+    }
+    Ok(selector)
+}
+
+/// A filter of the audit log.
+///
+/// # Errors
+/// `Invalid` at `filter`, with what was expected.
+pub(super) fn audits(text: &str) -> Result<AuditFilter, Error> {
+    let mut filter = AuditFilter::default();
+    for (field, value) in comparisons(text)? {
+        let slot = match field.as_str() {
+            "actor" => &mut filter.actor,
+            "action" => &mut filter.action,
+            "resource" => &mut filter.resource,
+            "request_id" => &mut filter.request_id,
+            "trace_id" => &mut filter.trace_id,
+            other => {
+                return Err(wrong(format!(
+                    "there is no field {other:?}; expected actor, action, resource, request_id or trace_id"
+                )));
+            }
+        };
+        set(slot, &field, value)?;
+    }
+    Ok(filter)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -157,6 +224,26 @@ mod tests {
         assert_eq!(filter.state.as_deref(), Some("FAILED"));
         assert_eq!(filter.message_id.as_deref(), Some("a\"b"));
         assert_eq!(executions("  ").unwrap(), ExecutionFilter::default());
+    }
+
+    #[test]
+    fn labels_are_compared_by_either_form_of_their_names() {
+        let selector = labels(r#"labels.team == "desk" && labels["a/b"] == "1""#).unwrap();
+        let expected = [("a/b", "1"), ("team", "desk")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(selector.into_iter().collect::<Vec<_>>(), expected);
+        for wrong in [
+            r#"team == "desk""#,
+            r#"labels == "desk""#,
+            r#"labels.a.b == "c""#,
+            r#"labels.a == "1" && labels["a"] == "2""#,
+            r#"has(labels.a)"#,
+            "labels.a",
+        ] {
+            assert!(labels(wrong).is_err(), "{wrong}");
+        }
+        assert!(executions(r#"state.x == "FAILED""#).is_err());
+        assert!(audits(r#"actor == "ann" && trace_id == "t""#).is_ok());
     }
 
     #[test]

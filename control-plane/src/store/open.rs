@@ -9,6 +9,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use signalbox_migrations::Migrator;
+use signalbox_model::error::Error;
 use tokio::sync::{Mutex, watch};
 
 use super::{HISTORY, REVISION, Store, counter, entity};
@@ -45,6 +46,9 @@ pub enum OpenError {
         /// Why.
         source: DbErr,
     },
+    /// The audit log of the version before cannot be taken over.
+    #[error("the audit log cannot be brought up to date")]
+    Audit(#[from] Error),
 }
 
 impl Store {
@@ -119,13 +123,15 @@ impl Store {
         };
         let revision = counter(&db, REVISION).await.map_err(connect)?;
         let history = counter(&db, HISTORY).await.map_err(connect)?;
-        Ok(Self {
+        let store = Self {
             db,
             writer,
             incarnation: incarnation.into(),
             revision: watch::Sender::new(revision),
             history: watch::Sender::new(history),
-        })
+        };
+        store.adopt_audits().await?;
+        Ok(store)
     }
 }
 

@@ -137,3 +137,9 @@ pub const SCHEDULE_MISFIRES_MAX: usize = 100;
 pub const RETRY_KEPT_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Size of the input of a manual run as JSON text, in bytes.
 pub const RUN_INPUT_MAX_BYTES: usize = 256 * 1024;
+/// Labels of one resource.
+pub const LABELS_MAX: usize = 64;
+/// Length of a label's name, in bytes.
+pub const LABEL_NAME_MAX_BYTES: usize = 63;
+/// Length of a label's value, in bytes.
+pub const LABEL_VALUE_MAX_BYTES: usize = 128;
