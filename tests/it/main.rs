@@ -7,7 +7,9 @@
 )]
 
 mod acme;
+mod apply;
 mod attacks;
+mod audit;
 mod aws;
 mod bad_input;
 mod buf_curl;
