@@ -19,7 +19,6 @@ use super::{Api, filter, map, name, parent_project, required};
 use crate::{
     app::{KeyChange, NewKey},
     auth::Caller,
-    store::Page,
 };
 
 /// The limit that was given, if any.
@@ -134,18 +133,20 @@ impl ApiKeyService for Api {
         &self,
         request: Request<v1::ListApiKeysRequest>,
     ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
+        let asked = request.get_ref();
+        let of = ["apiKeys", asked.parent.as_str(), asked.filter.as_str()];
         let list = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let labels = filter::labels(&asked.filter)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
             self.app.keys(&project, &labels, &page).await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListApiKeysResponse {
             api_keys: page.rows.into_iter().map(map::api_key).collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
         }))
     }
 

@@ -7,10 +7,7 @@ use signalbox_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Api, filter, parent_project};
-use crate::{
-    auth::Caller,
-    store::{Audited, Page},
-};
+use crate::{auth::Caller, store::Audited};
 
 #[tonic::async_trait]
 impl AuditService for Api {
@@ -18,8 +15,9 @@ impl AuditService for Api {
         &self,
         request: Request<v1::ListAuditEntriesRequest>,
     ) -> Result<Response<v1::ListAuditEntriesResponse>, Status> {
+        let asked = request.get_ref();
+        let of = ["auditEntries", asked.parent.as_str(), asked.filter.as_str()];
         let list = async || {
-            let asked = request.get_ref();
             let project = match asked.parent.as_str() {
                 "" => {
                     Caller::everywhere(&request)?;
@@ -32,7 +30,7 @@ impl AuditService for Api {
                 }
             };
             let filter = filter::audits(&asked.filter)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
             self.app.audits(project.as_ref(), &filter, &page).await
         };
         let (head, page) = list().await.map_err(to_status)?;
@@ -40,7 +38,7 @@ impl AuditService for Api {
         let entries = entries.map(|Audited { entry, hash }| audit::to_wire(entry, &hash));
         Ok(Response::new(v1::ListAuditEntriesResponse {
             audit_entries: entries.collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
             head_sequence: i64::try_from(head.sequence).unwrap_or(i64::MAX),
             head_hash: head.hash.0.to_vec().into(),
         }))

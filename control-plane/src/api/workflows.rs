@@ -23,7 +23,7 @@ use super::{Api, filter, map, name, parent_project, required, subscribe_kit};
 use crate::{
     app::{Definition, NewWorkflow, RunRequest, Upcoming},
     auth::Caller,
-    store::{Page, rows::Workflow},
+    store::rows::Workflow,
 };
 
 /// Ticks that are listed unless a number is given, and at most.
@@ -122,12 +122,13 @@ impl WorkflowService for Api {
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let labels = filter::labels(&asked.filter)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let of = ["workflows", asked.parent.as_str(), asked.filter.as_str()];
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
             let page = self.app.workflows(&project, &labels, &page).await?;
             let workflows = page.rows.into_iter().map(|row| map::workflow(row, None));
             Ok::<_, Error>(v1::ListWorkflowsResponse {
                 workflows: workflows.collect::<Result<_, _>>()?,
-                next_page_token: page.next_page_token,
+                next_page_token: self.next_page_token(&of, page.next),
             })
         };
         list().await.map(Response::new).map_err(to_status)
@@ -242,14 +243,13 @@ impl WorkflowService for Api {
             let asked = request.get_ref();
             let workflow: WorkflowName = name("parent", &asked.parent)?;
             Caller::of(&request, &workflow.project)?;
-            let page = self
-                .app
-                .versions(&workflow, &Page::parse(asked.page_size, &asked.page_token)?)
-                .await?;
+            let of = ["versions", asked.parent.as_str()];
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
+            let page = self.app.versions(&workflow, &page).await?;
             let versions = page.rows.into_iter().map(map::workflow_version);
             Ok::<_, Error>(v1::ListWorkflowVersionsResponse {
                 versions: versions.collect::<Result<_, _>>()?,
-                next_page_token: page.next_page_token,
+                next_page_token: self.next_page_token(&of, page.next),
             })
         };
         list().await.map(Response::new).map_err(to_status)

@@ -16,7 +16,7 @@ use signalbox_model::{
     ids::ProjectId,
 };
 
-use super::{Actor, Page, PageOf, Store, Tx, entity, internal};
+use super::{Actor, Page, PageOf, Store, Times, Tx, entity, internal};
 
 /// Rows of the log of earlier versions that are taken over in one transaction.
 const ADOPTED_AT_ONCE: u64 = 500;
@@ -53,6 +53,8 @@ pub struct AuditFilter {
     pub request_id: Option<String>,
     /// In which trace.
     pub trace_id: Option<String>,
+    /// When.
+    pub times: Times,
 }
 
 /// The chain that entries about `resource` are in: its project's name, or nothing.
@@ -326,8 +328,11 @@ impl Store {
             resource,
             request_id,
             trace_id,
+            times,
         } = filter;
-        let mut condition = Condition::all().add(Column::Scope.eq(scope(project)));
+        let mut condition = Condition::all()
+            .add(Column::Scope.eq(scope(project)))
+            .add(times.condition(Column::TimeUs));
         for (column, value) in [
             (Column::Actor, actor),
             (Column::Action, action),
@@ -346,13 +351,10 @@ impl Store {
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))?;
-        let PageOf {
-            rows,
-            next_page_token,
-        } = page.of(rows, |row| (row.sequence, "a".to_owned()));
+        let PageOf { rows, next } = page.of(rows, |row| (row.sequence, "a".to_owned()));
         Ok(PageOf {
             rows: rows.into_iter().map(audited).collect::<Result<_, _>>()?,
-            next_page_token,
+            next,
         })
     }
 }

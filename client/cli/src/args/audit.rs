@@ -11,7 +11,7 @@ pub enum AuditCommand {
         /// Whose.
         #[command(flatten)]
         whose: AuditScope,
-        /// Such as: action == "RevealApiKey" && actor == "ann". (Others: resource, request_id, trace_id.)
+        /// Such as: action == "RevealApiKey" && actor == "ann". (Others: resource, request_id, trace_id, time.)
         #[arg(long, short, default_value = "")]
         filter: String,
         /// Show at most so many.

@@ -16,10 +16,10 @@ async fn all(store: &Store) -> Vec<Audited> {
             .await
             .unwrap();
         all.extend(found.rows);
-        if found.next_page_token.is_empty() {
+        if found.next.is_none() {
             return all;
         }
-        page = Page::parse(7, &found.next_page_token).unwrap();
+        page.after = found.next;
     }
 }
 
