@@ -45,7 +45,7 @@ use signalbox_proto::{
         report_service_client::ReportServiceClient, sync_service_client::SyncServiceClient,
     },
     v1::{
-        api_key_service_client::ApiKeyServiceClient,
+        api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
         delivery_service_client::DeliveryServiceClient,
         execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
         project_service_client::ProjectServiceClient, secret_service_client::SecretServiceClient,
@@ -152,6 +152,8 @@ services! {
     subscriptions: SubscriptionServiceClient, unary;
     /// `signalbox.v1.SecretService`.
     secrets: SecretServiceClient, unary;
+    /// `signalbox.v1.AuditService`.
+    audit: AuditServiceClient, unary;
     /// `signalbox.v1.NodeService`.
     nodes: NodeServiceClient, unary;
     /// `signalbox.v1.ProjectService`.

@@ -1,6 +1,7 @@
 //! The services of `signalbox.v1`: convert, authorise, call the use case, map.
 
 mod api_keys;
+mod audit;
 mod deliveries;
 mod executions;
 mod filter;
@@ -19,7 +20,8 @@ use signalbox_model::{
     ids::{ProjectId, ProjectName, WorkflowId},
 };
 use signalbox_proto::v1::{
-    api_key_service_server::ApiKeyServiceServer, delivery_service_server::DeliveryServiceServer,
+    api_key_service_server::ApiKeyServiceServer, audit_service_server::AuditServiceServer,
+    delivery_service_server::DeliveryServiceServer,
     execution_service_server::ExecutionServiceServer, node_service_server::NodeServiceServer,
     project_service_server::ProjectServiceServer, secret_service_server::SecretServiceServer,
     subscription_service_server::SubscriptionServiceServer,
@@ -106,6 +108,7 @@ impl Api {
             DeliveryServiceServer,
             SubscriptionServiceServer,
             SecretServiceServer,
+            AuditServiceServer,
             NodeServiceServer,
             ProjectServiceServer,
             TokenServiceServer

@@ -1,5 +1,6 @@
 //! Use cases: what operators, nodes and the hub ask for. No transport here.
 
+mod audit;
 mod executions;
 mod keys;
 mod nodes;

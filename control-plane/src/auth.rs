@@ -12,6 +12,7 @@ mod tokens;
 use std::collections::BTreeMap;
 
 use signalbox_model::{error::Error, ids::ProjectId};
+use signalbox_runtime::telemetry::context;
 use tonic::Request;
 
 pub use authenticator::Authenticator;
@@ -99,12 +100,23 @@ impl Caller {
         check(identity, target, role, "some project")
     }
 
+    /// The caller of a request about all projects: what it may in some does not count.
+    ///
+    /// # Errors
+    /// `Denied` with what is needed.
+    pub fn everywhere<T>(request: &Request<T>) -> Result<Self, Error> {
+        let (identity, target) = parts(request)?;
+        let role = identity.roles.get(ALL_PROJECTS).copied();
+        check(identity, target, role, "all projects")
+    }
+
     /// Who it is, for the audit log.
     #[must_use]
     pub fn actor(&self, request_id: &str) -> Actor {
         Actor {
             subject: self.0.subject.clone(),
             request_id: (!request_id.is_empty()).then(|| request_id.to_owned()),
+            trace_id: context::trace_id(&tracing::Span::current()),
         }
     }
 }

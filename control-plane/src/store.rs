@@ -4,6 +4,7 @@
 //! the change-log entry. The revision comes from a row that the transaction locks, so that revisions become visible in
 //! their order on PostgreSQL too.
 
+mod audit;
 mod awaited;
 mod backup;
 mod cancellations;
@@ -12,6 +13,7 @@ mod config;
 mod deliveries;
 mod entity;
 mod history;
+mod labels;
 mod nodes;
 mod notify;
 mod open;
@@ -44,6 +46,7 @@ use sea_orm::{
 use signalbox_model::{error::Error, ids::WorkflowName};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+pub use audit::{AuditFilter, Audited};
 pub use awaited::Awaited;
 pub use backup::{Backup, BackupError, back_up, put_back};
 pub use commands::OpenCommand;
@@ -99,6 +102,8 @@ pub struct Actor {
     pub subject: String,
     /// The request's id, when it has one.
     pub request_id: Option<String>,
+    /// The trace of the call, when it has one.
+    pub trace_id: Option<String>,
 }
 
 /// A transaction that writes.
@@ -111,6 +116,8 @@ pub struct Tx {
     wakes_nodes: bool,
     /// Whose deliveries of which verdict have become more.
     grown: BTreeSet<(WorkflowName, &'static str)>,
+    /// What was done, for the audit log.
+    audits: Vec<audit::Pending>,
 }
 
 impl Store {
@@ -178,11 +185,17 @@ impl Store {
             history: None,
             wakes_nodes: false,
             grown: BTreeSet::new(),
+            audits: Vec::new(),
         })
     }
 
-    /// Commits what was done, or nothing; tells who waits for it, here and at other replicas.
-    async fn end<T>(&self, tx: Tx, result: Result<T, Error>) -> Result<T, Error> {
+    /// Commits what was done, with its entries in the audit log, or nothing; tells who waits for it, here and at other
+    /// replicas.
+    async fn end<T>(&self, mut tx: Tx, result: Result<T, Error>) -> Result<T, Error> {
+        let result = match result {
+            Ok(result) => tx.write_audits().await.map(|()| result),
+            Err(error) => Err(error),
+        };
         let result = match result {
             Ok(result) => self.notify(&tx).await.map(|()| result),
             Err(error) => Err(error),
@@ -324,31 +337,6 @@ impl Tx {
     {
         let active = row.into_active_model().reset_all();
         active.update(&self.inner).await.map_err(|e| internal(&e))
-    }
-
-    /// Notes in the audit log who did what.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn audit(
-        &mut self,
-        actor: &Actor,
-        action: &str,
-        resource: &str,
-    ) -> Result<(), Error> {
-        use entity::audit::ActiveModel;
-        ActiveModel {
-            time_us: Set(self.now_us()),
-            actor: Set(actor.subject.clone()),
-            action: Set(action.to_owned()),
-            resource: Set(resource.to_owned()),
-            request_id: Set(actor.request_id.clone()),
-            ..Default::default()
-        }
-        .insert(&self.inner)
-        .await
-        .map_err(|e| internal(&e))?;
-        Ok(())
     }
 }
 

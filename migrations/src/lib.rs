@@ -18,6 +18,7 @@ mod m20261217_000009_add_secret_delivery;
 mod m20261221_000011_bound_history;
 mod m20261222_000012_add_replicas;
 mod m20261224_000014_create_tokens;
+mod m20261223_000013_add_audit_chain_and_labels;
 mod m20261225_000015_index_history;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261221_000011_bound_history::Migration),
             Box::new(m20261222_000012_add_replicas::Migration),
             Box::new(m20261224_000014_create_tokens::Migration),
+            Box::new(m20261223_000013_add_audit_chain_and_labels::Migration),
             Box::new(m20261225_000015_index_history::Migration),
         ]
     }

@@ -1,9 +1,11 @@
 //! Wire ↔ model.
 
+pub mod audit;
 pub mod config;
 pub mod definition;
 pub mod enums;
 pub mod json;
+pub mod manifest;
 pub mod rate_limit;
 pub mod record;
 pub mod schema;

@@ -5,10 +5,12 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 16] = [
     "signalbox/v1/api_key.proto",
+    "signalbox/v1/audit.proto",
     "signalbox/v1/delivery.proto",
     "signalbox/v1/execution.proto",
+    "signalbox/v1/manifest.proto",
     "signalbox/v1/node.proto",
     "signalbox/v1/project.proto",
     "signalbox/v1/rate_limit.proto",

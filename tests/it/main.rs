@@ -7,8 +7,10 @@
 )]
 
 mod acme;
+mod apply;
 mod attacks;
 mod auth;
+mod audit;
 mod aws;
 mod bad_input;
 mod buf_curl;

@@ -10,6 +10,7 @@
 )]
 
 pub mod api;
+pub mod cli;
 pub mod disk;
 pub mod endurance;
 pub mod localstack;

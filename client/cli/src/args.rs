@@ -1,5 +1,7 @@
 //! The arguments.
 
+mod apply;
+mod audit;
 mod manage;
 mod sns;
 
@@ -16,7 +18,7 @@ use signalbox_model::ids::{IdError, ProjectId};
 use signalbox_runtime::{span, telemetry::TelemetryArgs};
 use signalbox_sns::TrustedOrigin;
 
-pub use self::{manage::*, sns::*};
+pub use self::{apply::*, audit::*, manage::*, sns::*};
 use crate::{CliError, output::Format};
 
 const AFTER_HELP: &str = "\
@@ -25,7 +27,7 @@ Ids may be short (stop-instance) or full resource names (projects/default/workfl
 Exit codes:
   0   done
   1   refused or failed
-  2   wrong command line
+  2   wrong command line; of apply --dry-run also: there is something to do
   64  wrong configuration (a port, a folder, a key file)
   65  wrong input (a file, a definition, an argument that the control plane refuses)
   69  the control plane cannot be reached, or did not answer in time
@@ -199,6 +201,10 @@ pub enum Command {
     /// Manage workflows.
     #[command(subcommand, visible_alias = "workflow")]
     Workflows(WorkflowsCommand),
+    /// Make keys and workflows be what files say: what is to be done is shown, then done.
+    Apply(ApplyArgs),
+    /// Write keys and workflows as files for apply.
+    Export(ExportArgs),
     /// Look at executions.
     #[command(subcommand, visible_alias = "execution")]
     Executions(ExecutionsCommand),
@@ -217,6 +223,9 @@ pub enum Command {
     /// Say what holds for a project as a whole: how long its history is kept.
     #[command(subcommand, visible_alias = "project")]
     Projects(ProjectsCommand),
+    /// Look at who did what, and verify that nobody changed it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Play Amazon SNS against an endpoint.
     #[command(subcommand)]
     Sns(SnsCommand),

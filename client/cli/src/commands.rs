@@ -1,6 +1,9 @@
 //! The commands that ask a control plane, and those that need none.
 
+pub(crate) mod apply;
+pub(crate) mod audit;
 pub(crate) mod executions;
+pub(crate) mod export;
 pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod projects;
@@ -10,6 +13,9 @@ pub(crate) mod token;
 pub(crate) mod workflows;
 
 use std::{io::Read, path::Path};
+
+use signalbox_client::ClientError;
+use tonic::Code;
 
 use crate::CliError;
 
@@ -47,6 +53,15 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, CliError> {
         });
     }
     Ok(bytes)
+}
+
+/// What a read gave, if it is there.
+pub(crate) fn if_found<T>(found: Result<T, ClientError>) -> Result<Option<T>, CliError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(ClientError::Api(error)) if error.code == Code::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// All pages of a list, up to `limit` rows.

@@ -50,6 +50,9 @@ pub enum CliError {
     /// Something that was to happen did not.
     #[error("{0}")]
     Failed(String),
+    /// There is something to do, which was only to be told.
+    #[error("there is something to do")]
+    Drift,
     /// Nobody reads what we write.
     #[error("the output cannot be written")]
     Output(#[from] std::io::Error),
@@ -82,6 +85,10 @@ impl CliError {
             // `signalbox … | head` is no failure.
             return ExitCode::SUCCESS;
         }
+        if let Self::Drift = self {
+            // It has been shown.
+            return self.code().into();
+        }
         if let Self::Data { what, problems } = self {
             // A line for each problem, so that all are readable at once.
             use std::io::Write as _;
@@ -109,7 +116,8 @@ impl CliError {
 
     fn code(&self) -> Code {
         match self {
-            Self::Usage(_) => Code::Usage,
+            // As `terraform plan -detailed-exitcode` has it, which is what a wrong command line has, too.
+            Self::Usage(_) | Self::Drift => Code::Usage,
             Self::Read(..) | Self::Data { .. } => Code::Data,
             Self::Config(_) | Self::Start(_) | Self::Token(_) | Self::Write(..) => Code::Config,
             Self::Unreachable { .. }

@@ -42,6 +42,9 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), CliError> {
             commands::lists::subscriptions(&global, command, output).await
         }
         Command::Nodes(command) => commands::lists::nodes(&global, command, output).await,
+        Command::Apply(arguments) => commands::apply::run(&global, arguments, output).await,
+        Command::Export(arguments) => commands::export::run(&global, arguments, output).await,
+        Command::Audit(command) => commands::audit::run(&global, command, output).await,
         Command::Secrets(command) => commands::secrets::run(&global, command, output).await,
         Command::Projects(command) => commands::projects::run(&global, command, output).await,
     }

@@ -1,6 +1,6 @@
 //! What commands print: tables for people, the canonical JSON mapping for programs.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
@@ -30,6 +30,13 @@ impl Output {
     #[must_use]
     pub fn new(format: Format) -> Self {
         Self { format }
+    }
+
+    /// Whether what people read may have colours: on a terminal, unless <https://no-color.org> says no.
+    #[must_use]
+    pub fn has_colour(&self) -> bool {
+        let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        !self.is_json() && is_wanted && io::stdout().is_terminal()
     }
 
     /// Whether JSON was asked for.

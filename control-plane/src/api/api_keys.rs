@@ -1,9 +1,11 @@
 //! `ApiKeyService`.
 
+use jiff::Timestamp;
 use prost_types::FieldMask;
 use signalbox_model::{
     error::Error,
     ids::ApiKeyName,
+    labels::Labels,
     rate_limit::{RateLimit, RateLimitError},
     violation::{Violation, Violations},
 };
@@ -13,7 +15,7 @@ use signalbox_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, map, name, parent_project, required};
+use super::{Api, filter, map, name, parent_project, required};
 use crate::{
     app::{KeyChange, NewKey},
     auth::Caller,
@@ -38,23 +40,43 @@ fn rate_limit_of(given: &v1::ApiKey) -> Result<Option<RateLimit>, Error> {
     Err(Violations(violations.collect()).into())
 }
 
+/// When it is to stop working, if that is said.
+fn expiry_of(given: &v1::ApiKey) -> Result<Option<Timestamp>, Error> {
+    let at = given.expire_time;
+    at.map(|at| time::from_wire("api_key.expire_time", at))
+        .transpose()
+        .map_err(|error| Error::invalid("api_key.expire_time", error.to_string()))
+}
+
+fn labels_of(given: &v1::ApiKey) -> Result<Labels, Error> {
+    Ok(Labels::new("api_key.labels", given.labels.clone())?)
+}
+
 /// What `mask` names, or without one what is set (AIP-134).
 fn change_of(given: &v1::ApiKey, mask: Option<&FieldMask>) -> Result<KeyChange, Error> {
     let rate_limit = rate_limit_of(given)?;
+    let expires_at = expiry_of(given)?;
+    let labels = labels_of(given)?;
     let mut change = KeyChange::default();
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
         change.display_name = Some(given.display_name.clone()).filter(|name| !name.is_empty());
         change.rate_limit = rate_limit.map(Some);
+        change.expires_at = expires_at.map(Some);
+        change.labels = Some(labels).filter(|labels| !labels.get().is_empty());
         return Ok(change);
     };
     for path in &mask.paths {
         match path.as_str() {
             "display_name" => change.display_name = Some(given.display_name.clone()),
             "rate_limit" => change.rate_limit = Some(rate_limit),
+            "expire_time" => change.expires_at = Some(expires_at),
+            "labels" => change.labels = Some(labels.clone()),
             _ => {
                 return Err(Error::invalid(
                     "update_mask",
-                    format!("{path:?} cannot be changed; expected display_name or rate_limit"),
+                    format!(
+                        "{path:?} cannot be changed; expected display_name, rate_limit, expire_time or labels"
+                    ),
                 ));
             }
         }
@@ -74,15 +96,11 @@ impl ApiKeyService for Api {
             let asked = request.get_ref();
             let id = name("api_key_id", &asked.api_key_id)?;
             let given = asked.api_key.clone().unwrap_or_default();
-            let expires_at = given
-                .expire_time
-                .map(|at| time::from_wire("api_key.expire_time", at))
-                .transpose()
-                .map_err(|error| Error::invalid("api_key.expire_time", error.to_string()))?;
             let new = NewKey {
                 rate_limit: rate_limit_of(&given)?,
+                expires_at: expiry_of(&given)?,
+                labels: labels_of(&given)?,
                 display_name: given.display_name,
-                expires_at,
             };
             let actor = caller.actor(&asked.request_id);
             self.app
@@ -115,13 +133,15 @@ impl ApiKeyService for Api {
         &self,
         request: Request<v1::ListApiKeysRequest>,
     ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
-        let of = ["apiKeys", request.get_ref().parent.as_str()];
+        let asked = request.get_ref();
+        let of = ["apiKeys", asked.parent.as_str(), asked.filter.as_str()];
         let list = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
+            let labels = filter::labels(&asked.filter)?;
             let page = self.page(&of, asked.page_size, &asked.page_token)?;
-            self.app.keys(&project, &page).await
+            self.app.keys(&project, &labels, &page).await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListApiKeysResponse {

@@ -96,7 +96,9 @@ impl ExecutionService for Api {
             let step = signals::step("step", &asked.step)?;
             let awaited = self.app.approval(&execution, step.as_ref()).await?;
             let links = signals::links(&self.links, &execution, awaited, &asked.label)?;
-            self.app.links_made(&caller.actor(""), &execution).await?;
+            self.app
+                .links_made(&caller.actor(""), &execution, &links.step, &asked.label)
+                .await?;
             Ok(Response::new(links))
         };
         make().await.map_err(to_status)

@@ -12,9 +12,10 @@ use signalbox_model::{
     error::Error,
     expression::with_parser_stack,
     ids::{ApiKeyName, WorkflowName},
+    labels::LabelSelector,
 };
 
-use crate::store::{DeliveryFilter, ExecutionFilter, Times};
+use crate::store::{AuditFilter, DeliveryFilter, ExecutionFilter, Times};
 
 const FILTER_MAX_BYTES: usize = 2048;
 const EXPECTED: &str =
@@ -134,15 +135,33 @@ fn gather(expression: &IdedExpr, found: &mut Vec<Comparison>) -> Result<(), Erro
     let [left, right] = call.args.as_slice() else {
         return Err(wrong(EXPECTED));
     };
-    let Expr::Ident(field) = &left.expr else {
-        return Err(wrong(EXPECTED));
-    };
     found.push(Comparison {
-        field: field.clone(),
+        field: path(&left.expr).ok_or_else(|| wrong(EXPECTED))?,
         operator,
         value: operand(&right.expr)?,
     });
     Ok(())
+}
+
+/// `field`, `field.name` or `field["name"]`, the latter as the second.
+fn path(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Ident(field) => Some(field.clone()),
+        Expr::Select(select) if !select.test => match &select.operand.expr {
+            Expr::Ident(field) => Some(format!("{field}.{}", select.field)),
+            _ => None,
+        },
+        Expr::Call(call) if call.func_name == "_[_]" => match call.args.as_slice() {
+            [of, name] => match (&of.expr, &name.expr) {
+                (Expr::Ident(field), Expr::Literal(LiteralValue::String(name))) => {
+                    Some(format!("{field}.{}", name.inner()))
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// `"text"` or `timestamp("text")`.
@@ -244,6 +263,50 @@ pub(super) fn deliveries(text: &str) -> Result<DeliveryFilter, Error> {
     Ok(filter)
 }
 
+/// A filter by labels.
+///
+/// # Errors
+/// `Invalid` at `filter`, with what was expected.
+pub(super) fn labels(text: &str) -> Result<LabelSelector, Error> {
+    let mut selector = LabelSelector::new();
+    for comparison in comparisons(text)? {
+        let field = comparison.field.clone();
+        let name = field.strip_prefix("labels.").ok_or_else(|| {
+            wrong(format!(
+                "there is no field {field:?}; expected labels.name, or labels[\"name\"]"
+            ))
+        })?;
+        let mut value = selector.remove(name);
+        comparison.equals(&mut value)?;
+        selector.insert(name.to_owned(), value.unwrap_or_default());
+    }
+    Ok(selector)
+}
+
+/// A filter of the audit log.
+///
+/// # Errors
+/// `Invalid` at `filter`, with what was expected.
+pub(super) fn audits(text: &str) -> Result<AuditFilter, Error> {
+    let mut filter = AuditFilter::default();
+    for comparison in comparisons(text)? {
+        match comparison.field.as_str() {
+            "actor" => comparison.equals(&mut filter.actor)?,
+            "action" => comparison.equals(&mut filter.action)?,
+            "resource" => comparison.equals(&mut filter.resource)?,
+            "request_id" => comparison.equals(&mut filter.request_id)?,
+            "trace_id" => comparison.equals(&mut filter.trace_id)?,
+            "time" => comparison.within(&mut filter.times)?,
+            other => {
+                return Err(wrong(format!(
+                    "there is no field {other:?}; expected actor, action, resource, request_id, trace_id or time"
+                )));
+            }
+        }
+    }
+    Ok(filter)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -283,6 +346,26 @@ mod tests {
             let received = deliveries(&filter).unwrap().received;
             assert_eq!((received.from, received.until), (from, until), "{operator}");
         }
+    }
+
+    #[test]
+    fn labels_are_compared_by_either_form_of_their_names() {
+        let selector = labels(r#"labels.team == "desk" && labels["a/b"] == "1""#).unwrap();
+        let expected = [("a/b", "1"), ("team", "desk")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(selector.into_iter().collect::<Vec<_>>(), expected);
+        for wrong in [
+            r#"team == "desk""#,
+            r#"labels == "desk""#,
+            r#"labels.a.b == "c""#,
+            r#"labels.a == "1" && labels["a"] == "2""#,
+            r#"has(labels.a)"#,
+            "labels.a",
+        ] {
+            assert!(labels(wrong).is_err(), "{wrong}");
+        }
+        assert!(executions(r#"state.x == "FAILED""#).is_err());
+        assert!(audits(r#"actor == "ann" && trace_id == "t""#).is_ok());
     }
 
     #[test]

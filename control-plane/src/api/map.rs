@@ -42,6 +42,7 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
         v1::ApiKeyState::Active
     };
     let rate_limit = row.rate_limit();
+    let labels = row.labels();
     v1::ApiKey {
         name: format!("projects/{}/apiKeys/{}", row.project, row.id),
         display_name: row.display_name,
@@ -52,6 +53,7 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
         revoke_time: maybe_at(row.revoke_time_us),
         etag: etag(row.revision),
         rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
+        labels,
     }
 }
 
@@ -89,6 +91,7 @@ pub(super) fn workflow(row: Workflow, source: Option<&[u8]>) -> Result<v1::Workf
         v1::WorkflowState::Disabled
     };
     Ok(v1::Workflow {
+        labels: row.labels(),
         name: format!("projects/{}/workflows/{}", row.project, row.id),
         display_name: row.display_name,
         description: row.description,

@@ -7,6 +7,7 @@ use signalbox_model::{
     error::Error,
     execution::JsonText,
     ids::{ProjectId, WorkflowName},
+    labels::Labels,
     limits,
     violation::{Violation, Violations},
     workflow::{Trigger, Workflow as Valid},
@@ -18,7 +19,7 @@ use signalbox_proto::{
 use signalbox_runtime::telemetry::context;
 use tonic::{Request, Response, Status};
 
-use super::{Api, map, name, parent_project, required, subscribe_kit};
+use super::{Api, filter, map, name, parent_project, required, subscribe_kit};
 use crate::{
     app::{Definition, NewWorkflow, RunRequest, Upcoming},
     auth::Caller,
@@ -37,6 +38,7 @@ fn new_workflow(given: &v1::Workflow, project: &ProjectId) -> Result<NewWorkflow
     Ok(NewWorkflow {
         display_name: given.display_name.clone(),
         description: given.description.clone(),
+        labels: Labels::new("workflow.labels", given.labels.clone())?,
         definition: Definition {
             workflow: Arc::new(workflow),
             source: definition::encode(spec).to_vec(),
@@ -119,9 +121,10 @@ impl WorkflowService for Api {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
-            let of = ["workflows", asked.parent.as_str()];
+            let labels = filter::labels(&asked.filter)?;
+            let of = ["workflows", asked.parent.as_str(), asked.filter.as_str()];
             let page = self.page(&of, asked.page_size, &asked.page_token)?;
-            let page = self.app.workflows(&project, &page).await?;
+            let page = self.app.workflows(&project, &labels, &page).await?;
             let workflows = page.rows.into_iter().map(|row| map::workflow(row, None));
             Ok::<_, Error>(v1::ListWorkflowsResponse {
                 workflows: workflows.collect::<Result<_, _>>()?,

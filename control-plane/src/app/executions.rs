@@ -32,7 +32,8 @@ impl App {
         self.store
             .write(async |tx| {
                 tx.cancel_execution(name).await?;
-                tx.audit(actor, "CancelExecution", &name.to_string()).await
+                tx.audit(actor, "CancelExecution", &name.to_string(), Vec::new());
+                Ok(())
             })
             .await?;
         self.store.execution(name).await

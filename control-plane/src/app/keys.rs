@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     ids::{ApiKeyId, ApiKeyName, ProjectId},
+    labels::{LabelSelector, Labels},
     limits,
     rate_limit::RateLimit,
 };
 
-use super::{App, check_etag, check_length, check_request_id, crypto};
+use super::{App, audit, check_etag, check_length, check_request_id, crypto};
 use crate::{
     crypto::KeyValue,
     store::{Actor, Page, PageOf, rows::ApiKey},
@@ -25,6 +26,8 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
     /// How many requests are taken with it.
     pub rate_limit: Option<RateLimit>,
+    /// Its labels.
+    pub labels: Labels,
 }
 
 /// What of a key is changed; what is [`None`] stays.
@@ -34,6 +37,10 @@ pub struct KeyChange {
     pub display_name: Option<String>,
     /// How many requests are taken with it; inner [`None`]: no limit of its own.
     pub rate_limit: Option<Option<RateLimit>>,
+    /// When it stops working by itself; inner [`None`]: never.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// All of its labels.
+    pub labels: Option<Labels>,
 }
 
 impl App {
@@ -50,9 +57,7 @@ impl App {
         request_id: &str,
     ) -> Result<(ApiKey, KeyValue), Error> {
         check_display_name(&new.display_name)?;
-        if new.expires_at.is_some_and(|at| at <= Timestamp::now()) {
-            return Err(Error::invalid("api_key.expire_time", "is in the past"));
-        }
+        check_expiry(new.expires_at)?;
         let request_id = check_request_id(request_id)?;
         let name = ApiKeyName {
             project: project.clone(),
@@ -91,7 +96,9 @@ impl App {
                             revision: 0,
                             rate_limit_events_per_second: None,
                             rate_limit_burst: None,
+                            labels_json: String::new(),
                         }
+                        .with_labels(&new.labels)
                         .with_rate_limit(new.rate_limit),
                     )
                     .await?;
@@ -99,7 +106,8 @@ impl App {
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
                 }
-                tx.audit(actor, CREATE, &text).await?;
+                let changes = audit::diff(None, Some(&audit::key(&row)));
+                tx.audit(actor, CREATE, &text, changes);
                 Ok((row, true))
             })
             .await?;
@@ -127,12 +135,17 @@ impl App {
         self.store.key(name).await
     }
 
-    /// The keys of a project.
+    /// The keys of a project that have these labels.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn keys(&self, project: &ProjectId, page: &Page) -> Result<PageOf<ApiKey>, Error> {
-        self.store.keys(project, page).await
+    pub async fn keys(
+        &self,
+        project: &ProjectId,
+        labels: &LabelSelector,
+        page: &Page,
+    ) -> Result<PageOf<ApiKey>, Error> {
+        self.store.keys(project, labels, page).await
     }
 
     /// Changes a key. Revoked ones, too: nothing comes of it.
@@ -161,11 +174,21 @@ impl App {
                 if let Some(rate_limit) = change.rate_limit {
                     after = after.with_rate_limit(rate_limit);
                 }
+                if let Some(expires_at) = change.expires_at {
+                    after.expire_time_us = expires_at.map(Timestamp::as_microsecond);
+                }
+                if let Some(labels) = &change.labels {
+                    after = after.with_labels(labels);
+                }
                 if after == before {
                     return Ok(before);
                 }
+                if after.expire_time_us != before.expire_time_us {
+                    check_expiry(change.expires_at.flatten())?;
+                }
                 let row = tx.update_key(after).await?;
-                tx.audit(actor, "UpdateApiKey", &text).await?;
+                let changes = audit::diff(Some(&audit::key(&before)), Some(&audit::key(&row)));
+                tx.audit(actor, "UpdateApiKey", &text, changes);
                 Ok(row)
             })
             .await
@@ -195,7 +218,7 @@ impl App {
                 if row.revoke_time_us.is_some() {
                     return Err(refuse("KEY_REVOKED", "the key was revoked"));
                 }
-                tx.audit(actor, "RevealApiKey", &text).await?;
+                tx.audit(actor, "RevealApiKey", &text, Vec::new());
                 Ok(row)
             })
             .await?;
@@ -220,12 +243,14 @@ impl App {
                 if row.revoke_time_us.is_some() {
                     return Ok(row);
                 }
+                let before = audit::key(&row);
                 let revoked = ApiKey {
                     revoke_time_us: Some(tx.now_us()),
                     ..row
                 };
                 let row = tx.update_key(revoked).await?;
-                tx.audit(actor, "RevokeApiKey", &text).await?;
+                let changes = audit::diff(Some(&before), Some(&audit::key(&row)));
+                tx.audit(actor, "RevokeApiKey", &text, changes);
                 Ok(row)
             })
             .await
@@ -246,11 +271,21 @@ impl App {
             .configure(async |tx| {
                 let row = tx.key(name).await?;
                 check_etag(etag, row.revision, &text)?;
+                let changes = audit::diff(Some(&audit::key(&row)), None);
                 tx.delete_key(row).await?;
-                tx.audit(actor, "DeleteApiKey", &text).await
+                tx.audit(actor, "DeleteApiKey", &text, changes);
+                Ok(())
             })
             .await
     }
+}
+
+/// A key that never worked would be a mistake.
+fn check_expiry(expires_at: Option<Timestamp>) -> Result<(), Error> {
+    if expires_at.is_some_and(|at| at <= Timestamp::now()) {
+        return Err(Error::invalid("api_key.expire_time", "is in the past"));
+    }
+    Ok(())
 }
 
 fn check_display_name(display_name: &str) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! What nodes report.
 
 use signalbox_model::{
+    audit::Change,
     error::Error,
     ids::NodeId,
     record::SequencedRecord,
@@ -9,7 +10,16 @@ use signalbox_model::{
 };
 
 use super::App;
-use crate::store::ConfirmedTopic;
+use crate::store::{Actor, ConfirmedTopic};
+
+/// A node, as the one who did something.
+fn reporter(node: &NodeId) -> Actor {
+    Actor {
+        subject: format!("nodes/{node}"),
+        request_id: None,
+        trace_id: None,
+    }
+}
 
 impl App {
     /// How far a node's records are durable.
@@ -69,6 +79,8 @@ impl App {
                     if binds {
                         tracing::info!(%workflow, topic_arn, "the first confirmed topic binds");
                         tx.bind_topic(row, &topic_arn).await?;
+                        let bound = vec![Change::new_field("boundTopicArn", topic_arn)];
+                        tx.audit(&reporter(node), "BindTopic", &workflow.to_string(), bound);
                     }
                 }
                 tx.trim_deliveries(self.settings.deliveries_kept_max)

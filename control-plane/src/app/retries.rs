@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use signalbox_model::{
+    audit::Change,
     error::Error,
     event::{Event, SignatureProof},
     execution::{Fact, Failure, JsonText, StepState},
@@ -151,7 +152,11 @@ impl App {
                     tx.note_request(&name.project, RETRY, request_id, &text)
                         .await?;
                 }
-                tx.audit(actor, RETRY, &text).await?;
+                let changes = vec![
+                    Change::new_field("retryOf", name.to_string()),
+                    Change::new_field("workflowVersion", version),
+                ];
+                tx.audit(actor, RETRY, &text, changes);
                 Ok(execution)
             })
             .await?;

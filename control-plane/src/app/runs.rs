@@ -1,6 +1,7 @@
 //! Starting executions without a message: by hand, and as ticks of a schedule.
 
 use signalbox_model::{
+    audit::Change,
     error::Error,
     execution::{ExecutionState, JsonText},
     ids::{ExecutionId, ExecutionName, WorkflowName},
@@ -87,7 +88,11 @@ impl App {
                     tx.note_request(&name.project, RUN, request_id, &text)
                         .await?;
                 }
-                tx.audit(actor, RUN, &text).await?;
+                let changes = vec![
+                    Change::new_field("workflow", name.to_string()),
+                    Change::new_field("workflowVersion", row.published_version),
+                ];
+                tx.audit(actor, RUN, &text, changes);
                 Ok(Some(inserted))
             })
             .await?;

@@ -7,7 +7,7 @@ use signalbox_model::{
 };
 use zeroize::Zeroizing;
 
-use super::{App, check_etag, crypto};
+use super::{App, audit, check_etag, crypto};
 use crate::store::{Actor, Page, PageOf, rows::Secret};
 
 fn check_value(value: &[u8]) -> Result<(), Error> {
@@ -61,7 +61,7 @@ impl App {
                     })
                     .await?;
                 tx.require_master_key(self.master_key.id()).await?;
-                tx.audit(actor, "CreateSecret", &name).await?;
+                tx.audit(actor, "CreateSecret", &name, audit::hidden_value(false));
                 Ok(row)
             })
             .await
@@ -122,7 +122,7 @@ impl App {
                     })
                     .await?;
                 tx.require_master_key(self.master_key.id()).await?;
-                tx.audit(actor, "UpdateSecret", &text).await?;
+                tx.audit(actor, "UpdateSecret", &text, audit::hidden_value(true));
                 Ok(row)
             })
             .await
@@ -144,7 +144,8 @@ impl App {
                 let row = tx.secret(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 tx.delete_secret(row).await?;
-                tx.audit(actor, "DeleteSecret", &text).await
+                tx.audit(actor, "DeleteSecret", &text, Vec::new());
+                Ok(())
             })
             .await
     }

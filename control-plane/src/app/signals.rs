@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use signalbox_model::{
+    audit::Change,
     error::Error,
     execution::JsonText,
     ids::{ExecutionName, NodeId, SignalId, SignalName, StepInstance},
@@ -60,8 +61,7 @@ impl App {
             .write(async |tx| {
                 let (row, is_new) = tx.signal(actor, name, new).await?;
                 if is_new {
-                    tx.audit(actor, "SignalExecution", &name.to_string())
-                        .await?;
+                    tx.audit(actor, "SignalExecution", &name.to_string(), told(&row));
                 }
                 Ok(row)
             })
@@ -83,15 +83,25 @@ impl App {
             .await
     }
 
-    /// Notes that links for an approval were made.
+    /// Notes that links for an approval, the run `step`, were made for `label`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn links_made(&self, actor: &Actor, name: &ExecutionName) -> Result<(), Error> {
+    pub async fn links_made(
+        &self,
+        actor: &Actor,
+        name: &ExecutionName,
+        step: &str,
+        label: &str,
+    ) -> Result<(), Error> {
+        let changes = vec![
+            Change::new_field("label", label),
+            Change::new_field("step", step),
+        ];
         self.store
             .write(async |tx| {
-                tx.audit(actor, "CreateApprovalLinks", &name.to_string())
-                    .await
+                tx.audit(actor, "CreateApprovalLinks", &name.to_string(), changes);
+                Ok(())
             })
             .await
     }
@@ -130,6 +140,18 @@ impl App {
         });
         Ok(awaited.collect())
     }
+}
+
+/// What the audit log says of what was told: not what came with it.
+fn told(row: &Row) -> Vec<Change> {
+    let fields = [
+        ("decision", &row.decision),
+        ("signal", &row.name),
+        ("step", &row.step),
+    ];
+    let told = fields.into_iter();
+    told.filter_map(|(field, value)| Some(Change::new_field(field, value.as_deref()?)))
+        .collect()
 }
 
 /// One id for one request.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use signalbox_model::{
     error::Error,
     ids::{ProjectId, WorkflowId, WorkflowName},
+    labels::{LabelSelector, Labels},
     limits,
     violation::{Violation, Violations},
     workflow::{Trigger, Workflow as Valid},
 };
 
-use super::{App, check_etag, check_length, check_request_id};
+use super::{App, audit, check_etag, check_length, check_request_id};
 use crate::store::{
     Actor, Page, PageOf, Tx,
     rows::{Workflow, WorkflowVersion},
@@ -36,6 +37,8 @@ pub struct NewWorkflow {
     pub display_name: String,
     /// What it is for.
     pub description: String,
+    /// Its labels.
+    pub labels: Labels,
     /// Its definition.
     pub definition: Definition,
 }
@@ -86,19 +89,23 @@ impl App {
                 }
                 references::check(tx, project, &new.definition.workflow).await?;
                 let row = tx
-                    .insert_workflow(Workflow {
-                        project: project.to_string(),
-                        id: id.to_string(),
-                        display_name: new.display_name.clone(),
-                        description: new.description.clone(),
-                        enabled: true,
-                        latest_version: 1,
-                        published_version: i64::from(publish),
-                        bound_topic: None,
-                        create_time_us: tx.now_us(),
-                        update_time_us: tx.now_us(),
-                        revision: 0,
-                    })
+                    .insert_workflow(
+                        Workflow {
+                            project: project.to_string(),
+                            id: id.to_string(),
+                            display_name: new.display_name.clone(),
+                            description: new.description.clone(),
+                            enabled: true,
+                            latest_version: 1,
+                            published_version: i64::from(publish),
+                            bound_topic: None,
+                            create_time_us: tx.now_us(),
+                            update_time_us: tx.now_us(),
+                            revision: 0,
+                            labels_json: String::new(),
+                        }
+                        .with_labels(&new.labels),
+                    )
                     .await?;
                 tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source))
                     .await?;
@@ -108,7 +115,8 @@ impl App {
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
                 }
-                tx.audit(actor, CREATE, &text).await?;
+                let after = audit::workflow_with_spec(&row, &new.definition.source);
+                tx.audit(actor, CREATE, &text, audit::diff(None, Some(&after)));
                 Ok(row)
             })
             .await
@@ -139,7 +147,8 @@ impl App {
                     description: new.description.clone(),
                     update_time_us: tx.now_us(),
                     ..row.clone()
-                };
+                }
+                .with_labels(&new.labels);
                 if latest.source != new.definition.source {
                     next.latest_version += 1;
                     let version =
@@ -157,8 +166,11 @@ impl App {
                 if unchanged {
                     return Ok(row);
                 }
+                let before = audit::workflow_with_spec(&row, &latest.source);
                 let row = tx.update_workflow(next).await?;
-                tx.audit(actor, "UpdateWorkflow", &text).await?;
+                let after = audit::workflow_with_spec(&row, &new.definition.source);
+                let changes = audit::diff(Some(&before), Some(&after));
+                tx.audit(actor, "UpdateWorkflow", &text, changes);
                 Ok(row)
             })
             .await
@@ -190,13 +202,15 @@ impl App {
                 let workflow = decode(&source)?;
                 references::check(tx, &name.project, &workflow).await?;
                 references::note(tx, name, row.enabled, &workflow).await?;
+                let before = audit::workflow(&row);
                 let published = Workflow {
                     published_version: number,
                     update_time_us: tx.now_us(),
                     ..row
                 };
                 let row = tx.update_workflow(published).await?;
-                tx.audit(actor, "PublishWorkflow", &text).await?;
+                let changes = audit::diff(Some(&before), Some(&audit::workflow(&row)));
+                tx.audit(actor, "PublishWorkflow", &text, changes);
                 Ok(row)
             })
             .await
@@ -226,6 +240,7 @@ impl App {
                 if row.enabled == enabled {
                     return Ok(row);
                 }
+                let before = audit::workflow(&row);
                 let changed = Workflow {
                     enabled,
                     update_time_us: tx.now_us(),
@@ -233,7 +248,8 @@ impl App {
                 };
                 let row = tx.update_workflow(changed).await?;
                 tx.enable_schedule(name, enabled).await?;
-                tx.audit(actor, action, &text).await?;
+                let changes = audit::diff(Some(&before), Some(&audit::workflow(&row)));
+                tx.audit(actor, action, &text, changes);
                 Ok(row)
             })
             .await
@@ -254,8 +270,16 @@ impl App {
             .configure(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
+                let latest = tx.workflow_version(name, row.latest_version).await?;
+                let before = audit::workflow_with_spec(&row, &latest.source);
                 tx.delete_workflow(name).await?;
-                tx.audit(actor, "DeleteWorkflow", &text).await
+                tx.audit(
+                    actor,
+                    "DeleteWorkflow",
+                    &text,
+                    audit::diff(Some(&before), None),
+                );
+                Ok(())
             })
             .await
     }
@@ -273,16 +297,17 @@ impl App {
         Ok((row, version.source))
     }
 
-    /// The workflows of a project.
+    /// The workflows of a project that have these labels.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn workflows(
         &self,
         project: &ProjectId,
+        labels: &LabelSelector,
         page: &Page,
     ) -> Result<PageOf<Workflow>, Error> {
-        self.store.workflows(project, page).await
+        self.store.workflows(project, labels, page).await
     }
 
     /// The versions of a workflow, newest first.

@@ -16,7 +16,7 @@ pub enum Role {
     Operator,
     /// Creates, changes, deletes.
     Editor,
-    /// Reveals keys.
+    /// Reveals keys, reads the audit log.
     Admin,
 }
 
@@ -133,6 +133,7 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.SecretService/ListSecrets", VIEWER),
     ("/signalbox.v1.SecretService/UpdateSecret", EDITOR),
     ("/signalbox.v1.SecretService/DeleteSecret", EDITOR),
+    ("/signalbox.v1.AuditService/ListAuditEntries", ADMIN),
     ("/signalbox.v1.NodeService/GetNode", VIEWER),
     ("/signalbox.v1.NodeService/ListNodes", VIEWER),
     ("/signalbox.v1.ProjectService/GetProject", VIEWER),

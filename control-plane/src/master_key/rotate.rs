@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use secrecy::SecretString;
-use signalbox_model::error::Error;
+use serde_json::Value;
+use signalbox_model::{audit::Change, error::Error};
 use signalbox_runtime::data_dir::{DataDir, DataDirError};
 
 use super::{FILE, MasterKeyError, MasterKeySource, NEXT_FILE, is_current, read_or_create};
 use crate::{
     crypto::MasterKey,
-    store::{OpenError, Resealed, Sealed, Store},
+    store::{Actor, OpenError, Resealed, Sealed, Store},
 };
 
 /// What is rotated, from where to where.
@@ -92,6 +93,15 @@ async fn is_noted(key: &MasterKey, store: &Store) -> Result<bool, MasterKeyError
     Ok(store.master_key().await?.is_some() && is_current(key, store).await?)
 }
 
+/// Whoever may run the command: no token says who that is.
+fn operator() -> Actor {
+    Actor {
+        subject: "rotate-master-key".to_owned(),
+        request_id: None,
+        trace_id: None,
+    }
+}
+
 async fn reseal(
     store: &Store,
     from: &MasterKey,
@@ -109,6 +119,16 @@ async fn reseal(
         .write(async |tx| {
             let resealed = tx.reseal(anew).await?;
             tx.note_master_key(to.id()).await?;
+            let changes = vec![
+                Change {
+                    field: "masterKeyId".to_owned(),
+                    before: Some(Value::from(from.id()).to_string()),
+                    after: Some(Value::from(to.id()).to_string()),
+                },
+                Change::new_field("keys", resealed.keys),
+                Change::new_field("secrets", resealed.secrets),
+            ];
+            tx.audit(&operator(), "RotateMasterKey", "masterKey", changes);
             Ok(resealed)
         })
         .await;

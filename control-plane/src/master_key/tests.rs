@@ -16,6 +16,7 @@ fn actor() -> Actor {
     Actor {
         subject: "tester".to_owned(),
         request_id: None,
+        trace_id: None,
     }
 }
 

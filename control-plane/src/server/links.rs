@@ -153,6 +153,7 @@ impl Pages {
         let actor = Actor {
             subject: format!("link:{sub}"),
             request_id: Some(request_id.clone()),
+            trace_id: context::trace_id(&tracing::Span::current()),
         };
         let telling = Telling::Decision {
             step: Some(step.clone()),

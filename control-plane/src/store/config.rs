@@ -9,10 +9,12 @@ use sea_orm::{
 use signalbox_model::{
     error::Error,
     ids::{ApiKeyName, ProjectId, SecretName, WorkflowName},
+    labels::LabelSelector,
 };
 
 use super::{
     Page, PageOf, Store, Tx, entity, internal,
+    labels::labelled,
     page::keyset,
     rows::{ApiKey, Secret, Workflow, WorkflowVersion},
 };
@@ -128,6 +130,8 @@ impl Tx {
     pub async fn insert_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
         let name = key_name(&row);
         row.revision = self.changed(KIND_KEY, &name, false).await?;
+        self.index_labels(KIND_KEY, (&row.project, &row.id), &row.labels_json)
+            .await?;
         self.insert_row::<entity::api_key::Entity>(row, &name).await
     }
 
@@ -145,6 +149,8 @@ impl Tx {
     /// When the database fails.
     pub async fn update_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
         row.revision = self.changed(KIND_KEY, &key_name(&row), false).await?;
+        self.index_labels(KIND_KEY, (&row.project, &row.id), &row.labels_json)
+            .await?;
         self.update_row::<entity::api_key::Entity>(row).await
     }
 
@@ -173,6 +179,8 @@ impl Tx {
             });
         }
         self.changed(KIND_KEY, &name, true).await?;
+        self.index_labels(KIND_KEY, (&row.project, &row.id), "{}")
+            .await?;
         let key = (row.project, row.id);
         entity::api_key::Entity::delete_by_id(key)
             .exec(&self.inner)
@@ -224,6 +232,8 @@ impl Tx {
     pub async fn insert_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
         let name = workflow_name(&row);
         row.revision = self.changed(KIND_WORKFLOW, &name, false).await?;
+        self.index_labels(KIND_WORKFLOW, (&row.project, &row.id), &row.labels_json)
+            .await?;
         self.insert_row::<entity::workflow::Entity>(row, &name)
             .await
     }
@@ -235,6 +245,8 @@ impl Tx {
     pub async fn update_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
         row.revision = self
             .changed(KIND_WORKFLOW, &workflow_name(&row), false)
+            .await?;
+        self.index_labels(KIND_WORKFLOW, (&row.project, &row.id), &row.labels_json)
             .await?;
         self.update_row::<entity::workflow::Entity>(row).await
     }
@@ -285,6 +297,8 @@ impl Tx {
     pub async fn delete_workflow(&mut self, name: &WorkflowName) -> Result<(), Error> {
         use entity::workflow_version::{Column, Entity};
         self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
+        let key = (name.project.as_str(), name.workflow.as_str());
+        self.index_labels(KIND_WORKFLOW, key, "{}").await?;
         self.set_workflow_keys(name, &[]).await?;
         self.delete_schedule(name).await?;
         self.set_workflow_secrets(name, &BTreeSet::new()).await?;
@@ -344,13 +358,20 @@ impl Store {
         find_key(&self.db, name).await
     }
 
-    /// The keys of a project.
+    /// The keys of a project that have these labels.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn keys(&self, project: &ProjectId, page: &Page) -> Result<PageOf<ApiKey>, Error> {
+    pub async fn keys(
+        &self,
+        project: &ProjectId,
+        labels: &LabelSelector,
+        page: &Page,
+    ) -> Result<PageOf<ApiKey>, Error> {
         use entity::api_key::{Column, Entity};
-        let query = Entity::find().filter(Column::Project.eq(project.as_str()));
+        let query = Entity::find()
+            .filter(Column::Project.eq(project.as_str()))
+            .filter(labelled(project, KIND_KEY, Column::Id, labels));
         let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
             .all(&self.db)
             .await
@@ -378,17 +399,20 @@ impl Store {
         find_version(&self.db, name, version).await
     }
 
-    /// The workflows of a project.
+    /// The workflows of a project that have these labels.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn workflows(
         &self,
         project: &ProjectId,
+        labels: &LabelSelector,
         page: &Page,
     ) -> Result<PageOf<Workflow>, Error> {
         use entity::workflow::{Column, Entity};
-        let query = Entity::find().filter(Column::Project.eq(project.as_str()));
+        let query = Entity::find()
+            .filter(Column::Project.eq(project.as_str()))
+            .filter(labelled(project, KIND_WORKFLOW, Column::Id, labels));
         let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
             .all(&self.db)
             .await

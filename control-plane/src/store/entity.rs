@@ -31,6 +31,7 @@ pub mod api_key {
         /// Both or neither.
         pub rate_limit_events_per_second: Option<i64>,
         pub rate_limit_burst: Option<i64>,
+        pub labels_json: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -59,6 +60,31 @@ pub mod workflow {
         pub create_time_us: i64,
         pub update_time_us: i64,
         pub revision: i64,
+        pub labels_json: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A label of a key or a workflow.
+pub mod label {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "labels")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub kind: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        pub value: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -218,7 +244,7 @@ pub mod change {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// One entry of the audit log.
+/// One entry of the audit log of earlier versions.
 pub mod audit {
     use sea_orm::entity::prelude::*;
 
@@ -232,6 +258,34 @@ pub mod audit {
         pub action: String,
         pub resource: String,
         pub request_id: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One entry of the audit log.
+pub mod audit_entry {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "audit_entries")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub scope: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub sequence: i64,
+        pub time_us: i64,
+        pub actor: String,
+        pub action: String,
+        pub resource: String,
+        pub request_id: Option<String>,
+        pub trace_id: Option<String>,
+        pub changes_json: String,
+        #[sea_orm(column_type = "Blob")]
+        pub hash: Vec<u8>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

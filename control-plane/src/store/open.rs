@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use sea_orm::{ConnectOptions, Database, DatabaseBackend, DatabaseConnection, DbErr};
 use secrecy::{ExposeSecret as _, SecretString};
+use signalbox_model::error::Error;
 use tokio::sync::{Mutex, watch};
 
 use super::{HISTORY, REVISION, Store, counter, schema};
@@ -58,6 +59,9 @@ pub enum OpenError {
         /// Why.
         source: DbErr,
     },
+    /// The audit log of the version before cannot be taken over.
+    #[error("the audit log cannot be brought up to date")]
+    Audit(#[from] Error),
 }
 
 impl Store {
@@ -110,7 +114,7 @@ impl Store {
         };
         let revision = counter(&db, REVISION).await.map_err(connect)?;
         let history = counter(&db, HISTORY).await.map_err(connect)?;
-        Ok(Self {
+        let store = Self {
             db,
             writer,
             incarnation: incarnation.into(),
@@ -118,7 +122,9 @@ impl Store {
             history: watch::Sender::new(history),
             errands: watch::Sender::new(0),
             trouble: watch::Sender::new(None),
-        })
+        };
+        store.adopt_audits().await?;
+        Ok(store)
     }
 
     /// The migrations that a start would apply, of the database at `url`, or of the one in `dir`. Changes nothing.

@@ -27,11 +27,14 @@ use crate::{
     crypto::MasterKey,
 };
 
+mod audit;
 mod batches;
+mod labels;
 mod limits;
 mod lists;
 mod retention;
 mod replicas;
+mod methods;
 mod retries;
 mod schedules;
 mod secrets;
@@ -64,6 +67,7 @@ fn actor() -> Actor {
     Actor {
         subject: "tester".into(),
         request_id: None,
+        trace_id: None,
     }
 }
 
@@ -79,6 +83,7 @@ fn spec(trigger: &str, expression: &str) -> NewWorkflow {
     NewWorkflow {
         display_name: "A workflow".into(),
         description: String::new(),
+        labels: Default::default(),
         definition: Definition {
             workflow: Arc::new(definition::workflow(&spec, &project()).unwrap()),
             source: definition::encode(&spec).to_vec(),

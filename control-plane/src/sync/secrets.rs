@@ -112,6 +112,7 @@ mod tests {
         let actor = Actor {
             subject: "tester".to_owned(),
             request_id: None,
+            trace_id: None,
         };
         let (project, id) = ("default".parse().unwrap(), "token".parse().unwrap());
         let row = app

@@ -5,6 +5,7 @@
 //! command line (offline) and the data plane (before applying) all go through it, so that they cannot disagree on what
 //! is valid.
 
+pub mod audit;
 pub mod aws;
 pub mod config;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod execution;
 pub mod expression;
 pub mod filter_policy;
 pub mod ids;
+pub mod labels;
 pub mod limits;
 pub mod rate_limit;
 pub mod record;

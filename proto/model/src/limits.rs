@@ -150,3 +150,9 @@ pub const AUDIT_RETENTION: Duration = Duration::from_secs(365 * 24 * 3600);
 pub const RETENTION_MIN: Duration = Duration::from_secs(1);
 /// As said: 100 years.
 pub const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 24 * 3600);
+/// Labels of one resource.
+pub const LABELS_MAX: usize = 64;
+/// Length of a label's name, in bytes.
+pub const LABEL_NAME_MAX_BYTES: usize = 63;
+/// Length of a label's value, in bytes.
+pub const LABEL_VALUE_MAX_BYTES: usize = 128;

@@ -41,6 +41,12 @@ pub fn encode(spec: &v1::WorkflowSpec) -> Bytes {
     spec.encode_to_vec().into()
 }
 
+/// The JSON of an encoded spec, as files have it; null for what is none.
+#[must_use]
+pub fn source_to_json(source: &[u8]) -> Value {
+    v1::WorkflowSpec::decode(source).map_or(Value::Null, |spec| super::json::to_value(&spec))
+}
+
 /// The definition of an encoded spec.
 ///
 /// # Errors

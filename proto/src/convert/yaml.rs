@@ -38,13 +38,108 @@ pub struct Document<M> {
     /// The message.
     pub message: M,
     root: Node,
+    lines_before: usize,
 }
 
 impl<M> Document<M> {
     /// Where `path` (such as `spec.steps[2].http.url`) stands; of what is not there, that which should hold it.
     #[must_use]
     pub fn position(&self, path: &str) -> Position {
-        self.root.position(path)
+        let Position { line, column } = self.root.position(path);
+        Position {
+            line: line + self.lines_before,
+            column,
+        }
+    }
+}
+
+/// One of the documents of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'t> {
+    /// Lines before it.
+    lines_before: usize,
+    text: &'t str,
+}
+
+/// The documents of a file, without those that hold nothing.
+#[must_use]
+pub fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let (mut begin, mut lines_before, mut at) = (0, 0, 0);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        // Nothing within a document, not even a text of several lines, may hold such a line (YAML 1.2.2, 9.1.2).
+        if number > lines_before && is_marker(line) {
+            parts.push(Part {
+                lines_before,
+                text: &text[begin..at],
+            });
+            (begin, lines_before) = (at, number);
+        }
+        at += line.len();
+    }
+    parts.push(Part {
+        lines_before,
+        text: &text[begin..],
+    });
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// Whether a document begins with this line.
+fn is_marker(line: &str) -> bool {
+    let rest = line.strip_prefix("---");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+impl Part<'_> {
+    /// Whether there is nothing but comments.
+    fn is_empty(&self) -> bool {
+        let mut lines = self.text.lines();
+        lines.all(|line| {
+            let line = line
+                .strip_prefix("---")
+                .filter(|_| is_marker(line))
+                .unwrap_or(line);
+            let line = line.trim();
+            line.is_empty() || line.starts_with('#') || line == "..."
+        })
+    }
+
+    /// The text at the top of the document that is called `key`, and where it stands; where the document is, if there is none.
+    ///
+    /// # Errors
+    /// When it is no YAML.
+    pub(super) fn top(&self, key: &str) -> Result<(Option<String>, Position), FormatErrors> {
+        check_size(self.text)?;
+        let root = stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || node(self.text));
+        let root = root.map_err(|errors| errors.after(self.lines_before))?;
+        let Position { line, column } = root.position(key);
+        let at = Position {
+            line: line + self.lines_before,
+            column,
+        };
+        Ok((root.text_of(key).map(str::to_owned), at))
+    }
+
+    /// The message of the document.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read<M: Message + Name + Default>(&self) -> Result<Document<M>, FormatErrors> {
+        let mut document = read(self.text).map_err(|errors| errors.after(self.lines_before))?;
+        document.lines_before = self.lines_before;
+        Ok(document)
+    }
+}
+
+impl FormatErrors {
+    /// The same of a document that begins after so many lines.
+    fn after(mut self, lines: usize) -> Self {
+        for error in &mut self.0 {
+            error.line = Some(error.line.unwrap_or(1) + lines);
+            error.column.get_or_insert(1);
+        }
+        self
     }
 }
 
@@ -53,26 +148,55 @@ impl<M> Document<M> {
 /// # Errors
 /// Every unknown field, every field of another type and every choice that was made twice; or where it is no YAML.
 pub fn read<M: Message + Name + Default>(text: &str) -> Result<Document<M>, FormatErrors> {
+    check_size(text)?;
+    // A level of nesting takes tens of kilobytes of stack in a debug build.
+    stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || parse(text))
+}
+
+fn check_size(text: &str) -> Result<(), FormatErrors> {
     if text.len() > FILE_MAX_BYTES {
         return Err(FormatErrors(vec![FormatError::whole(format!(
             "has {} bytes; at most {FILE_MAX_BYTES} are allowed",
             text.len()
         ))]));
     }
-    // A level of nesting takes tens of kilobytes of stack in a debug build.
-    stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || parse(text))
+    Ok(())
+}
+
+fn node(text: &str) -> Result<Node, FormatErrors> {
+    serde_saphyr::from_str_with_options(text, options())
+        .map_err(|error| FormatErrors(vec![syntax_error(&error)]))
 }
 
 fn parse<M: Message + Name + Default>(text: &str) -> Result<Document<M>, FormatErrors> {
-    let root: Node = serde_saphyr::from_str_with_options(text, options())
-        .map_err(|error| FormatErrors(vec![syntax_error(&error)]))?;
+    let root = node(text)?;
     let problems = check::document(&json::descriptor::<M>(), &root);
     if !problems.is_empty() {
         return Err(FormatErrors(problems));
     }
     let message =
         json::from_yaml_with_options(text, options()).map_err(|error| FormatErrors(vec![error]))?;
-    Ok(Document { message, root })
+    Ok(Document {
+        message,
+        root,
+        lines_before: 0,
+    })
+}
+
+/// A message as YAML, its fields in the order of their numbers. Where YAML's writer and reader would not agree on it, it is JSON,
+/// which is YAML, too.
+#[must_use]
+pub fn write<M: Message + Name + Default + PartialEq>(message: &M) -> String {
+    let yaml = stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || {
+        let dynamic = json::dynamic(message)?;
+        let options = serde_saphyr::ser_options! {
+            // Expressions stay in one line.
+            folded_wrap_chars: FILE_MAX_BYTES,
+        };
+        serde_saphyr::to_string_with_options(&dynamic, options).ok()
+    });
+    yaml.filter(|text| read::<M>(text).is_ok_and(|document| document.message == *message))
+        .unwrap_or_else(|| format!("{}\n", json::to_string_pretty(message)))
 }
 
 /// YAML 1.2's booleans and numbers only, so that `on`, `no` and `0123` stay the texts that they look like.

@@ -5,13 +5,14 @@ mod file;
 mod next;
 mod run_input;
 
+use signalbox_client::Client;
 use signalbox_proto::{
     convert::{json, schema},
     v1,
 };
 
 use self::file::WorkflowFile;
-use super::{call, executions, once, pages};
+use super::{call, executions, if_found, once, pages};
 use crate::{
     CliError, Output,
     args::{Global, Kit, WorkflowsCommand},
@@ -41,6 +42,43 @@ fn row(workflow: &v1::Workflow) -> [String; 6] {
         workflow.display_name.clone(),
         time(workflow.update_time.as_ref()),
     ]
+}
+
+/// The spec of the published version; of a workflow without one, of the latest.
+pub(crate) async fn published_spec(
+    client: &Client,
+    workflow: &v1::Workflow,
+) -> Result<Option<v1::WorkflowSpec>, CliError> {
+    if [0, workflow.latest_version].contains(&workflow.published_version) {
+        return Ok(workflow.spec.clone());
+    }
+    let request = || v1::ListWorkflowVersionsRequest {
+        parent: workflow.name.clone(),
+        ..Default::default()
+    };
+    let versions = pages!(
+        client,
+        usize::MAX,
+        workflows.list_workflow_versions(request()).versions
+    );
+    let published = versions
+        .into_iter()
+        .find(|version| version.version == workflow.published_version);
+    Ok(published.and_then(|version| version.spec))
+}
+
+/// The workflow, if there is one.
+pub(crate) async fn find(client: &Client, name: &str) -> Result<Option<v1::Workflow>, CliError> {
+    let get = v1::GetWorkflowRequest {
+        name: name.to_owned(),
+    };
+    let found = client
+        .idempotent(|| {
+            let (mut workflows, get) = (client.workflows(), get.clone());
+            async move { workflows.get_workflow(get).await }
+        })
+        .await;
+    if_found(found)
 }
 
 pub(crate) async fn run(

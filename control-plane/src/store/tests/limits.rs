@@ -26,7 +26,7 @@ async fn a_keys_limit_is_set_changed_and_taken_away_on_both_databases() {
             async |change, etag: &str| app.update_key(&actor(), &name, change, etag).await;
         let to = |rate_limit| KeyChange {
             rate_limit: Some(rate_limit),
-            display_name: None,
+            ..KeyChange::default()
         };
         let stale = changed(to(None), "\"0\"").await;
         assert!(matches!(stale, Err(Error::Stale { .. })), "{stale:?}");
@@ -38,7 +38,7 @@ async fn a_keys_limit_is_set_changed_and_taken_away_on_both_databases() {
         assert_eq!(same, key, "nothing changed");
         let named = KeyChange {
             display_name: Some("Pager".into()),
-            rate_limit: None,
+            ..KeyChange::default()
         };
         let key = changed(named, "").await.unwrap();
         assert_eq!(
@@ -48,7 +48,7 @@ async fn a_keys_limit_is_set_changed_and_taken_away_on_both_databases() {
         assert_eq!(changed(to(None), "").await.unwrap().rate_limit(), None);
         let too_long = KeyChange {
             display_name: Some("x".repeat(129)),
-            rate_limit: None,
+            ..KeyChange::default()
         };
         let refused = changed(too_long, "").await;
         assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");

@@ -14,6 +14,7 @@ pub(super) fn definition_of(steps: &str) -> NewWorkflow {
     NewWorkflow {
         display_name: String::new(),
         description: String::new(),
+        labels: Default::default(),
         definition: Definition {
             workflow: Arc::new(definition::workflow(&spec, &project()).unwrap()),
             source: definition::encode(&spec).to_vec(),

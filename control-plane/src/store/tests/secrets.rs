@@ -19,6 +19,7 @@ fn calling(header: &str) -> NewWorkflow {
     NewWorkflow {
         display_name: String::new(),
         description: String::new(),
+        labels: Default::default(),
         definition: Definition {
             workflow: Arc::new(definition::workflow(&wire, &project()).unwrap()),
             source: definition::encode(&wire).to_vec(),

@@ -42,6 +42,18 @@ impl Node {
         self.find(path).unwrap_or(self.at)
     }
 
+    /// The text of the entry `key`.
+    pub(super) fn text_of(&self, key: &str) -> Option<&str> {
+        let Content::Map(entries) = &self.content else {
+            return None;
+        };
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        match &entry.value.content {
+            Content::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Where the longest part of `path` stands that there is.
     fn find(&self, path: &str) -> Option<Position> {
         let path = path.strip_prefix('.').unwrap_or(path);

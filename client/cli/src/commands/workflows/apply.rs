@@ -2,9 +2,8 @@
 
 use signalbox_client::{Client, ClientError};
 use signalbox_proto::v1;
-use tonic::Code;
 
-use super::{call, file::WorkflowFile, once};
+use super::{call, file::WorkflowFile, find, once};
 use crate::{CliError, Output};
 
 /// Creates the workflow of a file, or brings it up to date.
@@ -63,22 +62,5 @@ async fn write(
             };
             Ok((call!(client, workflows.create_workflow(request)), "created"))
         }
-    }
-}
-
-async fn find(client: &Client, name: &str) -> Result<Option<v1::Workflow>, CliError> {
-    let get = v1::GetWorkflowRequest {
-        name: name.to_owned(),
-    };
-    let found = client
-        .idempotent(|| {
-            let (mut workflows, get) = (client.workflows(), get.clone());
-            async move { workflows.get_workflow(get).await }
-        })
-        .await;
-    match found {
-        Ok(workflow) => Ok(Some(workflow)),
-        Err(ClientError::Api(error)) if error.code == Code::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

@@ -9,7 +9,7 @@ use signalbox_proto::{Value, convert::definition, v1};
 
 use crate::{
     CliError,
-    commands::{call, pages, read_text},
+    commands::{call, read_text},
 };
 
 /// What the arguments give: JSON, or words by the inputs that the workflow `name` declares.
@@ -96,22 +96,7 @@ async fn declared(client: &Client, name: &str) -> Result<Inputs, CliError> {
         name: name.to_owned(),
     };
     let workflow = call!(client, workflows.get_workflow(request));
-    let mut spec = workflow.spec;
-    if ![0, workflow.latest_version].contains(&workflow.published_version) {
-        let request = || v1::ListWorkflowVersionsRequest {
-            parent: name.to_owned(),
-            ..Default::default()
-        };
-        let versions = pages!(
-            client,
-            usize::MAX,
-            workflows.list_workflow_versions(request()).versions
-        );
-        let published = versions
-            .into_iter()
-            .find(|version| version.version == workflow.published_version);
-        spec = published.and_then(|version| version.spec);
-    }
+    let spec = super::published_spec(client, &workflow).await?;
     let name: WorkflowName = name
         .parse()
         .map_err(|error| CliError::Usage(format!("{name}: {error}")))?;
