@@ -26,6 +26,7 @@ mod rejected;
 mod retry;
 mod revocation;
 mod schedule;
+mod script;
 mod secrets;
 mod signal;
 mod trace;

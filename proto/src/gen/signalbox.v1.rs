@@ -5441,7 +5441,7 @@ pub struct Step {
     /// What the step does. Exactly one.
     #[prost(
         oneof = "step::Action",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 23"
     )]
     pub action: ::core::option::Option<step::Action>,
 }
@@ -5486,6 +5486,9 @@ pub mod step {
         /// Waits until someone approves or rejects.
         #[prost(message, tag = "21")]
         Approval(super::ApprovalStep),
+        /// Runs a WebAssembly program.
+        #[prost(message, tag = "23")]
+        Script(super::ScriptStep),
     }
 }
 impl ::prost::Name for Step {
@@ -6328,6 +6331,55 @@ impl ::prost::Name for SmtpServer {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.SmtpServer".into()
+    }
+}
+/// Runs a program: a WebAssembly module for WASI preview 1 that reads the JSON of `input` from its standard input and writes
+/// JSON to its standard output. It has nothing else: no files, no arguments, no environment, no network. Its clock stands at
+/// the start of the execution, and what it takes for chance is made of the `Idempotency-Key` of the step's run, so that a
+/// repeated attempt gives what the first gave. No failure but a time-out is therefore retriable. Codes: SCRIPT_TRAPPED,
+/// SCRIPT_EXITED (with a code other than 0), SCRIPT_FUEL_EXHAUSTED, SCRIPT_MEMORY, SCRIPT_OUTPUT_INVALID (no JSON),
+/// OUTPUT_TOO_LARGE (more than 262144 bytes), SCRIPT_INVALID (the node cannot compile it).
+/// Output: `{"result": what it wrote, "log": text, "fuelUsed": int}`, where the log is the end of its standard error, at most
+/// 16384 bytes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScriptStep {
+    /// JSON; each string in it is a template. Default `${{ event.json }}`.
+    #[prost(message, optional, tag = "3")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// How much it may compute: about as many instructions. 1 to 10000000000, default 500000000, which takes about a second. `timeout`
+    /// bounds its time.
+    #[prost(int64, tag = "4")]
+    pub fuel: i64,
+    /// Size to which its memory may grow, in bytes: 65536 to 134217728, default 16777216.
+    #[prost(int32, tag = "5")]
+    pub memory_max_bytes: i32,
+    /// The program. Exactly one.
+    #[prost(oneof = "script_step::Program", tags = "1, 2")]
+    pub program: ::core::option::Option<script_step::Program>,
+}
+/// Nested message and enum types in `ScriptStep`.
+pub mod script_step {
+    /// The program. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Program {
+        /// The module in the binary format; base64 in JSON and YAML. At most 393216 bytes. It exports the function `_start` and the
+        /// memory `memory`, and imports functions of `wasi_snapshot_preview1` only; of WebAssembly it uses version 2.0 without
+        /// `externref`.
+        #[prost(bytes, tag = "1")]
+        Module(::prost::bytes::Bytes),
+        /// The same in the text format (WAT).
+        #[prost(string, tag = "2")]
+        Wat(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for ScriptStep {
+    const NAME: &'static str = "ScriptStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ScriptStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ScriptStep".into()
     }
 }
 /// What a filter policy looks at.

@@ -34,7 +34,8 @@ const REQUIRED: [&str; 20] = [
 ];
 
 /// Choices of which one must be made.
-const CHOICES_REQUIRED: [&str; 4] = [
+const CHOICES_REQUIRED: [&str; 5] = [
+    "ScriptStep.program",
     "Step.action",
     "TransformStep.value",
     "Trigger.kind",
@@ -63,7 +64,7 @@ pub(super) fn of(field: &FieldDescriptor) -> Value {
 
 type Rule = (&'static str, fn() -> Value);
 
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 25] = [
     ("AmazonSnsTrigger.api_keys", api_keys),
     (
         "AmazonSnsTrigger.minimum_signature_version",
@@ -113,6 +114,14 @@ const RULES: [Rule; 23] = [
     (
         "RetryPolicy.retry_on",
         || json!({"maxItems": limits::RETRY_ON_MAX}),
+    ),
+    (
+        "ScriptStep.fuel",
+        || json!({"minimum": 0, "maximum": limits::SCRIPT_FUEL_MAX}),
+    ),
+    (
+        "ScriptStep.memory_max_bytes",
+        || json!({"minimum": 0, "maximum": limits::SCRIPT_MEMORY_MAX_BYTES}),
     ),
     ("Step.id", step_id),
     ("WebhookTrigger.api_keys", api_keys),
