@@ -284,8 +284,8 @@ fn stopped(text: &str) -> Ended {
 fn a_run_is_stopped_from_outside_wherever_it_is() {
     for body in [
         "(loop $l (br $l))",
-        // Little fuel for much work.
         "(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 65536)) (br $l))",
+        // Little fuel for much work.
         "(loop $l (drop (call $random (i32.const 0) (i32.const 65536))) (br $l))",
     ] {
         let ended = stopped(&program("", body));

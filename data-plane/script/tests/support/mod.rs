@@ -6,11 +6,11 @@ use signalbox_model::{limits, script::ScriptModule};
 use signalbox_script::{Ended, Job, Scripts};
 
 /// What it reads, it writes.
-pub const ECHO: &str = include_str!("echo.wat");
+pub(crate) const ECHO: &str = include_str!("echo.wat");
 
 /// A program with a memory of one page, which holds `hello` at 256 and `[]` at 261. `$say` writes to a stream, `$hex` a JSON
 /// text of bytes in base 16 to the output.
-pub fn program(more: &str, body: &str) -> String {
+pub(crate) fn program(more: &str, body: &str) -> String {
     // Imports come before everything else.
     let split = more.rfind("(import").map_or(0, |at| {
         at + more[at..].find('\n').unwrap_or(more.len() - at)
@@ -52,7 +52,7 @@ pub fn program(more: &str, body: &str) -> String {
 
 /// A run of the program that `text` writes.
 #[track_caller]
-pub fn job(text: &str) -> Job {
+pub(crate) fn job(text: &str) -> Job {
     let module = ScriptModule::from_text(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     Job {
         module: Arc::new(module),
@@ -65,12 +65,12 @@ pub fn job(text: &str) -> Job {
 }
 
 /// One engine for all that a test runs.
-pub fn scripts() -> &'static Scripts {
+pub(crate) fn scripts() -> &'static Scripts {
     static SCRIPTS: OnceLock<Scripts> = OnceLock::new();
     SCRIPTS.get_or_init(|| Scripts::new().unwrap())
 }
 
 /// Runs it to its end.
-pub fn run(job: &Job) -> Ended {
+pub(crate) fn run(job: &Job) -> Ended {
     scripts().run(job, || false)
 }
