@@ -11,6 +11,7 @@ mod email;
 mod http;
 mod performers;
 mod plans;
+mod script;
 mod secrets;
 mod span;
 mod wakes;
@@ -41,6 +42,7 @@ pub use self::{
     email::EmailPerformer,
     http::HttpPerformer,
     performers::Performers,
+    script::ScriptPerformer,
     secrets::{NoSecrets, SecretSource},
     wakes::Wakes,
 };

@@ -33,6 +33,7 @@ mod replicas;
 mod retry;
 mod revocation;
 mod schedule;
+mod script;
 mod secrets;
 mod signal;
 mod trace;

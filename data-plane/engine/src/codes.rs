@@ -22,7 +22,7 @@ pub const HISTORY_FULL: &str = Failure::HISTORY_FULL;
 pub const CANCELLED: &str = Failure::CANCELLED;
 /// What a `forEach` is to go through is no list, or too long.
 pub const INVALID_ITEMS: &str = "INVALID_ITEMS";
-/// What branches or iterations gave is larger than may be kept.
+/// What branches or iterations gave, or a script wrote, is larger than may be kept.
 pub const OUTPUT_TOO_LARGE: &str = "OUTPUT_TOO_LARGE";
 /// What a `wait` is to wait for is no time.
 pub const INVALID_TIME: &str = "INVALID_TIME";
@@ -48,6 +48,18 @@ pub const SMTP_ERROR: &str = "SMTP_ERROR";
 pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
 /// Slack answered with an error.
 pub const SLACK_ERROR: &str = "SLACK_ERROR";
+/// A script trapped: it did what WebAssembly forbids, such as to divide by 0, or gave up, as a panic does.
+pub const SCRIPT_TRAPPED: &str = "SCRIPT_TRAPPED";
+/// A script ended with a code other than 0.
+pub const SCRIPT_EXITED: &str = "SCRIPT_EXITED";
+/// A script computed more than it may.
+pub const SCRIPT_FUEL_EXHAUSTED: &str = "SCRIPT_FUEL_EXHAUSTED";
+/// A script broke off without the memory that it wanted beyond what it may have.
+pub const SCRIPT_MEMORY: &str = "SCRIPT_MEMORY";
+/// What a script wrote is no JSON.
+pub const SCRIPT_OUTPUT_INVALID: &str = "SCRIPT_OUTPUT_INVALID";
+/// A script cannot be compiled by this node, or not be set up.
+pub const SCRIPT_INVALID: &str = "SCRIPT_INVALID";
 /// The definition cannot be read by this node.
 pub const DEFINITION: &str = "DEFINITION";
 /// A secret that the step reads does not exist, or has not reached this node.

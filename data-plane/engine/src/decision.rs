@@ -16,6 +16,7 @@ use crate::{
     aws::AwsCall,
     email::{EmailMessage, EmailReceipt},
     mask,
+    script::{ScriptCall, ScriptEnd},
 };
 
 /// What the owner of a machine must do next.
@@ -100,6 +101,8 @@ pub enum EffectKind {
     Aws(Box<AwsCall>),
     /// Sends a message.
     Email(Box<EmailMessage>),
+    /// Runs a program.
+    Script(Box<ScriptCall>),
 }
 
 impl EffectKind {
@@ -110,6 +113,7 @@ impl EffectKind {
             Self::Http(_) => "http",
             Self::Aws(_) => "aws",
             Self::Email(_) => "email",
+            Self::Script(_) => "script",
         }
     }
 }
@@ -201,6 +205,8 @@ pub enum Outcome {
     Http(HttpResponse),
     /// A server took a message.
     Email(EmailReceipt),
+    /// A program ended, well or not.
+    Script(ScriptEnd),
     /// None.
     Failed(AttemptFailure),
 }
@@ -236,6 +242,7 @@ impl Outcome {
                     .collect(),
                 reply: masks.text(&reply).unwrap_or(reply),
             }),
+            Self::Script(end) => Self::Script(end.masked(masks)),
             Self::Failed(failed) => Self::Failed(AttemptFailure {
                 failure: masks.failure(failed.failure),
                 ..failed

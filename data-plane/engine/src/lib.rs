@@ -28,6 +28,7 @@ mod identity;
 mod machine;
 mod mask;
 mod plan;
+mod script;
 mod steps;
 
 pub mod codes;
@@ -44,6 +45,7 @@ pub use email::{EmailMessage, EmailReceipt, RefusedRecipient, SmtpAccess};
 pub use identity::idempotency_key;
 pub use machine::{Contradiction, Machine};
 pub use plan::Plan;
+pub use script::{ScriptCall, ScriptEnd};
 
 /// Size of the JSON text of a step's recorded input or output, in bytes. A step whose request or response would need
 /// more fails. It keeps a record, whatever it says, below the 4 MiB that a gRPC message may have.

@@ -9,6 +9,7 @@ mod for_each;
 mod http;
 pub(crate) mod listen;
 mod parallel;
+mod script;
 mod slack;
 mod succeed;
 mod transform;
@@ -56,7 +57,7 @@ pub(crate) trait Behaviour {
     fn conclude(&self, outcome: Outcome) -> Result<Value, AttemptFailure> {
         match outcome {
             Outcome::Failed(failure) => Err(failure),
-            Outcome::Http(_) | Outcome::Email(_) => Err(not_of_its_kind()),
+            Outcome::Http(_) | Outcome::Email(_) | Outcome::Script(_) => Err(not_of_its_kind()),
         }
     }
 
@@ -141,6 +142,7 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Slack(step) => step.as_ref(),
         Action::Aws(step) => step.as_ref(),
         Action::Email(step) => step.as_ref(),
+        Action::Script(step) => step.as_ref(),
     }
 }
 

@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use signalbox_engine::{Effect, EffectKind, Outcome};
 use signalbox_runtime::ambient::Ambient;
 
-use super::{AwsPerformer, EmailPerformer, HttpPerformer, NodeIdentity, Performer};
+use super::{
+    AwsPerformer, EmailPerformer, HttpPerformer, NodeIdentity, Performer, ScriptPerformer,
+};
 use crate::egress::Egress;
 
 /// Performs every kind of effect, each by the one of its kind.
@@ -15,6 +17,7 @@ pub struct Performers {
     http: HttpPerformer,
     aws: AwsPerformer,
     email: EmailPerformer,
+    script: ScriptPerformer,
 }
 
 impl Performers {
@@ -25,6 +28,7 @@ impl Performers {
             http: HttpPerformer::new(egress.clone()),
             aws: AwsPerformer::new(egress.clone(), node, ambient.clone()),
             email: EmailPerformer::new(egress.clone(), ambient),
+            script: ScriptPerformer::default(),
         }
     }
 }
@@ -35,6 +39,7 @@ impl Performer for Performers {
             EffectKind::Http(_) => self.http.perform(effect),
             EffectKind::Aws(_) => self.aws.perform(effect),
             EffectKind::Email(_) => self.email.perform(effect),
+            EffectKind::Script(_) => self.script.perform(effect),
         }
     }
 }

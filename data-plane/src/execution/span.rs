@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use signalbox_engine::{Effect, EffectKind, HttpResponse, Outcome};
+use signalbox_engine::{Effect, EffectKind, HttpResponse, Outcome, ScriptEnd};
 use signalbox_model::{
     event::TriggerKind,
     execution::{ExecutionState, Fact},
@@ -56,7 +56,9 @@ pub(super) fn ended(span: &Span, state: ExecutionState) {
 pub(super) fn success(effect: &Effect) -> SuccessStatus {
     match &effect.kind {
         EffectKind::Http(request) => request.exchange.success.clone(),
-        EffectKind::Aws(_) | EffectKind::Email(_) => SuccessStatus::default(),
+        EffectKind::Aws(_) | EffectKind::Email(_) | EffectKind::Script(_) => {
+            SuccessStatus::default()
+        }
     }
 }
 
@@ -64,15 +66,19 @@ pub(super) fn success(effect: &Effect) -> SuccessStatus {
 pub(super) fn outcome(span: &Span, success: &SuccessStatus, outcome: &Outcome) -> &'static str {
     let error = match outcome {
         Outcome::Http(HttpResponse { status, .. }) if success.holds(*status) => return "success",
-        Outcome::Email(_) => return "success",
+        Outcome::Email(_) | Outcome::Script(ScriptEnd { result: Ok(_), .. }) => return "success",
         // OpenTelemetry: the status code is the error's type.
         Outcome::Http(HttpResponse { status, .. }) => status.to_string(),
+        Outcome::Script(ScriptEnd {
+            result: Err(failure),
+            ..
+        }) => failure.code.clone(),
         Outcome::Failed(failure) => failure.failure.code.clone(),
     };
     failed(span, &error);
     match outcome {
         Outcome::Http(_) => "refused",
-        Outcome::Email(_) | Outcome::Failed(_) => "failed",
+        Outcome::Email(_) | Outcome::Script(_) | Outcome::Failed(_) => "failed",
     }
 }
 
@@ -200,6 +206,15 @@ impl StepSpans {
                 network.protocol.name = "smtp",
                 server.address = message.server.host,
                 server.port = message.server.port,
+                signalbox.attempt.repeated = effect.repeated,
+            ),
+            Some(EffectKind::Script(call)) => tracing::info_span!(
+                parent: parent,
+                "attempt",
+                otel.name = "run script",
+                otel.status_code = Empty,
+                error.type = Empty,
+                signalbox.script.module = %call.module.name(),
                 signalbox.attempt.repeated = effect.repeated,
             ),
         }

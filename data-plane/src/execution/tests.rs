@@ -2,6 +2,7 @@
 
 mod flow;
 mod http;
+mod script;
 mod secrets;
 mod signal;
 mod slack;

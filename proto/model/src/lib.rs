@@ -20,6 +20,7 @@ pub mod rate_limit;
 pub mod record;
 pub mod retry;
 pub mod schedule;
+pub mod script;
 pub mod secret;
 pub mod signal;
 pub mod suggestion;

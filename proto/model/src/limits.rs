@@ -104,6 +104,26 @@ pub const AWS_ROLE_DURATION_MIN: Duration = Duration::from_secs(900);
 pub const AWS_ROLE_DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Recipients of one message, `to`, `cc` and `bcc` together.
 pub const EMAIL_RECIPIENTS_MAX: usize = 100;
+/// Size of a script's module in the binary format, in bytes.
+pub const SCRIPT_MODULE_MAX_BYTES: usize = 384 * 1024;
+/// Fuel of one attempt of a script unless the step says so: about one for each instruction.
+pub const SCRIPT_FUEL_DEFAULT: u64 = 500_000_000;
+/// Most such fuel.
+pub const SCRIPT_FUEL_MAX: u64 = 10_000_000_000;
+/// Size of one page of a script's memory, the least that it may have, in bytes.
+pub const SCRIPT_PAGE_BYTES: u32 = 64 * 1024;
+/// Size to which a script's memory may grow unless the step says so, in bytes.
+pub const SCRIPT_MEMORY_DEFAULT_BYTES: u32 = 16 * 1024 * 1024;
+/// Largest such size.
+pub const SCRIPT_MEMORY_MAX_BYTES: u32 = 128 * 1024 * 1024;
+/// Tables of one script.
+pub const SCRIPT_TABLES_MAX: u32 = 4;
+/// Elements of one of them.
+pub const SCRIPT_TABLE_ELEMENTS_MAX: u32 = 64 * 1024;
+/// Size of what a script writes to its standard output, in bytes.
+pub const SCRIPT_OUTPUT_MAX_BYTES: usize = 256 * 1024;
+/// Size of the end of its standard error that is kept, in bytes.
+pub const SCRIPT_LOG_MAX_BYTES: usize = 16 * 1024;
 /// Longest pause between two attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Length of a MessageId, an Idempotency-Key or another opaque id from outside, in bytes.

@@ -26,9 +26,9 @@ pub use step::{Action, OnError, Step};
 pub use steps::{
     ApprovalStep, ApprovalTimeout, AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest,
     AwsRestBody, AwsStep, ConditionRule, ConditionStep, EmailStep, FailStep, ForEachStep, HttpAuth,
-    HttpBody, HttpMethod, HttpStep, JsonPathTransform, ParallelBranch, ParallelStep, SignalTimeout,
-    SignalWait, SlackStep, SlackTarget, SmtpLogin, SmtpServer, SmtpTls, SmtpTlsError, SucceedStep,
-    TransformStep, WaitStep,
+    HttpBody, HttpMethod, HttpStep, JsonPathTransform, ParallelBranch, ParallelStep, ScriptStep,
+    SignalTimeout, SignalWait, SlackStep, SlackTarget, SmtpLogin, SmtpServer, SmtpTls,
+    SmtpTlsError, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{
     AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,

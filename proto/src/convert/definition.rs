@@ -23,6 +23,7 @@ mod http;
 mod inputs;
 mod listen;
 mod schedule;
+mod script;
 mod slack;
 mod steps;
 mod transform;

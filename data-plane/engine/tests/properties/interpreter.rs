@@ -286,7 +286,7 @@ impl<'a> Interpreter<'a> {
                     .map(|_| json!({"ok": true, "channel": null, "ts": null}))
                     .map_err(|code| failed(&code))
             }
-            Action::Aws(_) | Action::Email(_) => panic!("no such steps here"),
+            Action::Aws(_) | Action::Email(_) | Action::Script(_) => panic!("no such steps here"),
             Action::Parallel(_) | Action::ForEach(_) => self.frames(step, frame)?.end(step),
         })
     }
@@ -308,7 +308,7 @@ impl<'a> Interpreter<'a> {
                     return Err("HTTP_STATUS".to_owned());
                 }
                 Outcome::Http(_) => last = "HTTP_STATUS".to_owned(),
-                Outcome::Email(_) => panic!("requests only"),
+                Outcome::Email(_) | Outcome::Script(_) => panic!("requests only"),
                 Outcome::Failed(failure) => last = failure.failure.code,
             }
         }

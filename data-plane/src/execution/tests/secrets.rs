@@ -10,13 +10,13 @@ use super::*;
 use crate::config::{Change, ConfigStore, Upsert};
 
 /// A node's configuration that holds secrets only.
-struct Config {
-    store: Arc<ConfigStore>,
+pub(super) struct Config {
+    pub(super) store: Arc<ConfigStore>,
     _dir: tempfile::TempDir,
 }
 
 impl Config {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = ConfigStore::open(dir.path(), |_| Err("none".to_owned()));
         Self {
@@ -25,7 +25,7 @@ impl Config {
         }
     }
 
-    fn set(&self, project: &str, id: &str, value: &str) {
+    pub(super) fn set(&self, project: &str, id: &str, value: &str) {
         let name = format!("projects/{project}/secrets/{id}");
         let resource = Resource::Secret(SecretConfig {
             name: name.parse().unwrap(),

@@ -255,7 +255,8 @@ impl Walk<'_> {
             | Action::Succeed(_)
             | Action::Fail(_)
             | Action::Aws(_)
-            | Action::Email(_) => {}
+            | Action::Email(_)
+            | Action::Script(_) => {}
         }
         self.retry_on(path, step);
         self.ids.insert(step.id.clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ApprovalStep, AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep,
-    RetryPolicy, SlackStep, SucceedStep, TransformStep, WaitStep,
+    RetryPolicy, ScriptStep, SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -85,6 +85,8 @@ pub enum Action {
     Aws(Box<AwsStep>),
     /// Sends a message by SMTP.
     Email(Box<EmailStep>),
+    /// Runs a WebAssembly program.
+    Script(Box<ScriptStep>),
 }
 
 impl Action {
@@ -104,6 +106,7 @@ impl Action {
             Self::Fail(_) => "fail",
             Self::Aws(_) => "aws",
             Self::Email(_) => "email",
+            Self::Script(_) => "script",
         }
     }
 
@@ -127,18 +130,19 @@ impl Action {
             | Self::Succeed(_)
             | Self::Fail(_)
             | Self::Aws(_)
-            | Self::Email(_) => Vec::new(),
+            | Self::Email(_)
+            | Self::Script(_) => Vec::new(),
         };
         lists.into_iter()
     }
 
-    /// Whether it reaches the world, and so may read secrets: what it reads is recorded without them, and nothing else
-    /// depends on them.
+    /// Whether it has attempts, whose effects are outside of the machine, and so may read secrets: what it reads is recorded
+    /// without them, and nothing else depends on them.
     #[must_use]
     pub fn reads_secrets(&self) -> bool {
         matches!(
             self,
-            Self::Http(_) | Self::Slack(_) | Self::Aws(_) | Self::Email(_)
+            Self::Http(_) | Self::Slack(_) | Self::Aws(_) | Self::Email(_) | Self::Script(_)
         )
     }
 
@@ -164,6 +168,7 @@ impl Action {
             Self::Fail(step) => step.references(),
             Self::Aws(step) => step.references(),
             Self::Email(step) => step.references(),
+            Self::Script(step) => step.references(),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     http::http_step,
     json_template,
     listen::{approval_step, signal_wait},
+    script::script_step,
     slack::slack_step,
     transform::transform_step,
 };
@@ -158,7 +159,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail, aws, email, slack",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail, aws, email, slack, script",
         );
         return None;
     };
@@ -215,6 +216,11 @@ fn action_of(
         )?)),
         Wire::Slack(step) => Action::Slack(Box::new(slack_step(
             &format!("{path}.slack"),
+            step,
+            problems,
+        )?)),
+        Wire::Script(step) => Action::Script(Box::new(script_step(
+            &format!("{path}.script"),
             step,
             problems,
         )?)),

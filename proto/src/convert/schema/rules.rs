@@ -50,9 +50,10 @@ const REQUIRED: [&str; 36] = [
 ];
 
 /// Choices of which one must be made.
-const CHOICES_REQUIRED: [&str; 6] = [
+const CHOICES_REQUIRED: [&str; 7] = [
     "HttpAuth.kind",
     "ScheduleTrigger.when",
+    "ScriptStep.program",
     "Step.action",
     "TransformStep.value",
     "Trigger.kind",
@@ -138,7 +139,7 @@ pub(super) fn of(field: &FieldDescriptor) -> Value {
 
 type Rule = (&'static str, fn() -> Value);
 
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 25] = [
     ("AmazonSnsTrigger.api_keys", api_keys),
     (
         "AmazonSnsTrigger.minimum_signature_version",
@@ -188,6 +189,14 @@ const RULES: [Rule; 23] = [
     (
         "RetryPolicy.retry_on",
         || json!({"maxItems": limits::RETRY_ON_MAX}),
+    ),
+    (
+        "ScriptStep.fuel",
+        || json!({"minimum": 0, "maximum": limits::SCRIPT_FUEL_MAX}),
+    ),
+    (
+        "ScriptStep.memory_max_bytes",
+        || json!({"minimum": 0, "maximum": limits::SCRIPT_MEMORY_MAX_BYTES}),
     ),
     ("Step.id", step_id),
     ("WebhookTrigger.api_keys", api_keys),

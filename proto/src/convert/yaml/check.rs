@@ -131,7 +131,10 @@ impl Check {
                 Kind::String,
                 Content::Text(_) | Content::Bool(_) | Content::Integer(_) | Content::Float(_),
             ) => {}
-            (Kind::String | Kind::Bytes, _) => self.wrong(path, node, "text"),
+            (Kind::String, _) => self.wrong(path, node, "text"),
+            // Whether it is base64, who decodes it says.
+            (Kind::Bytes, Content::Text(_)) => {}
+            (Kind::Bytes, _) => self.wrong(path, node, "base64 as text"),
             (Kind::Float | Kind::Double, Content::Integer(_) | Content::Float(_)) => {}
             (Kind::Float | Kind::Double, Content::Text(text)) if text.parse::<f64>().is_ok() => {}
             (Kind::Float | Kind::Double, _) => self.wrong(path, node, "a number"),
