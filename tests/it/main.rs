@@ -16,6 +16,7 @@ mod crash;
 mod dev;
 mod disk;
 mod endurance;
+mod examples;
 mod filter;
 mod links;
 mod local_stack;

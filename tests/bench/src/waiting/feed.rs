@@ -135,7 +135,7 @@ mod tests {
         let request = String::from_utf8(feed.request(7)).unwrap();
         assert!(
             request
-                .ends_with("\r\ncontent-length: 34\r\n\r\n{\"due\":\"2026-01-01T00:00:00.57Z\"}"),
+                .ends_with("\r\ncontent-length: 33\r\n\r\n{\"due\":\"2026-01-01T00:00:00.57Z\"}"),
             "{request}"
         );
         assert!(request.contains("\r\nidempotency-key: wait-7\r\n"));
