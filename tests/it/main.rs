@@ -19,6 +19,7 @@ mod endurance;
 mod examples;
 mod filter;
 mod links;
+mod lists;
 mod local_stack;
 mod manual;
 mod overload;

@@ -145,6 +145,7 @@ pub(super) fn execution(row: Execution, waits_for: Vec<Awaited>) -> v1::Executio
             .map(|id| format!("projects/{project}/executions/{id}"))
             .unwrap_or_default(),
         retried_by: Vec::new(),
+        watch_token: String::new(),
     }
 }
 

@@ -1115,9 +1115,13 @@ pub struct ListDeliveriesRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
     /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `verdict` (such as "REJECTED"), `reason`,
-    /// `message_id`, `topic_arn`.
+    /// `message_id`, `topic_arn`; and `receive_time`, which may also be compared by `<`, `<=`, `>` and `>=`, once on each side:
+    /// `receive_time >= timestamp("2026-11-26T12:00:00Z")`.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
+    /// `receive_time desc` (the default: newest first) or `receive_time`. (AIP-132)
+    #[prost(string, tag = "5")]
+    pub order_by: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListDeliveriesRequest {
     const NAME: &'static str = "ListDeliveriesRequest";
@@ -1132,7 +1136,7 @@ impl ::prost::Name for ListDeliveriesRequest {
 /// Answer of ListDeliveries.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListDeliveriesResponse {
-    /// The deliveries, newest first.
+    /// The deliveries in the order that was asked for.
     #[prost(message, repeated, tag = "1")]
     pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
     /// Token of the next page; empty on the last one.
@@ -1566,6 +1570,9 @@ pub struct Execution {
     /// What it was told, in the order of the telling. Left out of lists.
     #[prost(message, repeated, tag = "41")]
     pub signals: ::prost::alloc::vec::Vec<Signal>,
+    /// Only from WatchExecutions: where its stream stands. A next WatchExecutions goes on after it.
+    #[prost(string, tag = "100")]
+    pub watch_token: ::prost::alloc::string::String,
 }
 impl ::prost::Name for Execution {
     const NAME: &'static str = "Execution";
@@ -1903,10 +1910,14 @@ pub struct ListExecutionsRequest {
     /// next_page_token of the page before.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
-    /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `workflow` (resource name or id), `state`
-    /// (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`.
+    /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `workflow` and `api_key` (resource name or id),
+    /// `state` (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`; and `create_time`, which may also be compared by
+    /// `<`, `<=`, `>` and `>=`, once on each side: `create_time >= timestamp("2026-11-26T12:00:00Z")`.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
+    /// `create_time desc` (the default: newest first) or `create_time`. (AIP-132)
+    #[prost(string, tag = "5")]
+    pub order_by: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListExecutionsRequest {
     const NAME: &'static str = "ListExecutionsRequest";
@@ -1921,7 +1932,7 @@ impl ::prost::Name for ListExecutionsRequest {
 /// Answer of ListExecutions.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListExecutionsResponse {
-    /// The executions, newest first, without steps.
+    /// The executions in the order that was asked for, without steps.
     #[prost(message, repeated, tag = "1")]
     pub executions: ::prost::alloc::vec::Vec<Execution>,
     /// Token of the next page; empty on the last one.
@@ -1964,6 +1975,10 @@ pub struct WatchExecutionsRequest {
     /// As in ListExecutions.
     #[prost(string, tag = "2")]
     pub filter: ::prost::alloc::string::String,
+    /// Goes on after the change that this is the watch_token of, and misses none: each execution that changed since is sent
+    /// as it is now. Parent and filter must be the same. Empty: begins now.
+    #[prost(string, tag = "3")]
+    pub watch_token: ::prost::alloc::string::String,
 }
 impl ::prost::Name for WatchExecutionsRequest {
     const NAME: &'static str = "WatchExecutionsRequest";

@@ -14,6 +14,7 @@ mod bare;
 mod compare;
 mod corpus;
 mod end_to_end;
+mod history;
 mod ingest;
 mod load;
 mod machine;
@@ -71,6 +72,8 @@ enum Task {
     /// One size of `scale`, which starts it.
     #[command(hide = true)]
     LookUp(scale::LookUpArgs),
+    /// Lists and reports with a million executions there.
+    History(history::HistoryArgs),
     /// The same messages to n8n and to a FastAPI receiver; and what each knows after it was killed.
     Compare(compare::CompareArgs),
     /// Workflows of one step, from the message to SUCCEEDED in the control plane; the same of n8n.
@@ -117,6 +120,7 @@ async fn main() -> Result<()> {
             Task::Ingest(args) => ingest::run(args, &out).await?,
             Task::Memory(args) => memory::run(args, &out).await?,
             Task::Scale(args) => scale::run(args, &out).await?,
+            Task::History(args) => history::run(args, &out).await?,
             Task::Compare(args) => compare::run(args, &out).await?,
             Task::EndToEnd(args) => end_to_end::run(args, &out).await?,
             Task::Waiting(args) => waiting::run(args, &out).await?,

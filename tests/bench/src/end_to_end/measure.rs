@@ -298,6 +298,7 @@ async fn watch(api: Api, count: u64) -> Result<Watched> {
     let request = WatchExecutionsRequest {
         parent: "projects/default".to_owned(),
         filter: SUCCEEDED.to_owned(),
+        ..WatchExecutionsRequest::default()
     };
     let mut stream = api
         .executions()
