@@ -19,6 +19,7 @@ mod crash;
 mod dev;
 mod disk;
 mod endurance;
+mod examples;
 mod filter;
 mod links;
 mod lists;

@@ -11,7 +11,7 @@ use signalbox_proto::v1::{
 use signalbox_tests::{
     api::Api,
     planes::{Options, Planes},
-    target::Target,
+    target::{Reply, Target},
     wait,
 };
 use tonic::{Code, Status};
@@ -80,7 +80,7 @@ async fn ended(api: &Api, count: usize) -> Vec<Execution> {
 async fn a_large_output_is_shown_truncated_and_read_whole() {
     const BYTES: usize = 300 * 1024;
     let large =
-        Target::answering(|_, _| (200, format!("\"{}\"", "é".repeat(BYTES / 2)).into())).await;
+        Target::answering(|_, _| Reply::json(200, format!("\"{}\"", "é".repeat(BYTES / 2)))).await;
     let small = Target::start(|number, _| if number == 0 { 404 } else { 200 }).await;
     let (_planes, api) = Planes::start(Options::default()).await;
     let spec = format!(

@@ -152,6 +152,14 @@ impl Sdk {
         (text("signature"), text("headers"))
     }
 
+    /// Any call of the SDK; gives its answer.
+    pub fn aws(&mut self, service: &str, region: &str, operation: &str, input: &Value) -> Value {
+        let mut answer = self.call(&json!({
+            "do": "call", "service": service, "region": region, "operation": operation, "input": input,
+        }));
+        answer["answer"].take()
+    }
+
     /// ARNs of the confirmed subscriptions of a topic.
     pub fn confirmed(&mut self, topic: &str) -> Vec<String> {
         let answer = self.call(&json!({"do": "subscriptions", "topic": topic}));

@@ -148,6 +148,7 @@ pub struct DataPlane {
     control_plane: String,
     token_file: PathBuf,
     extra: Vec<String>,
+    env: Vec<(String, String)>,
     files_max: Option<u32>,
     process: Option<Process>,
 }
@@ -179,7 +180,8 @@ impl DataPlane {
             .arg("--token-file")
             .arg(&self.token_file)
             .args(["--egress-allow", "127.0.0.0/8"])
-            .args(&self.extra);
+            .args(&self.extra)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -295,6 +297,8 @@ pub struct Options {
     pub control_plane: Vec<String>,
     /// More arguments of the data plane.
     pub data_plane: Vec<String>,
+    /// More of the data plane's environment.
+    pub data_plane_env: Vec<(String, String)>,
     /// What the data plane takes for the control plane's address, when something stands between.
     pub control_plane_seen_as: Option<String>,
     /// The control plane has SQLite, whatever the others have.
@@ -356,6 +360,7 @@ impl Planes {
             control_plane: options.control_plane_seen_as.unwrap_or(endpoint),
             token_file: dir.path().join("data-plane.token"),
             extra: options.data_plane,
+            env: options.data_plane_env,
             files_max: options.data_plane_files_max,
             process: None,
         };
@@ -439,6 +444,7 @@ impl Planes {
             control_plane: endpoint.to_owned(),
             token_file: self.data.token_file.clone(),
             extra: self.data.extra.clone(),
+            env: self.data.env.clone(),
             files_max: self.data.files_max,
             process: None,
         }

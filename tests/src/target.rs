@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderValue, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -15,12 +16,37 @@ use hyper_util::rt::TokioIo;
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// Its method.
+    pub method: String,
     /// Path and query.
     pub target: String,
     /// Its headers, names in lower case.
     pub headers: HashMap<String, String>,
     /// Its body.
     pub body: Bytes,
+}
+
+/// What a request is answered.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Status.
+    pub status: u16,
+    /// Headers; `content-type: application/json` unless it is among them.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// JSON.
+    #[must_use]
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+    }
 }
 
 /// A running service.
@@ -35,7 +61,7 @@ impl Target {
     /// Answers each request with the status that `status` says for it and its number, from 0.
     pub async fn start(status: impl Fn(usize, &Call) -> u16 + Send + Sync + 'static) -> Self {
         let ok = Bytes::from_static(b"{\"ok\":true}");
-        Self::answering(move |number, call| (status(number, call), ok.clone())).await
+        Self::answering(move |number, call| Reply::json(status(number, call), ok.clone())).await
     }
 
     /// Answers each request with 200 and what it was: JSON of its target, its headers and its body.
@@ -47,14 +73,14 @@ impl Target {
                 "headers": call.headers,
                 "body": body,
             });
-            (200, echo.to_string().into())
+            Reply::json(200, echo.to_string())
         })
         .await
     }
 
-    /// Answers each request with the status and the JSON that `answer_with` says for it and its number, from 0.
+    /// Answers each request with what `answer_with` says for it and its number, from 0.
     pub async fn answering(
-        answer_with: impl Fn(usize, &Call) -> (u16, Bytes) + Send + Sync + 'static,
+        answer_with: impl Fn(usize, &Call) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -81,9 +107,10 @@ impl Target {
 
 async fn answer(
     request: Request<Incoming>,
-    answer_with: Arc<impl Fn(usize, &Call) -> (u16, Bytes)>,
+    answer_with: Arc<impl Fn(usize, &Call) -> Reply>,
     calls: Arc<Mutex<Vec<Call>>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let method = request.method().to_string();
     let target = request.uri().to_string();
     let headers = request
         .headers()
@@ -98,21 +125,23 @@ async fn answer(
         Err(_) => Bytes::new(),
     };
     let call = Call {
+        method,
         target,
         headers,
         body,
     };
-    let (status, body) = {
+    let reply = {
         let mut calls = calls.lock().unwrap();
-        let answer = answer_with(calls.len(), &call);
+        let reply = answer_with(calls.len(), &call);
         calls.push(call);
-        answer
+        reply
     };
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status.try_into().unwrap();
-    response.headers_mut().insert(
-        "content-type",
-        http::HeaderValue::from_static("application/json"),
-    );
+    let mut response = Response::new(Full::new(reply.body));
+    *response.status_mut() = reply.status.try_into().unwrap();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in reply.headers {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     Ok(response)
 }

@@ -7,27 +7,40 @@ input, answers each with one JSON line.
   {"do": "subscriptions", "topic": ARN}                                -> {"arns": [...]}
   {"do": "sign", "service", "region", "method", "url", "headers", "body", "date"} -> {"signature", "headers"}
   {"do": "publish", "topic": ARN, "messages": [{"message", "subject"?, "attributes"?}]} -> {"ids": [...]}
+  {"do": "call", "service": "ec2", "region": ..., "operation": "DescribeInstances", "input": {}} -> {"answer": {...}}
 """
 
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import boto3
+from botocore import xform_name
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-sns = boto3.client(
-    "sns",
-    endpoint_url=sys.argv[1],
-    region_name="us-east-1",
-    aws_access_key_id="test",
-    aws_secret_access_key="test",
-    config=Config(max_pool_connections=8, read_timeout=60),
-)
+
+# LocalStack takes an access key id of twelve digits for an account.
+ACCOUNT = "123456789012"
+
+
+@cache
+def client(service, region, account="test"):
+    return boto3.client(
+        service,
+        endpoint_url=sys.argv[1],
+        region_name=region,
+        aws_access_key_id=account,
+        aws_secret_access_key="test",
+        config=Config(max_pool_connections=8, read_timeout=60, s3={"addressing_style": "path"}),
+    )
+
+
+sns = client("sns", "us-east-1")
 
 
 def topic(name, signature_version):
@@ -97,7 +110,16 @@ def sign(service, region, method, url, headers, body, date):
     return {"signature": signer.signature(text, request), "headers": names}
 
 
+def call(service, region, operation, input):
+    answer = getattr(client(service, region, ACCOUNT), xform_name(operation))(**input)
+    answer.pop("ResponseMetadata", None)
+    if hasattr(answer.get("Body"), "read"):
+        answer["Body"] = answer["Body"].read().decode()
+    return {"answer": answer}
+
+
 actions = {
+    "call": call,
     "topic": topic,
     "subscribe": subscribe,
     "refusal": refusal,
@@ -108,4 +130,4 @@ actions = {
 
 for line in sys.stdin:
     command = json.loads(line)
-    print(json.dumps(actions[command.pop("do")](**command)), flush=True)
+    print(json.dumps(actions[command.pop("do")](**command), default=str), flush=True)

@@ -17,12 +17,11 @@ use signalbox_proto::v1::ExecutionState;
 use crate::{
     corpus::{Corpus, message_id},
     ingest::{SMALL_BYTES, corpus, ground},
-    load::{self, Load, Spread},
+    load::{self, Load},
     machine::Machine,
     output,
     peers::{self, Kind, Peer},
     process_stats::{Cpu, Memory},
-    request::Template,
     results::Bar,
     subject::{Ground, Subject, Variant},
 };
@@ -232,19 +231,7 @@ impl Server {
             Self::Signalbox(subject) => (subject.addr, &subject.target),
             Self::Peer(peer) => (peer.addr, peer.target()),
         };
-        let host = addr.to_string();
-        Ok(Load {
-            corpus: corpus.clone(),
-            template: Template::new(corpus, &ground.key, &ground.origin, &host, target)?,
-            addr,
-            tls: None,
-            connections,
-            duration: SETTLE_LIMIT,
-            requests_max: corpus.count,
-            first: 0,
-            spread: Spread::Laps,
-            keep_acknowledged: false,
-        })
+        Load::of(ground, corpus, addr, target, connections)
     }
 
     fn pids(&mut self) -> Vec<u32> {
@@ -360,7 +347,7 @@ async fn killed(
         }
         server.kill()?;
         let outcome = running.outcome().await?;
-        acknowledged.extend(outcome.numbers.iter().map(|number| message_id(*number)));
+        acknowledged.extend(outcome.sent.iter().map(|sent| message_id(sent.number)));
         next += args.messages_per_kill;
         server.restart().await?;
     }

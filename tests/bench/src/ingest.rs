@@ -16,7 +16,6 @@ use crate::{
     machine::Machine,
     origin, output, plot,
     process_stats::{Cpu, Memory},
-    request::Template,
     results::{self, Bar, Ingest, Measured, Ratio, Row},
     subject::{Ground, Subject, Variant},
 };
@@ -233,19 +232,11 @@ pub(crate) fn load(
     corpus: &Arc<Corpus>,
     connections: usize,
 ) -> Result<Load> {
-    let host = subject.addr.to_string();
-    let template = Template::new(corpus, &ground.key, &ground.origin, &host, &subject.target)?;
+    let load = Load::of(ground, corpus, subject.addr, &subject.target, connections)?;
     Ok(Load {
-        corpus: corpus.clone(),
-        template,
-        addr: subject.addr,
         tls: subject.tls.clone(),
-        connections,
         duration: WARM_UP,
-        requests_max: corpus.count,
-        first: 0,
-        spread: Spread::Laps,
-        keep_acknowledged: false,
+        ..load
     })
 }
 

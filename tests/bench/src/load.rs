@@ -1,14 +1,15 @@
-//! The load: a closed loop of keep-alive connections that post distinct messages as fast as they are answered.
+//! The load: a closed loop of keep-alive connections that post distinct messages as fast as they are answered; or an open
+//! one, in which each message has its time.
 //!
 //! It shares the machine with what it measures, so it does as little as it can: one thread for each core, a runtime of
 //! its own in each, requests that are patched rather than built, and a reader that knows HTTP/1.1 just far enough.
 
-mod answer;
+pub(crate) mod answer;
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,6 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use hdrhistogram::Histogram;
+use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
@@ -25,10 +27,12 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use self::answer::Answers;
-use crate::{corpus::Corpus, machine, request::Template};
+use crate::{corpus::Corpus, machine, request::Template, subject::Ground};
 
 /// The longest latency that is told apart from longer ones.
 const LATENCY_MAX_US: u64 = 120_000_000;
+/// No load is worth longer, unless it says so.
+const DURATION_MAX: Duration = Duration::from_secs(300);
 
 /// Which load.
 #[derive(Clone)]
@@ -45,11 +49,48 @@ pub(crate) struct Load {
     /// Number of the first request: message and workflow follow from it.
     pub(crate) first: u64,
     pub(crate) spread: Spread,
-    /// Whether the numbers of what was acknowledged are kept.
+    /// Requests a second, each sent at its time if a connection is free then; none: each connection sends its next one as
+    /// soon as it was answered.
+    pub(crate) pace_per_s: Option<f64>,
+    /// Whether what was acknowledged is kept.
     pub(crate) keep_acknowledged: bool,
 }
 
+/// A request that was acknowledged.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) number: u64,
+    /// When its first byte was written.
+    pub(crate) at: Timestamp,
+    /// How long after its time that was, in microseconds.
+    pub(crate) late_us: u64,
+}
+
 impl Load {
+    /// All messages of `corpus`, in order and each once, to `target` (path and query) at `addr`.
+    pub(crate) fn of(
+        ground: &Ground,
+        corpus: &Arc<Corpus>,
+        addr: SocketAddr,
+        target: &str,
+        connections: usize,
+    ) -> Result<Self> {
+        let host = addr.to_string();
+        Ok(Self {
+            corpus: corpus.clone(),
+            template: Template::new(corpus, &ground.key, &ground.origin, &host, target)?,
+            addr,
+            tls: None,
+            connections,
+            duration: DURATION_MAX,
+            requests_max: corpus.count,
+            first: 0,
+            spread: Spread::Laps,
+            pace_per_s: None,
+            keep_acknowledged: false,
+        })
+    }
+
     /// The first `count` requests, and those after them to the end of the corpus.
     pub(crate) fn halves(self, count: u64) -> (Self, Self) {
         let rest = Self {
@@ -93,8 +134,8 @@ pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     /// In microseconds.
     pub(crate) latencies: Histogram<u64>,
-    /// Numbers of requests, if they were to be kept.
-    pub(crate) numbers: Vec<u64>,
+    /// Those that were acknowledged, if they were to be kept.
+    pub(crate) sent: Vec<Sent>,
 }
 
 impl Outcome {
@@ -106,7 +147,7 @@ impl Outcome {
             elapsed: Duration::ZERO,
             latencies: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)
                 .map_err(|error| anyhow!("{error:?}"))?,
-            numbers: Vec::new(),
+            sent: Vec::new(),
         })
     }
 
@@ -124,7 +165,7 @@ impl Outcome {
         self.latencies
             .add(&other.latencies)
             .map_err(|error| anyhow!("{error:?}"))?;
-        self.numbers.extend(other.numbers);
+        self.sent.extend(other.sent);
         Ok(())
     }
 
@@ -144,11 +185,24 @@ struct Shared {
     load: Load,
     next: AtomicU64,
     stop: AtomicBool,
+    /// When the first request was sent.
+    began: OnceLock<Instant>,
 }
 
 impl Shared {
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is time for the request `number`; gives how late it is then, in microseconds.
+    async fn time_of(&self, number: u64) -> u64 {
+        let Some(pace) = self.load.pace_per_s else {
+            return 0;
+        };
+        let began = *self.began.get_or_init(Instant::now);
+        let due = began + Duration::from_secs_f64((number - self.load.first) as f64 / pace);
+        tokio::time::sleep_until(due.into()).await;
+        due.elapsed().as_micros() as u64
     }
 }
 
@@ -185,6 +239,7 @@ pub(crate) fn start(load: Load) -> Running {
     let shared = Arc::new(Shared {
         next: AtomicU64::new(load.first),
         stop: AtomicBool::new(false),
+        began: OnceLock::new(),
         load,
     });
     let of_task = shared.clone();
@@ -293,7 +348,8 @@ async fn drive(
         }
         let workflow = load.spread.workflow(number, &load.corpus);
         let request = template.fill(&load.corpus, number % load.corpus.count, workflow);
-        let sent = Instant::now();
+        let late_us = shared.time_of(number).await;
+        let (sent, at) = (Instant::now(), Timestamp::now());
         let answer = async {
             stream.write_all(request).await.context("sending")?;
             stream.flush().await.context("sending")?;
@@ -305,7 +361,11 @@ async fn drive(
                 outcome.latencies.saturating_record(took as u64);
                 outcome.acknowledged += 1;
                 if load.keep_acknowledged {
-                    outcome.numbers.push(number);
+                    outcome.sent.push(Sent {
+                        number,
+                        at,
+                        late_us,
+                    });
                 }
             }
             Ok(answer) => outcome.fail(answer.text),

@@ -13,6 +13,7 @@
 mod bare;
 mod compare;
 mod corpus;
+mod end_to_end;
 mod history;
 mod ingest;
 mod load;
@@ -27,6 +28,7 @@ mod request;
 mod results;
 mod scale;
 mod subject;
+mod waiting;
 
 use std::{
     path::{Path, PathBuf},
@@ -61,7 +63,7 @@ struct Cli {
 enum Task {
     /// Side by side: bare hyper, the same with a verification, Signalbox, Signalbox over TLS.
     Ingest(ingest::IngestArgs),
-    /// Everything below and above, one after the other, each as it is by default. It takes about an hour.
+    /// Everything below and above, one after the other, each as it is by default. It takes about two hours.
     All,
     /// A million messages over 256 connections, and the node's memory.
     Memory(memory::MemoryArgs),
@@ -74,6 +76,10 @@ enum Task {
     History(history::HistoryArgs),
     /// The same messages to n8n and to a FastAPI receiver; and what each knows after it was killed.
     Compare(compare::CompareArgs),
+    /// Workflows of one step, from the message to SUCCEEDED in the control plane; the same of n8n.
+    EndToEnd(end_to_end::EndToEndArgs),
+    /// A million executions that wait at one node: its memory, and whether they go on in time.
+    Waiting(waiting::WaitingArgs),
     /// A bare server; the others start it.
     #[command(hide = true)]
     Bare(bare::BareArgs),
@@ -94,10 +100,18 @@ async fn main() -> Result<()> {
     };
     build_binaries()?;
     let tasks = match cli.task {
-        Some(Task::All) => ["ingest", "memory", "scale", "compare"]
-            .iter()
-            .filter_map(|name| Cli::parse_from(["signalbox-bench", name]).task)
-            .collect(),
+        Some(Task::All) => {
+            let names = [
+                "ingest",
+                "memory",
+                "scale",
+                "compare",
+                "end-to-end",
+                "waiting",
+            ];
+            let parsed = names.map(|name| Cli::parse_from(["signalbox-bench", name]).task);
+            parsed.into_iter().flatten().collect()
+        }
         Some(task) => vec![task],
         None => vec![Task::Ingest(cli.ingest)],
     };
@@ -108,6 +122,8 @@ async fn main() -> Result<()> {
             Task::Scale(args) => scale::run(args, &out).await?,
             Task::History(args) => history::run(args, &out).await?,
             Task::Compare(args) => compare::run(args, &out).await?,
+            Task::EndToEnd(args) => end_to_end::run(args, &out).await?,
+            Task::Waiting(args) => waiting::run(args, &out).await?,
             Task::All | Task::Bare(_) | Task::LookUp(_) => {}
         }
     }

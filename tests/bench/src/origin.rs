@@ -1,10 +1,11 @@
-//! What stands around a node: an SNS that serves its signing certificate, and a service that never answers.
+//! What stands around a node: an SNS that serves its signing certificate, a service that answers, and one that never does.
 
 use std::convert::Infallible;
 
 use anyhow::Result;
 use bytes::Bytes;
-use http_body_util::Full;
+use http::{HeaderValue, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
@@ -29,6 +30,26 @@ pub(crate) async fn serve(certificate: String) -> Result<String> {
                     *response.status_mut() = StatusCode::NOT_FOUND;
                 }
                 async move { Ok::<_, Infallible>(response) }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    Ok(url)
+}
+
+/// Answers every request with 200 and `{"ok":true}`; gives its URL.
+pub(crate) async fn service() -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                request.into_body().collect().await?;
+                let body = Full::new(Bytes::from_static(b"{\"ok\":true}"));
+                let mut response = Response::new(body);
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(CONTENT_TYPE, json);
+                Ok::<_, hyper::Error>(response)
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }

@@ -10,7 +10,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use signalbox_tests::{
     process::{Process, free_port, root},
     wait,
@@ -63,6 +65,11 @@ fn tools() -> PathBuf {
 impl Peer {
     /// A new one with nothing in it, running.
     pub(crate) async fn start(ground: &Ground, kind: Kind) -> Result<Self> {
+        Self::start_with(ground, kind, &files().join("n8n-workflow.json")).await
+    }
+
+    /// The same; n8n with the workflow in the file `workflow`.
+    async fn start_with(ground: &Ground, kind: Kind, workflow: &Path) -> Result<Self> {
         let mut peer = Self {
             kind,
             addr: ([127, 0, 0, 1], free_port()).into(),
@@ -71,15 +78,26 @@ impl Peer {
             process: None,
         };
         if kind == Kind::N8n {
-            peer.n8n(
-                &["import:workflow", "--input"],
-                Some(&files().join("n8n-workflow.json")),
-            )?;
+            peer.n8n(&["import:workflow", "--input"], Some(workflow))?;
             let id = format!("--id={N8N_WORKFLOW}");
             peer.n8n(&["publish:workflow", &id], None)?;
         }
         peer.run().await;
         Ok(peer)
+    }
+
+    /// n8n with a workflow of the webhook and one more node, `step` (its type, typeVersion and parameters).
+    pub(crate) async fn n8n_with(ground: &Ground, step: &Value) -> Result<Self> {
+        let text = std::fs::read(files().join("n8n-workflow.json"))?;
+        let mut workflows: Value = serde_json::from_slice(&text)?;
+        let node = workflows.pointer_mut("/0/nodes/1");
+        let node = node.and_then(Value::as_object_mut);
+        let node = node.context("n8n-workflow.json has no second node")?;
+        node.extend(step.as_object().context("a node is an object")?.clone());
+        let dir = tempfile::tempdir_in(&ground.dir)?;
+        let file = dir.path().join("workflow.json");
+        std::fs::write(&file, serde_json::to_vec(&workflows)?)?;
+        Self::start_with(ground, Kind::N8n, &file).await
     }
 
     /// Where messages are posted.
@@ -141,23 +159,34 @@ impl Peer {
 
     /// What became of the messages that it knows, by MessageId.
     pub(crate) fn known(&self) -> Result<HashMap<String, String>> {
-        let (kind, file) = match self.kind {
-            Kind::N8n => ("n8n", self.dir.path().join(".n8n/database.sqlite")),
-            Kind::Fastapi => ("fastapi", self.database()),
+        let text = match self.kind {
+            Kind::N8n => known("n8n", &self.n8n_database())?,
+            Kind::Fastapi => known("fastapi", &self.database())?,
         };
-        let output = Command::new("python3")
-            .arg(files().join("known.py"))
-            .arg(kind)
-            .arg(file)
-            .stderr(std::process::Stdio::inherit())
-            .output()?;
-        ensure!(output.status.success(), "known.py: {}", output.status);
-        let text = String::from_utf8(output.stdout)?;
         Ok(text
             .lines()
             .filter_map(|line| line.split_once(' '))
             .map(|(id, state)| (id.to_owned(), state.to_owned()))
             .collect())
+    }
+
+    /// How many executions n8n has ended, well or not.
+    pub(crate) fn ended_count(&self) -> Result<u64> {
+        let text = known("n8n-count", &self.n8n_database())?;
+        text.trim().parse().context("known.py gave no number")
+    }
+
+    /// When each execution that went well has ended, as n8n has it (to the millisecond), by MessageId.
+    pub(crate) fn ended(&self) -> Result<HashMap<String, Timestamp>> {
+        let text = known("n8n-ended", &self.n8n_database())?;
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines
+            .map(|(id, time)| Ok((id.to_owned(), time.parse()?)))
+            .collect()
+    }
+
+    fn n8n_database(&self) -> PathBuf {
+        self.dir.path().join(".n8n/database.sqlite")
     }
 
     fn database(&self) -> PathBuf {
@@ -231,6 +260,18 @@ impl Drop for Peer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What `known.py` says.
+fn known(what: &str, file: &Path) -> Result<String> {
+    let output = Command::new("python3")
+        .arg(files().join("known.py"))
+        .arg(what)
+        .arg(file)
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "known.py: {}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The processes that `pid` has started, and they (proc(5): children of the main thread).

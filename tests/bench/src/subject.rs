@@ -8,14 +8,14 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde::{Deserialize, Serialize};
 use signalbox_tests::{
-    planes::{Options, Planes},
+    planes::{DataPlane, Options, Planes},
     process::{Process, free_port},
     wait,
 };
@@ -27,6 +27,7 @@ use crate::{
 };
 
 const START_LIMIT: Duration = Duration::from_secs(30);
+const DRAINED_EVERY: Duration = Duration::from_millis(50);
 
 /// What is compared.
 #[derive(
@@ -143,6 +144,11 @@ impl Subject {
         }
     }
 
+    /// Signalbox, whole, with one workflow whose one step is `step` (YAML, indented by four spaces from its second line on).
+    pub(crate) async fn with_step(ground: &Ground, step: &str) -> Result<Self> {
+        signalbox(ground, Options::default(), step, 1).await
+    }
+
     /// The process that answers.
     pub(crate) fn pid(&mut self) -> u32 {
         match &mut self.server {
@@ -173,6 +179,35 @@ impl Subject {
             Server::Bare { .. } => None,
             Server::Signalbox(planes) => Some(sum(&planes.data.metrics().await, name)),
         }
+    }
+}
+
+/// When `executions` had ended at the node and the control plane had acknowledged all that it has to report. It asks the
+/// node, which knows both as they happen: asking the control plane for thousands of executions would be load.
+///
+/// # Errors
+/// When that is not so within `limit`.
+pub(crate) async fn drained(data: &DataPlane, executions: u64, limit: Duration) -> Result<Instant> {
+    let limit = Instant::now() + limit;
+    let mut last = None;
+    loop {
+        let looked_at = Instant::now();
+        let metrics = data.metrics().await;
+        let ended = sum(&metrics, "signalbox_executions_total");
+        // Sequences begin at 1, so that the last one is also how many there are.
+        let sent = sum(&metrics, "signalbox_report_sent_records_total");
+        let durable = sum(&metrics, "signalbox_report_durable_sequence");
+        if ended >= executions as f64 && sent > 0.0 && sent <= durable {
+            // Once more: the last of them may not have been sent when it was looked.
+            match last {
+                Some((records, at)) if records == durable => return Ok(at),
+                _ => last = Some((durable, looked_at)),
+            }
+        }
+        if looked_at > limit {
+            bail!("{ended} of {executions} executions ended; {durable} of {sent} records reported");
+        }
+        tokio::time::sleep(DRAINED_EVERY).await;
     }
 }
 

@@ -6,6 +6,84 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// Runs a subcommand whose section is in a document, and gives its JSON and the document.
+fn run(section: &str, arguments: &[&str]) -> (Value, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let document = dir.path().join("document.md");
+    let empty = format!("<!-- bench {section} -->\n<!-- end of bench {section} -->\n");
+    std::fs::write(&document, empty).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_signalbox-bench"))
+        .arg(section)
+        .args(arguments)
+        .arg("--out")
+        .arg(dir.path())
+        .arg("--markdown")
+        .arg(&document)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    let json = std::fs::read(dir.path().join(format!("{section}.json"))).unwrap();
+    let document = std::fs::read_to_string(&document).unwrap();
+    (serde_json::from_slice(&json).unwrap(), document)
+}
+
+#[test]
+fn messages_are_followed_to_their_ends() {
+    let arguments = ["--alone", "--messages", "100", "--rounds", "1"];
+    let paced = [
+        "--rates",
+        "40",
+        "--duration-ms",
+        "1000",
+        "--connections",
+        "8",
+    ];
+    let (json, document) = run("end-to-end", &[&arguments[..], &paced[..]].concat());
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!(row["errors"], 0.0, "{row}");
+        assert!(row["per_s"].as_f64().unwrap() > 0.0, "{row}");
+        let paced = &row["paced"][0];
+        assert_eq!(paced["executions"], 40, "{row}");
+        // Nothing is seen before it has ended.
+        let (ended, seen) = (&paced["ended"], &paced["seen"]);
+        for field in ["p50_ms", "p99_ms", "max_ms"] {
+            let ended = ended[field].as_f64().unwrap();
+            assert!(
+                ended > 0.0 && seen[field].as_f64().unwrap() > ended,
+                "{row}"
+            );
+        }
+    }
+    assert!(
+        document.contains("| transform | Signalbox | 40 |"),
+        "{document}"
+    );
+    assert!(json["bars"][0]["is_met"].as_bool().unwrap());
+}
+
+#[test]
+fn executions_that_wait_are_parked_and_go_on_when_they_are_due() {
+    let arguments = ["--executions", "200", "--every", "100", "--lead-s", "25"];
+    let (json, document) = run("waiting", &[&arguments[..], &["--spread-s", "2"]].concat());
+    let waiting = |looks: &str| {
+        let looks = json[looks].as_array().unwrap();
+        looks.last().unwrap()["waiting"].as_u64().unwrap()
+    };
+    assert_eq!(waiting("coming"), 200, "{json}");
+    assert_eq!(json["coming"][0]["waiting"], 0, "{json}");
+    let lateness = &json["lateness"];
+    assert_eq!(lateness["succeeded"], 200, "{json}");
+    assert_eq!(lateness["early"], 0, "{json}");
+    assert!(
+        document.contains("200 executions wait at once"),
+        "{document}"
+    );
+}
+
 #[test]
 fn every_variant_is_measured_without_an_error() {
     let dir = tempfile::tempdir().unwrap();
