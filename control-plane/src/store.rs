@@ -6,6 +6,7 @@
 
 mod awaited;
 mod cancellations;
+mod children;
 mod commands;
 mod config;
 mod deliveries;
@@ -35,6 +36,7 @@ use signalbox_model::{error::Error, ids::WorkflowName};
 use tokio::sync::{Mutex, watch};
 
 pub use awaited::Awaited;
+pub use children::Child;
 pub use commands::OpenCommand;
 pub use config::{ConfigChange, ConfigEntry};
 pub use deliveries::DeliveryFilter;

@@ -13,6 +13,7 @@ mod m20261210_000005_add_cancellation;
 mod m20261211_000007_create_signals;
 mod m20261212_000008_add_retries_and_schedules;
 mod m20261217_000009_add_secret_delivery;
+mod m20261220_000010_add_parents;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261211_000007_create_signals::Migration),
             Box::new(m20261212_000008_add_retries_and_schedules::Migration),
             Box::new(m20261217_000009_add_secret_delivery::Migration),
+            Box::new(m20261220_000010_add_parents::Migration),
         ]
     }
 }

@@ -1,5 +1,6 @@
 //! Wire ↔ model.
 
+mod child;
 pub mod config;
 pub mod definition;
 pub mod enums;

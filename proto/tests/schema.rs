@@ -155,6 +155,7 @@ fn schema_and_reader_take_the_same() {
         with_steps("[{id: a, forEach: {items: '[1]', concurrency: 3, failFast: false, steps: [{id: b, fail: {message: m, code: A_1}}]}}]"),
         with_steps("[{id: a, for_each: {items: '[1]', fail_fast: , steps: [{id: b, succeed: {output: 3}}]}}]"),
         with_steps("[{id: a, parallel: {branches: [{name: b, steps: [{id: c, condition: {rules: [{if: 'true', steps: []}]}}]}]}, on_error: {continue: true}}]"),
+        with_steps("[{id: a, runWorkflow: {workflow: w-2, input: {a: [1]}, wait: false}}, {id: b, run_workflow: {workflow: w, wait:}}]"),
         with("").replace("spec: {", "spec: {rateLimit: {eventsPerSecond: 5, burst: 0}, concurrency: {maxExecutions: 1}, finally: {steps: [{id: z, succeed: {}}], timeout: 60s}, timeout: 86400s, "),
     ] {
         assert_eq!(reader_takes(&text), Ok(()), "{text}");
@@ -209,6 +210,10 @@ fn schema_and_reader_take_the_same() {
         &with_steps("[{id: a, parallel: {branches: [{name: b}]}}]"),
         &with_steps("[{id: a, retry: {maxAttempts: 21}, http: {url: 'https://x'}}]"),
         &with_steps("[{id: a, retry: {maxAttempts: 1.5}, http: {url: 'https://x'}}]"),
+        &with_steps("[{id: a, runWorkflow: {}}]"),
+        &with_steps("[{id: a, runWorkflow: {workflow: W}}]"),
+        &with_steps("[{id: a, runWorkflow: {workflow: projects/p/workflows/w}}]"),
+        &with_steps("[{id: a, runWorkflow: {workflow: w, wait: [1]}}]"),
         &http("method: FETCH"),
         &http("json: 1, text: a"),
         &http("headers: [a]"),

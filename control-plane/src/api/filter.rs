@@ -4,7 +4,11 @@ use cel::{
     common::ast::{Expr, IdedExpr, LiteralValue},
     parser::Parser,
 };
-use signalbox_model::{error::Error, expression::with_parser_stack, ids::WorkflowName};
+use signalbox_model::{
+    error::Error,
+    expression::with_parser_stack,
+    ids::{ExecutionName, WorkflowName},
+};
 
 use crate::store::{DeliveryFilter, ExecutionFilter};
 
@@ -93,7 +97,7 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
                 set(&mut filter.state, &field, one_of(&field, value, &states)?)?;
             }
             "trigger" => {
-                let triggers = ["AMAZON_SNS", "WEBHOOK", "MANUAL", "SCHEDULE"];
+                let triggers = ["AMAZON_SNS", "WEBHOOK", "MANUAL", "SCHEDULE", "WORKFLOW"];
                 set(
                     &mut filter.trigger,
                     &field,
@@ -102,9 +106,16 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
             }
             "topic_arn" => set(&mut filter.topic_arn, &field, value)?,
             "message_id" => set(&mut filter.message_id, &field, value)?,
+            "parent" => {
+                let id = match value.parse::<ExecutionName>() {
+                    Ok(name) => name.execution.to_string(),
+                    Err(_) => value,
+                };
+                set(&mut filter.parent, &field, id)?;
+            }
             other => {
                 return Err(wrong(format!(
-                    "there is no field {other:?}; expected workflow, state, trigger, topic_arn or message_id"
+                    "there is no field {other:?}; expected workflow, state, trigger, topic_arn, message_id or parent"
                 )));
             }
         }
@@ -156,6 +167,10 @@ mod tests {
         assert_eq!(filter.workflow.as_deref(), Some("w"));
         assert_eq!(filter.state.as_deref(), Some("FAILED"));
         assert_eq!(filter.message_id.as_deref(), Some("a\"b"));
+        let filter = executions(r#"parent == "projects/p/executions/x1""#).unwrap();
+        assert_eq!(filter.parent.as_deref(), Some("x1"));
+        let filter = executions(r#"parent == "x2" && trigger == "WORKFLOW""#).unwrap();
+        assert_eq!(filter.parent.as_deref(), Some("x2"));
         assert_eq!(executions("  ").unwrap(), ExecutionFilter::default());
     }
 

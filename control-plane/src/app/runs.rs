@@ -180,6 +180,8 @@ pub(super) fn queued(tx: &Tx, execution: &ExecutionName, traceparent: Option<&st
         history: 0,
         cancel_time_us: None,
         retry_of: None,
+        parent: None,
+        parent_step: None,
     }
 }
 

@@ -292,6 +292,10 @@ pub mod execution {
         pub cancel_time_us: Option<i64>,
         /// Id of the execution that it retries.
         pub retry_of: Option<String>,
+        /// Id of the execution whose step started it.
+        pub parent: Option<String>,
+        /// The run of that step.
+        pub parent_step: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

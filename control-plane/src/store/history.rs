@@ -12,7 +12,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Store, entity, internal,
+    Child, Page, PageOf, Store, entity, internal,
     page::keyset,
     rows::{Attempt, Event, Execution, Signal, StepRun, Subscription},
 };
@@ -30,6 +30,8 @@ pub struct ExecutionFilter {
     pub message_id: Option<String>,
     /// Trigger, as it is stored.
     pub trigger: Option<String>,
+    /// Id of the execution whose step started it.
+    pub parent: Option<String>,
 }
 
 impl ExecutionFilter {
@@ -41,6 +43,7 @@ impl ExecutionFilter {
             topic_arn,
             message_id,
             trigger,
+            parent,
         } = self;
         [
             (Column::Workflow, workflow),
@@ -48,6 +51,7 @@ impl ExecutionFilter {
             (Column::TopicArn, topic_arn),
             (Column::MessageId, message_id),
             (Column::TriggerKind, trigger),
+            (Column::Parent, parent),
         ]
         .into_iter()
         .fold(Condition::all(), |all, (column, value)| {
@@ -67,6 +71,8 @@ pub struct ExecutionDetail {
     pub signals: Vec<Signal>,
     /// The ids of executions that retry it.
     pub retried_by: Vec<String>,
+    /// What its steps started.
+    pub children: Vec<Child>,
 }
 
 impl Store {
@@ -115,6 +121,7 @@ impl Store {
             steps,
             signals: self.signals(name).await?,
             retried_by: self.retried_by(name).await?,
+            children: self.children(name).await?,
         })
     }
 

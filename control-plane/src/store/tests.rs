@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod batches;
+mod children;
 mod limits;
 mod retries;
 mod schedules;
@@ -415,6 +416,7 @@ fn accepted(id: &str) -> RecordBody {
             }),
             received_at: Timestamp::now(),
         },
+        parent: None,
     }))
 }
 

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 use signalbox_model::{
-    execution::{ExecutionState, Fact, Failure},
-    ids::StepInstance,
+    execution::{ExecutionState, Fact, Failure, JsonText},
+    ids::{ExecutionName, StepInstance, WorkflowId},
     limits,
     secret::Masks,
     workflow::{HttpMethod, SuccessStatus},
@@ -100,6 +100,20 @@ pub enum EffectKind {
     Aws(Box<AwsCall>),
     /// Sends a message.
     Email(Box<EmailMessage>),
+    /// Starts an execution of another workflow. No performer does: whoever owns the machine makes it durable together with the
+    /// fact that says so. Ends with an [`Outcome::Child`].
+    RunWorkflow(Box<ChildCall>),
+}
+
+/// An execution to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildCall {
+    /// Its workflow, of the project of the one that starts it.
+    pub workflow: WorkflowId,
+    /// What its steps read as `event.json`.
+    pub input: JsonText,
+    /// Whether the step waits for its end.
+    pub waits: bool,
 }
 
 impl EffectKind {
@@ -110,6 +124,7 @@ impl EffectKind {
             Self::Http(_) => "http",
             Self::Aws(_) => "aws",
             Self::Email(_) => "email",
+            Self::RunWorkflow(_) => "runWorkflow",
         }
     }
 }
@@ -201,6 +216,8 @@ pub enum Outcome {
     Http(HttpResponse),
     /// A server took a message.
     Email(EmailReceipt),
+    /// This execution is durable with the [`Fact::ChildStarted`] that follows.
+    Child(ExecutionName),
     /// None.
     Failed(AttemptFailure),
 }
@@ -236,6 +253,7 @@ impl Outcome {
                     .collect(),
                 reply: masks.text(&reply).unwrap_or(reply),
             }),
+            Self::Child(child) => Self::Child(child),
             Self::Failed(failed) => Self::Failed(AttemptFailure {
                 failure: masks.failure(failed.failure),
                 ..failed

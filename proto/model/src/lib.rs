@@ -6,6 +6,7 @@
 //! is valid.
 
 pub mod aws;
+pub mod child;
 pub mod config;
 pub mod error;
 pub mod event;

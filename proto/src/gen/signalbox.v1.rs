@@ -1515,7 +1515,7 @@ pub struct Execution {
     #[prost(enumeration = "TriggerKind", tag = "5")]
     pub trigger: i32,
     /// Id of the message (Amazon SNS MessageId, or the webhook's Idempotency-Key) that started it; of a schedule's tick, the
-    /// time that it was scheduled for.
+    /// time that it was scheduled for; of a manual run and a child, the execution's id.
     #[prost(string, tag = "6")]
     pub message_id: ::prost::alloc::string::String,
     /// Amazon SNS topic, if that started it.
@@ -1566,6 +1566,16 @@ pub struct Execution {
     /// What it was told, in the order of the telling. Left out of lists.
     #[prost(message, repeated, tag = "41")]
     pub signals: ::prost::alloc::vec::Vec<Signal>,
+    /// The execution that started this one by a `runWorkflow` step, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "50")]
+    pub parent: ::prost::alloc::string::String,
+    /// The run of that step: its id, and the iteration of each `forEach` around it, such as `call` or `call\[2\]`.
+    #[prost(string, tag = "51")]
+    pub parent_step: ::prost::alloc::string::String,
+    /// The executions that this one's `runWorkflow` steps started, oldest first, at most 100: ListExecutions lists all of them
+    /// by the filter `parent`. Left out of lists.
+    #[prost(message, repeated, tag = "52")]
+    pub children: ::prost::alloc::vec::Vec<ChildExecution>,
 }
 impl ::prost::Name for Execution {
     const NAME: &'static str = "Execution";
@@ -1575,6 +1585,32 @@ impl ::prost::Name for Execution {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.Execution".into()
+    }
+}
+/// An execution that a step started.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChildExecution {
+    /// Resource name, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Workflow that runs, `projects/{project}/workflows/{workflow}`.
+    #[prost(string, tag = "2")]
+    pub workflow: ::prost::alloc::string::String,
+    /// The run of the step, such as `call` or `call\[2\]`.
+    #[prost(string, tag = "3")]
+    pub step: ::prost::alloc::string::String,
+    /// Where it stands.
+    #[prost(enumeration = "ExecutionState", tag = "4")]
+    pub state: i32,
+}
+impl ::prost::Name for ChildExecution {
+    const NAME: &'static str = "ChildExecution";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ChildExecution".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ChildExecution".into()
     }
 }
 /// Something from outside that a step waits for.
@@ -1904,7 +1940,7 @@ pub struct ListExecutionsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
     /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `workflow` (resource name or id), `state`
-    /// (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`.
+    /// (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`, `parent` (resource name or id of an execution).
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
 }
@@ -2179,7 +2215,7 @@ pub enum ExecutionState {
     Queued = 1,
     /// A step is running.
     Running = 2,
-    /// Waiting for a time (a retry, a `wait`), a signal or an approval.
+    /// Waiting for a time (a retry, a `wait`), a signal, an approval or another execution.
     Waiting = 3,
     /// Ended as intended.
     Succeeded = 4,
@@ -2236,6 +2272,8 @@ pub enum TriggerKind {
     Manual = 3,
     /// A tick of the workflow's schedule.
     Schedule = 4,
+    /// A `runWorkflow` step of another execution.
+    Workflow = 5,
 }
 impl TriggerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2249,6 +2287,7 @@ impl TriggerKind {
             Self::Webhook => "TRIGGER_KIND_WEBHOOK",
             Self::Manual => "TRIGGER_KIND_MANUAL",
             Self::Schedule => "TRIGGER_KIND_SCHEDULE",
+            Self::Workflow => "TRIGGER_KIND_WORKFLOW",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2259,6 +2298,7 @@ impl TriggerKind {
             "TRIGGER_KIND_WEBHOOK" => Some(Self::Webhook),
             "TRIGGER_KIND_MANUAL" => Some(Self::Manual),
             "TRIGGER_KIND_SCHEDULE" => Some(Self::Schedule),
+            "TRIGGER_KIND_WORKFLOW" => Some(Self::Workflow),
             _ => None,
         }
     }
@@ -2271,7 +2311,7 @@ pub enum StepState {
     Unspecified = 0,
     /// An attempt is running, or steps inside it.
     Running = 1,
-    /// It waits: for the time of its next attempt, or, of a `wait` or an `approval`, for what its input says.
+    /// It waits: for the time of its next attempt, or, of a `wait`, an `approval` or a `runWorkflow`, for what its input says.
     Waiting = 2,
     /// Ended as intended.
     Succeeded = 3,
@@ -5441,7 +5481,7 @@ pub struct Step {
     /// What the step does. Exactly one.
     #[prost(
         oneof = "step::Action",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub action: ::core::option::Option<step::Action>,
 }
@@ -5486,6 +5526,9 @@ pub mod step {
         /// Waits until someone approves or rejects.
         #[prost(message, tag = "21")]
         Approval(super::ApprovalStep),
+        /// Runs another workflow.
+        #[prost(message, tag = "22")]
+        RunWorkflow(super::RunWorkflowStep),
     }
 }
 impl ::prost::Name for Step {
@@ -5538,8 +5581,8 @@ pub struct RetryPolicy {
     #[prost(double, tag = "4")]
     pub multiplier: f64,
     /// What is retried, instead of what the kind of step holds to be retriable: codes (CONNECTION, TIMEOUT, HTTP_STATUS,
-    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR, AWS_ERROR, SMTP_ERROR), HTTP statuses (`429`), classes of them (`5xx`)
-    /// and ranges of them (`500-503`). An `email` step has the codes of SMTP replies for statuses. At most 50. Default: what the
+    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR, AWS_ERROR, SMTP_ERROR, CHILD_FAILED, CHILD_TIMED_OUT, CHILD_CANCELLED,
+    /// CHILD_UNAVAILABLE), HTTP statuses (`429`), classes of them (`5xx`) and ranges of them (`500-503`). An `email` step has the codes of SMTP replies for statuses. At most 50. Default: what the
     /// kind of step says.
     #[prost(string, repeated, tag = "5")]
     pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -6328,6 +6371,40 @@ impl ::prost::Name for SmtpServer {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.SmtpServer".into()
+    }
+}
+/// Runs another workflow of the same project, in the version that is published then: a child execution, at the same node,
+/// with a name of its own. Each attempt of a step's run starts one; a crash starts none twice. An attempt fails, and may be
+/// retried, with CHILD_FAILED or CHILD_TIMED_OUT when the child has, and with CHILD_UNAVAILABLE when there is no such workflow
+/// at the node, nothing of it is published, it is disabled, or the node's spool is full. It fails for good with CHILD_CANCELLED
+/// when an operator cancelled the child (unless `retry_on` says so), CHILD_INPUT when the child does not take the input, and
+/// CHILD_DEPTH when the child would be the ninth in a row of children of children. When the step ends before its child does
+/// (the execution is cancelled or runs out of time, a branch beside it fails), the child is cancelled, if the step waits for it.
+/// Has no `timeout`: the child's own, and `total_timeout`, bound it.
+/// Output: `{"execution": name, "state": "SUCCEEDED", "output": the child's output}`; with `wait: false`, state is "QUEUED"
+/// and output null.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunWorkflowStep {
+    /// Id of the workflow. Required.
+    #[prost(string, tag = "1")]
+    pub workflow: ::prost::alloc::string::String,
+    /// What the child's steps read as `event.json`; each string in it is a template. What the child's manual trigger declares
+    /// as inputs is checked, and defaults are filled in. At most 256 KiB. Default null.
+    #[prost(message, optional, tag = "2")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// Whether the step lasts until the child has ended. Default true; with false it succeeds when the child is durable, and
+    /// the child goes on by itself.
+    #[prost(bool, optional, tag = "3")]
+    pub wait: ::core::option::Option<bool>,
+}
+impl ::prost::Name for RunWorkflowStep {
+    const NAME: &'static str = "RunWorkflowStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RunWorkflowStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RunWorkflowStep".into()
     }
 }
 /// What a filter policy looks at.

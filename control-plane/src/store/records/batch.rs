@@ -22,7 +22,7 @@ use super::{
 /// Executions that one statement looks for.
 const NAMES_MAX: usize = 200;
 /// Rows that one statement writes. Few sizes: each is a statement of its own, which the connection keeps prepared. A row
-/// has at most 21 columns, and SQLite takes 32,766 values.
+/// has at most 23 columns, and SQLite takes 32,766 values.
 const ROWS: [usize; 3] = [64, 8, 1];
 
 /// The histories that a batch belongs to.

@@ -66,7 +66,7 @@ impl Behaviour for AwsStep {
         let response = match outcome {
             Outcome::Failed(failure) => return Err(failure),
             Outcome::Http(response) => response,
-            Outcome::Email(_) => return Err(not_of_its_kind()),
+            Outcome::Email(_) | Outcome::Child(_) => return Err(not_of_its_kind()),
         };
         match aws_error(&response) {
             Some(error) => {

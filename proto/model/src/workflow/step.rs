@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ApprovalStep, AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep,
-    RetryPolicy, SlackStep, SucceedStep, TransformStep, WaitStep,
+    RetryPolicy, RunWorkflowStep, SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -85,6 +85,8 @@ pub enum Action {
     Aws(Box<AwsStep>),
     /// Sends a message by SMTP.
     Email(Box<EmailStep>),
+    /// Runs another workflow.
+    RunWorkflow(Box<RunWorkflowStep>),
 }
 
 impl Action {
@@ -104,6 +106,7 @@ impl Action {
             Self::Fail(_) => "fail",
             Self::Aws(_) => "aws",
             Self::Email(_) => "email",
+            Self::RunWorkflow(_) => "runWorkflow",
         }
     }
 
@@ -127,7 +130,8 @@ impl Action {
             | Self::Succeed(_)
             | Self::Fail(_)
             | Self::Aws(_)
-            | Self::Email(_) => Vec::new(),
+            | Self::Email(_)
+            | Self::RunWorkflow(_) => Vec::new(),
         };
         lists.into_iter()
     }
@@ -164,6 +168,7 @@ impl Action {
             Self::Fail(step) => step.references(),
             Self::Aws(step) => step.references(),
             Self::Email(step) => step.references(),
+            Self::RunWorkflow(step) => step.references(),
         }
     }
 }

@@ -10,7 +10,7 @@ use signalbox_model::{
 };
 
 /// Fields that must be there.
-const REQUIRED: [&str; 20] = [
+const REQUIRED: [&str; 21] = [
     "AmazonSnsTrigger.api_keys",
     "Concurrency.max_executions",
     "ConditionRule.if",
@@ -25,6 +25,7 @@ const REQUIRED: [&str; 20] = [
     "ParallelBranch.steps",
     "ParallelStep.branches",
     "RateLimit.events_per_second",
+    "RunWorkflowStep.workflow",
     "Step.id",
     "WebhookTrigger.api_keys",
     "Workflow.name",
@@ -63,7 +64,7 @@ pub(super) fn of(field: &FieldDescriptor) -> Value {
 
 type Rule = (&'static str, fn() -> Value);
 
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 24] = [
     ("AmazonSnsTrigger.api_keys", api_keys),
     (
         "AmazonSnsTrigger.minimum_signature_version",
@@ -113,6 +114,10 @@ const RULES: [Rule; 23] = [
     (
         "RetryPolicy.retry_on",
         || json!({"maxItems": limits::RETRY_ON_MAX}),
+    ),
+    (
+        "RunWorkflowStep.workflow",
+        || json!({"pattern": format!("^{RESOURCE_ID_PATTERN}$")}),
     ),
     ("Step.id", step_id),
     ("WebhookTrigger.api_keys", api_keys),
