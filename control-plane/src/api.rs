@@ -25,7 +25,11 @@ use signalbox_proto::v1::{
 };
 use tonic::service::{Routes, RoutesBuilder};
 
-use crate::{app::App, auth::Links};
+use crate::{
+    app::App,
+    auth::Links,
+    store::{Order, Page, Position, Tokens},
+};
 
 /// Size of a request.
 const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -37,13 +41,39 @@ const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 pub struct Api {
     app: App,
     links: Links,
+    tokens: Tokens,
 }
 
 impl Api {
     /// Over `app`, with links for approvals by `links`.
     #[must_use]
     pub fn new(app: App, links: Links) -> Self {
-        Self { app, links }
+        let tokens = Tokens::new(app.page_key().clone());
+        Self { app, links, tokens }
+    }
+
+    /// The page that a request asks for, of the list `of`: what it lists, and each argument that must stay the same from
+    /// page to page.
+    ///
+    /// # Errors
+    /// When the size is negative, or the token is none of this list.
+    fn page(&self, of: &[&str], size: i32, token: &str) -> Result<Page, Error> {
+        let mut page = Page::sized(size)?;
+        if !token.is_empty() {
+            let after = self.tokens.read(of, token).ok_or_else(|| {
+                Error::invalid(
+                    "page_token",
+                    "is not a next_page_token of this list with the same parent, filter and order",
+                )
+            })?;
+            page.after = Some(after);
+        }
+        Ok(page)
+    }
+
+    /// The `next_page_token` of an answer; empty on the last page.
+    fn next_page_token(&self, of: &[&str], next: Option<Position>) -> String {
+        next.map_or_else(String::new, |next| self.tokens.write(of, &next))
     }
 
     /// Adds every service to `routes`.
@@ -100,6 +130,20 @@ fn parent_workflow(text: &str) -> Result<(ProjectId, Option<WorkflowId>), Error>
     }
     let name: signalbox_model::ids::WorkflowName = name("parent", text)?;
     Ok((name.project, Some(name.workflow)))
+}
+
+/// The order that an `order_by` says, of a list that is sorted by the time `field` only (AIP-132).
+fn order(field: &str, order_by: &str) -> Result<Order, Error> {
+    let words: Vec<&str> = order_by.split_whitespace().collect();
+    match words.as_slice() {
+        [] => Ok(Order::Descending),
+        [by, "desc"] if *by == field => Ok(Order::Descending),
+        [by] | [by, "asc"] if *by == field => Ok(Order::Ascending),
+        _ => Err(Error::invalid(
+            "order_by",
+            format!("is {order_by:?}; expected \"{field}\" or \"{field} desc\""),
+        )),
+    }
 }
 
 /// What a request must hold.

@@ -68,6 +68,12 @@ impl App {
         self.commands.subscribe()
     }
 
+    /// What signs page tokens.
+    #[must_use]
+    pub fn page_key(&self) -> &aws_lc_rs::hmac::Key {
+        self.master_key.page_key()
+    }
+
     /// The database, for reading: the hub follows its change log.
     #[must_use]
     pub fn store(&self) -> &Store {

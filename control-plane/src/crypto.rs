@@ -27,6 +27,8 @@ const KEY_SHOWN_CHARS: usize = 8;
 /// What a master key's id is the HMAC of, cut to so many bytes.
 const KEY_ID_OF: &[u8] = b"signalbox 2026-11 master key id";
 const KEY_ID_BYTES: usize = 16;
+/// What the key of page tokens is the HMAC of.
+const PAGE_KEY_OF: &[u8] = b"signalbox 2026-11 page tokens";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Why a value cannot be sealed or opened.
@@ -47,6 +49,7 @@ pub enum CryptoError {
 pub struct MasterKey {
     key: RandomizedNonceKey,
     id: String,
+    page_key: hmac::Key,
 }
 
 impl MasterKey {
@@ -58,10 +61,11 @@ impl MasterKey {
         if bytes.len() != MASTER_KEY_BYTES {
             return Err(CryptoError::MasterKey);
         }
-        let id = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), KEY_ID_OF);
-        let id = data_encoding::HEXLOWER.encode(&id.as_ref()[..KEY_ID_BYTES]);
+        let derive = |of| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), of);
+        let id = data_encoding::HEXLOWER.encode(&derive(KEY_ID_OF).as_ref()[..KEY_ID_BYTES]);
+        let page_key = hmac::Key::new(hmac::HMAC_SHA256, derive(PAGE_KEY_OF).as_ref());
         RandomizedNonceKey::new(&AES_256_GCM, bytes)
-            .map(|key| Self { key, id })
+            .map(|key| Self { key, id, page_key })
             .map_err(|_: Unspecified| CryptoError::MasterKey)
     }
 
@@ -81,6 +85,12 @@ impl MasterKey {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What signs page tokens: the same at all who have this master key.
+    #[must_use]
+    pub fn page_key(&self) -> &hmac::Key {
+        &self.page_key
     }
 
     /// Bytes for a new one.

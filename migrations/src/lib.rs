@@ -14,6 +14,7 @@ mod m20261211_000007_create_signals;
 mod m20261212_000008_add_retries_and_schedules;
 mod m20261217_000009_add_secret_delivery;
 mod m20261220_000010_add_parents;
+mod m20261225_000015_index_history;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261212_000008_add_retries_and_schedules::Migration),
             Box::new(m20261217_000009_add_secret_delivery::Migration),
             Box::new(m20261220_000010_add_parents::Migration),
+            Box::new(m20261225_000015_index_history::Migration),
         ]
     }
 }

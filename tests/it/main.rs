@@ -19,6 +19,7 @@ mod disk;
 mod endurance;
 mod filter;
 mod links;
+mod lists;
 mod local_stack;
 mod manual;
 mod overload;

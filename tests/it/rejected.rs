@@ -21,6 +21,7 @@ async fn page(stage: &Stage, size: i32, token: String) -> (Vec<Delivery>, String
         page_size: size,
         page_token: token,
         filter: REJECTED.to_owned(),
+        ..Default::default()
     };
     let listed = stage.api.deliveries().list_deliveries(request).await;
     let listed = listed.unwrap().into_inner();

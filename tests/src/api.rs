@@ -147,6 +147,7 @@ impl Api {
                     page_size: 1000,
                     page_token,
                     filter: filter.to_owned(),
+                    ..Default::default()
                 })
                 .await?
                 .into_inner();

@@ -17,7 +17,6 @@ use super::{Api, map, name, parent_project, required};
 use crate::{
     app::{KeyChange, NewKey},
     auth::Caller,
-    store::Page,
 };
 
 /// The limit that was given, if any.
@@ -116,17 +115,18 @@ impl ApiKeyService for Api {
         &self,
         request: Request<v1::ListApiKeysRequest>,
     ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
+        let of = ["apiKeys", request.get_ref().parent.as_str()];
         let list = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
             self.app.keys(&project, &page).await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListApiKeysResponse {
             api_keys: page.rows.into_iter().map(map::api_key).collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
         }))
     }
 

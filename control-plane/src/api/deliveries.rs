@@ -6,8 +6,8 @@ use signalbox_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, parent_workflow};
-use crate::{auth::Caller, store::Page};
+use super::{Api, filter, map, order, parent_workflow};
+use crate::auth::Caller;
 
 #[tonic::async_trait]
 impl DeliveryService for Api {
@@ -15,12 +15,14 @@ impl DeliveryService for Api {
         &self,
         request: Request<v1::ListDeliveriesRequest>,
     ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
+        let asked = request.get_ref();
+        let of = ["deliveries", &asked.parent, &asked.filter, &asked.order_by];
         let list = async || {
-            let asked = request.get_ref();
             let (project, workflow) = parent_workflow(&asked.parent)?;
             Caller::of(&request, &project)?;
             let filter = filter::deliveries(&asked.filter)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let mut page = self.page(&of, asked.page_size, &asked.page_token)?;
+            page.order = order("receive_time", &asked.order_by)?;
             self.app
                 .deliveries(&project, workflow.as_ref(), &filter, &page)
                 .await
@@ -28,7 +30,7 @@ impl DeliveryService for Api {
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListDeliveriesResponse {
             deliveries: page.rows.into_iter().map(map::delivery).collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
         }))
     }
 }

@@ -15,11 +15,11 @@ use signalbox_runtime::telemetry::context;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, parent_project, signals};
+use super::{Api, filter, map, name, order, parent_project, signals};
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
     auth::Caller,
-    store::{ExecutionFilter, Page, rows::Execution},
+    store::{ExecutionFilter, Position, Tokens, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
@@ -148,11 +148,13 @@ impl ExecutionService for Api {
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let filter = filter::executions(&asked.filter)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let of = ["executions", &asked.parent, &asked.filter, &asked.order_by];
+            let mut page = self.page(&of, asked.page_size, &asked.page_token)?;
+            page.order = order("create_time", &asked.order_by)?;
             let page = self.app.executions(&project, &filter, &page).await?;
             Ok::<_, Error>(v1::ListExecutionsResponse {
                 executions: listed(&self.app, page.rows).await?,
-                next_page_token: page.next_page_token,
+                next_page_token: self.next_page_token(&of, page.next),
             })
         };
         list().await.map(Response::new).map_err(to_status)
@@ -187,20 +189,28 @@ impl ExecutionService for Api {
         &self,
         request: Request<v1::WatchExecutionsRequest>,
     ) -> Result<Response<Watched>, Status> {
+        let history = self.app.store().history();
+        let head = *history.borrow();
         let begin = || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let filter = filter::executions(&asked.filter)?;
-            Ok::<_, Error>((project, filter))
+            let of = [WATCHED, &asked.parent, &asked.filter];
+            let seen = match asked.watch_token.as_str() {
+                // Whatever changes next, whichever execution it is.
+                "" => (head + 1, String::new()),
+                token => watched_until(&self.tokens, &of, token, head)?,
+            };
+            Ok::<_, Error>((project, filter, seen, of.map(str::to_owned)))
         };
-        let (project, filter) = begin().map_err(to_status)?;
-        let history = self.app.store().history();
-        let seen = *history.borrow();
+        let (project, filter, seen, of) = begin().map_err(to_status)?;
         let state = WatchMany {
-            seen,
+            seen: Some(seen),
             history,
             app: self.app.clone(),
+            tokens: self.tokens.clone(),
+            of,
             project,
             filter,
         };
@@ -281,50 +291,84 @@ impl WatchOne {
     }
 }
 
+/// Begins every watch token.
+const WATCHED: &str = "watch";
+
+/// Until where whoever has `token` has seen the changes.
+fn watched_until(tokens: &Tokens, of: &[&str], token: &str, head: i64) -> Result<Position, Error> {
+    let Some(seen) = tokens.read(of, token) else {
+        return Err(Error::invalid(
+            "watch_token",
+            "is not a watch_token of this parent with the same filter",
+        ));
+    };
+    // A database that was restored from before: what came since then in the other one is not in this.
+    if seen.0 > head {
+        return Err(Error::invalid(
+            "watch_token",
+            "is of a later state than this database has; list the executions and watch without it",
+        ));
+    }
+    Ok(seen)
+}
+
 /// The executions of a project as they change.
 struct WatchMany {
     app: App,
     history: watch::Receiver<i64>,
+    tokens: Tokens,
+    of: [String; 3],
     project: ProjectId,
     filter: ExecutionFilter,
-    seen: i64,
+    /// The change that was sent last. None: the stream has failed.
+    seen: Option<Position>,
 }
 
 impl WatchMany {
     async fn next(mut self) -> Option<(Vec<Result<v1::Execution, Status>>, Self)> {
+        let mut seen = self.seen.take()?;
         loop {
             self.history.mark_unchanged();
-            let store = self.app.store();
-            match store
-                .executions_changed_since(&self.project, &self.filter, self.seen, WATCH_MAX)
-                .await
-            {
-                Ok(rows) if rows.is_empty() => {}
-                Ok(rows) => {
-                    // Rows of one transaction share their number: a full batch may have been cut within one, so the last
-                    // number is looked at again, unless it is all there is.
-                    let full = rows.len() as u64 >= WATCH_MAX;
-                    let last = rows.last().map_or(self.seen, |row| row.history);
-                    let first = rows.first().map_or(self.seen, |row| row.history);
-                    self.seen = if full && last > first { last - 1 } else { last };
-                    let batch = match listed(&self.app, rows).await {
-                        Ok(executions) => executions.into_iter().map(Ok).collect(),
-                        Err(error) => {
-                            self.seen = i64::MAX;
-                            vec![Err(to_status(error))]
-                        }
+            match self.changes(&seen).await {
+                Ok(found) => {
+                    let Some(last) = found.last() else {
+                        changed(&mut self.history).await;
+                        continue;
                     };
+                    seen = last.0.clone();
+                    let batch = found.into_iter().map(|(_, execution)| Ok(execution));
+                    let batch = batch.collect();
+                    self.seen = Some(seen);
                     return Some((batch, self));
                 }
-                Err(error) => {
-                    self.seen = i64::MAX;
-                    return Some((vec![Err(to_status(error))], self));
-                }
+                Err(error) => return Some((vec![Err(to_status(error))], self)),
             }
-            if self.seen == i64::MAX {
-                return None;
-            }
-            changed(&mut self.history).await;
         }
+    }
+
+    /// What changed after `seen`, each with where it stands among the changes.
+    async fn changes(&self, seen: &Position) -> Result<Vec<(Position, v1::Execution)>, Error> {
+        let store = self.app.store();
+        let rows = store
+            .executions_changed_since(&self.project, &self.filter, seen, WATCH_MAX)
+            .await?;
+        let positions: Vec<Position> = rows
+            .iter()
+            .map(|row| (row.history, row.id.clone()))
+            .collect();
+        let of = self.of.each_ref().map(String::as_str);
+        let executions = listed(&self.app, rows).await?;
+        Ok(positions
+            .into_iter()
+            .zip(executions)
+            .map(|(position, execution)| {
+                let watch_token = self.tokens.write(&of, &position);
+                let execution = v1::Execution {
+                    watch_token,
+                    ..execution
+                };
+                (position, execution)
+            })
+            .collect())
     }
 }

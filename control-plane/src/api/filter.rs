@@ -1,26 +1,110 @@
-//! Filters of lists: a subset of CEL, comparisons `field == "value"` joined by `&&`, read by CEL's own parser.
+//! Filters of lists: a subset of CEL, comparisons `field == "value"` and `time >= timestamp("…")` joined by `&&`, read by
+//! CEL's own parser.
+
+use std::str::FromStr;
 
 use cel::{
     common::ast::{Expr, IdedExpr, LiteralValue},
     parser::Parser,
 };
+use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     expression::with_parser_stack,
-    ids::{ExecutionName, WorkflowName},
+    ids::{ApiKeyName, ExecutionName, WorkflowName},
 };
 
-use crate::store::{DeliveryFilter, ExecutionFilter};
+use crate::store::{DeliveryFilter, ExecutionFilter, Times};
 
 const FILTER_MAX_BYTES: usize = 2048;
-const EXPECTED: &str = "expected comparisons field == \"value\" joined by &&";
+const EXPECTED: &str =
+    "expected comparisons field == \"value\", or time >= timestamp(\"…\"), joined by &&";
 
 fn wrong(description: impl Into<String>) -> Error {
     Error::invalid("filter", description)
 }
 
+/// One comparison of a field.
+struct Comparison {
+    field: String,
+    operator: Operator,
+    value: Operand,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+enum Operand {
+    Text(String),
+    Time(Timestamp),
+}
+
+impl Comparison {
+    /// Sets `slot` to the text that the field must be.
+    fn equals(self, slot: &mut Option<String>) -> Result<(), Error> {
+        let Self { field, value, .. } = &self;
+        if self.operator != Operator::Equal {
+            return Err(wrong(format!("compares {field} otherwise than by ==")));
+        }
+        let Operand::Text(value) = value else {
+            return Err(wrong(format!("compares {field} with a time")));
+        };
+        if slot.replace(value.clone()).is_some() {
+            return Err(wrong(format!("compares {field} twice")));
+        }
+        Ok(())
+    }
+
+    /// [`Comparison::equals`] of one of `allowed`.
+    fn equals_one_of(self, slot: &mut Option<String>, allowed: &[&str]) -> Result<(), Error> {
+        if let Operand::Text(value) = &self.value
+            && !allowed.contains(&value.as_str())
+        {
+            return Err(wrong(format!(
+                "{} is {value:?}; expected one of {}",
+                self.field,
+                allowed.join(", ")
+            )));
+        }
+        self.equals(slot)
+    }
+
+    /// Narrows `times` to what the field must be. Times are known to the microsecond.
+    fn within(self, times: &mut Times) -> Result<(), Error> {
+        let Self { field, value, .. } = &self;
+        let time = match value {
+            Operand::Time(time) => *time,
+            Operand::Text(text) => text.parse().map_err(|_| {
+                wrong(format!(
+                    "compares {field} with {text:?}; expected a time as 2026-11-26T12:00:00Z"
+                ))
+            })?,
+        };
+        let time = time.as_microsecond();
+        let (from, until) = match self.operator {
+            Operator::Equal => (Some(time), Some(time + 1)),
+            Operator::Less => (None, Some(time)),
+            Operator::LessOrEqual => (None, Some(time + 1)),
+            Operator::Greater => (Some(time + 1), None),
+            Operator::GreaterOrEqual => (Some(time), None),
+        };
+        for (slot, bound) in [(&mut times.from, from), (&mut times.until, until)] {
+            if bound.is_some() && slot.replace(bound.unwrap_or_default()).is_some() {
+                return Err(wrong(format!("bounds {field} twice on one side")));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The comparisons of `text`.
-fn comparisons(text: &str) -> Result<Vec<(String, String)>, Error> {
+fn comparisons(text: &str) -> Result<Vec<Comparison>, Error> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
@@ -34,39 +118,53 @@ fn comparisons(text: &str) -> Result<Vec<(String, String)>, Error> {
     Ok(found)
 }
 
-fn gather(expression: &IdedExpr, found: &mut Vec<(String, String)>) -> Result<(), Error> {
+fn gather(expression: &IdedExpr, found: &mut Vec<Comparison>) -> Result<(), Error> {
     let Expr::Call(call) = &expression.expr else {
         return Err(wrong(EXPECTED));
     };
-    match (call.func_name.as_str(), call.args.as_slice()) {
-        ("_&&_", parts) => parts.iter().try_for_each(|part| gather(part, found)),
-        ("_==_", [left, right]) => match (&left.expr, &right.expr) {
-            (Expr::Ident(field), Expr::Literal(LiteralValue::String(value))) => {
-                found.push((field.clone(), value.inner().to_owned()));
-                Ok(())
-            }
-            _ => Err(wrong(EXPECTED)),
-        },
-        _ => Err(wrong(EXPECTED)),
-    }
-}
-
-fn set(slot: &mut Option<String>, field: &str, value: String) -> Result<(), Error> {
-    if slot.replace(value).is_some() {
-        return Err(wrong(format!("compares {field} twice")));
-    }
+    let operator = match call.func_name.as_str() {
+        "_&&_" => return call.args.iter().try_for_each(|part| gather(part, found)),
+        "_==_" => Operator::Equal,
+        "_<_" => Operator::Less,
+        "_<=_" => Operator::LessOrEqual,
+        "_>_" => Operator::Greater,
+        "_>=_" => Operator::GreaterOrEqual,
+        _ => return Err(wrong(EXPECTED)),
+    };
+    let [left, right] = call.args.as_slice() else {
+        return Err(wrong(EXPECTED));
+    };
+    let Expr::Ident(field) = &left.expr else {
+        return Err(wrong(EXPECTED));
+    };
+    found.push(Comparison {
+        field: field.clone(),
+        operator,
+        value: operand(&right.expr)?,
+    });
     Ok(())
 }
 
-/// `value` when it is one of `allowed`.
-fn one_of(field: &str, value: String, allowed: &[&str]) -> Result<String, Error> {
-    if allowed.contains(&value.as_str()) {
-        return Ok(value);
+/// `"text"` or `timestamp("text")`.
+fn operand(expression: &Expr) -> Result<Operand, Error> {
+    match expression {
+        Expr::Literal(LiteralValue::String(value)) => Ok(Operand::Text(value.inner().to_owned())),
+        Expr::Call(call) if call.func_name == "timestamp" && call.target.is_none() => {
+            let [
+                IdedExpr {
+                    expr: Expr::Literal(LiteralValue::String(value)),
+                    ..
+                },
+            ] = call.args.as_slice()
+            else {
+                return Err(wrong(EXPECTED));
+            };
+            let time = value.inner().parse();
+            let time = time.map_err(|_| wrong(format!("{:?} is no time", value.inner())))?;
+            Ok(Operand::Time(time))
+        }
+        _ => Err(wrong(EXPECTED)),
     }
-    Err(wrong(format!(
-        "{field} is {value:?}; expected one of {}",
-        allowed.join(", ")
-    )))
 }
 
 /// A filter of executions.
@@ -74,48 +172,46 @@ fn one_of(field: &str, value: String, allowed: &[&str]) -> Result<String, Error>
 /// # Errors
 /// `Invalid` at `filter`, with what was expected.
 pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
+    const STATES: [&str; 7] = [
+        "QUEUED",
+        "RUNNING",
+        "WAITING",
+        "SUCCEEDED",
+        "FAILED",
+        "CANCELLED",
+        "TIMED_OUT",
+    ];
+    const TRIGGERS: [&str; 5] = ["AMAZON_SNS", "WEBHOOK", "MANUAL", "SCHEDULE", "WORKFLOW"];
     let mut filter = ExecutionFilter::default();
-    for (field, value) in comparisons(text)? {
-        match field.as_str() {
+    for comparison in comparisons(text)? {
+        match comparison.field.as_str() {
             "workflow" => {
-                let id = match value.parse::<WorkflowName>() {
-                    Ok(name) => name.workflow.to_string(),
-                    Err(_) => value,
-                };
-                set(&mut filter.workflow, &field, id)?;
+                comparison.equals(&mut filter.workflow)?;
+                to_id(&mut filter.workflow, |name: WorkflowName| {
+                    name.workflow.to_string()
+                });
             }
-            "state" => {
-                let states = [
-                    "QUEUED",
-                    "RUNNING",
-                    "WAITING",
-                    "SUCCEEDED",
-                    "FAILED",
-                    "CANCELLED",
-                    "TIMED_OUT",
-                ];
-                set(&mut filter.state, &field, one_of(&field, value, &states)?)?;
+            "api_key" => {
+                comparison.equals(&mut filter.api_key)?;
+                to_id(&mut filter.api_key, |name: ApiKeyName| {
+                    name.api_key.to_string()
+                });
             }
-            "trigger" => {
-                let triggers = ["AMAZON_SNS", "WEBHOOK", "MANUAL", "SCHEDULE", "WORKFLOW"];
-                set(
-                    &mut filter.trigger,
-                    &field,
-                    one_of(&field, value, &triggers)?,
-                )?;
-            }
-            "topic_arn" => set(&mut filter.topic_arn, &field, value)?,
-            "message_id" => set(&mut filter.message_id, &field, value)?,
+            "state" => comparison.equals_one_of(&mut filter.state, &STATES)?,
+            "trigger" => comparison.equals_one_of(&mut filter.trigger, &TRIGGERS)?,
+            "topic_arn" => comparison.equals(&mut filter.topic_arn)?,
+            "message_id" => comparison.equals(&mut filter.message_id)?,
             "parent" => {
-                let id = match value.parse::<ExecutionName>() {
-                    Ok(name) => name.execution.to_string(),
-                    Err(_) => value,
-                };
-                set(&mut filter.parent, &field, id)?;
+                comparison.equals(&mut filter.parent)?;
+                to_id(&mut filter.parent, |name: ExecutionName| {
+                    name.execution.to_string()
+                });
             }
+            "create_time" => comparison.within(&mut filter.created)?,
             other => {
                 return Err(wrong(format!(
-                    "there is no field {other:?}; expected workflow, state, trigger, topic_arn, message_id or parent"
+                    "there is no field {other:?}; expected workflow, state, trigger, topic_arn, message_id, api_key \
+                     or create_time"
                 )));
             }
         }
@@ -123,28 +219,30 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
     Ok(filter)
 }
 
+/// A resource name that was given becomes its id, which is what is stored.
+fn to_id<T: FromStr>(slot: &mut Option<String>, id: impl FnOnce(T) -> String) {
+    if let Some(name) = slot.as_ref().and_then(|name| name.parse().ok()) {
+        *slot = Some(id(name));
+    }
+}
+
 /// A filter of deliveries.
 ///
 /// # Errors
 /// `Invalid` at `filter`, with what was expected.
 pub(super) fn deliveries(text: &str) -> Result<DeliveryFilter, Error> {
+    const VERDICTS: [&str; 4] = ["ACCEPTED", "DUPLICATE", "FILTERED", "REJECTED"];
     let mut filter = DeliveryFilter::default();
-    for (field, value) in comparisons(text)? {
-        match field.as_str() {
-            "verdict" => {
-                let verdicts = ["ACCEPTED", "DUPLICATE", "FILTERED", "REJECTED"];
-                set(
-                    &mut filter.verdict,
-                    &field,
-                    one_of(&field, value, &verdicts)?,
-                )?;
-            }
-            "reason" => set(&mut filter.reason, &field, value)?,
-            "message_id" => set(&mut filter.message_id, &field, value)?,
-            "topic_arn" => set(&mut filter.topic_arn, &field, value)?,
+    for comparison in comparisons(text)? {
+        match comparison.field.as_str() {
+            "verdict" => comparison.equals_one_of(&mut filter.verdict, &VERDICTS)?,
+            "reason" => comparison.equals(&mut filter.reason)?,
+            "message_id" => comparison.equals(&mut filter.message_id)?,
+            "topic_arn" => comparison.equals(&mut filter.topic_arn)?,
+            "receive_time" => comparison.within(&mut filter.received)?,
             other => {
                 return Err(wrong(format!(
-                    "there is no field {other:?}; expected verdict, reason, message_id or topic_arn"
+                    "there is no field {other:?}; expected verdict, reason, message_id, topic_arn or receive_time"
                 )));
             }
         }
@@ -172,6 +270,29 @@ mod tests {
         let filter = executions(r#"parent == "x2" && trigger == "WORKFLOW""#).unwrap();
         assert_eq!(filter.parent.as_deref(), Some("x2"));
         assert_eq!(executions("  ").unwrap(), ExecutionFilter::default());
+        let filter = executions(
+            r#"api_key == "projects/p/apiKeys/k" && create_time >= timestamp("2026-11-26T12:00:00Z")
+               && create_time < "2026-11-26T12:00:01Z""#,
+        )
+        .unwrap();
+        assert_eq!(filter.api_key.as_deref(), Some("k"));
+        let from = filter.created.from.unwrap();
+        assert_eq!(filter.created.until, Some(from + 1_000_000));
+    }
+
+    #[test]
+    fn bounds_of_times_are_to_the_microsecond() {
+        for (operator, from, until) in [
+            ("==", Some(5), Some(6)),
+            (">=", Some(5), None),
+            (">", Some(6), None),
+            ("<=", None, Some(6)),
+            ("<", None, Some(5)),
+        ] {
+            let filter = format!(r#"receive_time {operator} "1970-01-01T00:00:00.000005Z""#);
+            let received = deliveries(&filter).unwrap().received;
+            assert_eq!((received.from, received.until), (from, until), "{operator}");
+        }
     }
 
     #[test]
@@ -186,6 +307,12 @@ mod tests {
             r#"color == "red""#,
             "state == 1",
             r#""FAILED" == state"#,
+            r#"state >= "FAILED""#,
+            r#"state == timestamp("2026-11-26T12:00:00Z")"#,
+            r#"create_time > "yesterday""#,
+            r#"create_time > timestamp(1)"#,
+            r#"create_time >= "2026-11-26T12:00:00Z" && create_time > "2026-11-26T12:00:00Z""#,
+            r#"create_time == "2026-11-26T12:00:00Z" && create_time < "2026-11-27T12:00:00Z""#,
             &"(".repeat(500),
         ] {
             assert!(executions(wrong).is_err(), "{wrong}");

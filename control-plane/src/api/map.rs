@@ -151,6 +151,7 @@ pub(super) fn execution(row: Execution, waits_for: Vec<Awaited>) -> v1::Executio
             .unwrap_or_default(),
         parent_step: row.parent_step.unwrap_or_default(),
         children: Vec::new(),
+        watch_token: String::new(),
     }
 }
 

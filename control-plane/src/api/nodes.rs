@@ -8,7 +8,7 @@ use signalbox_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Api, map, name};
-use crate::{auth::Caller, store::Page};
+use crate::auth::Caller;
 
 #[tonic::async_trait]
 impl NodeService for Api {
@@ -30,11 +30,12 @@ impl NodeService for Api {
         &self,
         request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let of = ["nodes"];
         let list = async || {
             let asked = request.get_ref();
             Caller::anywhere(&request)?;
             self.app
-                .nodes(&Page::parse(asked.page_size, &asked.page_token)?)
+                .nodes(&self.page(&of, asked.page_size, &asked.page_token)?)
                 .await
         };
         let page = list().await.map_err(to_status)?;
@@ -45,7 +46,7 @@ impl NodeService for Api {
                 .into_iter()
                 .map(|row| map::node(row, head))
                 .collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
         }))
     }
 }

@@ -8,7 +8,7 @@ use signalbox_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Api, map, name, parent_project, required};
-use crate::{auth::Caller, store::Page};
+use crate::auth::Caller;
 
 #[tonic::async_trait]
 impl SecretService for Api {
@@ -51,17 +51,18 @@ impl SecretService for Api {
         &self,
         request: Request<v1::ListSecretsRequest>,
     ) -> Result<Response<v1::ListSecretsResponse>, Status> {
+        let of = ["secrets", request.get_ref().parent.as_str()];
         let list = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
             self.app.secrets(&project, &page).await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListSecretsResponse {
             secrets: page.rows.into_iter().map(map::secret).collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
         }))
     }
 

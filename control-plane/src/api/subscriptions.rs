@@ -8,7 +8,7 @@ use signalbox_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{Api, map, name, parent_workflow};
-use crate::{auth::Caller, store::Page};
+use crate::auth::Caller;
 
 #[tonic::async_trait]
 impl SubscriptionService for Api {
@@ -31,11 +31,12 @@ impl SubscriptionService for Api {
         &self,
         request: Request<v1::ListSubscriptionsRequest>,
     ) -> Result<Response<v1::ListSubscriptionsResponse>, Status> {
+        let of = ["subscriptions", request.get_ref().parent.as_str()];
         let list = async || {
             let asked = request.get_ref();
             let (project, workflow) = parent_workflow(&asked.parent)?;
             Caller::of(&request, &project)?;
-            let page = Page::parse(asked.page_size, &asked.page_token)?;
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
             self.app
                 .subscriptions(&project, workflow.as_ref(), &page)
                 .await
@@ -43,7 +44,7 @@ impl SubscriptionService for Api {
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListSubscriptionsResponse {
             subscriptions: page.rows.into_iter().map(map::subscription).collect(),
-            next_page_token: page.next_page_token,
+            next_page_token: self.next_page_token(&of, page.next),
         }))
     }
 }

@@ -22,7 +22,7 @@ use super::{Api, map, name, parent_project, required, subscribe_kit};
 use crate::{
     app::{Definition, NewWorkflow, RunRequest, Upcoming},
     auth::Caller,
-    store::{Page, rows::Workflow},
+    store::rows::Workflow,
 };
 
 /// Ticks that are listed unless a number is given, and at most.
@@ -119,14 +119,13 @@ impl WorkflowService for Api {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
-            let page = self
-                .app
-                .workflows(&project, &Page::parse(asked.page_size, &asked.page_token)?)
-                .await?;
+            let of = ["workflows", asked.parent.as_str()];
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
+            let page = self.app.workflows(&project, &page).await?;
             let workflows = page.rows.into_iter().map(|row| map::workflow(row, None));
             Ok::<_, Error>(v1::ListWorkflowsResponse {
                 workflows: workflows.collect::<Result<_, _>>()?,
-                next_page_token: page.next_page_token,
+                next_page_token: self.next_page_token(&of, page.next),
             })
         };
         list().await.map(Response::new).map_err(to_status)
@@ -241,14 +240,13 @@ impl WorkflowService for Api {
             let asked = request.get_ref();
             let workflow: WorkflowName = name("parent", &asked.parent)?;
             Caller::of(&request, &workflow.project)?;
-            let page = self
-                .app
-                .versions(&workflow, &Page::parse(asked.page_size, &asked.page_token)?)
-                .await?;
+            let of = ["versions", asked.parent.as_str()];
+            let page = self.page(&of, asked.page_size, &asked.page_token)?;
+            let page = self.app.versions(&workflow, &page).await?;
             let versions = page.rows.into_iter().map(map::workflow_version);
             Ok::<_, Error>(v1::ListWorkflowVersionsResponse {
                 versions: versions.collect::<Result<_, _>>()?,
-                next_page_token: page.next_page_token,
+                next_page_token: self.next_page_token(&of, page.next),
             })
         };
         list().await.map(Response::new).map_err(to_status)

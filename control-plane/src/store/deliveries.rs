@@ -11,7 +11,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Store, Tx, entity, internal,
+    Page, PageOf, Store, Times, Tx, entity, internal,
     page::keyset,
     records::{trace_id, verdict_text},
     rows::Delivery,
@@ -31,6 +31,8 @@ pub struct DeliveryFilter {
     pub message_id: Option<String>,
     /// Topic.
     pub topic_arn: Option<String>,
+    /// When it came.
+    pub received: Times,
 }
 
 impl Store {
@@ -51,9 +53,11 @@ impl Store {
             reason,
             message_id,
             topic_arn,
+            received,
         } = filter;
         let mut condition = Condition::all()
             .add(Column::Project.eq(project.as_str()))
+            .add(received.condition(Column::ReceiveTimeUs))
             .add_option(workflow.map(|workflow| Column::Workflow.eq(workflow.as_str())));
         for (column, value) in [
             (Column::Verdict, verdict),

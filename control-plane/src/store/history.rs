@@ -12,7 +12,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Child, Page, PageOf, Store, entity, internal,
+    Child, Page, PageOf, Position, Store, entity, internal,
     page::keyset,
     rows::{Attempt, Event, Execution, Signal, StepRun, Subscription},
 };
@@ -32,6 +32,27 @@ pub struct ExecutionFilter {
     pub trigger: Option<String>,
     /// Id of the execution whose step started it.
     pub parent: Option<String>,
+    /// API key that its caller had.
+    pub api_key: Option<String>,
+    /// When it was made.
+    pub created: Times,
+}
+
+/// A range of times, in microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Not earlier.
+    pub from: Option<i64>,
+    /// Earlier than that.
+    pub until: Option<i64>,
+}
+
+impl Times {
+    pub(super) fn condition(self, column: impl sea_orm::ColumnTrait) -> Condition {
+        Condition::all()
+            .add_option(self.from.map(|from| column.gte(from)))
+            .add_option(self.until.map(|until| column.lt(until)))
+    }
 }
 
 impl ExecutionFilter {
@@ -44,6 +65,8 @@ impl ExecutionFilter {
             message_id,
             trigger,
             parent,
+            api_key,
+            created,
         } = self;
         [
             (Column::Workflow, workflow),
@@ -52,11 +75,15 @@ impl ExecutionFilter {
             (Column::MessageId, message_id),
             (Column::TriggerKind, trigger),
             (Column::Parent, parent),
+            (Column::ApiKey, api_key),
         ]
         .into_iter()
-        .fold(Condition::all(), |all, (column, value)| {
-            all.add_option(value.as_ref().map(|value| column.eq(value.as_str())))
-        })
+        .fold(
+            created.condition(Column::CreateTimeUs),
+            |all, (column, value)| {
+                all.add_option(value.as_ref().map(|value| column.eq(value.as_str())))
+            },
+        )
     }
 }
 
@@ -146,7 +173,8 @@ impl Store {
         Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
     }
 
-    /// The executions of a project that changed after `history`, in the order of their changes, at most `max`.
+    /// The executions of a project that changed after the change `seen`, which has a number and of those that changed
+    /// together an execution's id; in the order of their changes, at most `max`.
     ///
     /// # Errors
     /// When the database fails.
@@ -154,13 +182,19 @@ impl Store {
         &self,
         project: &ProjectId,
         filter: &ExecutionFilter,
-        history: i64,
+        (history, id): &Position,
         max: u64,
     ) -> Result<Vec<Execution>, Error> {
         use entity::execution::{Column, Entity};
         Entity::find()
             .filter(Column::Project.eq(project.as_str()))
-            .filter(Column::History.gt(history))
+            .filter(
+                Condition::any().add(Column::History.gt(*history)).add(
+                    Condition::all()
+                        .add(Column::History.eq(*history))
+                        .add(Column::Id.gt(id.as_str())),
+                ),
+            )
             .filter(filter.condition())
             .order_by_asc(Column::History)
             .order_by_asc(Column::Id)

@@ -1,5 +1,7 @@
-//! Keyset pages: newest first, by time and id, so that nothing is skipped or repeated while others write.
+//! Keyset pages, by time and id, so that nothing is skipped or repeated while others write; and the tokens that say where
+//! one begins.
 
+use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use signalbox_model::error::Error;
 
@@ -7,99 +9,150 @@ use signalbox_model::error::Error;
 const SIZE_DEFAULT: u64 = 50;
 /// Rows of a page at most.
 const SIZE_MAX: u64 = 1000;
+/// Bytes of a token's signature.
+const SIGNATURE_BYTES: usize = 16;
+
+/// Where something begins: after the row with this number (of a page: its time in microseconds), and this id.
+pub type Position = (i64, String);
+
+/// Makes and reads opaque tokens. Each is good for one list, as it was asked for: of one parent, by one filter, in one order
+/// (AIP-158).
+#[derive(Clone, Debug)]
+pub struct Tokens(hmac::Key);
+
+impl Tokens {
+    /// By a key that all replicas share.
+    #[must_use]
+    pub fn new(key: hmac::Key) -> Self {
+        Self(key)
+    }
+
+    /// The token of `position` in the list `of`.
+    #[must_use]
+    pub fn write(&self, of: &[&str], (number, id): &Position) -> String {
+        let position = format!("{number}.{id}");
+        let mut token = self.signature(of, &position).to_vec();
+        token.extend_from_slice(position.as_bytes());
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// The position that [`Tokens::write`] made `token` of, for the same list. None: it did not.
+    #[must_use]
+    pub fn read(&self, of: &[&str], token: &str) -> Option<Position> {
+        let token = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (signature, position) = token.split_at_checked(SIGNATURE_BYTES)?;
+        let position = std::str::from_utf8(position).ok()?;
+        aws_lc_rs::constant_time::verify_slices_are_equal(signature, &self.signature(of, position))
+            .ok()?;
+        let (number, id) = position.split_once('.')?;
+        Some((number.parse().ok()?, id.to_owned()))
+    }
+
+    fn signature(&self, of: &[&str], position: &str) -> [u8; SIGNATURE_BYTES] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in of.iter().chain([&position]) {
+            // With their lengths: nothing moves from one part into the next.
+            context.update(&part.len().to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut signature = [0; SIGNATURE_BYTES];
+        signature.copy_from_slice(&context.sign().as_ref()[..SIGNATURE_BYTES]);
+        signature
+    }
+}
+
+/// In which order of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The latest first.
+    #[default]
+    Descending,
+    /// The earliest first.
+    Ascending,
+}
 
 /// Which page (AIP-158).
 #[derive(Clone, Debug)]
 pub struct Page {
     /// Rows at most.
     pub size: u64,
-    /// The row after which it begins: time in microseconds, and id.
-    pub after: Option<(i64, String)>,
+    /// The row after which it begins.
+    pub after: Option<Position>,
+    /// In which order.
+    pub order: Order,
 }
 
 impl Page {
-    /// From the fields of a request.
+    /// A page of `size` rows, as a request has it.
     ///
     /// # Errors
-    /// When the size is negative or the token is none of ours.
-    pub fn parse(size: i32, token: &str) -> Result<Self, Error> {
-        let size = match u64::try_from(size) {
-            Ok(0) => SIZE_DEFAULT,
-            Ok(size) => size.min(SIZE_MAX),
-            Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
-        };
-        let after = if token.is_empty() {
-            None
-        } else {
-            Some(decode(token).ok_or_else(|| {
-                Error::invalid("page_token", "is not a next_page_token of this list")
-            })?)
-        };
-        Ok(Self { size, after })
+    /// When the size is negative.
+    pub fn sized(size: i32) -> Result<Self, Error> {
+        match u64::try_from(size) {
+            Ok(0) => Ok(Self::first(SIZE_DEFAULT)),
+            Ok(size) => Ok(Self::first(size.min(SIZE_MAX))),
+            Err(_) => Err(Error::invalid("page_size", "must not be negative")),
+        }
     }
 
     /// A page that begins at the newest row.
     #[must_use]
     pub fn first(size: u64) -> Self {
-        Self { size, after: None }
+        Self {
+            size,
+            after: None,
+            order: Order::default(),
+        }
     }
 
-    /// The rows of this page, and the token of the next, of one row more than asked for.
-    pub(super) fn of<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> (i64, String)) -> PageOf<T> {
+    /// The rows of this page, and where the next one begins, of one row more than asked for.
+    pub(super) fn of<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> Position) -> PageOf<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let more = rows.len() > size;
         rows.truncate(size);
-        let next_page_token = rows
-            .last()
-            .filter(|_| more)
-            .map(|row| encode(&key(row)))
-            .unwrap_or_default();
-        PageOf {
-            rows,
-            next_page_token,
-        }
+        let next = rows.last().filter(|_| more).map(key);
+        PageOf { rows, next }
     }
 }
 
 /// A page's rows.
 #[derive(Clone, Debug)]
 pub struct PageOf<T> {
-    /// The rows, newest first.
+    /// The rows, in the page's order.
     pub rows: Vec<T>,
-    /// Token of the next page; empty on the last.
-    pub next_page_token: String,
+    /// The row after which the next page begins; none on the last.
+    pub next: Option<Position>,
 }
 
-fn encode((time_us, id): &(i64, String)) -> String {
-    URL_SAFE_NO_PAD.encode(format!("1.{time_us}.{id}"))
-}
-
-fn decode(token: &str) -> Option<(i64, String)> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    let (version, rest) = text.split_once('.')?;
-    let (time_us, id) = rest.split_once('.')?;
-    (version == "1").then_some((time_us.parse().ok()?, id.to_owned()))
-}
-
-/// Orders a query newest first and begins it after the page's row; asks for one row more than the page holds.
+/// Orders a query by time and begins it after the page's row; asks for one row more than the page holds.
 macro_rules! keyset {
     ($query:expr, $page:expr, $time:expr, $id:expr) => {{
         use sea_orm::{
             ColumnTrait as _, Condition, QueryFilter as _, QueryOrder as _, QuerySelect as _,
         };
+        use $crate::store::Order;
         let mut query = $query;
+        let is_ascending = $page.order == Order::Ascending;
         if let Some((time_us, id)) = &$page.after {
+            let (later, same) = if is_ascending {
+                ($time.gt(*time_us), $id.gt(id.clone()))
+            } else {
+                ($time.lt(*time_us), $id.lt(id.clone()))
+            };
             query = query.filter(
-                Condition::any().add($time.lt(*time_us)).add(
-                    Condition::all()
-                        .add($time.eq(*time_us))
-                        .add($id.lt(id.clone())),
-                ),
+                Condition::any()
+                    .add(later)
+                    .add(Condition::all().add($time.eq(*time_us)).add(same)),
             );
         }
+        let order = if is_ascending {
+            sea_orm::Order::Asc
+        } else {
+            sea_orm::Order::Desc
+        };
         query
-            .order_by_desc($time)
-            .order_by_desc($id)
+            .order_by($time, order.clone())
+            .order_by($id, order)
             .limit($page.size + 1)
     }};
 }
@@ -112,21 +165,45 @@ mod tests {
 
     use super::*;
 
+    fn tokens(key: &[u8]) -> Tokens {
+        Tokens::new(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
     #[test]
-    fn tokens_round_trip_and_others_are_refused() {
-        let token = encode(&(17, "a.b".to_owned()));
-        let page = Page::parse(0, &token).unwrap();
-        assert_eq!(page.after, Some((17, "a.b".to_owned())));
-        assert_eq!(page.size, 50);
-        for wrong in [
-            "x",
-            "!!!",
-            &URL_SAFE_NO_PAD.encode("2.1.a"),
-            &URL_SAFE_NO_PAD.encode("1.x.a"),
+    fn a_token_is_good_for_its_list_only() {
+        let ours = tokens(b"ours");
+        let position = (17, "a.b".to_owned());
+        let token = ours.write(&["list", "projects/p", "state"], &position);
+        assert_eq!(
+            ours.read(&["list", "projects/p", "state"], &token),
+            Some(position)
+        );
+        for of in [
+            &["list", "projects/q", "state"][..],
+            &["list", "projects/p"],
+            &["list", "projects/ps", "tate"],
+            &["list", "projects/p", "state", ""],
         ] {
-            assert!(Page::parse(0, wrong).is_err(), "{wrong}");
+            assert_eq!(ours.read(of, &token), None, "{of:?}");
         }
-        assert!(Page::parse(-1, "").is_err());
-        assert_eq!(Page::parse(9999, "").unwrap().size, 1000);
+        let of = ["list", "projects/p", "state"];
+        assert_eq!(tokens(b"others").read(&of, &token), None);
+        for n in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[n] = if changed[n] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            // The last character may hold bits that mean nothing; those the decoder refuses.
+            assert_eq!(ours.read(&of, &changed), None, "{changed}");
+        }
+        for wrong in ["", "x", "!!!", &token[..10]] {
+            assert_eq!(ours.read(&of, wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        assert_eq!(Page::sized(0).unwrap().size, 50);
+        assert_eq!(Page::sized(9999).unwrap().size, 1000);
+        assert!(Page::sized(-1).is_err());
     }
 }

@@ -32,6 +32,7 @@ use crate::{
 mod batches;
 mod children;
 mod limits;
+mod lists;
 mod retries;
 mod schedules;
 mod secrets;
@@ -938,17 +939,20 @@ async fn pages_neither_skip_nor_repeat_while_others_write() {
             add(format!("x{n}")).await;
         }
         let mut seen = Vec::new();
-        let mut token = String::new();
+        let mut next = None;
         let mut late = 0;
         loop {
-            let page = Page::parse(10, &token).unwrap();
+            let page = Page {
+                after: next.take(),
+                ..Page::first(10)
+            };
             let found = app
                 .executions(&project(), &ExecutionFilter::default(), &page)
                 .await
                 .unwrap();
             seen.extend(found.rows.into_iter().map(|row| row.id));
-            token = found.next_page_token;
-            if token.is_empty() {
+            next = found.next;
+            if next.is_none() {
                 break;
             }
             late += 1;
@@ -969,9 +973,11 @@ async fn pages_neither_skip_nor_repeat_while_others_write() {
             .await
             .unwrap();
         assert_eq!(found.rows.len(), 1);
-        let since = app
-            .store()
-            .executions_changed_since(&project(), &ExecutionFilter::default(), 0, 100)
+        let all = ExecutionFilter::default();
+        let store = app.store();
+        let beginning = (0, String::new());
+        let since = store
+            .executions_changed_since(&project(), &all, &beginning, 100)
             .await
             .unwrap();
         assert_eq!(since.len(), 27);

@@ -1115,9 +1115,13 @@ pub struct ListDeliveriesRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
     /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `verdict` (such as "REJECTED"), `reason`,
-    /// `message_id`, `topic_arn`.
+    /// `message_id`, `topic_arn`; and `receive_time`, which may also be compared by `<`, `<=`, `>` and `>=`, once on each side:
+    /// `receive_time >= timestamp("2026-11-26T12:00:00Z")`.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
+    /// `receive_time desc` (the default: newest first) or `receive_time`. (AIP-132)
+    #[prost(string, tag = "5")]
+    pub order_by: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListDeliveriesRequest {
     const NAME: &'static str = "ListDeliveriesRequest";
@@ -1132,7 +1136,7 @@ impl ::prost::Name for ListDeliveriesRequest {
 /// Answer of ListDeliveries.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListDeliveriesResponse {
-    /// The deliveries, newest first.
+    /// The deliveries in the order that was asked for.
     #[prost(message, repeated, tag = "1")]
     pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
     /// Token of the next page; empty on the last one.
@@ -1576,6 +1580,9 @@ pub struct Execution {
     /// by the filter `parent`. Left out of lists.
     #[prost(message, repeated, tag = "52")]
     pub children: ::prost::alloc::vec::Vec<ChildExecution>,
+    /// Only from WatchExecutions: where its stream stands. A next WatchExecutions goes on after it.
+    #[prost(string, tag = "100")]
+    pub watch_token: ::prost::alloc::string::String,
 }
 impl ::prost::Name for Execution {
     const NAME: &'static str = "Execution";
@@ -1939,10 +1946,14 @@ pub struct ListExecutionsRequest {
     /// next_page_token of the page before.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
-    /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `workflow` (resource name or id), `state`
-    /// (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`, `parent` (resource name or id of an execution).
+    /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `workflow` and `api_key` (resource name or id),
+    /// `state` (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`, `parent` (resource name or id of an execution); and
+    /// `create_time`, which may also be compared by `<`, `<=`, `>` and `>=`, once on each side: `create_time >= timestamp("2026-11-26T12:00:00Z")`.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
+    /// `create_time desc` (the default: newest first) or `create_time`. (AIP-132)
+    #[prost(string, tag = "5")]
+    pub order_by: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListExecutionsRequest {
     const NAME: &'static str = "ListExecutionsRequest";
@@ -1957,7 +1968,7 @@ impl ::prost::Name for ListExecutionsRequest {
 /// Answer of ListExecutions.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListExecutionsResponse {
-    /// The executions, newest first, without steps.
+    /// The executions in the order that was asked for, without steps.
     #[prost(message, repeated, tag = "1")]
     pub executions: ::prost::alloc::vec::Vec<Execution>,
     /// Token of the next page; empty on the last one.
@@ -2000,6 +2011,10 @@ pub struct WatchExecutionsRequest {
     /// As in ListExecutions.
     #[prost(string, tag = "2")]
     pub filter: ::prost::alloc::string::String,
+    /// Goes on after the change that this is the watch_token of, and misses none: each execution that changed since is sent
+    /// as it is now. Parent and filter must be the same. Empty: begins now.
+    #[prost(string, tag = "3")]
+    pub watch_token: ::prost::alloc::string::String,
 }
 impl ::prost::Name for WatchExecutionsRequest {
     const NAME: &'static str = "WatchExecutionsRequest";

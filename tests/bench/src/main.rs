@@ -13,6 +13,7 @@
 mod bare;
 mod compare;
 mod corpus;
+mod history;
 mod ingest;
 mod load;
 mod machine;
@@ -69,6 +70,8 @@ enum Task {
     /// One size of `scale`, which starts it.
     #[command(hide = true)]
     LookUp(scale::LookUpArgs),
+    /// Lists and reports with a million executions there.
+    History(history::HistoryArgs),
     /// The same messages to n8n and to a FastAPI receiver; and what each knows after it was killed.
     Compare(compare::CompareArgs),
     /// A bare server; the others start it.
@@ -103,6 +106,7 @@ async fn main() -> Result<()> {
             Task::Ingest(args) => ingest::run(args, &out).await?,
             Task::Memory(args) => memory::run(args, &out).await?,
             Task::Scale(args) => scale::run(args, &out).await?,
+            Task::History(args) => history::run(args, &out).await?,
             Task::Compare(args) => compare::run(args, &out).await?,
             Task::All | Task::Bare(_) | Task::LookUp(_) => {}
         }

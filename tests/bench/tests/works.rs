@@ -53,3 +53,21 @@ fn every_variant_is_measured_without_an_error() {
     assert!(document.contains("| c/b | 1.5 KiB | 4 |"), "{document}");
     assert!(dir.path().join("document/ingest-1536.svg").exists());
 }
+
+#[test]
+fn a_history_is_listed_and_reported_on_top_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_signalbox-bench"))
+        .args(["history", "--executions", "1000", "--reported", "400"])
+        .args(["--lists", "3", "--out"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    let json = std::fs::read(dir.path().join("history.json")).unwrap();
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["lists"].as_array().unwrap().len(), 8);
+    assert!(json["reports_after_per_s"].as_f64().unwrap() > 0.0);
+}

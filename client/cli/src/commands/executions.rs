@@ -159,6 +159,7 @@ pub(crate) async fn run(
             let request = v1::WatchExecutionsRequest {
                 parent: global.parent()?,
                 filter,
+                ..Default::default()
             };
             let mut stream = client
                 .watch_executions()

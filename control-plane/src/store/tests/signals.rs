@@ -261,7 +261,7 @@ async fn what_is_waited_for_is_shown() {
         world.apply("n1", started("paid", "wait", input)).await;
         let listed = async || {
             let filter = ExecutionFilter::default();
-            let page = Page::parse(10, "").unwrap();
+            let page = Page::first(10);
             let page = world.app.executions(&project(), &filter, &page).await;
             let rows = page.unwrap().rows;
             let awaited = world.app.awaited(&rows).await.unwrap();
