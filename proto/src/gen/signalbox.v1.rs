@@ -1948,7 +1948,8 @@ pub struct ListExecutionsRequest {
     pub page_token: ::prost::alloc::string::String,
     /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `workflow` and `api_key` (resource name or id),
     /// `state` (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`, `parent` (resource name or id of an execution); and
-    /// `create_time`, which may also be compared by `<`, `<=`, `>` and `>=`, once on each side: `create_time >= timestamp("2026-11-26T12:00:00Z")`.
+    /// `create_time`, which may also be compared by `<`, `<=`, `>` and `>=`, once on each side:
+    /// `create_time >= timestamp("2026-11-26T12:00:00Z")`.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
     /// `create_time desc` (the default: newest first) or `create_time`. (AIP-132)

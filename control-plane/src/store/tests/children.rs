@@ -134,7 +134,7 @@ async fn parents_and_children_name_each_other_whichever_is_reported_first() {
         assert!(detail.steps[0].1[0].end_time_us.is_some());
 
         let listed = async |filter: ExecutionFilter| {
-            let page = Page::parse(0, "").unwrap();
+            let page = Page::sized(100).unwrap();
             let found = app.executions(&project(), &filter, &page).await.unwrap();
             let mut ids: Vec<_> = found.rows.into_iter().map(|row| row.id).collect();
             ids.sort();
