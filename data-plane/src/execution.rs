@@ -6,6 +6,7 @@
 mod admission;
 mod aws;
 mod cancel;
+mod children;
 mod drive;
 mod email;
 mod http;
@@ -39,6 +40,7 @@ pub use self::{
     admission::ConcurrencyLimits,
     aws::{AwsPerformer, NodeIdentity},
     cancel::Cancels,
+    children::{NoWorkflows, Unavailable, WorkflowSource},
     email::EmailPerformer,
     http::HttpPerformer,
     performers::Performers,
@@ -54,6 +56,8 @@ const CLAIM_INTERVAL: Duration = Duration::from_secs(5);
 /// Executions in memory for each that may run: the others wait for a time that is near (those that wait longer are parked
 /// in the spool). When all places are taken, nothing more is claimed until one is free; it is safe in the spool until then.
 const RESIDENTS_PER_RUNNING: usize = 8;
+/// How long executions that steps start are remembered unless the configuration says so.
+const DEDUPLICATION_WINDOW_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The pauses before the spool is asked again what it was too busy for.
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -80,6 +84,10 @@ pub struct ExecutionConfig {
     pub wakes: Arc<Wakes>,
     /// Where their secrets are.
     pub secrets: Arc<dyn SecretSource>,
+    /// Where the workflows are that their steps run.
+    pub workflows: Arc<dyn WorkflowSource>,
+    /// How long an execution that a step started is remembered after its start, at least.
+    pub deduplication_window: Duration,
 }
 
 impl Default for ExecutionConfig {
@@ -91,6 +99,8 @@ impl Default for ExecutionConfig {
             cancels: Arc::default(),
             wakes: Arc::default(),
             secrets: Arc::new(NoSecrets),
+            workflows: Arc::new(NoWorkflows),
+            deduplication_window: DEDUPLICATION_WINDOW_DEFAULT,
         }
     }
 }
@@ -104,6 +114,8 @@ pub struct ExecutionRuntime {
     cancels: Arc<Cancels>,
     wakes: Arc<Wakes>,
     secrets: Arc<dyn SecretSource>,
+    workflows: Arc<dyn WorkflowSource>,
+    deduplication_window: Duration,
     admissions: Arc<Admissions>,
     /// Places of those that run.
     running: Arc<Semaphore>,
@@ -132,6 +144,8 @@ impl ExecutionRuntime {
             cancels: config.cancels.clone(),
             wakes: config.wakes.clone(),
             secrets: config.secrets.clone(),
+            workflows: config.workflows.clone(),
+            deduplication_window: config.deduplication_window,
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }

@@ -277,6 +277,8 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             cancels: cancels.clone(),
             wakes: wakes.clone(),
             secrets: store.clone(),
+            workflows: store.clone(),
+            deduplication_window: config.deduplication_window,
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));

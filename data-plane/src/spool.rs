@@ -141,7 +141,23 @@ pub trait Spool: Send + Sync + 'static {
         execution: ExecutionName,
         records: Vec<Record>,
         ended: bool,
-    ) -> BoxFuture<'_, Result<(), SpoolError>>;
+    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        let journalled = self.journal_along(execution, records, ended, Along::default());
+        Box::pin(async move { journalled.await.map(drop) })
+    }
+
+    /// [`Spool::journal`], in one commit with what it means for other executions. Gives the executions that were told
+    /// something and whose claimers may not know.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; nothing was written then.
+    fn journal_along(
+        &self,
+        execution: ExecutionName,
+        records: Vec<Record>,
+        ended: bool,
+        along: Along,
+    ) -> BoxFuture<'_, Result<Vec<ExecutionName>, SpoolError>>;
 
     /// Journals that an execution was told something (a [`Fact::SignalReceived`]), whoever has claimed it, at the place where
     /// its journal is; once for each signal's id.
@@ -216,6 +232,18 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Why the spool failed, if it did: it stays so until a restart.
     fn failure(&self) -> Option<String>;
+}
+
+/// What facts of one execution mean for others.
+#[derive(Clone, Debug, Default)]
+pub struct Along {
+    /// Executions that they start, each with its parent. Where one of this name has ended, or was made from something else,
+    /// the parent is told of a failure, if it waits: nothing is known of that one any more.
+    pub begins: Vec<Accept>,
+    /// Facts that executions are told by them ([`Fact::is_told`]), but for those that have ended.
+    ///
+    /// [`Fact::is_told`]: signalbox_model::execution::Fact::is_told
+    pub tells: Vec<Record>,
 }
 
 /// Says how many more executions of a workflow may run.

@@ -15,10 +15,11 @@ mod m20261210_000005_add_cancellation;
 mod m20261211_000007_create_signals;
 mod m20261212_000008_add_retries_and_schedules;
 mod m20261217_000009_add_secret_delivery;
+mod m20261220_000010_add_parents;
 mod m20261221_000011_bound_history;
 mod m20261222_000012_add_replicas;
-mod m20261224_000014_create_tokens;
 mod m20261223_000013_add_audit_chain_and_labels;
+mod m20261224_000014_create_tokens;
 mod m20261225_000015_index_history;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
@@ -55,10 +56,11 @@ impl MigratorTrait for Migrator {
             Box::new(m20261211_000007_create_signals::Migration),
             Box::new(m20261212_000008_add_retries_and_schedules::Migration),
             Box::new(m20261217_000009_add_secret_delivery::Migration),
+            Box::new(m20261220_000010_add_parents::Migration),
             Box::new(m20261221_000011_bound_history::Migration),
             Box::new(m20261222_000012_add_replicas::Migration),
-            Box::new(m20261224_000014_create_tokens::Migration),
             Box::new(m20261223_000013_add_audit_chain_and_labels::Migration),
+            Box::new(m20261224_000014_create_tokens::Migration),
             Box::new(m20261225_000015_index_history::Migration),
         ]
     }

@@ -1,6 +1,7 @@
 //! Wire ↔ model.
 
 pub mod audit;
+mod child;
 pub mod config;
 pub mod definition;
 pub mod enums;

@@ -493,6 +493,7 @@ fn values_of_keys_and_secrets_are_not_in_debug_output() {
 #[test]
 fn records_round_trip() {
     use signalbox_model::{
+        child::{ChildEnd, Parent},
         event::{Event, EventScope, SignatureProof, TriggerKind},
         execution::{ExecutionState, Fact, Failure, JsonText, StepState},
         record::{
@@ -507,6 +508,9 @@ fn records_round_trip() {
         "projects/default/workflows/w".parse().unwrap();
     let time: jiff::Timestamp = "2026-11-24T10:00:00.123456789Z".parse().unwrap();
     let step: signalbox_model::ids::StepInstance = "a[1][0]".parse().unwrap();
+    let child: signalbox_model::ids::ExecutionName =
+        "projects/default/executions/x2".parse().unwrap();
+    let child_step: signalbox_model::ids::StepInstance = "each[2]".parse().unwrap();
     let json = |text: &str| JsonText::try_from(text.to_owned()).unwrap();
     let fact = |fact| RecordBody::Execution {
         execution: execution.clone(),
@@ -538,6 +542,13 @@ fn records_round_trip() {
                 }),
                 received_at: time,
             },
+            parent: Some(Box::new(Parent {
+                execution: child.clone(),
+                step: child_step.clone(),
+                attempt: 3,
+                waits: true,
+                depth: 2,
+            })),
         })),
         fact(Fact::Started),
         fact(Fact::StepStarted {
@@ -579,6 +590,21 @@ fn records_round_trip() {
             output: Some(json("[null]")),
             error: Some(Failure::new("HTTP_STATUS", "no")),
         }),
+        fact(Fact::ChildStarted {
+            step: child_step.clone(),
+            number: 2,
+            child: child.clone(),
+            waits: true,
+        }),
+        fact(Fact::ChildEnded(Box::new(ChildEnd {
+            step: child_step.clone(),
+            number: 2,
+            child: child.clone(),
+            state: ExecutionState::Failed,
+            output: Some(json("[1]")),
+            error: Some(Failure::new("X", "y")),
+        }))),
+        fact(Fact::Abandoned),
         fact(Fact::Cancelling),
         fact(Fact::Ending {
             state: ExecutionState::TimedOut,

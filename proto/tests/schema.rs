@@ -157,6 +157,7 @@ fn schema_and_reader_take_the_same() {
         with_steps("[{id: a, parallel: {branches: [{name: b, steps: [{id: c, condition: {rules: [{if: 'true', steps: []}]}}]}]}, on_error: {continue: true}}]"),
         with_steps("[{id: a, script: {wat: '(module (memory (export \"memory\") 1) (func (export \"_start\")))', fuel: 5, memoryMaxBytes: 65536, input: null}}]"),
         with_steps("[{id: a, script: {module: AGFzbQEAAAABBAFgAAADAgEABQMBAAEHEwIGbWVtb3J5AgAGX3N0YXJ0AAAKBAECAAs=, memory_max_bytes: '131072'}}]"),
+        with_steps("[{id: a, runWorkflow: {workflow: w-2, input: {a: [1]}, wait: false}}, {id: b, run_workflow: {workflow: w, wait:}}]"),
         with("").replace("spec: {", "spec: {rateLimit: {eventsPerSecond: 5, burst: 0}, concurrency: {maxExecutions: 1}, finally: {steps: [{id: z, succeed: {}}], timeout: 60s}, timeout: 86400s, "),
     ] {
         assert_eq!(reader_takes(&text), Ok(()), "{text}");
@@ -215,6 +216,10 @@ fn schema_and_reader_take_the_same() {
         &with_steps("[{id: a, script: {wat: a, module: AGFzbQ==}}]"),
         &with_steps("[{id: a, script: {wat: 1, fuel: 10000000001}}]"),
         &with_steps("[{id: a, script: {wat: 1, memoryMaxBytes: 134217729}}]"),
+        &with_steps("[{id: a, runWorkflow: {}}]"),
+        &with_steps("[{id: a, runWorkflow: {workflow: W}}]"),
+        &with_steps("[{id: a, runWorkflow: {workflow: projects/p/workflows/w}}]"),
+        &with_steps("[{id: a, runWorkflow: {workflow: w, wait: [1]}}]"),
         &http("method: FETCH"),
         &http("json: 1, text: a"),
         &http("headers: [a]"),

@@ -50,9 +50,9 @@ steps:
             "line 10, column 14: steps[0].http.query: is a list; expected a mapping of names to values",
             "line 12, column 26: steps[1].retry.maxAttempts: is \"many\"; expected a whole number",
             "line 12, column 44: steps[1].retry.multiplier: is \"fast\"; expected a number",
-            "line 14, column 5: steps[1].fail: stands beside \"succeed\"; expected only one of http, transform, condition, succeed, fail, wait, parallel, forEach, aws, email, slack, approval, script",
+            "line 14, column 5: steps[1].fail: stands beside \"succeed\"; expected only one of http, transform, condition, succeed, fail, wait, parallel, forEach, aws, email, slack, approval, runWorkflow, script",
             "line 15, column 13: steps[2].succeed: is null, which means not set; write {} for one without fields",
-            "line 16, column 5: steps[3]: is the number 5; expected fields: id, if, timeout, retry, onError, totalTimeout, http, transform, condition, succeed, fail, wait, parallel, forEach, aws, email, slack, approval, script",
+            "line 16, column 5: steps[3]: is the number 5; expected fields: id, if, timeout, retry, onError, totalTimeout, http, transform, condition, succeed, fail, wait, parallel, forEach, aws, email, slack, approval, runWorkflow, script",
         ]
     );
 }

@@ -15,6 +15,7 @@ mod aws;
 mod bad_input;
 mod buf_curl;
 mod cancel;
+mod child;
 mod crash;
 mod dev;
 mod disk;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     expression::with_parser_stack,
-    ids::{ApiKeyName, WorkflowName},
+    ids::{ApiKeyName, ExecutionName, WorkflowName},
     labels::LabelSelector,
 };
 
@@ -200,7 +200,7 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
         "CANCELLED",
         "TIMED_OUT",
     ];
-    const TRIGGERS: [&str; 4] = ["AMAZON_SNS", "WEBHOOK", "MANUAL", "SCHEDULE"];
+    const TRIGGERS: [&str; 5] = ["AMAZON_SNS", "WEBHOOK", "MANUAL", "SCHEDULE", "WORKFLOW"];
     let mut filter = ExecutionFilter::default();
     for comparison in comparisons(text)? {
         match comparison.field.as_str() {
@@ -220,6 +220,12 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
             "trigger" => comparison.equals_one_of(&mut filter.trigger, &TRIGGERS)?,
             "topic_arn" => comparison.equals(&mut filter.topic_arn)?,
             "message_id" => comparison.equals(&mut filter.message_id)?,
+            "parent" => {
+                comparison.equals(&mut filter.parent)?;
+                to_id(&mut filter.parent, |name: ExecutionName| {
+                    name.execution.to_string()
+                });
+            }
             "create_time" => comparison.within(&mut filter.created)?,
             other => {
                 return Err(wrong(format!(
@@ -322,6 +328,10 @@ mod tests {
         assert_eq!(filter.workflow.as_deref(), Some("w"));
         assert_eq!(filter.state.as_deref(), Some("FAILED"));
         assert_eq!(filter.message_id.as_deref(), Some("a\"b"));
+        let filter = executions(r#"parent == "projects/p/executions/x1""#).unwrap();
+        assert_eq!(filter.parent.as_deref(), Some("x1"));
+        let filter = executions(r#"parent == "x2" && trigger == "WORKFLOW""#).unwrap();
+        assert_eq!(filter.parent.as_deref(), Some("x2"));
         assert_eq!(executions("  ").unwrap(), ExecutionFilter::default());
         let filter = executions(
             r#"api_key == "projects/p/apiKeys/k" && create_time >= timestamp("2026-11-26T12:00:00Z")

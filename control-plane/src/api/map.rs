@@ -14,7 +14,7 @@ use super::signals;
 use crate::{
     app::{Refusal, etag},
     store::{
-        Awaited, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
+        Awaited, Child, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
         rows::{
             ApiKey, Attempt, Delivery, Event, Execution, Node, Project, Secret, StepRun,
             Subscription, Workflow, WorkflowVersion,
@@ -169,6 +169,12 @@ pub(super) fn execution(row: Execution, waits_for: Vec<Awaited>) -> v1::Executio
             .map(|id| format!("projects/{project}/executions/{id}"))
             .unwrap_or_default(),
         retried_by: Vec::new(),
+        parent: row
+            .parent
+            .map(|id| format!("projects/{project}/executions/{id}"))
+            .unwrap_or_default(),
+        parent_step: row.parent_step.unwrap_or_default(),
+        children: Vec::new(),
         watch_token: String::new(),
     }
 }
@@ -179,6 +185,7 @@ pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
         steps,
         signals: told,
         retried_by,
+        children,
     } = detail;
     let project = row.project.clone();
     let runs = steps.iter().map(|(run, _)| run);
@@ -197,7 +204,26 @@ pub(super) fn execution_detail(detail: ExecutionDetail) -> v1::Execution {
             .into_iter()
             .map(|id| format!("projects/{project}/executions/{id}"))
             .collect(),
+        children: children
+            .into_iter()
+            .map(|row| child(&project, row))
+            .collect(),
         ..execution(row, waits_for)
+    }
+}
+
+fn child(project: &str, row: Child) -> v1::ChildExecution {
+    let Child {
+        id,
+        workflow,
+        step,
+        state,
+    } = row;
+    v1::ChildExecution {
+        name: format!("projects/{project}/executions/{id}"),
+        workflow: format!("projects/{project}/workflows/{workflow}"),
+        step,
+        state: execution_state(&state).into(),
     }
 }
 

@@ -203,6 +203,8 @@ impl App {
                 workflow,
                 version: u64::try_from(row.version).unwrap_or_default(),
                 event,
+                // Nobody waits for it.
+                parent: None,
             },
             source: version.source,
             facts,

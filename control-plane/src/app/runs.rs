@@ -179,6 +179,8 @@ pub(super) fn queued(tx: &Tx, execution: &ExecutionName, traceparent: Option<&st
         retry_of: None,
         output_truncated_bytes: None,
         has_whole_values: false,
+        parent: None,
+        parent_step: None,
     }
 }
 

@@ -87,7 +87,7 @@ impl App {
                     }
                     return tx.workflow(&name).await;
                 }
-                references::check(tx, project, &new.definition.workflow).await?;
+                references::check(tx, project, Some(id), &new.definition.workflow).await?;
                 let row = tx
                     .insert_workflow(
                         Workflow {
@@ -140,7 +140,8 @@ impl App {
             .configure(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
-                references::check(tx, &name.project, &new.definition.workflow).await?;
+                let own = Some(&name.workflow);
+                references::check(tx, &name.project, own, &new.definition.workflow).await?;
                 let latest = tx.workflow_version(name, row.latest_version).await?;
                 let mut next = Workflow {
                     display_name: new.display_name.clone(),
@@ -200,7 +201,8 @@ impl App {
                 };
                 let source = tx.workflow_version(name, number).await?.source;
                 let workflow = decode(&source)?;
-                references::check(tx, &name.project, &workflow).await?;
+                let own = Some(&name.workflow);
+                references::check(tx, &name.project, own, &workflow).await?;
                 references::note(tx, name, row.enabled, &workflow).await?;
                 let before = audit::workflow(&row);
                 let published = Workflow {
@@ -322,7 +324,7 @@ impl App {
         self.store.versions(name, page).await
     }
 
-    /// The keys and secrets that a definition names and that do not exist in its project.
+    /// The keys, secrets and workflows that a definition names and that do not exist in its project.
     ///
     /// # Errors
     /// When the database fails.
@@ -333,7 +335,7 @@ impl App {
     ) -> Result<Vec<Violation>, Error> {
         let checked = self
             .store
-            .write(async |tx| references::check(tx, project, workflow).await)
+            .write(async |tx| references::check(tx, project, None, workflow).await)
             .await;
         match checked {
             Ok(()) => Ok(Vec::new()),

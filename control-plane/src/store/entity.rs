@@ -352,6 +352,10 @@ pub mod execution {
         pub output_truncated_bytes: Option<i64>,
         /// Whether values of its steps are kept whole, in rows of their own.
         pub has_whole_values: bool,
+        /// Id of the execution whose step started it.
+        pub parent: Option<String>,
+        /// The run of that step.
+        pub parent_step: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -12,7 +12,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Position, Store, entity, internal,
+    Child, Page, PageOf, Position, Store, entity, internal,
     page::keyset,
     rows::{Attempt, Event, Execution, Signal, StepRun, Subscription},
 };
@@ -30,6 +30,8 @@ pub struct ExecutionFilter {
     pub message_id: Option<String>,
     /// Trigger, as it is stored.
     pub trigger: Option<String>,
+    /// Id of the execution whose step started it.
+    pub parent: Option<String>,
     /// API key that its caller had.
     pub api_key: Option<String>,
     /// When it was made.
@@ -62,6 +64,7 @@ impl ExecutionFilter {
             topic_arn,
             message_id,
             trigger,
+            parent,
             api_key,
             created,
         } = self;
@@ -71,6 +74,7 @@ impl ExecutionFilter {
             (Column::TopicArn, topic_arn),
             (Column::MessageId, message_id),
             (Column::TriggerKind, trigger),
+            (Column::Parent, parent),
             (Column::ApiKey, api_key),
         ]
         .into_iter()
@@ -94,6 +98,8 @@ pub struct ExecutionDetail {
     pub signals: Vec<Signal>,
     /// The ids of executions that retry it.
     pub retried_by: Vec<String>,
+    /// What its steps started.
+    pub children: Vec<Child>,
 }
 
 impl Store {
@@ -142,6 +148,7 @@ impl Store {
             steps,
             signals: self.signals(name).await?,
             retried_by: self.retried_by(name).await?,
+            children: self.children(name).await?,
         })
     }
 

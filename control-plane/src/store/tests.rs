@@ -30,6 +30,7 @@ use crate::{
 mod audit;
 mod batches;
 mod labels;
+mod children;
 mod limits;
 mod lists;
 mod retention;
@@ -321,6 +322,7 @@ fn accepted(id: &str) -> RecordBody {
             }),
             received_at: Timestamp::now(),
         },
+        parent: None,
     }))
 }
 

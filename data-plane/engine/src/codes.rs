@@ -34,6 +34,18 @@ pub const SIGNAL_TIMEOUT: &str = "SIGNAL_TIMEOUT";
 pub const APPROVAL_TIMEOUT: &str = "APPROVAL_TIMEOUT";
 /// An approval was rejected.
 pub const REJECTED: &str = "REJECTED";
+/// An execution that the step started failed.
+pub const CHILD_FAILED: &str = "CHILD_FAILED";
+/// An execution that the step started took too long.
+pub const CHILD_TIMED_OUT: &str = "CHILD_TIMED_OUT";
+/// An execution that the step started was cancelled.
+pub const CHILD_CANCELLED: &str = "CHILD_CANCELLED";
+/// The workflow that the step runs cannot be run by this node now.
+pub const CHILD_UNAVAILABLE: &str = "CHILD_UNAVAILABLE";
+/// The workflow that the step runs does not take its input.
+pub const CHILD_INPUT: &str = "CHILD_INPUT";
+/// Too many executions would stand above the one that the step is to start.
+pub const CHILD_DEPTH: &str = "CHILD_DEPTH";
 /// No connection, or a broken one.
 pub const CONNECTION: &str = "CONNECTION";
 /// The target's address may not be called from this node.

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 use signalbox_model::{
-    execution::{ExecutionState, Fact, Failure},
-    ids::StepInstance,
+    execution::{ExecutionState, Fact, Failure, JsonText},
+    ids::{ExecutionName, StepInstance, WorkflowId},
     limits,
     secret::Masks,
     workflow::{HttpMethod, SuccessStatus},
@@ -103,6 +103,20 @@ pub enum EffectKind {
     Email(Box<EmailMessage>),
     /// Runs a program.
     Script(Box<ScriptCall>),
+    /// Starts an execution of another workflow. No performer does: whoever owns the machine makes it durable together with the
+    /// fact that says so. Ends with an [`Outcome::Child`].
+    RunWorkflow(Box<ChildCall>),
+}
+
+/// An execution to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildCall {
+    /// Its workflow, of the project of the one that starts it.
+    pub workflow: WorkflowId,
+    /// What its steps read as `event.json`.
+    pub input: JsonText,
+    /// Whether the step waits for its end.
+    pub waits: bool,
 }
 
 impl EffectKind {
@@ -114,6 +128,7 @@ impl EffectKind {
             Self::Aws(_) => "aws",
             Self::Email(_) => "email",
             Self::Script(_) => "script",
+            Self::RunWorkflow(_) => "runWorkflow",
         }
     }
 }
@@ -207,6 +222,8 @@ pub enum Outcome {
     Email(EmailReceipt),
     /// A program ended, well or not.
     Script(ScriptEnd),
+    /// This execution is durable with the [`Fact::ChildStarted`] that follows.
+    Child(ExecutionName),
     /// None.
     Failed(AttemptFailure),
 }
@@ -243,6 +260,7 @@ impl Outcome {
                 reply: masks.text(&reply).unwrap_or(reply),
             }),
             Self::Script(end) => Self::Script(end.masked(masks)),
+            Self::Child(child) => Self::Child(child),
             Self::Failed(failed) => Self::Failed(AttemptFailure {
                 failure: masks.failure(failed.failure),
                 ..failed

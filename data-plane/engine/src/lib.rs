@@ -38,8 +38,8 @@ pub use aws::{
     assume_role_call, assumed_role, aws_error,
 };
 pub use decision::{
-    AttemptFailure, Decision, Effect, EffectKind, HttpExchange, HttpRequest, HttpResponse, Outcome,
-    RetryAfter, Shown,
+    AttemptFailure, ChildCall, Decision, Effect, EffectKind, HttpExchange, HttpRequest,
+    HttpResponse, Outcome, RetryAfter, Shown,
 };
 pub use email::{EmailMessage, EmailReceipt, RefusedRecipient, SmtpAccess};
 pub use identity::idempotency_key;

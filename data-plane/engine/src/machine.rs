@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_model::{
+    child::ChildEnd,
     event::EventScope,
     execution::{ExecutionState, Fact, Failure, JsonText},
     expression::Scope,
@@ -49,8 +50,12 @@ pub struct Machine {
     execution: ExecutionName,
     workflow: WorkflowName,
     version: u64,
+    /// The execution whose step started it.
+    parent: Option<ExecutionName>,
     state: State,
     inbox: Inbox,
+    /// Who waited for it does not any more.
+    is_abandoned: bool,
     /// As they are now, of those that the plan names.
     secrets: Secrets,
     /// What no fact may hold.
@@ -80,10 +85,15 @@ impl Machine {
             execution: accepted.execution.clone(),
             workflow: accepted.workflow.clone(),
             version: accepted.version,
+            parent: accepted
+                .parent
+                .as_ref()
+                .map(|parent| parent.execution.clone()),
             state: State::Queued {
                 event: Box::new(accepted.event.scope.clone()),
             },
             inbox: Inbox::default(),
+            is_abandoned: false,
             secrets: Secrets::default(),
             masks: Masks::default(),
         }
@@ -122,7 +132,7 @@ impl Machine {
     /// [`limits::CANCEL_GRACE`] to end by themselves. It changes nothing when the execution is about to end already.
     pub fn cancel(&mut self, now: Timestamp) -> Decision {
         let facts = match &self.state {
-            State::Queued { .. } => vec![run::never_ran()],
+            State::Queued { .. } => vec![run::never_ran(Failure::cancelled())],
             State::Running(run) if run.can_be_cancelled() => vec![Fact::Cancelling],
             State::Running(_) | State::Ended(_) => Vec::new(),
         };
@@ -133,6 +143,16 @@ impl Machine {
     /// copy changes nothing. Decide again then.
     pub fn signal(&mut self, signal: &Signal) {
         self.inbox.add(signal);
+    }
+
+    /// The same of any fact that others tell it ([`Fact::is_told`]); ignores those that are none.
+    pub fn hear(&mut self, fact: &Fact) {
+        match fact {
+            Fact::SignalReceived(signal) => self.inbox.add(signal),
+            Fact::ChildEnded(end) => self.inbox.add_end(end),
+            Fact::Abandoned => self.is_abandoned = true,
+            _ => {}
+        }
     }
 
     /// Says how attempt `number` of `step` ended, one of those that [`Decision::Await`] asked for, and what comes next. An
@@ -189,7 +209,13 @@ impl Machine {
     /// The next move. Changes nothing but to remember what was evaluated.
     fn advance(&mut self, now: Timestamp) -> Move {
         match &mut self.state {
+            State::Queued { .. } if self.is_abandoned => {
+                Move::Facts(vec![run::never_ran(Failure::abandoned())])
+            }
             State::Queued { .. } => Move::Facts(vec![Fact::Started]),
+            State::Running(run) if self.is_abandoned && run.can_be_cancelled() => {
+                Move::Facts(vec![Fact::Cancelling])
+            }
             State::Ended(state) => Move::Rest(Decision::Done(*state)),
             State::Running(run) => run.advance(
                 &self.plan,
@@ -207,6 +233,7 @@ impl Machine {
             "workflow": self.workflow.to_string(),
             "version": self.version,
             "startTime": started_at.to_string(),
+            "parent": self.parent.as_ref().map(ToString::to_string),
         })
     }
 }
@@ -231,9 +258,12 @@ fn size(fact: &Fact) -> usize {
         Fact::StepFinished { output, .. }
         | Fact::Ending { output, .. }
         | Fact::Finished { output, .. } => output.as_ref().map_or(0, |text| text.as_str().len()),
-        // What a signal brings counts when a step has taken it.
+        // What a signal or a child brings counts when a step has taken it.
         Fact::Started
         | Fact::SignalReceived(_)
+        | Fact::ChildStarted { .. }
+        | Fact::ChildEnded(_)
+        | Fact::Abandoned
         | Fact::Cancelling
         | Fact::AttemptStarted { .. }
         | Fact::AttemptFailed { .. } => 0,

@@ -10,6 +10,7 @@ mod http;
 pub(crate) mod listen;
 mod parallel;
 mod script;
+mod run_workflow;
 mod slack;
 mod succeed;
 mod transform;
@@ -20,9 +21,10 @@ pub(crate) use self::http::response::retry_after;
 use jiff::Timestamp;
 use serde_json::Value;
 use signalbox_model::{
+    child::ChildEnd,
     execution::Failure,
     expression::{EvaluationError, Scope},
-    ids::SignalName,
+    ids::{ExecutionName, SignalName},
     signal::Signal,
     workflow::Action,
 };
@@ -57,7 +59,9 @@ pub(crate) trait Behaviour {
     fn conclude(&self, outcome: Outcome) -> Result<Value, AttemptFailure> {
         match outcome {
             Outcome::Failed(failure) => Err(failure),
-            Outcome::Http(_) | Outcome::Email(_) | Outcome::Script(_) => Err(not_of_its_kind()),
+            Outcome::Http(_) | Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) => {
+                Err(not_of_its_kind())
+            }
         }
     }
 
@@ -77,6 +81,15 @@ pub(crate) trait Behaviour {
         _deadline: Timestamp,
     ) -> Result<Value, Failure> {
         Err(listen::not_meant())
+    }
+
+    /// What comes of an attempt that started `child`, for kinds that start executions: [`None`] while it is to be waited for.
+    fn child(
+        &self,
+        _child: &ExecutionName,
+        _end: Option<&ChildEnd>,
+    ) -> Option<Result<Value, AttemptFailure>> {
+        Some(Err(not_of_its_kind()))
     }
 
     /// Which branch `output` says was taken, for kinds that have branches.
@@ -143,6 +156,7 @@ pub(crate) fn of(action: &Action) -> &dyn Behaviour {
         Action::Aws(step) => step.as_ref(),
         Action::Email(step) => step.as_ref(),
         Action::Script(step) => step.as_ref(),
+        Action::RunWorkflow(step) => step.as_ref(),
     }
 }
 

@@ -10,7 +10,9 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
-use signalbox_engine::{AttemptFailure, Decision, Effect, Machine, Outcome, codes};
+use signalbox_engine::{
+    AttemptFailure, ChildCall, Decision, Effect, EffectKind, Machine, Outcome, codes,
+};
 use signalbox_model::{
     execution::{ExecutionState, Fact, Failure},
     ids::ExecutionName,
@@ -22,6 +24,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     ExecutionRuntime, Place,
+    children::{Kin, Nursery},
     span::{self, StepSpans},
     wakes::Driven,
 };
@@ -44,6 +47,7 @@ pub(super) struct Drive<'a> {
     span: Span,
     traceparent: Option<String>,
     steps: StepSpans,
+    kin: Kin,
     /// Changes with each request to end an execution, of whichever.
     cancels: watch::Receiver<()>,
     /// Woken when it was told something, which then stands in the spool after `told_until`.
@@ -90,6 +94,7 @@ impl<'a> Drive<'a> {
             told: tokio::time::Instant::now(),
             wake: runtime.wakes.driven(&claimed.accepted.execution),
             told_until: claimed.journal_until,
+            kin: Kin::new(&claimed.accepted),
             claimed: Some(claimed),
             steps: StepSpans::new(span.clone()),
             cancels: runtime.cancels.changes(),
@@ -135,6 +140,11 @@ impl<'a> Drive<'a> {
         let Some(claimed) = self.claimed.take() else {
             return Ok(End::Left);
         };
+        for record in &claimed.journal {
+            if let RecordBody::Execution { fact, .. } = &record.body {
+                self.kin.follow(fact);
+            }
+        }
         let mut machine = match self.machine(claimed).await {
             Ok(machine) => machine,
             Err(failure) => return self.fail(failure).await,
@@ -170,6 +180,9 @@ impl<'a> Drive<'a> {
                 Decision::Await { .. } if self.wake.is_due() => {
                     self.hear(&mut machine).await?;
                     machine.decide(self.now())
+                }
+                Decision::Await { attempts, .. } if self.is_to_begin_child(&attempts) => {
+                    self.begin_child(&mut machine, &attempts)
                 }
                 Decision::Await { attempts, wake_at } => {
                     self.set_under_way(&mut under_way, &attempts);
@@ -213,15 +226,42 @@ impl<'a> Drive<'a> {
         for SequencedRecord { sequence, record } in told {
             self.told_until = sequence;
             self.latest = self.latest.max(record.time);
-            if let RecordBody::Execution {
-                fact: Fact::SignalReceived(signal),
-                ..
-            } = record.body
-            {
-                machine.signal(&signal);
+            if let RecordBody::Execution { fact, .. } = &record.body {
+                self.kin.follow(fact);
+                machine.hear(fact);
             }
         }
         Ok(())
+    }
+
+    /// Whether one of `attempts` is to start an execution; none does once the process is to end.
+    fn is_to_begin_child(&self, attempts: &[Arc<Effect>]) -> bool {
+        !self.shutdown.is_stopping() && child_of(attempts).is_some()
+    }
+
+    /// Starts the first execution that one of `attempts` is to start, as far as that goes without the fact that says so.
+    fn begin_child(&mut self, machine: &mut Machine, attempts: &[Arc<Effect>]) -> Decision {
+        let now = self.now();
+        let Some((effect, call)) = child_of(attempts) else {
+            return machine.decide(now);
+        };
+        let span = self.steps.attempt(effect);
+        let traceparent = context::traceparent(&span).or_else(|| self.traceparent.clone());
+        let nursery = Nursery {
+            workflows: self.runtime.workflows.as_ref(),
+            spool: self.runtime.spool.as_ref(),
+            deduplication_window: self.runtime.deduplication_window,
+        };
+        let begun = self.kin.begin(&nursery, effect, call, (now, traceparent));
+        let outcome = match begun {
+            Ok(child) => Outcome::Child(child),
+            Err(failure) => Outcome::Failed(failure),
+        };
+        let kind = effect.kind.name();
+        let result = span::outcome(&span, &span::success(effect), &outcome);
+        metrics::counter!("signalbox_step_attempts_total", "kind" => kind, "outcome" => result)
+            .increment(1);
+        machine.attempt_ended(&effect.step, effect.attempt, outcome, now)
     }
 
     /// Tells `machine` what the secrets are now that its definition names.
@@ -276,12 +316,16 @@ impl<'a> Drive<'a> {
             })
             .collect();
         let ended = matches!(facts.last(), Some(Fact::Finished { .. }));
+        let along = self.kin.along(&records);
         let mut busy = self.runtime.busy();
         loop {
-            let spool = &self.runtime.spool;
-            let journalled = spool.journal(self.execution.clone(), records.clone(), ended);
+            let (spool, execution) = (&self.runtime.spool, self.execution.clone());
+            let journalled = spool.journal_along(execution, records.clone(), ended, along.clone());
             match journalled.await {
-                Ok(()) => return Ok(true),
+                Ok(unheard) => {
+                    self.runtime.wakes.wake_all(&unheard).await;
+                    return Ok(true);
+                }
                 // What it is too busy for now it takes later; the execution waits meanwhile.
                 Err(SpoolError::Overloaded | SpoolError::Full) => {}
                 Err(error @ (SpoolError::Closed | SpoolError::Failed(_))) => return Err(error),
@@ -465,6 +509,14 @@ impl UnderWay {
         })
         .await
     }
+}
+
+/// The first of `attempts` that is to start an execution.
+fn child_of(attempts: &[Arc<Effect>]) -> Option<(&Effect, &ChildCall)> {
+    attempts.iter().find_map(|effect| match &effect.kind {
+        EffectKind::RunWorkflow(call) => Some((effect.as_ref(), call.as_ref())),
+        _ => None,
+    })
 }
 
 fn is_attempt(one: &Effect, other: &Effect) -> bool {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use signalbox_engine::{Effect, EffectKind, Outcome};
+use futures::{FutureExt as _, future::BoxFuture};
+use signalbox_engine::{AttemptFailure, Effect, EffectKind, Outcome, codes};
 use signalbox_runtime::ambient::Ambient;
 
 use super::{
@@ -40,6 +40,13 @@ impl Performer for Performers {
             EffectKind::Aws(_) => self.aws.perform(effect),
             EffectKind::Email(_) => self.email.perform(effect),
             EffectKind::Script(_) => self.script.perform(effect),
+            EffectKind::RunWorkflow(_) => {
+                let failure = AttemptFailure::lasting(
+                    codes::INTERNAL,
+                    "executions are started by who drives the one that starts them",
+                );
+                std::future::ready(Outcome::Failed(failure)).boxed()
+            }
         }
     }
 }

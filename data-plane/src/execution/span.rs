@@ -23,7 +23,7 @@ pub(super) fn execution(claimed: &Claimed) -> Span {
         TriggerKind::AmazonSns => "pubsub",
         TriggerKind::Webhook => "http",
         TriggerKind::Schedule => "timer",
-        TriggerKind::Manual => "other",
+        TriggerKind::Manual | TriggerKind::Workflow => "other",
     };
     let span = tracing::info_span!(
         parent: None,
@@ -56,7 +56,10 @@ pub(super) fn ended(span: &Span, state: ExecutionState) {
 pub(super) fn success(effect: &Effect) -> SuccessStatus {
     match &effect.kind {
         EffectKind::Http(request) => request.exchange.success.clone(),
-        EffectKind::Aws(_) | EffectKind::Email(_) | EffectKind::Script(_) => {
+        EffectKind::Aws(_)
+        | EffectKind::Email(_)
+        | EffectKind::Script(_)
+        | EffectKind::RunWorkflow(_) => {
             SuccessStatus::default()
         }
     }
@@ -66,7 +69,9 @@ pub(super) fn success(effect: &Effect) -> SuccessStatus {
 pub(super) fn outcome(span: &Span, success: &SuccessStatus, outcome: &Outcome) -> &'static str {
     let error = match outcome {
         Outcome::Http(HttpResponse { status, .. }) if success.holds(*status) => return "success",
-        Outcome::Email(_) | Outcome::Script(ScriptEnd { result: Ok(_), .. }) => return "success",
+        Outcome::Email(_)
+        | Outcome::Child(_)
+        | Outcome::Script(ScriptEnd { result: Ok(_), .. }) => return "success",
         // OpenTelemetry: the status code is the error's type.
         Outcome::Http(HttpResponse { status, .. }) => status.to_string(),
         Outcome::Script(ScriptEnd {
@@ -78,7 +83,7 @@ pub(super) fn outcome(span: &Span, success: &SuccessStatus, outcome: &Outcome) -
     failed(span, &error);
     match outcome {
         Outcome::Http(_) => "refused",
-        Outcome::Email(_) | Outcome::Script(_) | Outcome::Failed(_) => "failed",
+        Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) | Outcome::Failed(_) => "failed",
     }
 }
 
@@ -133,7 +138,9 @@ impl StepSpans {
                 self.steps.insert(step.clone(), span);
                 traceparent
             }
-            Fact::AttemptStarted { step, .. } | Fact::AttemptFailed { step, .. } => {
+            Fact::AttemptStarted { step, .. }
+            | Fact::AttemptFailed { step, .. }
+            | Fact::ChildStarted { step, .. } => {
                 self.steps.get(step).and_then(context::traceparent)
             }
             Fact::StepFinished { step, error, .. } => {
@@ -145,6 +152,8 @@ impl StepSpans {
             }
             Fact::Started
             | Fact::SignalReceived(_)
+            | Fact::ChildEnded(_)
+            | Fact::Abandoned
             | Fact::StepKept { .. }
             | Fact::Cancelling
             | Fact::Ending { .. }
@@ -194,6 +203,16 @@ impl StepSpans {
                 http.request.resend_count = effect.attempt - 1,
                 http.response.status_code = Empty,
                 cloud.region = call.region,
+                signalbox.attempt.repeated = effect.repeated,
+            ),
+            Some(EffectKind::RunWorkflow(call)) => tracing::info_span!(
+                parent: parent,
+                "attempt",
+                otel.name = %format!("run {}", call.workflow),
+                otel.kind = "producer",
+                otel.status_code = Empty,
+                error.type = Empty,
+                signalbox.child.workflow = %call.workflow,
                 signalbox.attempt.repeated = effect.repeated,
             ),
             Some(EffectKind::Email(message)) => tracing::info_span!(

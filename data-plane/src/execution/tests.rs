@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod children;
 mod flow;
 mod http;
 mod script;

@@ -17,6 +17,8 @@ use crate::spool::{Spool, SpoolError, Told};
 
 /// Executions that are claimed and not driven yet, which is a matter of milliseconds.
 const EARLY_MAX: usize = 10_000;
+/// Pause before one is tried again that there was no room for.
+const EARLY_PAUSE: Duration = Duration::from_millis(10);
 /// How long one is remembered.
 const EARLY_KEPT_FOR: Duration = Duration::from_secs(60);
 
@@ -54,6 +56,16 @@ impl Wakes {
         // Where it is parked meanwhile, the spool knows that it was not heard.
         let is_told = told != Told::Claimed || self.wake(execution);
         Ok(is_told.then_some(told))
+    }
+
+    /// Wakes who drives `executions`, which have been told something and are claimed.
+    pub(super) async fn wake_all(&self, executions: &[ExecutionName]) {
+        for execution in executions {
+            // Those that are about to be driven are soon.
+            while !self.wake(execution) {
+                tokio::time::sleep(EARLY_PAUSE).await;
+            }
+        }
     }
 
     /// Wakes who drives `execution`, or will in a moment: it is claimed. False: too many are about to be driven; come again.

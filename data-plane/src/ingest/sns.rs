@@ -294,6 +294,7 @@ async fn accept(
                     signature,
                     received_at: head.received_at,
                 },
+                parent: None,
             },
             scope: source,
             content_digest: digest,

@@ -68,6 +68,7 @@ pub(super) async fn handle(
                     signature: None,
                     received_at: head.received_at,
                 },
+                parent: None,
             },
             scope: ScopeSource::Event,
             content_digest: *blake3::hash(body).as_bytes(),

@@ -55,8 +55,9 @@ use self::{
     drain::{Drain, Free},
 };
 use super::{
-    Accept, Acceptance, Admission, Arriving, Claimed, Handshake, ReadScope, ScopeSource, Spool,
-    SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Told, arrivals::Arrivals, delivery_of,
+    Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake, ReadScope, ScopeSource,
+    Spool, SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Told, arrivals::Arrivals,
+    delivery_of,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -494,13 +495,14 @@ impl Spool for IntakeSpool {
         self.store.claimable()
     }
 
-    fn journal(
+    fn journal_along(
         &self,
         execution: ExecutionName,
         records: Vec<Record>,
         ended: bool,
-    ) -> BoxFuture<'_, Result<(), SpoolError>> {
-        self.store.journal(execution, records, ended)
+        along: Along,
+    ) -> BoxFuture<'_, Result<Vec<ExecutionName>, SpoolError>> {
+        self.store.journal_along(execution, records, ended, along)
     }
 
     fn tell(

@@ -4,6 +4,7 @@
 //! a fixed delay. A commit that failed is never tried again (what the kernel dropped after a failed fsync is gone): the
 //! spool is failed from then on, and says so to everyone.
 
+mod along;
 mod batch;
 mod claim;
 mod index;
@@ -39,12 +40,13 @@ use signalbox_runtime::{
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
+    along::Encoded,
     batch::encode,
     writer::{Answer, Job, Shared, Writer},
 };
 use super::{
-    Accept, Acceptance, Admission, Claimed, Handshake, ReadScope, Spool, SpoolError, SpoolMax,
-    SpoolStats, Told,
+    Accept, Acceptance, Admission, Along, Claimed, Handshake, ReadScope, Spool, SpoolError,
+    SpoolMax, SpoolStats, Told,
 };
 
 pub(super) use batch::{Drained, NewExecution};
@@ -401,17 +403,21 @@ impl Spool for SqliteSpool {
         self.shared.claimable.clone()
     }
 
-    fn journal(
+    fn journal_along(
         &self,
         execution: ExecutionName,
         records: Vec<Record>,
         ended: bool,
-    ) -> BoxFuture<'_, Result<(), SpoolError>> {
-        match encode_all(&records) {
-            Ok(records) => self.submit_waiting(move |answer| Job::Journal {
+        along: Along,
+    ) -> BoxFuture<'_, Result<Vec<ExecutionName>, SpoolError>> {
+        let encoded = encode_all(&records)
+            .and_then(|records| Ok((records, Encoded::new(along, self.read_scope)?)));
+        match encoded {
+            Ok((records, along)) => self.submit_waiting(move |answer| Job::Journal {
                 execution: execution.to_string(),
                 records,
                 ended,
+                along: Box::new(along),
                 answer,
             }),
             Err(error) => refused(error),
@@ -450,7 +456,7 @@ impl Spool for SqliteSpool {
         execution: ExecutionName,
         after: u64,
     ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
-        self.query(move |connection| signals::signals_of(connection, &execution.to_string(), after))
+        self.query(move |connection| signals::told_of(connection, &execution.to_string(), after))
     }
 
     fn park(

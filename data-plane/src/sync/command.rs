@@ -93,6 +93,7 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
         workflow,
         version,
         event,
+        parent: None,
     };
     let accept = accept(sync, accepted, definition, traceparent);
     answer(sync.spool.accept(accept).await.map_err(text)?)

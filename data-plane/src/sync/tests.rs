@@ -354,6 +354,7 @@ async fn ticks_and_retries_bring_what_they_need() {
         workflow: "projects/default/workflows/w".parse().unwrap(),
         version: 4,
         event: event.clone(),
+        parent: None,
     };
     let kept = Fact::StepKept {
         step: "a".parse().unwrap(),

@@ -47,6 +47,7 @@ pub(crate) fn accept(id: &str) -> Accept {
                 signature: None,
                 received_at: Timestamp::now(),
             },
+            parent: None,
         },
         scope: ScopeSource::Event,
         content_digest: *blake3::hash(id.as_bytes()).as_bytes(),

@@ -21,6 +21,8 @@ pub enum TriggerKind {
     Manual,
     /// A tick of the workflow's schedule.
     Schedule,
+    /// A `runWorkflow` step of another execution.
+    Workflow,
 }
 
 /// One accepted inbound message.
@@ -28,7 +30,7 @@ pub enum TriggerKind {
 pub struct Event {
     /// What it came by.
     pub trigger: TriggerKind,
-    /// Key that the caller presented; none for manual runs and ticks.
+    /// Key that the caller presented; none for manual runs, ticks and children.
     pub api_key: Option<ApiKeyName>,
     /// What expressions see.
     pub scope: EventScope,

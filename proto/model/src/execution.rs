@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ids::StepInstance, signal::Signal};
+use crate::{
+    child::ChildEnd,
+    ids::{ExecutionName, StepInstance},
+    signal::Signal,
+};
 
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -132,6 +136,15 @@ impl Failure {
     pub fn cancelled() -> Self {
         Self::new(Self::CANCELLED, "an operator cancelled the execution")
     }
+
+    /// The step that waited for the execution does not any more.
+    #[must_use]
+    pub fn abandoned() -> Self {
+        Self::new(
+            Self::CANCELLED,
+            "the step that started the execution ended before it",
+        )
+    }
 }
 
 /// One step forward of an execution. An execution is the fold of its facts.
@@ -198,7 +211,23 @@ pub enum Fact {
         /// Why it failed.
         error: Option<Failure>,
     },
-    /// An operator asked for the end: nothing begins any more but `finally` steps.
+    /// An attempt has started another execution, which is durable with this.
+    ChildStarted {
+        /// Of which step.
+        step: StepInstance,
+        /// Number of the attempt.
+        number: u32,
+        /// The execution that it started.
+        child: ExecutionName,
+        /// Whether the step waits for its end.
+        waits: bool,
+    },
+    /// An execution that an attempt started has ended. Written with that one's own last fact; where it stands among the facts of
+    /// steps says as little as of [`Fact::SignalReceived`].
+    ChildEnded(Box<ChildEnd>),
+    /// The step that started it, and waited for it, has ended: it is to be cancelled. May come before [`Fact::Started`].
+    Abandoned,
+    /// Its end was asked for: nothing begins any more but `finally` steps.
     Cancelling,
     /// How the execution is to end is decided; what is left are its `finally` steps.
     Ending {
@@ -218,6 +247,17 @@ pub enum Fact {
         /// Why it failed.
         error: Option<Failure>,
     },
+}
+
+impl Fact {
+    /// Whether others than the owner of the execution write it into its journal, whoever has claimed it.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        matches!(
+            self,
+            Self::SignalReceived(_) | Self::ChildEnded(_) | Self::Abandoned
+        )
+    }
 }
 
 /// Text that is known to be one JSON value. Kept as text, so that numbers beyond a double keep their digits.
@@ -339,6 +379,21 @@ mod tests {
                 output: None,
                 error: Some(failure.clone()),
             },
+            Fact::ChildStarted {
+                step: "call[1]".parse().unwrap(),
+                number: 2,
+                child: "projects/p/executions/x2".parse().unwrap(),
+                waits: true,
+            },
+            Fact::ChildEnded(Box::new(ChildEnd {
+                step: "call[1]".parse().unwrap(),
+                number: 2,
+                child: "projects/p/executions/x2".parse().unwrap(),
+                state: ExecutionState::Failed,
+                output: None,
+                error: Some(failure.clone()),
+            })),
+            Fact::Abandoned,
             Fact::Cancelling,
             Fact::Ending {
                 state: ExecutionState::Failed,

@@ -199,6 +199,27 @@ impl ExecutionId {
     }
 }
 
+impl ExecutionId {
+    /// The id of the execution of `workflow` that an attempt starts: a digest of both, so that the same attempt, after a crash,
+    /// can only name the same execution.
+    #[must_use]
+    pub fn derive_child(
+        workflow: &WorkflowName,
+        parent: &ExecutionName,
+        step: &StepInstance,
+        attempt: u32,
+    ) -> Self {
+        let parts = [
+            workflow.to_text(),
+            parent.to_text(),
+            step.to_string(),
+            attempt.to_string(),
+        ];
+        let parts = parts.each_ref().map(String::as_str);
+        Self(digest_id('x', "signalbox 2026-12 child execution id", &parts).into())
+    }
+}
+
 impl StepId {
     /// Stands for the id of a step whose own is wrong, while its definition is checked: one for each path, and none that a
     /// definition could write.

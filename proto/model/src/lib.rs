@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod aws;
+pub mod child;
 pub mod config;
 pub mod error;
 pub mod event;

@@ -155,7 +155,9 @@ pub const SCHEDULE_GRACE: Duration = Duration::from_secs(5);
 pub const SCHEDULE_MISFIRES_MAX: usize = 100;
 /// Size of the results that a retry may keep, in bytes: they reach the node in one message.
 pub const RETRY_KEPT_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Size of the input of a manual run as JSON text, in bytes.
+/// Executions that may stand above one: the child of a child of a child …
+pub const CHILD_DEPTH_MAX: u32 = 8;
+/// Size of the input of a manual run, and of a child, as JSON text, in bytes.
 pub const RUN_INPUT_MAX_BYTES: usize = 256 * 1024;
 /// Size of an input or output as JSON text, in bytes, up to which it is recorded whole unless the control plane says so.
 pub const HISTORY_VALUE_MAX_BYTES: usize = 256 * 1024;

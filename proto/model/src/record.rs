@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    child::Parent,
     event::Event,
     execution::Fact,
     ids::{DeliveryId, ExecutionName, WorkflowName},
@@ -61,6 +62,9 @@ pub struct Accepted {
     pub version: u64,
     /// The event.
     pub event: Event,
+    /// The attempt that started it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<Parent>>,
 }
 
 /// What became of an inbound message.

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    ids::{SecretId, StepId},
+    ids::{SecretId, StepId, WorkflowId},
     limits,
     rate_limit::RateLimit,
     violation::{Collector, Violations},
 };
 
+mod calls;
 mod check;
 mod inputs;
 mod retry;
@@ -26,9 +27,9 @@ pub use step::{Action, OnError, Step};
 pub use steps::{
     ApprovalStep, ApprovalTimeout, AwsAssumeRole, AwsCallForm, AwsCredentialTemplates, AwsRest,
     AwsRestBody, AwsStep, ConditionRule, ConditionStep, EmailStep, FailStep, ForEachStep, HttpAuth,
-    HttpBody, HttpMethod, HttpStep, JsonPathTransform, ParallelBranch, ParallelStep, ScriptStep,
-    SignalTimeout, SignalWait, SlackStep, SlackTarget, SmtpLogin, SmtpServer, SmtpTls,
-    SmtpTlsError, SucceedStep, TransformStep, WaitStep,
+    HttpBody, HttpMethod, HttpStep, JsonPathTransform, ParallelBranch, ParallelStep,
+    RunWorkflowStep, ScriptStep, SignalTimeout, SignalWait, SlackStep, SlackTarget, SmtpLogin,
+    SmtpServer, SmtpTls, SmtpTlsError, SucceedStep, TransformStep, WaitStep,
 };
 pub use trigger::{
     AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,
@@ -45,6 +46,7 @@ pub struct Workflow {
     rate_limit: Option<RateLimit>,
     inputs: Inputs,
     secrets: Vec<(String, SecretId)>,
+    calls: Vec<(String, WorkflowId)>,
     executions_max: Option<NonZeroU32>,
 }
 
@@ -79,10 +81,13 @@ impl Workflow {
             rate_limit: None,
             inputs: Inputs::default(),
             secrets: Vec::new(),
+            calls: Vec::new(),
             executions_max: None,
         };
         let mut problems = Collector::default();
-        workflow.secrets = check::workflow(&workflow, &mut problems);
+        let named = check::workflow(&workflow, &mut problems);
+        workflow.secrets = named.secrets;
+        workflow.calls = named.calls;
         problems.finish(Some(workflow))
     }
 

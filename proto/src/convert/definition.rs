@@ -22,6 +22,7 @@ mod email;
 mod http;
 mod inputs;
 mod listen;
+mod run_workflow;
 mod schedule;
 mod script;
 mod slack;

@@ -34,7 +34,7 @@ macro_rules! pairs {
     };
 }
 
-pairs!(trigger_to_wire, trigger, TriggerKind, v1::TriggerKind, "trigger", { AmazonSns, Webhook, Manual, Schedule });
+pairs!(trigger_to_wire, trigger, TriggerKind, v1::TriggerKind, "trigger", { AmazonSns, Webhook, Manual, Schedule, Workflow });
 pairs!(execution_state_to_wire, execution_state, ExecutionState, v1::ExecutionState, "execution state", {
     Queued, Running, Waiting, Succeeded, Failed, Cancelled, TimedOut
 });

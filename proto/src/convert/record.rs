@@ -9,7 +9,7 @@ use signalbox_model::{
     },
 };
 
-use super::{WireError, enums, non_empty, parse, parse_optional, signal, time};
+use super::{WireError, child, enums, non_empty, parse, parse_optional, signal, time};
 use crate::{dataplane::v1 as wire, v1};
 
 /// A record for the wire.
@@ -56,6 +56,7 @@ pub fn accepted_to_wire(accepted: Accepted) -> wire::Accepted {
         workflow,
         version,
         event,
+        parent,
     } = accepted;
     let Event {
         trigger,
@@ -67,7 +68,7 @@ pub fn accepted_to_wire(accepted: Accepted) -> wire::Accepted {
         signature,
         received_at,
     } = event;
-    wire::Accepted {
+    let mut accepted = wire::Accepted {
         execution: execution.to_string(),
         workflow: workflow.to_string(),
         workflow_version: i64::try_from(version).unwrap_or(i64::MAX),
@@ -92,7 +93,12 @@ pub fn accepted_to_wire(accepted: Accepted) -> wire::Accepted {
             },
         ),
         receive_time: Some(time::to_wire(received_at)),
+        ..Default::default()
+    };
+    if let Some(parent) = parent {
+        child::parent_to_wire(*parent, &mut accepted);
     }
+    accepted
 }
 
 /// A fact for the wire.
@@ -161,6 +167,20 @@ pub fn fact_to_wire(fact: Fact) -> wire::execution_fact::Fact {
             output_json: text(output),
             error: error.map(failure_to_wire),
         }),
+        Fact::ChildStarted {
+            step,
+            number,
+            child,
+            waits,
+        } => Wire::ChildStarted(wire::ChildStarted {
+            indexes: indexes(&step),
+            step_id: step.step.to_string(),
+            number: i32::try_from(number).unwrap_or(i32::MAX),
+            child: child.to_string(),
+            waits,
+        }),
+        Fact::ChildEnded(end) => Wire::ChildEnded(child::end_to_wire(*end)),
+        Fact::Abandoned => Wire::Abandoned(wire::ExecutionAbandoned {}),
         Fact::Cancelling => Wire::Cancelling(wire::ExecutionCancelling {}),
         Fact::Ending {
             state,
@@ -287,6 +307,7 @@ fn body_from_wire(body: wire::record::Body) -> Result<RecordBody, WireError> {
 /// # Errors
 /// When it means nothing.
 pub fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireError> {
+    let parent = child::parent_from_wire(&accepted)?;
     let wire::Accepted {
         execution,
         workflow,
@@ -301,6 +322,11 @@ pub fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireErro
         scope_json,
         signature,
         receive_time,
+        parent: _, // is read already, with the next four
+        parent_step: _,
+        parent_attempt: _,
+        parent_waits: _,
+        depth: _,
     } = accepted;
     let scope: EventScope = serde_json::from_str(&scope_json)
         .map_err(|error| WireError::invalid("scope_json", error))?;
@@ -335,6 +361,7 @@ pub fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireErro
             signature,
             received_at: time::required("receive_time", receive_time)?,
         },
+        parent: parent.map(Box::new),
     })
 }
 
@@ -410,6 +437,20 @@ pub fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireErro
             output: optional_json_text("output_json", output_json)?,
             error: error.map(failure),
         },
+        Wire::ChildStarted(wire::ChildStarted {
+            step_id,
+            indexes,
+            number,
+            child,
+            waits,
+        }) => Fact::ChildStarted {
+            step: step_instance(&step_id, &indexes)?,
+            number: attempt_number(number)?,
+            child: parse("child", &child)?,
+            waits,
+        },
+        Wire::ChildEnded(end) => Fact::ChildEnded(Box::new(child::end_from_wire(end)?)),
+        Wire::Abandoned(wire::ExecutionAbandoned {}) => Fact::Abandoned,
         Wire::Cancelling(wire::ExecutionCancelling {}) => Fact::Cancelling,
         Wire::Ending(wire::ExecutionEnding {
             state,
@@ -441,7 +482,7 @@ pub fn indexes(step: &StepInstance) -> Vec<i32> {
         .collect()
 }
 
-fn step_instance(step_id: &str, indexes: &[i32]) -> Result<StepInstance, WireError> {
+pub(super) fn step_instance(step_id: &str, indexes: &[i32]) -> Result<StepInstance, WireError> {
     let indexes = indexes.iter().map(|index| u32::try_from(*index));
     Ok(StepInstance {
         step: parse("step_id", step_id)?,
@@ -451,11 +492,11 @@ fn step_instance(step_id: &str, indexes: &[i32]) -> Result<StepInstance, WireErr
     })
 }
 
-fn attempt_number(number: i32) -> Result<u32, WireError> {
+pub(super) fn attempt_number(number: i32) -> Result<u32, WireError> {
     u32::try_from(number).map_err(|error| WireError::invalid("number", error))
 }
 
-fn failure(error: v1::ExecutionError) -> Failure {
+pub(super) fn failure(error: v1::ExecutionError) -> Failure {
     let v1::ExecutionError { code, message } = error;
     Failure { code, message }
 }
@@ -464,7 +505,10 @@ fn json_text(field: &'static str, text: String) -> Result<JsonText, WireError> {
     JsonText::try_from(text).map_err(|error| WireError::invalid(field, error))
 }
 
-fn optional_json_text(field: &'static str, text: String) -> Result<Option<JsonText>, WireError> {
+pub(super) fn optional_json_text(
+    field: &'static str,
+    text: String,
+) -> Result<Option<JsonText>, WireError> {
     non_empty(text)
         .map(|text| json_text(field, text))
         .transpose()

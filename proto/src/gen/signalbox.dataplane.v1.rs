@@ -212,6 +212,21 @@ pub struct Accepted {
     /// When the message was received. (Record.time is when it became durable.)
     #[prost(message, optional, tag = "13")]
     pub receive_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The execution whose step started this one, `projects/{project}/executions/{execution}`; empty: none did.
+    #[prost(string, tag = "30")]
+    pub parent: ::prost::alloc::string::String,
+    /// The run of that step, such as `call` or `call\[2\]`.
+    #[prost(string, tag = "31")]
+    pub parent_step: ::prost::alloc::string::String,
+    /// Number of the step's attempt, from 1.
+    #[prost(int32, tag = "32")]
+    pub parent_attempt: i32,
+    /// Whether the step waits for its end.
+    #[prost(bool, tag = "33")]
+    pub parent_waits: bool,
+    /// How many executions stand above this one: 1 for the child of one that nobody's step started.
+    #[prost(int32, tag = "34")]
+    pub depth: i32,
 }
 impl ::prost::Name for Accepted {
     const NAME: &'static str = "Accepted";
@@ -230,7 +245,10 @@ pub struct ExecutionFact {
     #[prost(string, tag = "1")]
     pub execution: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "execution_fact::Fact", tags = "2, 3, 4, 5, 6, 7, 8, 9, 20, 30")]
+    #[prost(
+        oneof = "execution_fact::Fact",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 20, 30, 40, 41, 42"
+    )]
     pub fact: ::core::option::Option<execution_fact::Fact>,
 }
 /// Nested message and enum types in `ExecutionFact`.
@@ -268,6 +286,15 @@ pub mod execution_fact {
         /// A step's result was kept from the execution that this one retries.
         #[prost(message, tag = "30")]
         StepKept(super::StepKept),
+        /// An attempt has started another execution.
+        #[prost(message, tag = "40")]
+        ChildStarted(super::ChildStarted),
+        /// An execution that an attempt started, and waits for, has ended.
+        #[prost(message, tag = "41")]
+        ChildEnded(super::ChildEnded),
+        /// The step that started it, and waited for it, has ended: it is cancelled. May come before it started.
+        #[prost(message, tag = "42")]
+        Abandoned(super::ExecutionAbandoned),
     }
 }
 impl ::prost::Name for ExecutionFact {
@@ -453,6 +480,83 @@ impl ::prost::Name for StepKept {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.StepKept".into()
+    }
+}
+/// An attempt has started another execution, which is durable with this.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChildStarted {
+    /// Id of the step.
+    #[prost(string, tag = "1")]
+    pub step_id: ::prost::alloc::string::String,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "2")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
+    /// Number of the attempt, from 1.
+    #[prost(int32, tag = "3")]
+    pub number: i32,
+    /// Name of the execution that it started.
+    #[prost(string, tag = "4")]
+    pub child: ::prost::alloc::string::String,
+    /// Whether the step waits for its end.
+    #[prost(bool, tag = "5")]
+    pub waits: bool,
+}
+impl ::prost::Name for ChildStarted {
+    const NAME: &'static str = "ChildStarted";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.ChildStarted".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.ChildStarted".into()
+    }
+}
+/// An execution that an attempt started, and waits for, has ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChildEnded {
+    /// Id of the step.
+    #[prost(string, tag = "1")]
+    pub step_id: ::prost::alloc::string::String,
+    /// The iteration of each `forEach` around the step, the outermost first, each from 0.
+    #[prost(int32, repeated, tag = "2")]
+    pub indexes: ::prost::alloc::vec::Vec<i32>,
+    /// Number of the attempt, from 1.
+    #[prost(int32, tag = "3")]
+    pub number: i32,
+    /// Name of the execution that has ended.
+    #[prost(string, tag = "4")]
+    pub child: ::prost::alloc::string::String,
+    /// How.
+    #[prost(enumeration = "super::super::v1::ExecutionState", tag = "5")]
+    pub state: i32,
+    /// Its output, as JSON text.
+    #[prost(string, tag = "6")]
+    pub output_json: ::prost::alloc::string::String,
+    /// Why it failed, if it did.
+    #[prost(message, optional, tag = "7")]
+    pub error: ::core::option::Option<super::super::v1::ExecutionError>,
+}
+impl ::prost::Name for ChildEnded {
+    const NAME: &'static str = "ChildEnded";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.ChildEnded".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.ChildEnded".into()
+    }
+}
+/// Nobody waits for an execution any more that was started to be waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecutionAbandoned {}
+impl ::prost::Name for ExecutionAbandoned {
+    const NAME: &'static str = "ExecutionAbandoned";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.ExecutionAbandoned".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.ExecutionAbandoned".into()
     }
 }
 /// An operator asked for the end of an execution.

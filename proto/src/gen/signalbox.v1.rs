@@ -21,7 +21,7 @@ impl ::prost::Name for RateLimit {
     }
 }
 /// A credential of a project that a webhook caller presents.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApiKey {
     /// Resource name, `projects/{project}/apiKeys/{api_key}`.
     #[prost(string, tag = "1")]
@@ -51,6 +51,13 @@ pub struct ApiKey {
     /// limit.
     #[prost(message, optional, tag = "9")]
     pub rate_limit: ::core::option::Option<RateLimit>,
+    /// Names and values by which people and tools find what belongs together: names of up to 63 of `a-z`, `0-9`, `-`, `_`, `.`
+    /// and `/`, values of up to 128 bytes, at most 64.
+    #[prost(btree_map = "string, string", tag = "80")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 impl ::prost::Name for ApiKey {
     const NAME: &'static str = "ApiKey";
@@ -63,7 +70,7 @@ impl ::prost::Name for ApiKey {
     }
 }
 /// Request of CreateApiKey.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateApiKeyRequest {
     /// Project to create it in, `projects/{project}`.
     #[prost(string, tag = "1")]
@@ -71,7 +78,7 @@ pub struct CreateApiKeyRequest {
     /// Last segment of the new name: `[a-z](\[a-z0-9-\]{0,61}\[a-z0-9\])?` (AIP-122).
     #[prost(string, tag = "2")]
     pub api_key_id: ::prost::alloc::string::String,
-    /// The key; only display_name, expire_time and rate_limit are read.
+    /// The key; only display_name, expire_time, rate_limit and labels are read.
     #[prost(message, optional, tag = "3")]
     pub api_key: ::core::option::Option<ApiKey>,
     /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same key and value.
@@ -89,7 +96,7 @@ impl ::prost::Name for CreateApiKeyRequest {
     }
 }
 /// Answer of CreateApiKey.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct CreateApiKeyResponse {
     /// The new key.
@@ -138,6 +145,9 @@ pub struct ListApiKeysRequest {
     /// next_page_token of the page before.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
+    #[prost(string, tag = "80")]
+    pub filter: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListApiKeysRequest {
     const NAME: &'static str = "ListApiKeysRequest";
@@ -170,13 +180,13 @@ impl ::prost::Name for ListApiKeysResponse {
     }
 }
 /// Request of UpdateApiKey.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateApiKeyRequest {
     /// The key; its name says which. If its etag is set, it must be the current one; ABORTED otherwise.
     #[prost(message, optional, tag = "1")]
     pub api_key: ::core::option::Option<ApiKey>,
-    /// What is changed (AIP-134): `display_name`, `rate_limit`. Absent: those of them that are set. A `rate_limit` that is
-    /// named here and not set is taken away.
+    /// What is changed (AIP-134): `display_name`, `rate_limit`, `expire_time`, `labels` (all of them). Absent: those of them
+    /// that are set. A `rate_limit` or `expire_time` that is named here and not set is taken away.
     #[prost(message, optional, tag = "2")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
@@ -466,7 +476,7 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "ListApiKeys"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes a key's display_name or rate_limit. Role: editor.
+        /// Changes a key's display_name, rate_limit, expire_time or labels. Role: editor.
         pub async fn update_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateApiKeyRequest>,
@@ -593,7 +603,7 @@ pub mod api_key_service_server {
             tonic::Response<super::ListApiKeysResponse>,
             tonic::Status,
         >;
-        /// Changes a key's display_name or rate_limit. Role: editor.
+        /// Changes a key's display_name, rate_limit, expire_time or labels. Role: editor.
         async fn update_api_key(
             &self,
             request: tonic::Request<super::UpdateApiKeyRequest>,
@@ -1046,6 +1056,434 @@ pub mod api_key_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "signalbox.v1.ApiKeyService";
     impl<T> tonic::server::NamedService for ApiKeyServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Who did what, once.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditEntry {
+    /// Resource name, `projects/{project}/auditEntries/{sequence}`; `auditEntries/{sequence}` when it belongs to no project.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its number in the project, from 1, without gaps.
+    #[prost(int64, tag = "2")]
+    pub sequence: i64,
+    /// When, to the microsecond.
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Subject of the token; `link:{label}` for who decided by an approval link, `nodes/{node}` for a node.
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    /// The method that was called, such as `RevealApiKey`; or what happened without one: `BindTopic`, `RotateMasterKey`.
+    #[prost(string, tag = "5")]
+    pub action: ::prost::alloc::string::String,
+    /// Name of the resource that it is about.
+    #[prost(string, tag = "6")]
+    pub resource: ::prost::alloc::string::String,
+    /// The request's id (AIP-155), if it had one.
+    #[prost(string, tag = "7")]
+    pub request_id: ::prost::alloc::string::String,
+    /// W3C trace id of the call, if it had one.
+    #[prost(string, tag = "8")]
+    pub trace_id: ::prost::alloc::string::String,
+    /// What was changed. Values of secrets and API keys are never here.
+    #[prost(message, repeated, tag = "9")]
+    pub changes: ::prost::alloc::vec::Vec<AuditChange>,
+    /// SHA-256 of the hash before it and of all of the above (docs/decisions/0027-audit.md says how): 32 bytes.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub hash: ::prost::bytes::Bytes,
+}
+impl ::prost::Name for AuditEntry {
+    const NAME: &'static str = "AuditEntry";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AuditEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AuditEntry".into()
+    }
+}
+/// One field that was changed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditChange {
+    /// Its path, such as `spec.steps\[0\].http.url`.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// What it was, as JSON; absent: it was not there. What looks like a credential is `"***"`; long texts are cut.
+    #[prost(string, optional, tag = "2")]
+    pub before_json: ::core::option::Option<::prost::alloc::string::String>,
+    /// What it is now, likewise; absent: it is not there any more.
+    #[prost(string, optional, tag = "3")]
+    pub after_json: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for AuditChange {
+    const NAME: &'static str = "AuditChange";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AuditChange".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AuditChange".into()
+    }
+}
+/// Request of ListAuditEntries.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAuditEntriesRequest {
+    /// Project, `projects/{project}`; empty: the entries that belong to none.
+    #[prost(string, tag = "1")]
+    pub parent: ::prost::alloc::string::String,
+    /// At most this many (default 50, at most 1000).
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// next_page_token of the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `actor`, `action`, `resource`, `request_id`,
+    /// `trace_id`; and `time` with <, <=, >, >=, such as `time >= timestamp("2026-11-26T12:00:00Z")`.
+    #[prost(string, tag = "4")]
+    pub filter: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListAuditEntriesRequest {
+    const NAME: &'static str = "ListAuditEntriesRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListAuditEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListAuditEntriesRequest".into()
+    }
+}
+/// Answer of ListAuditEntries.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAuditEntriesResponse {
+    /// The entries, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub audit_entries: ::prost::alloc::vec::Vec<AuditEntry>,
+    /// Token of the next page; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// Sequence of the newest entry that there was before the page was read, of whatever filter; 0: there is none.
+    #[prost(int64, tag = "3")]
+    pub head_sequence: i64,
+    /// Its hash.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub head_hash: ::prost::bytes::Bytes,
+}
+impl ::prost::Name for ListAuditEntriesResponse {
+    const NAME: &'static str = "ListAuditEntriesResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListAuditEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListAuditEntriesResponse".into()
+    }
+}
+/// Generated client implementations.
+pub mod audit_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Answers "who did what?": every change and every reveal. Entries are written with what they are about, in one
+    /// transaction, and are never changed or deleted; each holds the hash of the one before it.
+    #[derive(Debug, Clone)]
+    pub struct AuditServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl AuditServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> AuditServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AuditServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AuditServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists the entries of a project, newest first. Role: admin. Those that belong to no project: role admin of all projects.
+        pub async fn list_audit_entries(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAuditEntriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAuditEntriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.AuditService/ListAuditEntries",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.AuditService", "ListAuditEntries"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod audit_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AuditServiceServer.
+    #[async_trait]
+    pub trait AuditService: std::marker::Send + std::marker::Sync + 'static {
+        /// Lists the entries of a project, newest first. Role: admin. Those that belong to no project: role admin of all projects.
+        async fn list_audit_entries(
+            &self,
+            request: tonic::Request<super::ListAuditEntriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAuditEntriesResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Answers "who did what?": every change and every reveal. Entries are written with what they are about, in one
+    /// transaction, and are never changed or deleted; each holds the hash of the one before it.
+    #[derive(Debug)]
+    pub struct AuditServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AuditServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AuditServiceServer<T>
+    where
+        T: AuditService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/signalbox.v1.AuditService/ListAuditEntries" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAuditEntriesSvc<T: AuditService>(pub Arc<T>);
+                    impl<
+                        T: AuditService,
+                    > tonic::server::UnaryService<super::ListAuditEntriesRequest>
+                    for ListAuditEntriesSvc<T> {
+                        type Response = super::ListAuditEntriesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAuditEntriesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuditService>::list_audit_entries(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAuditEntriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for AuditServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "signalbox.v1.AuditService";
+    impl<T> tonic::server::NamedService for AuditServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
@@ -1519,7 +1957,7 @@ pub struct Execution {
     #[prost(enumeration = "TriggerKind", tag = "5")]
     pub trigger: i32,
     /// Id of the message (Amazon SNS MessageId, or the webhook's Idempotency-Key) that started it; of a schedule's tick, the
-    /// time that it was scheduled for.
+    /// time that it was scheduled for; of a manual run and a child, the execution's id.
     #[prost(string, tag = "6")]
     pub message_id: ::prost::alloc::string::String,
     /// Amazon SNS topic, if that started it.
@@ -1570,6 +2008,20 @@ pub struct Execution {
     /// What it was told, in the order of the telling. Left out of lists.
     #[prost(message, repeated, tag = "41")]
     pub signals: ::prost::alloc::vec::Vec<Signal>,
+    /// When this is not 0, the output was larger than the control plane records (`--history-value-max-bytes`): this is its size
+    /// in bytes, and output_json is `{"truncated": {"bytes": its size, "start": "how it begins"}}` instead.
+    #[prost(int64, tag = "60")]
+    pub output_truncated_bytes: i64,
+    /// The execution that started this one by a `runWorkflow` step, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "50")]
+    pub parent: ::prost::alloc::string::String,
+    /// The run of that step: its id, and the iteration of each `forEach` around it, such as `call` or `call\[2\]`.
+    #[prost(string, tag = "51")]
+    pub parent_step: ::prost::alloc::string::String,
+    /// The executions that this one's `runWorkflow` steps started, oldest first, at most 100: ListExecutions lists all of them
+    /// by the filter `parent`. Left out of lists.
+    #[prost(message, repeated, tag = "52")]
+    pub children: ::prost::alloc::vec::Vec<ChildExecution>,
     /// Only from WatchExecutions: where its stream stands. A next WatchExecutions goes on after it.
     #[prost(string, tag = "100")]
     pub watch_token: ::prost::alloc::string::String,
@@ -1582,6 +2034,32 @@ impl ::prost::Name for Execution {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.Execution".into()
+    }
+}
+/// An execution that a step started.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChildExecution {
+    /// Resource name, `projects/{project}/executions/{execution}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Workflow that runs, `projects/{project}/workflows/{workflow}`.
+    #[prost(string, tag = "2")]
+    pub workflow: ::prost::alloc::string::String,
+    /// The run of the step, such as `call` or `call\[2\]`.
+    #[prost(string, tag = "3")]
+    pub step: ::prost::alloc::string::String,
+    /// Where it stands.
+    #[prost(enumeration = "ExecutionState", tag = "4")]
+    pub state: i32,
+}
+impl ::prost::Name for ChildExecution {
+    const NAME: &'static str = "ChildExecution";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ChildExecution".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ChildExecution".into()
     }
 }
 /// Something from outside that a step waits for.
@@ -1742,6 +2220,14 @@ pub struct StepRun {
     /// `parallel` or `forEach` that was kept is shown there.
     #[prost(bool, tag = "30")]
     pub kept: bool,
+    /// When this is not 0, the input was larger than the control plane records (`--history-value-max-bytes`): this is its size in
+    /// bytes, and input_json is `{"truncated": {"bytes": its size, "start": "how it begins"}}` instead. The step itself, and those
+    /// after it, had and have the whole, and so does a retry that keeps its result.
+    #[prost(int64, tag = "31")]
+    pub input_truncated_bytes: i64,
+    /// The same of the output.
+    #[prost(int64, tag = "32")]
+    pub output_truncated_bytes: i64,
 }
 impl ::prost::Name for StepRun {
     const NAME: &'static str = "StepRun";
@@ -1911,8 +2397,9 @@ pub struct ListExecutionsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
     /// A CEL subset: comparisons `field == "value"` joined by `&&`. Fields: `workflow` and `api_key` (resource name or id),
-    /// `state` (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`; and `create_time`, which may also be compared by
-    /// `<`, `<=`, `>` and `>=`, once on each side: `create_time >= timestamp("2026-11-26T12:00:00Z")`.
+    /// `state` (such as "SUCCEEDED"), `topic_arn`, `message_id`, `trigger`, `parent` (resource name or id of an execution); and
+    /// `create_time`, which may also be compared by `<`, `<=`, `>` and `>=`, once on each side:
+    /// `create_time >= timestamp("2026-11-26T12:00:00Z")`.
     #[prost(string, tag = "4")]
     pub filter: ::prost::alloc::string::String,
     /// `create_time desc` (the default: newest first) or `create_time`. (AIP-132)
@@ -1976,7 +2463,7 @@ pub struct WatchExecutionsRequest {
     #[prost(string, tag = "2")]
     pub filter: ::prost::alloc::string::String,
     /// Goes on after the change that this is the watch_token of, and misses none: each execution that changed since is sent
-    /// as it is now. Parent and filter must be the same. Empty: begins now.
+    /// as it is now, unless it is kept no longer. Parent and filter must be the same. Empty: begins now.
     #[prost(string, tag = "3")]
     pub watch_token: ::prost::alloc::string::String,
 }
@@ -2194,7 +2681,7 @@ pub enum ExecutionState {
     Queued = 1,
     /// A step is running.
     Running = 2,
-    /// Waiting for a time (a retry, a `wait`), a signal or an approval.
+    /// Waiting for a time (a retry, a `wait`), a signal, an approval or another execution.
     Waiting = 3,
     /// Ended as intended.
     Succeeded = 4,
@@ -2251,6 +2738,8 @@ pub enum TriggerKind {
     Manual = 3,
     /// A tick of the workflow's schedule.
     Schedule = 4,
+    /// A `runWorkflow` step of another execution.
+    Workflow = 5,
 }
 impl TriggerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2264,6 +2753,7 @@ impl TriggerKind {
             Self::Webhook => "TRIGGER_KIND_WEBHOOK",
             Self::Manual => "TRIGGER_KIND_MANUAL",
             Self::Schedule => "TRIGGER_KIND_SCHEDULE",
+            Self::Workflow => "TRIGGER_KIND_WORKFLOW",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2274,6 +2764,7 @@ impl TriggerKind {
             "TRIGGER_KIND_WEBHOOK" => Some(Self::Webhook),
             "TRIGGER_KIND_MANUAL" => Some(Self::Manual),
             "TRIGGER_KIND_SCHEDULE" => Some(Self::Schedule),
+            "TRIGGER_KIND_WORKFLOW" => Some(Self::Workflow),
             _ => None,
         }
     }
@@ -2286,7 +2777,7 @@ pub enum StepState {
     Unspecified = 0,
     /// An attempt is running, or steps inside it.
     Running = 1,
-    /// It waits: for the time of its next attempt, or, of a `wait` or an `approval`, for what its input says.
+    /// It waits: for the time of its next attempt, or, of a `wait`, an `approval` or a `runWorkflow`, for what its input says.
     Waiting = 2,
     /// Ended as intended.
     Succeeded = 3,
@@ -3338,6 +3829,1450 @@ pub mod execution_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// The definition of a workflow: one trigger and a graph of steps. YAML and JSON files are the canonical protobuf
+/// JSON mapping of this message; unknown fields are errors. Fields called "CEL" hold a Common Expression Language
+/// expression; fields called "template" are strings in which `${{ expression }}` is replaced. The scope of both is
+/// `event`, `steps.<id>.output`, `steps.<id>.state`, `steps.<id>.error`, `vars` and `execution`; for the steps of a
+/// `forEach` also `item` and `index`; in the fields of steps with attempts, such as those of `http`, also `secrets.<name>`, or
+/// `secrets\["<name>"\]`, the secrets of the workflow's project. A step reads what stands before it in its own list and in those around it, but not
+/// what stands in a branch of a `parallel` or in a `forEach` that it is not in itself.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowSpec {
+    /// What starts the workflow. Required.
+    #[prost(message, optional, tag = "1")]
+    pub trigger: ::core::option::Option<Trigger>,
+    /// Constants that expressions read as `vars.<name>`. Names match `[a-zA-Z_][a-zA-Z0-9_]*`.
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub vars: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost_types::Value,
+    >,
+    /// The steps, run in order. At least one; at most 200, nested ones included.
+    #[prost(message, repeated, tag = "3")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+    /// How long an execution may take from its start. Default 1 hour, at most 30 days.
+    #[prost(message, optional, tag = "4")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// How many requests its webhook takes. Default: the node's `--workflow-rate-max`, or no limit.
+    #[prost(message, optional, tag = "5")]
+    pub rate_limit: ::core::option::Option<RateLimit>,
+    /// What runs when the steps have ended, whether they succeeded, failed or took longer than `timeout`.
+    #[prost(message, optional, tag = "6")]
+    pub finally: ::core::option::Option<Finally>,
+    /// How many of its executions run at once. Default: as many as the node runs.
+    #[prost(message, optional, tag = "7")]
+    pub concurrency: ::core::option::Option<Concurrency>,
+}
+impl ::prost::Name for WorkflowSpec {
+    const NAME: &'static str = "WorkflowSpec";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.WorkflowSpec".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.WorkflowSpec".into()
+    }
+}
+/// How many executions of a workflow run at once, at each node. The others are QUEUED, and begin in the order in which
+/// their events came. One that waits for longer than a few seconds is not counted meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Concurrency {
+    /// 1 to 10000. Required.
+    #[prost(int32, tag = "1")]
+    pub max_executions: i32,
+}
+impl ::prost::Name for Concurrency {
+    const NAME: &'static str = "Concurrency";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Concurrency".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Concurrency".into()
+    }
+}
+/// Steps that run when the others have ended, however they did. They read what any of the others gave, with
+/// `has(steps.<id>)` where that may not have run, and `execution.state` (SUCCEEDED, FAILED or TIMED_OUT) and
+/// `execution.error` (`code` and `message`, or null). When one fails, those after it do not run, and an execution that
+/// would have succeeded fails; one that had failed keeps its error.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Finally {
+    /// The steps, run in order. At least one.
+    #[prost(message, repeated, tag = "1")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+    /// How long they may take together; the workflow's timeout does not count for them. Default 5 minutes, at most 1 hour.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+impl ::prost::Name for Finally {
+    const NAME: &'static str = "Finally";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Finally".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Finally".into()
+    }
+}
+/// What starts a workflow.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Trigger {
+    /// The kind of trigger. Exactly one.
+    #[prost(oneof = "trigger::Kind", tags = "1, 2, 3, 4")]
+    pub kind: ::core::option::Option<trigger::Kind>,
+}
+/// Nested message and enum types in `Trigger`.
+pub mod trigger {
+    /// The kind of trigger. Exactly one.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        /// Amazon SNS messages, posted to `…/sns`.
+        #[prost(message, tag = "1")]
+        AmazonSns(super::AmazonSnsTrigger),
+        /// Any JSON, posted to `…/webhook`.
+        #[prost(message, tag = "2")]
+        Webhook(super::WebhookTrigger),
+        /// Only WorkflowService.RunWorkflow.
+        #[prost(message, tag = "3")]
+        Manual(super::ManualTrigger),
+        /// Times.
+        #[prost(message, tag = "4")]
+        Schedule(super::ScheduleTrigger),
+    }
+}
+impl ::prost::Name for Trigger {
+    const NAME: &'static str = "Trigger";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Trigger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Trigger".into()
+    }
+}
+/// Starts the workflow for each Notification of the allowed Amazon SNS topics.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AmazonSnsTrigger {
+    /// API keys that may call the webhook: ids, or resource names, of keys of the workflow's project. At least one.
+    #[prost(string, repeated, tag = "1")]
+    pub api_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Topics whose messages are accepted. Any AWS account gets valid signatures, so this list is what keeps strangers
+    /// out. Empty: the first topic whose subscription is confirmed binds, and only it is accepted from then on.
+    #[prost(string, repeated, tag = "2")]
+    pub topic_arns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Accept raw message delivery. Raw messages carry NO signature: whoever has the key can forge them. Default false.
+    #[prost(bool, tag = "3")]
+    pub allow_raw_delivery: bool,
+    /// Lowest SignatureVersion accepted: 1 (RSA-SHA1, Amazon SNS's default) or 2 (RSA-SHA256). Default 1.
+    #[prost(int32, tag = "4")]
+    pub minimum_signature_version: i32,
+    /// Refuse messages older than this by their signed Timestamp. Default: no limit (redrives are legitimate).
+    #[prost(message, optional, tag = "5")]
+    pub max_message_age: ::core::option::Option<::prost_types::Duration>,
+    /// Which Notifications start the workflow: a filter policy with the meaning and the limits that Amazon SNS gives those
+    /// of subscriptions (<<https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html>>). What it does
+    /// not want is answered 200, counted and listed as FILTERED. Default, and `{}`: every Notification.
+    #[prost(message, optional, tag = "6")]
+    pub filter_policy: ::core::option::Option<::prost_types::Struct>,
+    /// What the filter policy looks at. Default FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES, which cannot stand beside
+    /// allow_raw_delivery: raw messages come without their attributes.
+    #[prost(enumeration = "FilterPolicyScope", tag = "7")]
+    pub filter_policy_scope: i32,
+}
+impl ::prost::Name for AmazonSnsTrigger {
+    const NAME: &'static str = "AmazonSnsTrigger";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AmazonSnsTrigger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AmazonSnsTrigger".into()
+    }
+}
+/// Starts the workflow for each JSON document posted to `…/webhook`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WebhookTrigger {
+    /// API keys that may call the webhook: ids, or resource names, of keys of the workflow's project. At least one.
+    #[prost(string, repeated, tag = "1")]
+    pub api_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for WebhookTrigger {
+    const NAME: &'static str = "WebhookTrigger";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.WebhookTrigger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.WebhookTrigger".into()
+    }
+}
+/// Starts the workflow by WorkflowService.RunWorkflow only. (RunWorkflow works with every trigger.)
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ManualTrigger {
+    /// What RunWorkflow's input holds: an object of these, which steps read as `event.json.<name>`. Anything else is refused.
+    /// None: any JSON. At most 50.
+    #[prost(message, repeated, tag = "1")]
+    pub inputs: ::prost::alloc::vec::Vec<ManualInput>,
+}
+impl ::prost::Name for ManualTrigger {
+    const NAME: &'static str = "ManualTrigger";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ManualTrigger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ManualTrigger".into()
+    }
+}
+/// One input of a manual run.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ManualInput {
+    /// Its name, unique: `[a-zA-Z_][a-zA-Z0-9_]{0,62}`, so that CEL can say `event.json.<name>`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// string, number, integer, boolean, object or array. Required.
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// Whether a run must give it. Not beside a default.
+    #[prost(bool, tag = "3")]
+    pub required: bool,
+    /// What it is when a run does not give it. Default: it is left out.
+    #[prost(message, optional, tag = "4")]
+    pub default: ::core::option::Option<::prost_types::Value>,
+    /// What it is for, for people; up to 2048 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// What it may be. Default: anything of its type.
+    #[prost(message, repeated, tag = "6")]
+    pub values: ::prost::alloc::vec::Vec<::prost_types::Value>,
+}
+impl ::prost::Name for ManualInput {
+    const NAME: &'static str = "ManualInput";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ManualInput".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ManualInput".into()
+    }
+}
+/// Starts the workflow at times. Ticks are made by the control plane, each once: `event.timestamp` and `event.messageId` are
+/// the time that one was scheduled for. While the workflow is disabled it does not tick, and what would have been ticks then
+/// are not made up for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleTrigger {
+    /// Time zone of cron, by its IANA name, such as Europe/Berlin. Where clocks are put forward, a time that is left out comes
+    /// as much later; where they are put back, a time that comes twice counts the first time, unless the hour begins with `*`:
+    /// then both times. Default UTC.
+    #[prost(string, tag = "3")]
+    pub time_zone: ::prost::alloc::string::String,
+    /// What becomes of ticks that no control plane was there for: that are more than 5 seconds late. Default
+    /// MISFIRE_POLICY_SKIP.
+    #[prost(enumeration = "MisfirePolicy", tag = "4")]
+    pub misfire: i32,
+    /// For MISFIRE_POLICY_RUN_ALL: how many of them run at most, the newest. 1 to 100, default 100.
+    #[prost(int32, tag = "5")]
+    pub misfire_max: i32,
+    /// No tick before.
+    #[prost(message, optional, tag = "6")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// No tick after.
+    #[prost(message, optional, tag = "7")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What steps read as `event.json`. Default null.
+    #[prost(message, optional, tag = "8")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// When. Exactly one.
+    #[prost(oneof = "schedule_trigger::When", tags = "1, 2")]
+    pub when: ::core::option::Option<schedule_trigger::When>,
+}
+/// Nested message and enum types in `ScheduleTrigger`.
+pub mod schedule_trigger {
+    /// When. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum When {
+        /// At this distance, from 1 second to 366 days: at start_time and every rate after it, or, without a start_time, at the
+        /// multiples of it since 1970-01-01T00:00:00Z.
+        #[prost(message, tag = "1")]
+        Rate(::prost_types::Duration),
+        /// Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday), each `*`, a number, a name
+        /// (JAN, MON), a list `1,15`, a range `1-5` or steps `*/10`; `L` is the last day of the month. When both days are given,
+        /// either will do.
+        #[prost(string, tag = "2")]
+        Cron(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for ScheduleTrigger {
+    const NAME: &'static str = "ScheduleTrigger";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ScheduleTrigger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ScheduleTrigger".into()
+    }
+}
+/// One node of the graph.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Step {
+    /// Names the step; unique in the workflow. `[a-z](\[a-zA-Z0-9_\]{0,61}\[a-zA-Z0-9\])?`, so that CEL can say `steps.<id>`.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// CEL; the step is skipped when it is false. Default true.
+    #[prost(string, tag = "2")]
+    pub r#if: ::prost::alloc::string::String,
+    /// How long one attempt may take. Default 30 seconds, at most 1 hour.
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// What happens when an attempt fails with a retriable error. Default: one attempt.
+    #[prost(message, optional, tag = "4")]
+    pub retry: ::core::option::Option<RetryPolicy>,
+    /// What follows when the step has failed for good. Default: what it stands in fails. Not for `succeed` and `fail`.
+    #[prost(message, optional, tag = "5")]
+    pub on_error: ::core::option::Option<OnError>,
+    /// How long the whole step may take: all attempts and the pauses between them. Past it, it fails for good with the code
+    /// STEP_TIMEOUT. Default: as long as the execution has; at most 30 days.
+    #[prost(message, optional, tag = "6")]
+    pub total_timeout: ::core::option::Option<::prost_types::Duration>,
+    /// What the step does. Exactly one.
+    #[prost(
+        oneof = "step::Action",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+    )]
+    pub action: ::core::option::Option<step::Action>,
+}
+/// Nested message and enum types in `Step`.
+pub mod step {
+    /// What the step does. Exactly one.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        /// Sends an HTTP request.
+        #[prost(message, tag = "10")]
+        Http(super::HttpStep),
+        /// Computes a value.
+        #[prost(message, tag = "11")]
+        Transform(super::TransformStep),
+        /// Chooses between lists of steps.
+        #[prost(message, tag = "12")]
+        Condition(super::ConditionStep),
+        /// Ends the execution as SUCCEEDED; within a branch or an iteration, that.
+        #[prost(message, tag = "13")]
+        Succeed(super::SucceedStep),
+        /// Ends the execution as FAILED; within a branch or an iteration, that.
+        #[prost(message, tag = "14")]
+        Fail(super::FailStep),
+        /// Waits for a time or a signal.
+        #[prost(message, tag = "15")]
+        Wait(super::WaitStep),
+        /// Runs lists of steps side by side.
+        #[prost(message, tag = "16")]
+        Parallel(super::ParallelStep),
+        /// Runs a list of steps for each item of a list.
+        #[prost(message, tag = "17")]
+        ForEach(super::ForEachStep),
+        /// Calls an operation of an AWS service.
+        #[prost(message, tag = "18")]
+        Aws(super::AwsStep),
+        /// Sends a message by SMTP.
+        #[prost(message, tag = "19")]
+        Email(super::EmailStep),
+        /// Posts a message to Slack.
+        #[prost(message, tag = "20")]
+        Slack(super::SlackStep),
+        /// Waits until someone approves or rejects.
+        #[prost(message, tag = "21")]
+        Approval(super::ApprovalStep),
+        /// Runs another workflow.
+        #[prost(message, tag = "22")]
+        RunWorkflow(super::RunWorkflowStep),
+        /// Runs a WebAssembly program.
+        #[prost(message, tag = "23")]
+        Script(super::ScriptStep),
+    }
+}
+impl ::prost::Name for Step {
+    const NAME: &'static str = "Step";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Step".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Step".into()
+    }
+}
+/// What follows a step that has failed for good. At most one of both. The step's state is FAILED in any case, and its
+/// error can be read as `steps.<id>.error.code` and `steps.<id>.error.message`; an execution that took longer than its
+/// timeout, or whose history is full, ends whatever this says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OnError {
+    /// Go on with the step after it.
+    #[prost(bool, tag = "1")]
+    pub r#continue: bool,
+    /// Run these, then go on with the step after it. They may have handlers of their own.
+    #[prost(message, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for OnError {
+    const NAME: &'static str = "OnError";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.OnError".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.OnError".into()
+    }
+}
+/// Exponential back-off with jitter. Attempt n+1 follows attempt n after
+/// `initial_backoff * multiplier^(n-1)`, at most max_backoff, of which up to half is taken off at random. A server that
+/// asks for a longer pause by `Retry-After` gets it, up to max_backoff.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included: 1 to 20. Default 3.
+    #[prost(int32, tag = "1")]
+    pub max_attempts: i32,
+    /// Pause after the first attempt. Default 1 second.
+    #[prost(message, optional, tag = "2")]
+    pub initial_backoff: ::core::option::Option<::prost_types::Duration>,
+    /// Longest pause. Default 5 minutes, at most 1 hour.
+    #[prost(message, optional, tag = "3")]
+    pub max_backoff: ::core::option::Option<::prost_types::Duration>,
+    /// Growth of the pause, 1 to 10. Default 2.
+    #[prost(double, tag = "4")]
+    pub multiplier: f64,
+    /// What is retried, instead of what the kind of step holds to be retriable: codes (CONNECTION, TIMEOUT, HTTP_STATUS,
+    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR, AWS_ERROR, SMTP_ERROR, CHILD_FAILED, CHILD_TIMED_OUT, CHILD_CANCELLED,
+    /// CHILD_UNAVAILABLE), HTTP statuses (`429`), classes of them (`5xx`) and ranges of them (`500-503`). An `email` step has the codes of SMTP replies for statuses. At most 50. Default: what the
+    /// kind of step says.
+    #[prost(string, repeated, tag = "5")]
+    pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for RetryPolicy {
+    const NAME: &'static str = "RetryPolicy";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RetryPolicy".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RetryPolicy".into()
+    }
+}
+/// Sends one HTTP request. Statuses 200 to 299 succeed, unless `success_status` says otherwise; 408, 425, 429, 5xx,
+/// time-outs and broken connections are retriable errors; everything else fails for good. Every attempt of a step's run
+/// carries the same `Idempotency-Key` header.
+/// Output: `{"status": int, "headers": {name: value}, "body": string, "json": value or null}`. A body that is not UTF-8 is
+/// null as `body`, and stands in `bodyBase64`, which there is only then.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HttpStep {
+    /// GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, QUERY, or a method of WebDAV, caches and Vault: PROPFIND,
+    /// PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK, REPORT, SEARCH, PURGE, LIST. Default: POST with a body, else GET.
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    /// Template. http or https; no user information.
+    #[prost(string, tag = "2")]
+    pub url: ::prost::alloc::string::String,
+    /// Templates, by parameter name.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub query: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Templates, by header name.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Credentials. What they send is never recorded, and not sent to another origin. Default: none.
+    #[prost(message, optional, tag = "9")]
+    pub auth: ::core::option::Option<HttpAuth>,
+    /// The statuses that succeed, instead of 200 to 299: statuses (`404`), classes of them (`2xx`) and ranges (`200-204`).
+    /// At most 50.
+    #[prost(string, repeated, tag = "10")]
+    pub success_status: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many redirects are followed, at most 10; one that does not lead to an answer fails. A 301 or 302 of a POST, and a
+    /// 303, go on as GET. To another origin (scheme, host or port) go no `auth`, none of `headers` but Accept,
+    /// Accept-Language, Content-Language and Content-Type, and no body; to http none from https. Default: 0, a redirect is an
+    /// answer like any other.
+    #[prost(int32, tag = "11")]
+    pub redirects: i32,
+    /// Size of the response's body in bytes beyond which the attempt fails with RESPONSE_TOO_LARGE: 1 to 1048576. Default:
+    /// 1048576.
+    #[prost(int32, tag = "12")]
+    pub max_response_bytes: i32,
+    /// Template. Certificates in PEM: the authorities that the server's (and an https proxy's) certificate must come from,
+    /// instead of those that the public trusts.
+    #[prost(string, tag = "13")]
+    pub ca_certificate: ::prost::alloc::string::String,
+    /// Template. The http or https URL of a proxy, which may hold user:password@. It resolves the names of URLs, so that the
+    /// node's rules on outgoing addresses hold for the proxy's address and for URLs with an address in place of a name.
+    /// Default: none.
+    #[prost(string, tag = "14")]
+    pub proxy: ::prost::alloc::string::String,
+    /// The body, if any.
+    #[prost(oneof = "http_step::Body", tags = "5, 6, 7, 8")]
+    pub body: ::core::option::Option<http_step::Body>,
+}
+/// Nested message and enum types in `HttpStep`.
+pub mod http_step {
+    /// The body, if any.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Body {
+        /// JSON; each string in it is a template. Sets Content-Type application/json.
+        #[prost(message, tag = "5")]
+        Json(::prost_types::Value),
+        /// Template. Sets Content-Type text/plain; charset=utf-8.
+        #[prost(string, tag = "6")]
+        Text(::prost::alloc::string::String),
+        /// Fields by name; each a template, a number, a boolean, or a list of these, which repeats the field. Sets Content-Type
+        /// application/x-www-form-urlencoded.
+        #[prost(message, tag = "7")]
+        Form(::prost_types::Struct),
+        /// Bytes.
+        #[prost(message, tag = "8")]
+        Binary(super::HttpBinaryBody),
+    }
+}
+impl ::prost::Name for HttpStep {
+    const NAME: &'static str = "HttpStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpStep".into()
+    }
+}
+/// Bytes as the body of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpBinaryBody {
+    /// Template; the bytes in base64.
+    #[prost(string, tag = "1")]
+    pub base64: ::prost::alloc::string::String,
+    /// Template; the Content-Type. Default application/octet-stream.
+    #[prost(string, tag = "2")]
+    pub content_type: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpBinaryBody {
+    const NAME: &'static str = "HttpBinaryBody";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpBinaryBody".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpBinaryBody".into()
+    }
+}
+/// Credentials of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpAuth {
+    /// Exactly one.
+    #[prost(oneof = "http_auth::Kind", tags = "1, 2, 3")]
+    pub kind: ::core::option::Option<http_auth::Kind>,
+}
+/// Nested message and enum types in `HttpAuth`.
+pub mod http_auth {
+    /// Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// A user and a password (RFC 7617).
+        #[prost(message, tag = "1")]
+        Basic(super::HttpBasicAuth),
+        /// A token (RFC 6750).
+        #[prost(message, tag = "2")]
+        Bearer(super::HttpBearerAuth),
+        /// A header of any name.
+        #[prost(message, tag = "3")]
+        Header(super::HttpHeaderAuth),
+    }
+}
+impl ::prost::Name for HttpAuth {
+    const NAME: &'static str = "HttpAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpAuth".into()
+    }
+}
+/// `Authorization: Basic …`, in UTF-8.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpBasicAuth {
+    /// Template; holds no colon.
+    #[prost(string, tag = "1")]
+    pub username: ::prost::alloc::string::String,
+    /// Template.
+    #[prost(string, tag = "2")]
+    pub password: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpBasicAuth {
+    const NAME: &'static str = "HttpBasicAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpBasicAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpBasicAuth".into()
+    }
+}
+/// `Authorization: Bearer …`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpBearerAuth {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpBearerAuth {
+    const NAME: &'static str = "HttpBearerAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpBearerAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpBearerAuth".into()
+    }
+}
+/// A header whose value is a credential.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpHeaderAuth {
+    /// Its name, such as X-API-Key. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Template; its value. Required.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for HttpHeaderAuth {
+    const NAME: &'static str = "HttpHeaderAuth";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.HttpHeaderAuth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.HttpHeaderAuth".into()
+    }
+}
+/// Posts one message to Slack: to an incoming webhook, or by chat.postMessage. Status 429, 5xx and the errors of Slack that
+/// may pass (`ratelimited`, `service_unavailable`, `internal_error` and the like) are retriable, as are time-outs and broken
+/// connections; other errors of Slack fail for good, with the code SLACK_ERROR. What was posted by an attempt whose answer
+/// was lost may be posted again: Slack promises no idempotency. chat.postMessage is given a `client_msg_id` that all
+/// attempts of a step's run share.
+/// Output: `{"ok": true, "channel": string or null, "ts": string or null}`; webhooks tell neither of the two.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SlackStep {
+    /// Template. The URL of an incoming webhook, which is a credential and never recorded. This, or token and channel.
+    #[prost(string, tag = "1")]
+    pub webhook_url: ::prost::alloc::string::String,
+    /// Template. The token of a bot or a user with the scope chat:write; never recorded.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
+    /// Template. The id of a channel or of a user, or `#name`.
+    #[prost(string, tag = "3")]
+    pub channel: ::prost::alloc::string::String,
+    /// Template. The text, and with `blocks` what notifications show. At least one of both.
+    #[prost(string, tag = "4")]
+    pub text: ::prost::alloc::string::String,
+    /// Template; a list of blocks of the Block Kit, at most 50. Each string in it is a template.
+    #[prost(message, optional, tag = "5")]
+    pub blocks: ::core::option::Option<::prost_types::Value>,
+    /// Template. The `ts` of the message that this one answers. None, and an empty text: a message of its own.
+    #[prost(string, tag = "6")]
+    pub thread_ts: ::prost::alloc::string::String,
+    /// Template. Where chat.postMessage is, for Slack's hosts of governments and tests. Default <https://slack.com/api.>
+    #[prost(string, tag = "7")]
+    pub api_url: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SlackStep {
+    const NAME: &'static str = "SlackStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SlackStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SlackStep".into()
+    }
+}
+/// Computes a value, which is the step's output.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TransformStep {
+    /// How. Exactly one.
+    #[prost(oneof = "transform_step::Value", tags = "1, 2, 3")]
+    pub value: ::core::option::Option<transform_step::Value>,
+}
+/// Nested message and enum types in `TransformStep`.
+pub mod transform_step {
+    /// How. Exactly one.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Value {
+        /// CEL; its result.
+        #[prost(string, tag = "1")]
+        Expression(::prost::alloc::string::String),
+        /// JSON in which each string is a template.
+        #[prost(message, tag = "2")]
+        Template(::prost_types::Value),
+        /// What a JSONPath query finds.
+        #[prost(message, tag = "3")]
+        JsonPath(super::JsonPathTransform),
+    }
+}
+impl ::prost::Name for TransformStep {
+    const NAME: &'static str = "TransformStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.TransformStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.TransformStep".into()
+    }
+}
+/// What a JSONPath query (RFC 9535) finds in a document: the list of all values, in their order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JsonPathTransform {
+    /// The query, such as `$.Records\[?@.eventName == 'ObjectCreated:Put'\].s3.object.key`. At most 1024 bytes. The second
+    /// argument of `match` and `search` must be written out. Required.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// CEL; gives the document. Default `event.json`.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    /// The first value alone, or null where there is none, instead of the list. Default false.
+    #[prost(bool, tag = "3")]
+    pub first: bool,
+}
+impl ::prost::Name for JsonPathTransform {
+    const NAME: &'static str = "JsonPathTransform";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.JsonPathTransform".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.JsonPathTransform".into()
+    }
+}
+/// Runs the steps of the first rule whose condition holds. Output: `{"branch": index of the rule, or -1}`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConditionStep {
+    /// Tried in order. At least one, at most 50.
+    #[prost(message, repeated, tag = "1")]
+    pub rules: ::prost::alloc::vec::Vec<ConditionRule>,
+    /// Run when no rule holds.
+    #[prost(message, repeated, tag = "2")]
+    pub otherwise: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for ConditionStep {
+    const NAME: &'static str = "ConditionStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ConditionStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ConditionStep".into()
+    }
+}
+/// One branch of a condition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConditionRule {
+    /// CEL; must give a boolean. Required.
+    #[prost(string, tag = "1")]
+    pub r#if: ::prost::alloc::string::String,
+    /// Run when it holds.
+    #[prost(message, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for ConditionRule {
+    const NAME: &'static str = "ConditionRule";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ConditionRule".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ConditionRule".into()
+    }
+}
+/// Waits for a time or a signal. Waiting takes no place among the executions that run. Output of a wait for a time:
+/// `{"until": the time}`; for a signal see SignalWait.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitStep {
+    /// For what. Exactly one.
+    #[prost(oneof = "wait_step::Time", tags = "1, 2, 3")]
+    pub time: ::core::option::Option<wait_step::Time>,
+}
+/// Nested message and enum types in `WaitStep`.
+pub mod wait_step {
+    /// For what. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Time {
+        /// So long from the step's start; at most 30 days.
+        #[prost(message, tag = "1")]
+        Duration(::prost_types::Duration),
+        /// Template that gives a time as RFC 3339 writes it, such as 2026-11-24T10:00:00Z. One that has passed ends the step at
+        /// once.
+        #[prost(string, tag = "2")]
+        Until(::prost::alloc::string::String),
+        /// Until a signal comes.
+        #[prost(message, tag = "3")]
+        Signal(super::SignalWait),
+    }
+}
+impl ::prost::Name for WaitStep {
+    const NAME: &'static str = "WaitStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.WaitStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.WaitStep".into()
+    }
+}
+/// Waits for a signal, which ExecutionService.SignalExecution sends. One that came before is kept, and taken when the step
+/// begins; each is taken once, by the first step that waits for its name.
+/// Output: `{"signal": name, "payload": what came with it, "by": who sent it, "at": when, "timedOut": false}`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignalWait {
+    /// Template that gives its name: 1 to 128 of a-z, A-Z, 0-9, `_`, `.`, `:` and `-`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How long it waits; at most 30 days. Default: as long as the execution has.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// What happens then. `fail` (default): the step fails with the code SIGNAL_TIMEOUT. `continue`: it succeeds with
+    /// `timedOut` true, and `payload`, `by` and `at` null.
+    #[prost(string, tag = "3")]
+    pub on_timeout: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SignalWait {
+    const NAME: &'static str = "SignalWait";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SignalWait".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SignalWait".into()
+    }
+}
+/// Waits until someone approves or rejects, by ExecutionService.SignalExecution. The first decision counts. `timeout` and
+/// `retry` of the step are not for it. A workflow that has one, or waits for a signal, may take 30 days unless its own
+/// `timeout` says less.
+/// Output: `{"decision": "APPROVED" or "REJECTED", "by": who decided, "at": when, "comment": text, "timedOut": false}`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalStep {
+    /// Template; what is asked. At most 4096 characters of what it gives are kept. Required.
+    #[prost(string, tag = "1")]
+    pub message: ::prost::alloc::string::String,
+    /// Who is asked, for people: it is shown where approvals are, and keeps nobody else from deciding. At most 50.
+    #[prost(string, repeated, tag = "2")]
+    pub approvers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How long it waits; at most 30 days. Default 7 days.
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// What happens then. `fail` (default): the step fails with the code APPROVAL_TIMEOUT. `approve`, `reject`: as if someone
+    /// had; `timedOut` is true, and `by` null.
+    #[prost(string, tag = "4")]
+    pub on_timeout: ::prost::alloc::string::String,
+    /// A rejection is the step's output, which steps after it read. Default: the step fails with the code REJECTED.
+    #[prost(bool, tag = "5")]
+    pub rejected_is_output: bool,
+}
+impl ::prost::Name for ApprovalStep {
+    const NAME: &'static str = "ApprovalStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ApprovalStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ApprovalStep".into()
+    }
+}
+/// Runs lists of steps side by side. It fails when one of its branches fails.
+/// Output: `{name of the branch: its output}`, where the output of a branch is that of the last step of its own list that
+/// ran, or what its `succeed` gives. A step that failed although `fail_fast` is false has an output too, in which failed
+/// branches are null. `timeout` and `retry` are not for it; `total_timeout` bounds it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ParallelStep {
+    /// At least one, at most 20.
+    #[prost(message, repeated, tag = "1")]
+    pub branches: ::prost::alloc::vec::Vec<ParallelBranch>,
+    /// Whether the first branch that fails stops the others: their steps end as CANCELLED, though what they had begun may
+    /// have happened. Otherwise all branches run to their ends. Default true.
+    #[prost(bool, optional, tag = "2")]
+    pub fail_fast: ::core::option::Option<bool>,
+}
+impl ::prost::Name for ParallelStep {
+    const NAME: &'static str = "ParallelStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ParallelStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ParallelStep".into()
+    }
+}
+/// One branch of a `parallel`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ParallelBranch {
+    /// Names its output; unique in the step, and of the form of a step's id. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Run in order. At least one.
+    #[prost(message, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for ParallelBranch {
+    const NAME: &'static str = "ParallelBranch";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ParallelBranch".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ParallelBranch".into()
+    }
+}
+/// Runs its steps for each item of a list. It fails when one of its iterations fails.
+/// Output: the list of their outputs, in the order of the items; an iteration's output is that of the last step of its own
+/// list that ran, or what its `succeed` gives. A step that failed although `fail_fast` is false has an output too, in which
+/// failed iterations are null. `timeout` and `retry` are not for it; `total_timeout` bounds it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ForEachStep {
+    /// CEL; must give a list, of at most 1000 items. Required.
+    #[prost(string, tag = "1")]
+    pub items: ::prost::alloc::string::String,
+    /// How many iterations run at once, from 1. All steps of an execution that may be under way at once are at most 100.
+    /// Default 10.
+    #[prost(int32, tag = "2")]
+    pub concurrency: i32,
+    /// Whether the first iteration that fails stops the others and keeps those that have not begun from beginning: their
+    /// steps end as CANCELLED, though what they had begun may have happened. Otherwise all run to their ends. Default true.
+    #[prost(bool, optional, tag = "3")]
+    pub fail_fast: ::core::option::Option<bool>,
+    /// Run in order for each item, with `item` and its `index` (from 0) in their scope. At least one. Every attempt carries
+    /// an `Idempotency-Key` of its step and its iteration.
+    #[prost(message, repeated, tag = "4")]
+    pub steps: ::prost::alloc::vec::Vec<Step>,
+}
+impl ::prost::Name for ForEachStep {
+    const NAME: &'static str = "ForEachStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ForEachStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ForEachStep".into()
+    }
+}
+/// Ends the execution as SUCCEEDED. Within a branch of a `parallel` or an iteration of a `forEach` it ends that.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SucceedStep {
+    /// The output of what it ends; each string in it is a template.
+    #[prost(message, optional, tag = "1")]
+    pub output: ::core::option::Option<::prost_types::Value>,
+}
+impl ::prost::Name for SucceedStep {
+    const NAME: &'static str = "SucceedStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SucceedStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SucceedStep".into()
+    }
+}
+/// Ends the execution as FAILED. Within a branch of a `parallel` or an iteration of a `forEach` it ends that.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailStep {
+    /// Stable code of the error, `[A-Z][A-Z0-9_]{0,63}`. Default FAILED.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// Template; what went wrong. Required.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+impl ::prost::Name for FailStep {
+    const NAME: &'static str = "FailStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.FailStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.FailStep".into()
+    }
+}
+/// Calls one operation of an AWS service by a signed request (Signature Version 4). Statuses 200 to 299 succeed, unless the
+/// answer is that of a Lambda function that failed. Throttling (ThrottlingException, RequestLimitExceeded, SlowDown, …) and
+/// statuses from 500 are retriable errors; everything else fails for good, with the code AWS_ERROR and AWS's own code and
+/// text as the message. The recorded input holds no credentials.
+/// Output: `{"statusCode": int, "requestId": string or null, "result": value}`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AwsStep {
+    /// The service, as its endpoint or the AWS command line calls it: `ec2`, `lambda`, `sqs`. Required. One that Signalbox
+    /// does not know takes `rest`.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// The operation, such as `StopInstances`. Exactly one of this and `rest`.
+    #[prost(string, tag = "2")]
+    pub operation: ::prost::alloc::string::String,
+    /// Template; the region. Default: the node's (AWS_REGION, AWS_DEFAULT_REGION). The region of an event's topic is
+    /// `${{ event.topicArn.split(":")\[3\] }}`.
+    #[prost(string, tag = "3")]
+    pub region: ::prost::alloc::string::String,
+    /// The operation's input: JSON with the names of the service's API reference; each string in it is a template. Where the
+    /// reference writes `Name.N` or `Name.member.N`, the input has a list. Binary members are base64, but for the Body of S3's
+    /// PutObject, which is sent as it is.
+    #[prost(message, optional, tag = "4")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// Who calls. Default: the node's own credentials.
+    #[prost(message, optional, tag = "5")]
+    pub credentials: ::core::option::Option<AwsCredentials>,
+    /// The role that the caller takes on first.
+    #[prost(message, optional, tag = "6")]
+    pub assume_role: ::core::option::Option<AwsAssumeRole>,
+    /// Template; http or https. Where the service is, instead of where AWS has it: a VPC endpoint, or an emulator. The egress
+    /// policy of the node applies.
+    #[prost(string, tag = "7")]
+    pub endpoint_url: ::prost::alloc::string::String,
+    /// A request of a REST service, for operations that Signalbox does not know by name.
+    #[prost(message, optional, tag = "8")]
+    pub rest: ::core::option::Option<AwsRest>,
+    /// The service's name in signatures, where it differs. Default: what Signalbox knows, else `service`.
+    #[prost(string, tag = "9")]
+    pub signing_name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsStep {
+    const NAME: &'static str = "AwsStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsStep".into()
+    }
+}
+/// Credentials of an AWS principal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwsCredentials {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub access_key_id: ::prost::alloc::string::String,
+    /// Template. Required.
+    #[prost(string, tag = "2")]
+    pub secret_access_key: ::prost::alloc::string::String,
+    /// Template; for temporary credentials.
+    #[prost(string, tag = "3")]
+    pub session_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsCredentials {
+    const NAME: &'static str = "AwsCredentials";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsCredentials".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsCredentials".into()
+    }
+}
+/// A role that is taken on by STS AssumeRole. Its credentials are kept until shortly before they expire.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwsAssumeRole {
+    /// Template. Required.
+    #[prost(string, tag = "1")]
+    pub role_arn: ::prost::alloc::string::String,
+    /// Template; what the role's trust policy may demand.
+    #[prost(string, tag = "2")]
+    pub external_id: ::prost::alloc::string::String,
+    /// Template; names the session in CloudTrail: 2 to 64 of `\[a-zA-Z0-9_+=,.@-\]`. Each name is a session of its own. Default
+    /// `signalbox`.
+    #[prost(string, tag = "3")]
+    pub session_name: ::prost::alloc::string::String,
+    /// How long the credentials last, 15 minutes to 12 hours. Default 1 hour.
+    #[prost(message, optional, tag = "4")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+    /// Template; where STS is, instead of where AWS has it.
+    #[prost(string, tag = "5")]
+    pub endpoint_url: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AwsAssumeRole {
+    const NAME: &'static str = "AwsAssumeRole";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsAssumeRole".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsAssumeRole".into()
+    }
+}
+/// A request of a REST service, as its API reference writes it. An answer in JSON or XML is parsed; another is text.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AwsRest {
+    /// GET, HEAD, POST, PUT, PATCH or DELETE. Default: POST with a body, else GET.
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    /// Template; begins with `/`, is not percent-encoded, and has no `.` or `..` between slashes. Required.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Templates, by parameter name.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub query: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Templates, by header name.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The body, if any.
+    #[prost(oneof = "aws_rest::Body", tags = "5, 6")]
+    pub body: ::core::option::Option<aws_rest::Body>,
+}
+/// Nested message and enum types in `AwsRest`.
+pub mod aws_rest {
+    /// The body, if any.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Body {
+        /// JSON; each string in it is a template. Sets Content-Type application/json.
+        #[prost(message, tag = "5")]
+        Json(::prost_types::Value),
+        /// Template. Sets Content-Type application/octet-stream unless `headers` do.
+        #[prost(string, tag = "6")]
+        Text(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for AwsRest {
+    const NAME: &'static str = "AwsRest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.AwsRest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.AwsRest".into()
+    }
+}
+/// Sends one message by SMTP. Replies 4yz of the server, time-outs and broken connections are retriable errors; replies 5yz
+/// fail for good. The Message-ID is the same for all attempts of a step's run. Some recipients refused and some accepted is a
+/// success, which tells who was refused.
+/// Output: `{"messageId": string, "accepted": \[address\], "refused": \[{"address", "code": int, "message"}\], "reply": string}`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmailStep {
+    /// What takes the message. Required.
+    #[prost(message, optional, tag = "1")]
+    pub server: ::core::option::Option<SmtpServer>,
+    /// Template; `address` or `Name <address>`. Required.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    /// Templates. Each gives an address, several separated by commas, a list of them, or null for nobody. There is at least
+    /// one recipient in `to`, `cc` and `bcc`, and at most 100.
+    #[prost(string, repeated, tag = "3")]
+    pub to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those who get a copy.
+    #[prost(string, repeated, tag = "4")]
+    pub cc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those whom the message does not show.
+    #[prost(string, repeated, tag = "5")]
+    pub bcc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same, of those to whom answers go.
+    #[prost(string, repeated, tag = "6")]
+    pub reply_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Template. Required; one line.
+    #[prost(string, tag = "7")]
+    pub subject: ::prost::alloc::string::String,
+    /// Template; the message as text. At least one of this and `html`; with both, readers choose.
+    #[prost(string, tag = "8")]
+    pub text: ::prost::alloc::string::String,
+    /// Template; the message as HTML. Values are not escaped.
+    #[prost(string, tag = "9")]
+    pub html: ::prost::alloc::string::String,
+    /// Templates, by header name; each one line. Not those that other fields set.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+impl ::prost::Name for EmailStep {
+    const NAME: &'static str = "EmailStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.EmailStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.EmailStep".into()
+    }
+}
+/// An SMTP server.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SmtpServer {
+    /// Template; name or address. Required. The egress policy of the node applies to the address, and the certificate must be
+    /// for this name.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Default: 587 for `starttls`, 465 for `implicit`, 25 for `none`.
+    #[prost(int32, tag = "2")]
+    pub port: i32,
+    /// How the connection is encrypted: `starttls`, which a server that does not offer it is refused for; `implicit`; or
+    /// `none`, which takes no password. Default `starttls`.
+    #[prost(string, tag = "3")]
+    pub tls: ::prost::alloc::string::String,
+    /// Template; with `password`.
+    #[prost(string, tag = "4")]
+    pub username: ::prost::alloc::string::String,
+    /// Template; with `username`.
+    #[prost(string, tag = "5")]
+    pub password: ::prost::alloc::string::String,
+    /// Template; certificates in PEM that are trusted beside the public ones.
+    #[prost(string, tag = "6")]
+    pub ca_certificate: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SmtpServer {
+    const NAME: &'static str = "SmtpServer";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SmtpServer".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SmtpServer".into()
+    }
+}
+/// Runs a program: a WebAssembly module for WASI preview 1 that reads the JSON of `input` from its standard input and writes
+/// JSON to its standard output. It has nothing else: no files, no arguments, no environment, no network. Its clock stands at
+/// the start of the execution, and what it takes for chance is made of the `Idempotency-Key` of the step's run, so that a
+/// repeated attempt gives what the first gave. No failure but a time-out is therefore retriable. Codes: SCRIPT_TRAPPED,
+/// SCRIPT_EXITED (with a code other than 0), SCRIPT_FUEL_EXHAUSTED, SCRIPT_MEMORY, SCRIPT_OUTPUT_INVALID (no JSON),
+/// OUTPUT_TOO_LARGE (more than 262144 bytes), SCRIPT_INVALID (the node cannot compile it).
+/// Output: `{"result": what it wrote, "log": text, "fuelUsed": int}`, where the log is the end of its standard error, at most
+/// 16384 bytes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScriptStep {
+    /// JSON; each string in it is a template. Default `${{ event.json }}`.
+    #[prost(message, optional, tag = "3")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// How much it may compute: about as many instructions. 1 to 10000000000, default 500000000, which takes about a second. `timeout`
+    /// bounds its time.
+    #[prost(int64, tag = "4")]
+    pub fuel: i64,
+    /// Size to which its memory may grow, in bytes: 65536 to 134217728, default 16777216.
+    #[prost(int32, tag = "5")]
+    pub memory_max_bytes: i32,
+    /// The program. Exactly one.
+    #[prost(oneof = "script_step::Program", tags = "1, 2")]
+    pub program: ::core::option::Option<script_step::Program>,
+}
+/// Nested message and enum types in `ScriptStep`.
+pub mod script_step {
+    /// The program. Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Program {
+        /// The module in the binary format; base64 in JSON and YAML. At most 393216 bytes. It exports the function `_start` and the
+        /// memory `memory`, and imports functions of `wasi_snapshot_preview1` only; of WebAssembly it uses version 2.0 without
+        /// `externref`.
+        #[prost(bytes, tag = "1")]
+        Module(::prost::bytes::Bytes),
+        /// The same in the text format (WAT).
+        #[prost(string, tag = "2")]
+        Wat(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for ScriptStep {
+    const NAME: &'static str = "ScriptStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ScriptStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ScriptStep".into()
+    }
+}
+/// Runs another workflow of the same project, in the version that is published then: a child execution, at the same node,
+/// with a name of its own. Each attempt of a step's run starts one; a crash starts none twice. An attempt fails, and may be
+/// retried, with CHILD_FAILED or CHILD_TIMED_OUT when the child has, and with CHILD_UNAVAILABLE when there is no such workflow
+/// at the node, nothing of it is published, it is disabled, or the node's spool is full. It fails for good with CHILD_CANCELLED
+/// when an operator cancelled the child (unless `retry_on` says so), CHILD_INPUT when the child does not take the input, and
+/// CHILD_DEPTH when the child would be the ninth in a row of children of children. When the step ends before its child does
+/// (the execution is cancelled or runs out of time, a branch beside it fails), the child is cancelled, if the step waits for it.
+/// Has no `timeout`: the child's own, and `total_timeout`, bound it.
+/// Output: `{"execution": name, "state": "SUCCEEDED", "output": the child's output}`; with `wait: false`, state is "QUEUED"
+/// and output null.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunWorkflowStep {
+    /// Id of the workflow. Required.
+    #[prost(string, tag = "1")]
+    pub workflow: ::prost::alloc::string::String,
+    /// What the child's steps read as `event.json`; each string in it is a template. What the child's manual trigger declares
+    /// as inputs is checked, and defaults are filled in. At most 256 KiB. Default null.
+    #[prost(message, optional, tag = "2")]
+    pub input: ::core::option::Option<::prost_types::Value>,
+    /// Whether the step lasts until the child has ended. Default true; with false it succeeds when the child is durable, and
+    /// the child goes on by itself.
+    #[prost(bool, optional, tag = "3")]
+    pub wait: ::core::option::Option<bool>,
+}
+impl ::prost::Name for RunWorkflowStep {
+    const NAME: &'static str = "RunWorkflowStep";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RunWorkflowStep".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RunWorkflowStep".into()
+    }
+}
+/// What a filter policy looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FilterPolicyScope {
+    /// Not set: FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES.
+    Unspecified = 0,
+    /// The message attributes. Amazon SNS does not sign them: whoever has the key can change what a filter sees of a
+    /// genuine message.
+    MessageAttributes = 1,
+    /// The message, which is signed, and must be a JSON object.
+    MessageBody = 2,
+}
+impl FilterPolicyScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILTER_POLICY_SCOPE_UNSPECIFIED",
+            Self::MessageAttributes => "FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES",
+            Self::MessageBody => "FILTER_POLICY_SCOPE_MESSAGE_BODY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILTER_POLICY_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES" => Some(Self::MessageAttributes),
+            "FILTER_POLICY_SCOPE_MESSAGE_BODY" => Some(Self::MessageBody),
+            _ => None,
+        }
+    }
+}
+/// What becomes of the ticks of a schedule that were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MisfirePolicy {
+    /// Not set: MISFIRE_POLICY_SKIP.
+    Unspecified = 0,
+    /// Nothing.
+    Skip = 1,
+    /// The newest of them runs.
+    RunOnce = 2,
+    /// They run, at most misfire_max of them.
+    RunAll = 3,
+}
+impl MisfirePolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MISFIRE_POLICY_UNSPECIFIED",
+            Self::Skip => "MISFIRE_POLICY_SKIP",
+            Self::RunOnce => "MISFIRE_POLICY_RUN_ONCE",
+            Self::RunAll => "MISFIRE_POLICY_RUN_ALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MISFIRE_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "MISFIRE_POLICY_SKIP" => Some(Self::Skip),
+            "MISFIRE_POLICY_RUN_ONCE" => Some(Self::RunOnce),
+            "MISFIRE_POLICY_RUN_ALL" => Some(Self::RunAll),
+            _ => None,
+        }
+    }
+}
+/// A document of a file that `signalbox apply` brings about: a workflow, whose spec is what runs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowManifest {
+    /// `Workflow`.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Last segment of the workflow's name, or all of it: `projects/{project}/workflows/{workflow}`.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// As in Workflow.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Name for people, up to 128 characters.
+    #[prost(string, tag = "4")]
+    pub display_name: ::prost::alloc::string::String,
+    /// What it is for, up to 2048 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// The definition of the published version.
+    #[prost(message, optional, tag = "6")]
+    pub spec: ::core::option::Option<WorkflowSpec>,
+}
+impl ::prost::Name for WorkflowManifest {
+    const NAME: &'static str = "WorkflowManifest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.WorkflowManifest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.WorkflowManifest".into()
+    }
+}
+/// A document of a file that `signalbox apply` brings about: an API key. Its value is made by the control plane.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApiKeyManifest {
+    /// `ApiKey`.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Last segment of the key's name, or all of it: `projects/{project}/apiKeys/{api_key}`.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// As in ApiKey.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Name for people, up to 128 characters.
+    #[prost(string, tag = "4")]
+    pub display_name: ::prost::alloc::string::String,
+    /// The rest.
+    #[prost(message, optional, tag = "5")]
+    pub spec: ::core::option::Option<ApiKeySpec>,
+}
+impl ::prost::Name for ApiKeyManifest {
+    const NAME: &'static str = "ApiKeyManifest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ApiKeyManifest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ApiKeyManifest".into()
+    }
+}
+/// What an ApiKeyManifest wants of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApiKeySpec {
+    /// When the key stops working by itself. Absent: never.
+    #[prost(message, optional, tag = "1")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How many requests are taken with this key. Absent: the node's limit.
+    #[prost(message, optional, tag = "2")]
+    pub rate_limit: ::core::option::Option<RateLimit>,
+}
+impl ::prost::Name for ApiKeySpec {
+    const NAME: &'static str = "ApiKeySpec";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ApiKeySpec".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ApiKeySpec".into()
+    }
+}
 /// One data plane.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Node {
@@ -3867,6 +5802,436 @@ pub mod node_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "signalbox.v1.NodeService";
     impl<T> tonic::server::NamedService for NodeServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// The tenancy boundary: keys, workflows, secrets and executions are each of one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Project {
+    /// Resource name, `projects/{project}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How long executions are kept after their end, with their steps and events, and deliveries after they came: 1 second to
+    /// 100 years. Then they are deleted, in the background. Absent: what the control plane's `--history-retention` says.
+    #[prost(message, optional, tag = "2")]
+    pub history_retention: ::core::option::Option<::prost_types::Duration>,
+    /// What counts now: history_retention, or the control plane's. Output only.
+    #[prost(message, optional, tag = "3")]
+    pub effective_history_retention: ::core::option::Option<::prost_types::Duration>,
+    /// When it was created. Output only.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for Project {
+    const NAME: &'static str = "Project";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.Project".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.Project".into()
+    }
+}
+/// Request of GetProject.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProjectRequest {
+    /// Resource name, `projects/{project}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetProjectRequest {
+    const NAME: &'static str = "GetProjectRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.GetProjectRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.GetProjectRequest".into()
+    }
+}
+/// Request of UpdateProject.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateProjectRequest {
+    /// The project; name says which, history_retention is written: absent, the control plane's counts again.
+    #[prost(message, optional, tag = "1")]
+    pub project: ::core::option::Option<Project>,
+}
+impl ::prost::Name for UpdateProjectRequest {
+    const NAME: &'static str = "UpdateProjectRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.UpdateProjectRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.UpdateProjectRequest".into()
+    }
+}
+/// Generated client implementations.
+pub mod project_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Reads and changes what is decided for a project as a whole.
+    #[derive(Debug, Clone)]
+    pub struct ProjectServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ProjectServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ProjectServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ProjectServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ProjectServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Reads one project. Role: viewer.
+        pub async fn get_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/GetProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "GetProject"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a project. Role: admin.
+        pub async fn update_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/UpdateProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "UpdateProject"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod project_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ProjectServiceServer.
+    #[async_trait]
+    pub trait ProjectService: std::marker::Send + std::marker::Sync + 'static {
+        /// Reads one project. Role: viewer.
+        async fn get_project(
+            &self,
+            request: tonic::Request<super::GetProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// Changes a project. Role: admin.
+        async fn update_project(
+            &self,
+            request: tonic::Request<super::UpdateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+    }
+    /// Reads and changes what is decided for a project as a whole.
+    #[derive(Debug)]
+    pub struct ProjectServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ProjectServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ProjectServiceServer<T>
+    where
+        T: ProjectService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/signalbox.v1.ProjectService/GetProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::GetProjectRequest>
+                    for GetProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::get_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ProjectService/UpdateProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::UpdateProjectRequest>
+                    for UpdateProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::update_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ProjectServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "signalbox.v1.ProjectService";
+    impl<T> tonic::server::NamedService for ProjectServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
@@ -5148,1324 +7513,705 @@ pub mod subscription_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// The definition of a workflow: one trigger and a graph of steps. YAML and JSON files are the canonical protobuf
-/// JSON mapping of this message; unknown fields are errors. Fields called "CEL" hold a Common Expression Language
-/// expression; fields called "template" are strings in which `${{ expression }}` is replaced. The scope of both is
-/// `event`, `steps.<id>.output`, `steps.<id>.state`, `steps.<id>.error`, `vars` and `execution`; for the steps of a
-/// `forEach` also `item` and `index`; in the fields of steps with attempts, such as those of `http`, also `secrets.<name>`, or
-/// `secrets\["<name>"\]`, the secrets of the workflow's project. A step reads what stands before it in its own list and in those around it, but not
-/// what stands in a branch of a `parallel` or in a `forEach` that it is not in itself.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WorkflowSpec {
-    /// What starts the workflow. Required.
-    #[prost(message, optional, tag = "1")]
-    pub trigger: ::core::option::Option<Trigger>,
-    /// Constants that expressions read as `vars.<name>`. Names match `[a-zA-Z_][a-zA-Z0-9_]*`.
-    #[prost(btree_map = "string, message", tag = "2")]
-    pub vars: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost_types::Value,
-    >,
-    /// The steps, run in order. At least one; at most 200, nested ones included.
-    #[prost(message, repeated, tag = "3")]
-    pub steps: ::prost::alloc::vec::Vec<Step>,
-    /// How long an execution may take from its start. Default 1 hour, at most 30 days.
-    #[prost(message, optional, tag = "4")]
-    pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// How many requests its webhook takes. Default: the node's `--workflow-rate-max`, or no limit.
-    #[prost(message, optional, tag = "5")]
-    pub rate_limit: ::core::option::Option<RateLimit>,
-    /// What runs when the steps have ended, whether they succeeded, failed or took longer than `timeout`.
-    #[prost(message, optional, tag = "6")]
-    pub finally: ::core::option::Option<Finally>,
-    /// How many of its executions run at once. Default: as many as the node runs.
-    #[prost(message, optional, tag = "7")]
-    pub concurrency: ::core::option::Option<Concurrency>,
+/// A token that counts no more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokedToken {
+    /// Its id: the claim `jti`.
+    #[prost(string, tag = "1")]
+    pub token_id: ::prost::alloc::string::String,
+    /// When it ends by itself, as far as that was said; it is forgotten then.
+    #[prost(message, optional, tag = "2")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was revoked.
+    #[prost(message, optional, tag = "3")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who revoked it.
+    #[prost(string, tag = "4")]
+    pub revoked_by: ::prost::alloc::string::String,
+    /// Why, for people.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
 }
-impl ::prost::Name for WorkflowSpec {
-    const NAME: &'static str = "WorkflowSpec";
+impl ::prost::Name for RevokedToken {
+    const NAME: &'static str = "RevokedToken";
     const PACKAGE: &'static str = "signalbox.v1";
     fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.WorkflowSpec".into()
+        "signalbox.v1.RevokedToken".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.WorkflowSpec".into()
+        "/signalbox.v1.RevokedToken".into()
     }
 }
-/// How many executions of a workflow run at once, at each node. The others are QUEUED, and begin in the order in which
-/// their events came. One that waits for longer than a few seconds is not counted meanwhile.
+/// Request of RevokeToken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokenRequest {
+    /// Its id: the claim `jti`, at most 128 characters.
+    #[prost(string, tag = "1")]
+    pub token_id: ::prost::alloc::string::String,
+    /// When it ends by itself: the claim `exp`. If not set, it is never forgotten that it is revoked.
+    #[prost(message, optional, tag = "2")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why, for people; at most 1000 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RevokeTokenRequest {
+    const NAME: &'static str = "RevokeTokenRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RevokeTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RevokeTokenRequest".into()
+    }
+}
+/// Request of ListRevokedTokens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRevokedTokensRequest {
+    /// At most this many (default 50, at most 1000).
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// next_page_token of the page before.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListRevokedTokensRequest {
+    const NAME: &'static str = "ListRevokedTokensRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListRevokedTokensRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListRevokedTokensRequest".into()
+    }
+}
+/// Answer of ListRevokedTokens.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRevokedTokensResponse {
+    /// The tokens.
+    #[prost(message, repeated, tag = "1")]
+    pub revoked_tokens: ::prost::alloc::vec::Vec<RevokedToken>,
+    /// Token of the next page; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListRevokedTokensResponse {
+    const NAME: &'static str = "ListRevokedTokensResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListRevokedTokensResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListRevokedTokensResponse".into()
+    }
+}
+/// A key that signs tokens, or has.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SigningKey {
+    /// Its id: the header `kid` of tokens.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// When it was made, or first seen.
+    #[prost(message, optional, tag = "2")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it stops verifying; not set while it signs.
+    #[prost(message, optional, tag = "3")]
+    pub retire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for SigningKey {
+    const NAME: &'static str = "SigningKey";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.SigningKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.SigningKey".into()
+    }
+}
+/// Request of RotateSigningKey.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Concurrency {
-    /// 1 to 10000. Required.
-    #[prost(int32, tag = "1")]
-    pub max_executions: i32,
+pub struct RotateSigningKeyRequest {
+    /// How long tokens by the keys before go on counting, at most 400 days; 30 days when not set. Zero retires them at once: every
+    /// token that there is stops counting.
+    #[prost(message, optional, tag = "1")]
+    pub overlap: ::core::option::Option<::prost_types::Duration>,
 }
-impl ::prost::Name for Concurrency {
-    const NAME: &'static str = "Concurrency";
+impl ::prost::Name for RotateSigningKeyRequest {
+    const NAME: &'static str = "RotateSigningKeyRequest";
     const PACKAGE: &'static str = "signalbox.v1";
     fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.Concurrency".into()
+        "signalbox.v1.RotateSigningKeyRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.Concurrency".into()
+        "/signalbox.v1.RotateSigningKeyRequest".into()
     }
 }
-/// Steps that run when the others have ended, however they did. They read what any of the others gave, with
-/// `has(steps.<id>)` where that may not have run, and `execution.state` (SUCCEEDED, FAILED or TIMED_OUT) and
-/// `execution.error` (`code` and `message`, or null). When one fails, those after it do not run, and an execution that
-/// would have succeeded fails; one that had failed keeps its error.
+/// Request of ListSigningKeys.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSigningKeysRequest {}
+impl ::prost::Name for ListSigningKeysRequest {
+    const NAME: &'static str = "ListSigningKeysRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListSigningKeysRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListSigningKeysRequest".into()
+    }
+}
+/// Answer of ListSigningKeys.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Finally {
-    /// The steps, run in order. At least one.
+pub struct ListSigningKeysResponse {
+    /// The keys.
     #[prost(message, repeated, tag = "1")]
-    pub steps: ::prost::alloc::vec::Vec<Step>,
-    /// How long they may take together; the workflow's timeout does not count for them. Default 5 minutes, at most 1 hour.
-    #[prost(message, optional, tag = "2")]
-    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    pub signing_keys: ::prost::alloc::vec::Vec<SigningKey>,
 }
-impl ::prost::Name for Finally {
-    const NAME: &'static str = "Finally";
+impl ::prost::Name for ListSigningKeysResponse {
+    const NAME: &'static str = "ListSigningKeysResponse";
     const PACKAGE: &'static str = "signalbox.v1";
     fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.Finally".into()
+        "signalbox.v1.ListSigningKeysResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.Finally".into()
+        "/signalbox.v1.ListSigningKeysResponse".into()
     }
 }
-/// What starts a workflow.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Trigger {
-    /// The kind of trigger. Exactly one.
-    #[prost(oneof = "trigger::Kind", tags = "1, 2, 3, 4")]
-    pub kind: ::core::option::Option<trigger::Kind>,
-}
-/// Nested message and enum types in `Trigger`.
-pub mod trigger {
-    /// The kind of trigger. Exactly one.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Kind {
-        /// Amazon SNS messages, posted to `…/sns`.
-        #[prost(message, tag = "1")]
-        AmazonSns(super::AmazonSnsTrigger),
-        /// Any JSON, posted to `…/webhook`.
-        #[prost(message, tag = "2")]
-        Webhook(super::WebhookTrigger),
-        /// Only WorkflowService.RunWorkflow.
-        #[prost(message, tag = "3")]
-        Manual(super::ManualTrigger),
-        /// Times.
-        #[prost(message, tag = "4")]
-        Schedule(super::ScheduleTrigger),
-    }
-}
-impl ::prost::Name for Trigger {
-    const NAME: &'static str = "Trigger";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.Trigger".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.Trigger".into()
-    }
-}
-/// Starts the workflow for each Notification of the allowed Amazon SNS topics.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AmazonSnsTrigger {
-    /// API keys that may call the webhook: ids, or resource names, of keys of the workflow's project. At least one.
-    #[prost(string, repeated, tag = "1")]
-    pub api_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Topics whose messages are accepted. Any AWS account gets valid signatures, so this list is what keeps strangers
-    /// out. Empty: the first topic whose subscription is confirmed binds, and only it is accepted from then on.
-    #[prost(string, repeated, tag = "2")]
-    pub topic_arns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Accept raw message delivery. Raw messages carry NO signature: whoever has the key can forge them. Default false.
-    #[prost(bool, tag = "3")]
-    pub allow_raw_delivery: bool,
-    /// Lowest SignatureVersion accepted: 1 (RSA-SHA1, Amazon SNS's default) or 2 (RSA-SHA256). Default 1.
-    #[prost(int32, tag = "4")]
-    pub minimum_signature_version: i32,
-    /// Refuse messages older than this by their signed Timestamp. Default: no limit (redrives are legitimate).
-    #[prost(message, optional, tag = "5")]
-    pub max_message_age: ::core::option::Option<::prost_types::Duration>,
-    /// Which Notifications start the workflow: a filter policy with the meaning and the limits that Amazon SNS gives those
-    /// of subscriptions (<<https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html>>). What it does
-    /// not want is answered 200, counted and listed as FILTERED. Default, and `{}`: every Notification.
-    #[prost(message, optional, tag = "6")]
-    pub filter_policy: ::core::option::Option<::prost_types::Struct>,
-    /// What the filter policy looks at. Default FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES, which cannot stand beside
-    /// allow_raw_delivery: raw messages come without their attributes.
-    #[prost(enumeration = "FilterPolicyScope", tag = "7")]
-    pub filter_policy_scope: i32,
-}
-impl ::prost::Name for AmazonSnsTrigger {
-    const NAME: &'static str = "AmazonSnsTrigger";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.AmazonSnsTrigger".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.AmazonSnsTrigger".into()
-    }
-}
-/// Starts the workflow for each JSON document posted to `…/webhook`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WebhookTrigger {
-    /// API keys that may call the webhook: ids, or resource names, of keys of the workflow's project. At least one.
-    #[prost(string, repeated, tag = "1")]
-    pub api_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-impl ::prost::Name for WebhookTrigger {
-    const NAME: &'static str = "WebhookTrigger";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.WebhookTrigger".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.WebhookTrigger".into()
-    }
-}
-/// Starts the workflow by WorkflowService.RunWorkflow only. (RunWorkflow works with every trigger.)
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ManualTrigger {
-    /// What RunWorkflow's input holds: an object of these, which steps read as `event.json.<name>`. Anything else is refused.
-    /// None: any JSON. At most 50.
-    #[prost(message, repeated, tag = "1")]
-    pub inputs: ::prost::alloc::vec::Vec<ManualInput>,
-}
-impl ::prost::Name for ManualTrigger {
-    const NAME: &'static str = "ManualTrigger";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ManualTrigger".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ManualTrigger".into()
-    }
-}
-/// One input of a manual run.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ManualInput {
-    /// Its name, unique: `[a-zA-Z_][a-zA-Z0-9_]{0,62}`, so that CEL can say `event.json.<name>`. Required.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// string, number, integer, boolean, object or array. Required.
-    #[prost(string, tag = "2")]
-    pub r#type: ::prost::alloc::string::String,
-    /// Whether a run must give it. Not beside a default.
-    #[prost(bool, tag = "3")]
-    pub required: bool,
-    /// What it is when a run does not give it. Default: it is left out.
-    #[prost(message, optional, tag = "4")]
-    pub default: ::core::option::Option<::prost_types::Value>,
-    /// What it is for, for people; up to 2048 characters.
-    #[prost(string, tag = "5")]
-    pub description: ::prost::alloc::string::String,
-    /// What it may be. Default: anything of its type.
-    #[prost(message, repeated, tag = "6")]
-    pub values: ::prost::alloc::vec::Vec<::prost_types::Value>,
-}
-impl ::prost::Name for ManualInput {
-    const NAME: &'static str = "ManualInput";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ManualInput".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ManualInput".into()
-    }
-}
-/// Starts the workflow at times. Ticks are made by the control plane, each once: `event.timestamp` and `event.messageId` are
-/// the time that one was scheduled for. While the workflow is disabled it does not tick, and what would have been ticks then
-/// are not made up for.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ScheduleTrigger {
-    /// Time zone of cron, by its IANA name, such as Europe/Berlin. Where clocks are put forward, a time that is left out comes
-    /// as much later; where they are put back, a time that comes twice counts the first time, unless the hour begins with `*`:
-    /// then both times. Default UTC.
-    #[prost(string, tag = "3")]
-    pub time_zone: ::prost::alloc::string::String,
-    /// What becomes of ticks that no control plane was there for: that are more than 5 seconds late. Default
-    /// MISFIRE_POLICY_SKIP.
-    #[prost(enumeration = "MisfirePolicy", tag = "4")]
-    pub misfire: i32,
-    /// For MISFIRE_POLICY_RUN_ALL: how many of them run at most, the newest. 1 to 100, default 100.
-    #[prost(int32, tag = "5")]
-    pub misfire_max: i32,
-    /// No tick before.
-    #[prost(message, optional, tag = "6")]
-    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// No tick after.
-    #[prost(message, optional, tag = "7")]
-    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// What steps read as `event.json`. Default null.
-    #[prost(message, optional, tag = "8")]
-    pub input: ::core::option::Option<::prost_types::Value>,
-    /// When. Exactly one.
-    #[prost(oneof = "schedule_trigger::When", tags = "1, 2")]
-    pub when: ::core::option::Option<schedule_trigger::When>,
-}
-/// Nested message and enum types in `ScheduleTrigger`.
-pub mod schedule_trigger {
-    /// When. Exactly one.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum When {
-        /// At this distance, from 1 second to 366 days: at start_time and every rate after it, or, without a start_time, at the
-        /// multiples of it since 1970-01-01T00:00:00Z.
-        #[prost(message, tag = "1")]
-        Rate(::prost_types::Duration),
-        /// Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday), each `*`, a number, a name
-        /// (JAN, MON), a list `1,15`, a range `1-5` or steps `*/10`; `L` is the last day of the month. When both days are given,
-        /// either will do.
-        #[prost(string, tag = "2")]
-        Cron(::prost::alloc::string::String),
-    }
-}
-impl ::prost::Name for ScheduleTrigger {
-    const NAME: &'static str = "ScheduleTrigger";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ScheduleTrigger".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ScheduleTrigger".into()
-    }
-}
-/// One node of the graph.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Step {
-    /// Names the step; unique in the workflow. `[a-z](\[a-zA-Z0-9_\]{0,61}\[a-zA-Z0-9\])?`, so that CEL can say `steps.<id>`.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// CEL; the step is skipped when it is false. Default true.
-    #[prost(string, tag = "2")]
-    pub r#if: ::prost::alloc::string::String,
-    /// How long one attempt may take. Default 30 seconds, at most 1 hour.
-    #[prost(message, optional, tag = "3")]
-    pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// What happens when an attempt fails with a retriable error. Default: one attempt.
-    #[prost(message, optional, tag = "4")]
-    pub retry: ::core::option::Option<RetryPolicy>,
-    /// What follows when the step has failed for good. Default: what it stands in fails. Not for `succeed` and `fail`.
-    #[prost(message, optional, tag = "5")]
-    pub on_error: ::core::option::Option<OnError>,
-    /// How long the whole step may take: all attempts and the pauses between them. Past it, it fails for good with the code
-    /// STEP_TIMEOUT. Default: as long as the execution has; at most 30 days.
-    #[prost(message, optional, tag = "6")]
-    pub total_timeout: ::core::option::Option<::prost_types::Duration>,
-    /// What the step does. Exactly one.
-    #[prost(
-        oneof = "step::Action",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 23"
+/// Generated client implementations.
+pub mod token_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
     )]
-    pub action: ::core::option::Option<step::Action>,
-}
-/// Nested message and enum types in `Step`.
-pub mod step {
-    /// What the step does. Exactly one.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Action {
-        /// Sends an HTTP request.
-        #[prost(message, tag = "10")]
-        Http(super::HttpStep),
-        /// Computes a value.
-        #[prost(message, tag = "11")]
-        Transform(super::TransformStep),
-        /// Chooses between lists of steps.
-        #[prost(message, tag = "12")]
-        Condition(super::ConditionStep),
-        /// Ends the execution as SUCCEEDED; within a branch or an iteration, that.
-        #[prost(message, tag = "13")]
-        Succeed(super::SucceedStep),
-        /// Ends the execution as FAILED; within a branch or an iteration, that.
-        #[prost(message, tag = "14")]
-        Fail(super::FailStep),
-        /// Waits for a time or a signal.
-        #[prost(message, tag = "15")]
-        Wait(super::WaitStep),
-        /// Runs lists of steps side by side.
-        #[prost(message, tag = "16")]
-        Parallel(super::ParallelStep),
-        /// Runs a list of steps for each item of a list.
-        #[prost(message, tag = "17")]
-        ForEach(super::ForEachStep),
-        /// Calls an operation of an AWS service.
-        #[prost(message, tag = "18")]
-        Aws(super::AwsStep),
-        /// Sends a message by SMTP.
-        #[prost(message, tag = "19")]
-        Email(super::EmailStep),
-        /// Posts a message to Slack.
-        #[prost(message, tag = "20")]
-        Slack(super::SlackStep),
-        /// Waits until someone approves or rejects.
-        #[prost(message, tag = "21")]
-        Approval(super::ApprovalStep),
-        /// Runs a WebAssembly program.
-        #[prost(message, tag = "23")]
-        Script(super::ScriptStep),
-    }
-}
-impl ::prost::Name for Step {
-    const NAME: &'static str = "Step";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.Step".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.Step".into()
-    }
-}
-/// What follows a step that has failed for good. At most one of both. The step's state is FAILED in any case, and its
-/// error can be read as `steps.<id>.error.code` and `steps.<id>.error.message`; an execution that took longer than its
-/// timeout, or whose history is full, ends whatever this says.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct OnError {
-    /// Go on with the step after it.
-    #[prost(bool, tag = "1")]
-    pub r#continue: bool,
-    /// Run these, then go on with the step after it. They may have handlers of their own.
-    #[prost(message, repeated, tag = "2")]
-    pub steps: ::prost::alloc::vec::Vec<Step>,
-}
-impl ::prost::Name for OnError {
-    const NAME: &'static str = "OnError";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.OnError".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.OnError".into()
-    }
-}
-/// Exponential back-off with jitter. Attempt n+1 follows attempt n after
-/// `initial_backoff * multiplier^(n-1)`, at most max_backoff, of which up to half is taken off at random. A server that
-/// asks for a longer pause by `Retry-After` gets it, up to max_backoff.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RetryPolicy {
-    /// Attempts in all, the first included: 1 to 20. Default 3.
-    #[prost(int32, tag = "1")]
-    pub max_attempts: i32,
-    /// Pause after the first attempt. Default 1 second.
-    #[prost(message, optional, tag = "2")]
-    pub initial_backoff: ::core::option::Option<::prost_types::Duration>,
-    /// Longest pause. Default 5 minutes, at most 1 hour.
-    #[prost(message, optional, tag = "3")]
-    pub max_backoff: ::core::option::Option<::prost_types::Duration>,
-    /// Growth of the pause, 1 to 10. Default 2.
-    #[prost(double, tag = "4")]
-    pub multiplier: f64,
-    /// What is retried, instead of what the kind of step holds to be retriable: codes (CONNECTION, TIMEOUT, HTTP_STATUS,
-    /// EGRESS_BLOCKED, RESPONSE_TOO_LARGE, SLACK_ERROR, AWS_ERROR, SMTP_ERROR), HTTP statuses (`429`), classes of them (`5xx`)
-    /// and ranges of them (`500-503`). An `email` step has the codes of SMTP replies for statuses. At most 50. Default: what the
-    /// kind of step says.
-    #[prost(string, repeated, tag = "5")]
-    pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-impl ::prost::Name for RetryPolicy {
-    const NAME: &'static str = "RetryPolicy";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.RetryPolicy".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.RetryPolicy".into()
-    }
-}
-/// Sends one HTTP request. Statuses 200 to 299 succeed, unless `success_status` says otherwise; 408, 425, 429, 5xx,
-/// time-outs and broken connections are retriable errors; everything else fails for good. Every attempt of a step's run
-/// carries the same `Idempotency-Key` header.
-/// Output: `{"status": int, "headers": {name: value}, "body": string, "json": value or null}`. A body that is not UTF-8 is
-/// null as `body`, and stands in `bodyBase64`, which there is only then.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct HttpStep {
-    /// GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, QUERY, or a method of WebDAV, caches and Vault: PROPFIND,
-    /// PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK, REPORT, SEARCH, PURGE, LIST. Default: POST with a body, else GET.
-    #[prost(string, tag = "1")]
-    pub method: ::prost::alloc::string::String,
-    /// Template. http or https; no user information.
-    #[prost(string, tag = "2")]
-    pub url: ::prost::alloc::string::String,
-    /// Templates, by parameter name.
-    #[prost(btree_map = "string, string", tag = "3")]
-    pub query: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Templates, by header name.
-    #[prost(btree_map = "string, string", tag = "4")]
-    pub headers: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Credentials. What they send is never recorded, and not sent to another origin. Default: none.
-    #[prost(message, optional, tag = "9")]
-    pub auth: ::core::option::Option<HttpAuth>,
-    /// The statuses that succeed, instead of 200 to 299: statuses (`404`), classes of them (`2xx`) and ranges (`200-204`).
-    /// At most 50.
-    #[prost(string, repeated, tag = "10")]
-    pub success_status: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// How many redirects are followed, at most 10; one that does not lead to an answer fails. A 301 or 302 of a POST, and a
-    /// 303, go on as GET. To another origin (scheme, host or port) go no `auth`, none of `headers` but Accept,
-    /// Accept-Language, Content-Language and Content-Type, and no body; to http none from https. Default: 0, a redirect is an
-    /// answer like any other.
-    #[prost(int32, tag = "11")]
-    pub redirects: i32,
-    /// Size of the response's body in bytes beyond which the attempt fails with RESPONSE_TOO_LARGE: 1 to 1048576. Default:
-    /// 1048576.
-    #[prost(int32, tag = "12")]
-    pub max_response_bytes: i32,
-    /// Template. Certificates in PEM: the authorities that the server's (and an https proxy's) certificate must come from,
-    /// instead of those that the public trusts.
-    #[prost(string, tag = "13")]
-    pub ca_certificate: ::prost::alloc::string::String,
-    /// Template. The http or https URL of a proxy, which may hold user:password@. It resolves the names of URLs, so that the
-    /// node's rules on outgoing addresses hold for the proxy's address and for URLs with an address in place of a name.
-    /// Default: none.
-    #[prost(string, tag = "14")]
-    pub proxy: ::prost::alloc::string::String,
-    /// The body, if any.
-    #[prost(oneof = "http_step::Body", tags = "5, 6, 7, 8")]
-    pub body: ::core::option::Option<http_step::Body>,
-}
-/// Nested message and enum types in `HttpStep`.
-pub mod http_step {
-    /// The body, if any.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Body {
-        /// JSON; each string in it is a template. Sets Content-Type application/json.
-        #[prost(message, tag = "5")]
-        Json(::prost_types::Value),
-        /// Template. Sets Content-Type text/plain; charset=utf-8.
-        #[prost(string, tag = "6")]
-        Text(::prost::alloc::string::String),
-        /// Fields by name; each a template, a number, a boolean, or a list of these, which repeats the field. Sets Content-Type
-        /// application/x-www-form-urlencoded.
-        #[prost(message, tag = "7")]
-        Form(::prost_types::Struct),
-        /// Bytes.
-        #[prost(message, tag = "8")]
-        Binary(super::HttpBinaryBody),
-    }
-}
-impl ::prost::Name for HttpStep {
-    const NAME: &'static str = "HttpStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.HttpStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.HttpStep".into()
-    }
-}
-/// Bytes as the body of a request.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HttpBinaryBody {
-    /// Template; the bytes in base64.
-    #[prost(string, tag = "1")]
-    pub base64: ::prost::alloc::string::String,
-    /// Template; the Content-Type. Default application/octet-stream.
-    #[prost(string, tag = "2")]
-    pub content_type: ::prost::alloc::string::String,
-}
-impl ::prost::Name for HttpBinaryBody {
-    const NAME: &'static str = "HttpBinaryBody";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.HttpBinaryBody".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.HttpBinaryBody".into()
-    }
-}
-/// Credentials of a request.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HttpAuth {
-    /// Exactly one.
-    #[prost(oneof = "http_auth::Kind", tags = "1, 2, 3")]
-    pub kind: ::core::option::Option<http_auth::Kind>,
-}
-/// Nested message and enum types in `HttpAuth`.
-pub mod http_auth {
-    /// Exactly one.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Kind {
-        /// A user and a password (RFC 7617).
-        #[prost(message, tag = "1")]
-        Basic(super::HttpBasicAuth),
-        /// A token (RFC 6750).
-        #[prost(message, tag = "2")]
-        Bearer(super::HttpBearerAuth),
-        /// A header of any name.
-        #[prost(message, tag = "3")]
-        Header(super::HttpHeaderAuth),
-    }
-}
-impl ::prost::Name for HttpAuth {
-    const NAME: &'static str = "HttpAuth";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.HttpAuth".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.HttpAuth".into()
-    }
-}
-/// `Authorization: Basic …`, in UTF-8.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HttpBasicAuth {
-    /// Template; holds no colon.
-    #[prost(string, tag = "1")]
-    pub username: ::prost::alloc::string::String,
-    /// Template.
-    #[prost(string, tag = "2")]
-    pub password: ::prost::alloc::string::String,
-}
-impl ::prost::Name for HttpBasicAuth {
-    const NAME: &'static str = "HttpBasicAuth";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.HttpBasicAuth".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.HttpBasicAuth".into()
-    }
-}
-/// `Authorization: Bearer …`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HttpBearerAuth {
-    /// Template. Required.
-    #[prost(string, tag = "1")]
-    pub token: ::prost::alloc::string::String,
-}
-impl ::prost::Name for HttpBearerAuth {
-    const NAME: &'static str = "HttpBearerAuth";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.HttpBearerAuth".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.HttpBearerAuth".into()
-    }
-}
-/// A header whose value is a credential.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HttpHeaderAuth {
-    /// Its name, such as X-API-Key. Required.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Template; its value. Required.
-    #[prost(string, tag = "2")]
-    pub value: ::prost::alloc::string::String,
-}
-impl ::prost::Name for HttpHeaderAuth {
-    const NAME: &'static str = "HttpHeaderAuth";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.HttpHeaderAuth".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.HttpHeaderAuth".into()
-    }
-}
-/// Posts one message to Slack: to an incoming webhook, or by chat.postMessage. Status 429, 5xx and the errors of Slack that
-/// may pass (`ratelimited`, `service_unavailable`, `internal_error` and the like) are retriable, as are time-outs and broken
-/// connections; other errors of Slack fail for good, with the code SLACK_ERROR. What was posted by an attempt whose answer
-/// was lost may be posted again: Slack promises no idempotency. chat.postMessage is given a `client_msg_id` that all
-/// attempts of a step's run share.
-/// Output: `{"ok": true, "channel": string or null, "ts": string or null}`; webhooks tell neither of the two.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SlackStep {
-    /// Template. The URL of an incoming webhook, which is a credential and never recorded. This, or token and channel.
-    #[prost(string, tag = "1")]
-    pub webhook_url: ::prost::alloc::string::String,
-    /// Template. The token of a bot or a user with the scope chat:write; never recorded.
-    #[prost(string, tag = "2")]
-    pub token: ::prost::alloc::string::String,
-    /// Template. The id of a channel or of a user, or `#name`.
-    #[prost(string, tag = "3")]
-    pub channel: ::prost::alloc::string::String,
-    /// Template. The text, and with `blocks` what notifications show. At least one of both.
-    #[prost(string, tag = "4")]
-    pub text: ::prost::alloc::string::String,
-    /// Template; a list of blocks of the Block Kit, at most 50. Each string in it is a template.
-    #[prost(message, optional, tag = "5")]
-    pub blocks: ::core::option::Option<::prost_types::Value>,
-    /// Template. The `ts` of the message that this one answers. None, and an empty text: a message of its own.
-    #[prost(string, tag = "6")]
-    pub thread_ts: ::prost::alloc::string::String,
-    /// Template. Where chat.postMessage is, for Slack's hosts of governments and tests. Default <https://slack.com/api.>
-    #[prost(string, tag = "7")]
-    pub api_url: ::prost::alloc::string::String,
-}
-impl ::prost::Name for SlackStep {
-    const NAME: &'static str = "SlackStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.SlackStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.SlackStep".into()
-    }
-}
-/// Computes a value, which is the step's output.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct TransformStep {
-    /// How. Exactly one.
-    #[prost(oneof = "transform_step::Value", tags = "1, 2, 3")]
-    pub value: ::core::option::Option<transform_step::Value>,
-}
-/// Nested message and enum types in `TransformStep`.
-pub mod transform_step {
-    /// How. Exactly one.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Value {
-        /// CEL; its result.
-        #[prost(string, tag = "1")]
-        Expression(::prost::alloc::string::String),
-        /// JSON in which each string is a template.
-        #[prost(message, tag = "2")]
-        Template(::prost_types::Value),
-        /// What a JSONPath query finds.
-        #[prost(message, tag = "3")]
-        JsonPath(super::JsonPathTransform),
-    }
-}
-impl ::prost::Name for TransformStep {
-    const NAME: &'static str = "TransformStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.TransformStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.TransformStep".into()
-    }
-}
-/// What a JSONPath query (RFC 9535) finds in a document: the list of all values, in their order.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct JsonPathTransform {
-    /// The query, such as `$.Records\[?@.eventName == 'ObjectCreated:Put'\].s3.object.key`. At most 1024 bytes. The second
-    /// argument of `match` and `search` must be written out. Required.
-    #[prost(string, tag = "1")]
-    pub path: ::prost::alloc::string::String,
-    /// CEL; gives the document. Default `event.json`.
-    #[prost(string, tag = "2")]
-    pub from: ::prost::alloc::string::String,
-    /// The first value alone, or null where there is none, instead of the list. Default false.
-    #[prost(bool, tag = "3")]
-    pub first: bool,
-}
-impl ::prost::Name for JsonPathTransform {
-    const NAME: &'static str = "JsonPathTransform";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.JsonPathTransform".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.JsonPathTransform".into()
-    }
-}
-/// Runs the steps of the first rule whose condition holds. Output: `{"branch": index of the rule, or -1}`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ConditionStep {
-    /// Tried in order. At least one, at most 50.
-    #[prost(message, repeated, tag = "1")]
-    pub rules: ::prost::alloc::vec::Vec<ConditionRule>,
-    /// Run when no rule holds.
-    #[prost(message, repeated, tag = "2")]
-    pub otherwise: ::prost::alloc::vec::Vec<Step>,
-}
-impl ::prost::Name for ConditionStep {
-    const NAME: &'static str = "ConditionStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ConditionStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ConditionStep".into()
-    }
-}
-/// One branch of a condition.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ConditionRule {
-    /// CEL; must give a boolean. Required.
-    #[prost(string, tag = "1")]
-    pub r#if: ::prost::alloc::string::String,
-    /// Run when it holds.
-    #[prost(message, repeated, tag = "2")]
-    pub steps: ::prost::alloc::vec::Vec<Step>,
-}
-impl ::prost::Name for ConditionRule {
-    const NAME: &'static str = "ConditionRule";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ConditionRule".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ConditionRule".into()
-    }
-}
-/// Waits for a time or a signal. Waiting takes no place among the executions that run. Output of a wait for a time:
-/// `{"until": the time}`; for a signal see SignalWait.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WaitStep {
-    /// For what. Exactly one.
-    #[prost(oneof = "wait_step::Time", tags = "1, 2, 3")]
-    pub time: ::core::option::Option<wait_step::Time>,
-}
-/// Nested message and enum types in `WaitStep`.
-pub mod wait_step {
-    /// For what. Exactly one.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Time {
-        /// So long from the step's start; at most 30 days.
-        #[prost(message, tag = "1")]
-        Duration(::prost_types::Duration),
-        /// Template that gives a time as RFC 3339 writes it, such as 2026-11-24T10:00:00Z. One that has passed ends the step at
-        /// once.
-        #[prost(string, tag = "2")]
-        Until(::prost::alloc::string::String),
-        /// Until a signal comes.
-        #[prost(message, tag = "3")]
-        Signal(super::SignalWait),
-    }
-}
-impl ::prost::Name for WaitStep {
-    const NAME: &'static str = "WaitStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.WaitStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.WaitStep".into()
-    }
-}
-/// Waits for a signal, which ExecutionService.SignalExecution sends. One that came before is kept, and taken when the step
-/// begins; each is taken once, by the first step that waits for its name.
-/// Output: `{"signal": name, "payload": what came with it, "by": who sent it, "at": when, "timedOut": false}`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SignalWait {
-    /// Template that gives its name: 1 to 128 of a-z, A-Z, 0-9, `_`, `.`, `:` and `-`. Required.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// How long it waits; at most 30 days. Default: as long as the execution has.
-    #[prost(message, optional, tag = "2")]
-    pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// What happens then. `fail` (default): the step fails with the code SIGNAL_TIMEOUT. `continue`: it succeeds with
-    /// `timedOut` true, and `payload`, `by` and `at` null.
-    #[prost(string, tag = "3")]
-    pub on_timeout: ::prost::alloc::string::String,
-}
-impl ::prost::Name for SignalWait {
-    const NAME: &'static str = "SignalWait";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.SignalWait".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.SignalWait".into()
-    }
-}
-/// Waits until someone approves or rejects, by ExecutionService.SignalExecution. The first decision counts. `timeout` and
-/// `retry` of the step are not for it. A workflow that has one, or waits for a signal, may take 30 days unless its own
-/// `timeout` says less.
-/// Output: `{"decision": "APPROVED" or "REJECTED", "by": who decided, "at": when, "comment": text, "timedOut": false}`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ApprovalStep {
-    /// Template; what is asked. At most 4096 characters of what it gives are kept. Required.
-    #[prost(string, tag = "1")]
-    pub message: ::prost::alloc::string::String,
-    /// Who is asked, for people: it is shown where approvals are, and keeps nobody else from deciding. At most 50.
-    #[prost(string, repeated, tag = "2")]
-    pub approvers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// How long it waits; at most 30 days. Default 7 days.
-    #[prost(message, optional, tag = "3")]
-    pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// What happens then. `fail` (default): the step fails with the code APPROVAL_TIMEOUT. `approve`, `reject`: as if someone
-    /// had; `timedOut` is true, and `by` null.
-    #[prost(string, tag = "4")]
-    pub on_timeout: ::prost::alloc::string::String,
-    /// A rejection is the step's output, which steps after it read. Default: the step fails with the code REJECTED.
-    #[prost(bool, tag = "5")]
-    pub rejected_is_output: bool,
-}
-impl ::prost::Name for ApprovalStep {
-    const NAME: &'static str = "ApprovalStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ApprovalStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ApprovalStep".into()
-    }
-}
-/// Runs lists of steps side by side. It fails when one of its branches fails.
-/// Output: `{name of the branch: its output}`, where the output of a branch is that of the last step of its own list that
-/// ran, or what its `succeed` gives. A step that failed although `fail_fast` is false has an output too, in which failed
-/// branches are null. `timeout` and `retry` are not for it; `total_timeout` bounds it.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ParallelStep {
-    /// At least one, at most 20.
-    #[prost(message, repeated, tag = "1")]
-    pub branches: ::prost::alloc::vec::Vec<ParallelBranch>,
-    /// Whether the first branch that fails stops the others: their steps end as CANCELLED, though what they had begun may
-    /// have happened. Otherwise all branches run to their ends. Default true.
-    #[prost(bool, optional, tag = "2")]
-    pub fail_fast: ::core::option::Option<bool>,
-}
-impl ::prost::Name for ParallelStep {
-    const NAME: &'static str = "ParallelStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ParallelStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ParallelStep".into()
-    }
-}
-/// One branch of a `parallel`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ParallelBranch {
-    /// Names its output; unique in the step, and of the form of a step's id. Required.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Run in order. At least one.
-    #[prost(message, repeated, tag = "2")]
-    pub steps: ::prost::alloc::vec::Vec<Step>,
-}
-impl ::prost::Name for ParallelBranch {
-    const NAME: &'static str = "ParallelBranch";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ParallelBranch".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ParallelBranch".into()
-    }
-}
-/// Runs its steps for each item of a list. It fails when one of its iterations fails.
-/// Output: the list of their outputs, in the order of the items; an iteration's output is that of the last step of its own
-/// list that ran, or what its `succeed` gives. A step that failed although `fail_fast` is false has an output too, in which
-/// failed iterations are null. `timeout` and `retry` are not for it; `total_timeout` bounds it.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ForEachStep {
-    /// CEL; must give a list, of at most 1000 items. Required.
-    #[prost(string, tag = "1")]
-    pub items: ::prost::alloc::string::String,
-    /// How many iterations run at once, from 1. All steps of an execution that may be under way at once are at most 100.
-    /// Default 10.
-    #[prost(int32, tag = "2")]
-    pub concurrency: i32,
-    /// Whether the first iteration that fails stops the others and keeps those that have not begun from beginning: their
-    /// steps end as CANCELLED, though what they had begun may have happened. Otherwise all run to their ends. Default true.
-    #[prost(bool, optional, tag = "3")]
-    pub fail_fast: ::core::option::Option<bool>,
-    /// Run in order for each item, with `item` and its `index` (from 0) in their scope. At least one. Every attempt carries
-    /// an `Idempotency-Key` of its step and its iteration.
-    #[prost(message, repeated, tag = "4")]
-    pub steps: ::prost::alloc::vec::Vec<Step>,
-}
-impl ::prost::Name for ForEachStep {
-    const NAME: &'static str = "ForEachStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ForEachStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ForEachStep".into()
-    }
-}
-/// Ends the execution as SUCCEEDED. Within a branch of a `parallel` or an iteration of a `forEach` it ends that.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SucceedStep {
-    /// The output of what it ends; each string in it is a template.
-    #[prost(message, optional, tag = "1")]
-    pub output: ::core::option::Option<::prost_types::Value>,
-}
-impl ::prost::Name for SucceedStep {
-    const NAME: &'static str = "SucceedStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.SucceedStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.SucceedStep".into()
-    }
-}
-/// Ends the execution as FAILED. Within a branch of a `parallel` or an iteration of a `forEach` it ends that.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FailStep {
-    /// Stable code of the error, `[A-Z][A-Z0-9_]{0,63}`. Default FAILED.
-    #[prost(string, tag = "1")]
-    pub code: ::prost::alloc::string::String,
-    /// Template; what went wrong. Required.
-    #[prost(string, tag = "2")]
-    pub message: ::prost::alloc::string::String,
-}
-impl ::prost::Name for FailStep {
-    const NAME: &'static str = "FailStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.FailStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.FailStep".into()
-    }
-}
-/// Calls one operation of an AWS service by a signed request (Signature Version 4). Statuses 200 to 299 succeed, unless the
-/// answer is that of a Lambda function that failed. Throttling (ThrottlingException, RequestLimitExceeded, SlowDown, …) and
-/// statuses from 500 are retriable errors; everything else fails for good, with the code AWS_ERROR and AWS's own code and
-/// text as the message. The recorded input holds no credentials.
-/// Output: `{"statusCode": int, "requestId": string or null, "result": value}`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AwsStep {
-    /// The service, as its endpoint or the AWS command line calls it: `ec2`, `lambda`, `sqs`. Required. One that Signalbox
-    /// does not know takes `rest`.
-    #[prost(string, tag = "1")]
-    pub service: ::prost::alloc::string::String,
-    /// The operation, such as `StopInstances`. Exactly one of this and `rest`.
-    #[prost(string, tag = "2")]
-    pub operation: ::prost::alloc::string::String,
-    /// Template; the region. Default: the node's (AWS_REGION, AWS_DEFAULT_REGION). The region of an event's topic is
-    /// `${{ event.topicArn.split(":")\[3\] }}`.
-    #[prost(string, tag = "3")]
-    pub region: ::prost::alloc::string::String,
-    /// The operation's input: JSON with the names of the service's API reference; each string in it is a template. Where the
-    /// reference writes `Name.N` or `Name.member.N`, the input has a list. Binary members are base64, but for the Body of S3's
-    /// PutObject, which is sent as it is.
-    #[prost(message, optional, tag = "4")]
-    pub input: ::core::option::Option<::prost_types::Value>,
-    /// Who calls. Default: the node's own credentials.
-    #[prost(message, optional, tag = "5")]
-    pub credentials: ::core::option::Option<AwsCredentials>,
-    /// The role that the caller takes on first.
-    #[prost(message, optional, tag = "6")]
-    pub assume_role: ::core::option::Option<AwsAssumeRole>,
-    /// Template; http or https. Where the service is, instead of where AWS has it: a VPC endpoint, or an emulator. The egress
-    /// policy of the node applies.
-    #[prost(string, tag = "7")]
-    pub endpoint_url: ::prost::alloc::string::String,
-    /// A request of a REST service, for operations that Signalbox does not know by name.
-    #[prost(message, optional, tag = "8")]
-    pub rest: ::core::option::Option<AwsRest>,
-    /// The service's name in signatures, where it differs. Default: what Signalbox knows, else `service`.
-    #[prost(string, tag = "9")]
-    pub signing_name: ::prost::alloc::string::String,
-}
-impl ::prost::Name for AwsStep {
-    const NAME: &'static str = "AwsStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.AwsStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.AwsStep".into()
-    }
-}
-/// Credentials of an AWS principal.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AwsCredentials {
-    /// Template. Required.
-    #[prost(string, tag = "1")]
-    pub access_key_id: ::prost::alloc::string::String,
-    /// Template. Required.
-    #[prost(string, tag = "2")]
-    pub secret_access_key: ::prost::alloc::string::String,
-    /// Template; for temporary credentials.
-    #[prost(string, tag = "3")]
-    pub session_token: ::prost::alloc::string::String,
-}
-impl ::prost::Name for AwsCredentials {
-    const NAME: &'static str = "AwsCredentials";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.AwsCredentials".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.AwsCredentials".into()
-    }
-}
-/// A role that is taken on by STS AssumeRole. Its credentials are kept until shortly before they expire.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AwsAssumeRole {
-    /// Template. Required.
-    #[prost(string, tag = "1")]
-    pub role_arn: ::prost::alloc::string::String,
-    /// Template; what the role's trust policy may demand.
-    #[prost(string, tag = "2")]
-    pub external_id: ::prost::alloc::string::String,
-    /// Template; names the session in CloudTrail: 2 to 64 of `\[a-zA-Z0-9_+=,.@-\]`. Each name is a session of its own. Default
-    /// `signalbox`.
-    #[prost(string, tag = "3")]
-    pub session_name: ::prost::alloc::string::String,
-    /// How long the credentials last, 15 minutes to 12 hours. Default 1 hour.
-    #[prost(message, optional, tag = "4")]
-    pub duration: ::core::option::Option<::prost_types::Duration>,
-    /// Template; where STS is, instead of where AWS has it.
-    #[prost(string, tag = "5")]
-    pub endpoint_url: ::prost::alloc::string::String,
-}
-impl ::prost::Name for AwsAssumeRole {
-    const NAME: &'static str = "AwsAssumeRole";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.AwsAssumeRole".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.AwsAssumeRole".into()
-    }
-}
-/// A request of a REST service, as its API reference writes it. An answer in JSON or XML is parsed; another is text.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct AwsRest {
-    /// GET, HEAD, POST, PUT, PATCH or DELETE. Default: POST with a body, else GET.
-    #[prost(string, tag = "1")]
-    pub method: ::prost::alloc::string::String,
-    /// Template; begins with `/`, is not percent-encoded, and has no `.` or `..` between slashes. Required.
-    #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
-    /// Templates, by parameter name.
-    #[prost(btree_map = "string, string", tag = "3")]
-    pub query: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// Templates, by header name.
-    #[prost(btree_map = "string, string", tag = "4")]
-    pub headers: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// The body, if any.
-    #[prost(oneof = "aws_rest::Body", tags = "5, 6")]
-    pub body: ::core::option::Option<aws_rest::Body>,
-}
-/// Nested message and enum types in `AwsRest`.
-pub mod aws_rest {
-    /// The body, if any.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Body {
-        /// JSON; each string in it is a template. Sets Content-Type application/json.
-        #[prost(message, tag = "5")]
-        Json(::prost_types::Value),
-        /// Template. Sets Content-Type application/octet-stream unless `headers` do.
-        #[prost(string, tag = "6")]
-        Text(::prost::alloc::string::String),
-    }
-}
-impl ::prost::Name for AwsRest {
-    const NAME: &'static str = "AwsRest";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.AwsRest".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.AwsRest".into()
-    }
-}
-/// Sends one message by SMTP. Replies 4yz of the server, time-outs and broken connections are retriable errors; replies 5yz
-/// fail for good. The Message-ID is the same for all attempts of a step's run. Some recipients refused and some accepted is a
-/// success, which tells who was refused.
-/// Output: `{"messageId": string, "accepted": \[address\], "refused": \[{"address", "code": int, "message"}\], "reply": string}`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct EmailStep {
-    /// What takes the message. Required.
-    #[prost(message, optional, tag = "1")]
-    pub server: ::core::option::Option<SmtpServer>,
-    /// Template; `address` or `Name <address>`. Required.
-    #[prost(string, tag = "2")]
-    pub from: ::prost::alloc::string::String,
-    /// Templates. Each gives an address, several separated by commas, a list of them, or null for nobody. There is at least
-    /// one recipient in `to`, `cc` and `bcc`, and at most 100.
-    #[prost(string, repeated, tag = "3")]
-    pub to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The same, of those who get a copy.
-    #[prost(string, repeated, tag = "4")]
-    pub cc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The same, of those whom the message does not show.
-    #[prost(string, repeated, tag = "5")]
-    pub bcc: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The same, of those to whom answers go.
-    #[prost(string, repeated, tag = "6")]
-    pub reply_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Template. Required; one line.
-    #[prost(string, tag = "7")]
-    pub subject: ::prost::alloc::string::String,
-    /// Template; the message as text. At least one of this and `html`; with both, readers choose.
-    #[prost(string, tag = "8")]
-    pub text: ::prost::alloc::string::String,
-    /// Template; the message as HTML. Values are not escaped.
-    #[prost(string, tag = "9")]
-    pub html: ::prost::alloc::string::String,
-    /// Templates, by header name; each one line. Not those that other fields set.
-    #[prost(btree_map = "string, string", tag = "10")]
-    pub headers: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-}
-impl ::prost::Name for EmailStep {
-    const NAME: &'static str = "EmailStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.EmailStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.EmailStep".into()
-    }
-}
-/// An SMTP server.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SmtpServer {
-    /// Template; name or address. Required. The egress policy of the node applies to the address, and the certificate must be
-    /// for this name.
-    #[prost(string, tag = "1")]
-    pub host: ::prost::alloc::string::String,
-    /// Default: 587 for `starttls`, 465 for `implicit`, 25 for `none`.
-    #[prost(int32, tag = "2")]
-    pub port: i32,
-    /// How the connection is encrypted: `starttls`, which a server that does not offer it is refused for; `implicit`; or
-    /// `none`, which takes no password. Default `starttls`.
-    #[prost(string, tag = "3")]
-    pub tls: ::prost::alloc::string::String,
-    /// Template; with `password`.
-    #[prost(string, tag = "4")]
-    pub username: ::prost::alloc::string::String,
-    /// Template; with `username`.
-    #[prost(string, tag = "5")]
-    pub password: ::prost::alloc::string::String,
-    /// Template; certificates in PEM that are trusted beside the public ones.
-    #[prost(string, tag = "6")]
-    pub ca_certificate: ::prost::alloc::string::String,
-}
-impl ::prost::Name for SmtpServer {
-    const NAME: &'static str = "SmtpServer";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.SmtpServer".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.SmtpServer".into()
-    }
-}
-/// Runs a program: a WebAssembly module for WASI preview 1 that reads the JSON of `input` from its standard input and writes
-/// JSON to its standard output. It has nothing else: no files, no arguments, no environment, no network. Its clock stands at
-/// the start of the execution, and what it takes for chance is made of the `Idempotency-Key` of the step's run, so that a
-/// repeated attempt gives what the first gave. No failure but a time-out is therefore retriable. Codes: SCRIPT_TRAPPED,
-/// SCRIPT_EXITED (with a code other than 0), SCRIPT_FUEL_EXHAUSTED, SCRIPT_MEMORY, SCRIPT_OUTPUT_INVALID (no JSON),
-/// OUTPUT_TOO_LARGE (more than 262144 bytes), SCRIPT_INVALID (the node cannot compile it).
-/// Output: `{"result": what it wrote, "log": text, "fuelUsed": int}`, where the log is the end of its standard error, at most
-/// 16384 bytes.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ScriptStep {
-    /// JSON; each string in it is a template. Default `${{ event.json }}`.
-    #[prost(message, optional, tag = "3")]
-    pub input: ::core::option::Option<::prost_types::Value>,
-    /// How much it may compute: about as many instructions. 1 to 10000000000, default 500000000, which takes about a second. `timeout`
-    /// bounds its time.
-    #[prost(int64, tag = "4")]
-    pub fuel: i64,
-    /// Size to which its memory may grow, in bytes: 65536 to 134217728, default 16777216.
-    #[prost(int32, tag = "5")]
-    pub memory_max_bytes: i32,
-    /// The program. Exactly one.
-    #[prost(oneof = "script_step::Program", tags = "1, 2")]
-    pub program: ::core::option::Option<script_step::Program>,
-}
-/// Nested message and enum types in `ScriptStep`.
-pub mod script_step {
-    /// The program. Exactly one.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Program {
-        /// The module in the binary format; base64 in JSON and YAML. At most 393216 bytes. It exports the function `_start` and the
-        /// memory `memory`, and imports functions of `wasi_snapshot_preview1` only; of WebAssembly it uses version 2.0 without
-        /// `externref`.
-        #[prost(bytes, tag = "1")]
-        Module(::prost::bytes::Bytes),
-        /// The same in the text format (WAT).
-        #[prost(string, tag = "2")]
-        Wat(::prost::alloc::string::String),
-    }
-}
-impl ::prost::Name for ScriptStep {
-    const NAME: &'static str = "ScriptStep";
-    const PACKAGE: &'static str = "signalbox.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "signalbox.v1.ScriptStep".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/signalbox.v1.ScriptStep".into()
-    }
-}
-/// What a filter policy looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum FilterPolicyScope {
-    /// Not set: FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES.
-    Unspecified = 0,
-    /// The message attributes. Amazon SNS does not sign them: whoever has the key can change what a filter sees of a
-    /// genuine message.
-    MessageAttributes = 1,
-    /// The message, which is signed, and must be a JSON object.
-    MessageBody = 2,
-}
-impl FilterPolicyScope {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "FILTER_POLICY_SCOPE_UNSPECIFIED",
-            Self::MessageAttributes => "FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES",
-            Self::MessageBody => "FILTER_POLICY_SCOPE_MESSAGE_BODY",
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Manages the control plane's own tokens: revokes them, rotates the keys that sign them. Tokens of other issuers are theirs to
+    /// revoke.
+    #[derive(Debug, Clone)]
+    pub struct TokenServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl TokenServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
         }
     }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "FILTER_POLICY_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
-            "FILTER_POLICY_SCOPE_MESSAGE_ATTRIBUTES" => Some(Self::MessageAttributes),
-            "FILTER_POLICY_SCOPE_MESSAGE_BODY" => Some(Self::MessageBody),
-            _ => None,
+    impl<T> TokenServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TokenServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TokenServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Revokes a token: no call with it is answered any more, at any replica, a second later, and its streams end. Revoking one
+        /// again changes nothing. Role: admin, in all projects.
+        pub async fn revoke_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeTokenRequest>,
+        ) -> std::result::Result<tonic::Response<super::RevokedToken>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.TokenService/RevokeToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.TokenService", "RevokeToken"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the tokens that are revoked, last revoked first. Role: admin, in all projects.
+        pub async fn list_revoked_tokens(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRevokedTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRevokedTokensResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.TokenService/ListRevokedTokens",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.TokenService", "ListRevokedTokens"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a new key that signs from now on; those before verify for the overlap. Each replica whose key is retired so makes one
+        /// of its own. Role: admin, in all projects.
+        pub async fn rotate_signing_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateSigningKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::SigningKey>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.TokenService/RotateSigningKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.TokenService", "RotateSigningKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the keys that verify tokens, newest first, and those that were retired. Role: admin, in all projects.
+        pub async fn list_signing_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSigningKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSigningKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.TokenService/ListSigningKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.TokenService", "ListSigningKeys"));
+            self.inner.unary(req, path, codec).await
         }
     }
 }
-/// What becomes of the ticks of a schedule that were missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum MisfirePolicy {
-    /// Not set: MISFIRE_POLICY_SKIP.
-    Unspecified = 0,
-    /// Nothing.
-    Skip = 1,
-    /// The newest of them runs.
-    RunOnce = 2,
-    /// They run, at most misfire_max of them.
-    RunAll = 3,
-}
-impl MisfirePolicy {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "MISFIRE_POLICY_UNSPECIFIED",
-            Self::Skip => "MISFIRE_POLICY_SKIP",
-            Self::RunOnce => "MISFIRE_POLICY_RUN_ONCE",
-            Self::RunAll => "MISFIRE_POLICY_RUN_ALL",
+/// Generated server implementations.
+pub mod token_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TokenServiceServer.
+    #[async_trait]
+    pub trait TokenService: std::marker::Send + std::marker::Sync + 'static {
+        /// Revokes a token: no call with it is answered any more, at any replica, a second later, and its streams end. Revoking one
+        /// again changes nothing. Role: admin, in all projects.
+        async fn revoke_token(
+            &self,
+            request: tonic::Request<super::RevokeTokenRequest>,
+        ) -> std::result::Result<tonic::Response<super::RevokedToken>, tonic::Status>;
+        /// Lists the tokens that are revoked, last revoked first. Role: admin, in all projects.
+        async fn list_revoked_tokens(
+            &self,
+            request: tonic::Request<super::ListRevokedTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRevokedTokensResponse>,
+            tonic::Status,
+        >;
+        /// Makes a new key that signs from now on; those before verify for the overlap. Each replica whose key is retired so makes one
+        /// of its own. Role: admin, in all projects.
+        async fn rotate_signing_key(
+            &self,
+            request: tonic::Request<super::RotateSigningKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::SigningKey>, tonic::Status>;
+        /// Lists the keys that verify tokens, newest first, and those that were retired. Role: admin, in all projects.
+        async fn list_signing_keys(
+            &self,
+            request: tonic::Request<super::ListSigningKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSigningKeysResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Manages the control plane's own tokens: revokes them, rotates the keys that sign them. Tokens of other issuers are theirs to
+    /// revoke.
+    #[derive(Debug)]
+    pub struct TokenServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TokenServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
         }
     }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "MISFIRE_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
-            "MISFIRE_POLICY_SKIP" => Some(Self::Skip),
-            "MISFIRE_POLICY_RUN_ONCE" => Some(Self::RunOnce),
-            "MISFIRE_POLICY_RUN_ALL" => Some(Self::RunAll),
-            _ => None,
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TokenServiceServer<T>
+    where
+        T: TokenService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
         }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/signalbox.v1.TokenService/RevokeToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeTokenSvc<T: TokenService>(pub Arc<T>);
+                    impl<
+                        T: TokenService,
+                    > tonic::server::UnaryService<super::RevokeTokenRequest>
+                    for RevokeTokenSvc<T> {
+                        type Response = super::RevokedToken;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TokenService>::revoke_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.TokenService/ListRevokedTokens" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRevokedTokensSvc<T: TokenService>(pub Arc<T>);
+                    impl<
+                        T: TokenService,
+                    > tonic::server::UnaryService<super::ListRevokedTokensRequest>
+                    for ListRevokedTokensSvc<T> {
+                        type Response = super::ListRevokedTokensResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRevokedTokensRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TokenService>::list_revoked_tokens(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRevokedTokensSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.TokenService/RotateSigningKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateSigningKeySvc<T: TokenService>(pub Arc<T>);
+                    impl<
+                        T: TokenService,
+                    > tonic::server::UnaryService<super::RotateSigningKeyRequest>
+                    for RotateSigningKeySvc<T> {
+                        type Response = super::SigningKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateSigningKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TokenService>::rotate_signing_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateSigningKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.TokenService/ListSigningKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSigningKeysSvc<T: TokenService>(pub Arc<T>);
+                    impl<
+                        T: TokenService,
+                    > tonic::server::UnaryService<super::ListSigningKeysRequest>
+                    for ListSigningKeysSvc<T> {
+                        type Response = super::ListSigningKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSigningKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TokenService>::list_signing_keys(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSigningKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TokenServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "signalbox.v1.TokenService";
+    impl<T> tonic::server::NamedService for TokenServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
     }
 }
 /// A named, versioned definition.
@@ -6504,6 +8250,13 @@ pub struct Workflow {
     /// Changes with every change of the resource (AIP-154). Output only.
     #[prost(string, tag = "11")]
     pub etag: ::prost::alloc::string::String,
+    /// Names and values by which people and tools find what belongs together: names of up to 63 of `a-z`, `0-9`, `-`, `_`, `.`
+    /// and `/`, values of up to 128 bytes, at most 64.
+    #[prost(btree_map = "string, string", tag = "80")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 impl ::prost::Name for Workflow {
     const NAME: &'static str = "Workflow";
@@ -6553,7 +8306,7 @@ pub struct CreateWorkflowRequest {
     /// Last segment of the new name: `[a-z](\[a-z0-9-\]{0,61}\[a-z0-9\])?` (AIP-122).
     #[prost(string, tag = "2")]
     pub workflow_id: ::prost::alloc::string::String,
-    /// The workflow; display_name, description and spec are read.
+    /// The workflow; display_name, description, labels and spec are read.
     #[prost(message, optional, tag = "3")]
     pub workflow: ::core::option::Option<Workflow>,
     /// Publish version 1 at once.
@@ -6602,6 +8355,9 @@ pub struct ListWorkflowsRequest {
     /// next_page_token of the page before.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
+    #[prost(string, tag = "80")]
+    pub filter: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListWorkflowsRequest {
     const NAME: &'static str = "ListWorkflowsRequest";
@@ -6636,8 +8392,8 @@ impl ::prost::Name for ListWorkflowsResponse {
 /// Request of UpdateWorkflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateWorkflowRequest {
-    /// The workflow; name says which, etag (if set) must be the current one; display_name, description and spec are
-    /// written.
+    /// The workflow; name says which, etag (if set) must be the current one; display_name, description, labels
+    /// and spec are written.
     #[prost(message, optional, tag = "1")]
     pub workflow: ::core::option::Option<Workflow>,
     /// Publish the resulting latest version at once.

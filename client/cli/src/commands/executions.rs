@@ -291,6 +291,18 @@ pub(crate) fn shown(execution: &v1::Execution) -> String {
     for retry in &execution.retried_by {
         field("retried by", retry);
     }
+    if !execution.parent.is_empty() {
+        let step = &execution.parent_step;
+        field("parent", &format!("{}, step {step}", execution.parent));
+    }
+    for child in &execution.children {
+        let state = value(child.state().as_str_name(), "EXECUTION_STATE_");
+        let workflow = short(&child.workflow);
+        field(
+            "child",
+            &format!("{} of step {}: {workflow}, {state}", child.name, child.step),
+        );
+    }
     field("key", &execution.api_key);
     field("node", &execution.node);
     field("trace", &execution.trace_id);

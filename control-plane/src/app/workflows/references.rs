@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use signalbox_model::{
     error::Error,
-    ids::{ProjectId, SecretId, SecretName, WorkflowName},
+    ids::{ProjectId, SecretId, SecretName, WorkflowId, WorkflowName},
     violation::{Violation, Violations},
     workflow::{Trigger, Workflow},
 };
@@ -12,10 +12,17 @@ use signalbox_model::{
 use crate::store::Tx;
 
 /// A definition that names a key that does not exist would refuse every message, one that names a secret that does not
-/// exist would fail at its step: both are refused themselves, when written.
-pub(super) async fn check(tx: &Tx, project: &ProjectId, workflow: &Workflow) -> Result<(), Error> {
+/// exist, or a workflow, would fail at its step: all of them are refused themselves, when written. `own` is the id of the
+/// workflow whose definition it is, where that is known.
+pub(super) async fn check(
+    tx: &Tx,
+    project: &ProjectId,
+    own: Option<&WorkflowId>,
+    workflow: &Workflow,
+) -> Result<(), Error> {
     let mut problems = missing_keys(tx, workflow).await?;
     problems.extend(missing_secrets(tx, project, workflow).await?);
+    problems.extend(wrong_calls(tx, project, own, workflow).await?);
     if problems.is_empty() {
         Ok(())
     } else {
@@ -88,4 +95,36 @@ async fn missing_secrets(
                 )
             });
     Ok(violations.collect())
+}
+
+/// Workflows that are run and do not exist, and the workflow itself where nothing keeps it from running itself again and again.
+async fn wrong_calls(
+    tx: &Tx,
+    project: &ProjectId,
+    own: Option<&WorkflowId>,
+    workflow: &Workflow,
+) -> Result<Vec<Violation>, Error> {
+    let mut problems = Vec::new();
+    for (field, id) in workflow.calls() {
+        let field = format!("spec.{field}");
+        if own == Some(id) {
+            if workflow.always_calls(id) {
+                let text = "every execution would run the workflow itself again: let a condition decide whether";
+                problems.push(Violation::new(field, text));
+            }
+            continue;
+        }
+        let name = WorkflowName {
+            project: project.clone(),
+            workflow: id.clone(),
+        };
+        match tx.workflow(&name).await {
+            Ok(_) => {}
+            Err(Error::NotFound { .. }) => {
+                problems.push(Violation::new(field, format!("{name} does not exist")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(problems)
 }

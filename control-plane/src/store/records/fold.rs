@@ -223,6 +223,12 @@ impl History {
                 row.end_time_us = Some(at.time_us);
                 self.show_activity();
             }
+            Fact::ChildStarted { step, waits, .. } => {
+                if *waits {
+                    self.set_step_state(&step.to_string(), StepState::Waiting);
+                }
+                self.show_activity();
+            }
             Fact::SignalReceived(signal) => self.told.push((signal.id.clone(), at.time_us)),
             Fact::StepKept {
                 step,
@@ -245,8 +251,8 @@ impl History {
                 };
                 self.steps.insert(row.step.clone(), Kept::new(row));
             }
-            // They are shown when it has ended.
-            Fact::Cancelling | Fact::Ending { .. } => {}
+            // They are shown when it has ended, or the step has.
+            Fact::ChildEnded(_) | Fact::Abandoned | Fact::Cancelling | Fact::Ending { .. } => {}
             Fact::Finished {
                 state,
                 output,
@@ -374,6 +380,7 @@ fn trigger_text(trigger: TriggerKind) -> &'static str {
         TriggerKind::Webhook => "WEBHOOK",
         TriggerKind::Manual => "MANUAL",
         TriggerKind::Schedule => "SCHEDULE",
+        TriggerKind::Workflow => "WORKFLOW",
     }
 }
 
@@ -385,6 +392,7 @@ pub fn trigger_of(text: &str) -> Option<TriggerKind> {
         TriggerKind::Webhook,
         TriggerKind::Manual,
         TriggerKind::Schedule,
+        TriggerKind::Workflow,
     ]
     .into_iter()
     .find(|kind| trigger_text(*kind) == text)
@@ -396,6 +404,7 @@ fn execution_row(node: &NodeId, accepted: &Accepted, traceparent: Option<&str>) 
         workflow,
         version,
         event,
+        parent,
     } = accepted;
     Execution {
         project: execution.project.to_string(),
@@ -421,6 +430,10 @@ fn execution_row(node: &NodeId, accepted: &Accepted, traceparent: Option<&str>) 
         retry_of: None,
         output_truncated_bytes: None,
         has_whole_values: false,
+        parent: parent
+            .as_ref()
+            .map(|parent| parent.execution.execution.to_string()),
+        parent_step: parent.as_ref().map(|parent| parent.step.to_string()),
     }
 }
 

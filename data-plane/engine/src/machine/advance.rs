@@ -99,6 +99,7 @@ impl Frame {
                 None
             }
             Stage::Listening { until } => open.hear(step, &instance, around, until.min(deadline)),
+            Stage::Child { number } => open.hear_child(step, &instance, number, around, deadline),
             Stage::Waiting { failed, .. } => Some(attempt(&instance, failed + 1, false)),
             Stage::Sleeping { until } => {
                 Some(vec![succeeded(&instance, &steps::wait::recorded(until))])
@@ -150,6 +151,27 @@ impl OpenStep {
                 Err(failure) => failed(instance, failure),
             },
         ])
+    }
+
+    /// What follows when the execution has ended that attempt `number` started.
+    fn hear_child(
+        &self,
+        step: &Step,
+        instance: &StepInstance,
+        number: u32,
+        around: &mut Around<'_>,
+        deadline: Timestamp,
+    ) -> Option<Vec<Fact>> {
+        let end = around.inbox.end(instance, number);
+        let Some(outcome) = steps::of(&step.action).child(self.child.as_ref()?, end) else {
+            around.wake(deadline);
+            return None;
+        };
+        let now = around.now;
+        Some(vec![match outcome {
+            Ok(output) => succeeded(instance, &output),
+            Err(failed) => attempt_failed(around.execution, step, instance, number, failed, now),
+        }])
     }
 
     /// The attempt that is to be under way. It is evaluated again after a crash; the scope is the same, and so is the

@@ -42,13 +42,14 @@ impl Machine {
                 frame: Frame::new(scope, Vec::new(), self.plan.first()),
                 phase: Phase::Steps,
                 cancelled_at: None,
+                is_abandoned: false,
                 verdict: None,
                 history: History::default(),
             }));
             return Ok(());
         }
-        if let Fact::SignalReceived(signal) = fact {
-            self.inbox.add(signal);
+        if fact.is_told() {
+            self.hear(fact);
             return Ok(());
         }
         if let Fact::Finished { state, .. } = fact {
@@ -62,6 +63,12 @@ impl Machine {
             State::Running(run) => {
                 let taken = taken(&self.plan, fact);
                 run.fold(&self.plan, fact, at)?;
+                if let Fact::Cancelling = fact {
+                    run.is_abandoned = self.is_abandoned;
+                }
+                if let Fact::StepFinished { step, .. } | Fact::AttemptFailed { step, .. } = fact {
+                    self.inbox.forget_end(step);
+                }
                 match taken {
                     Some(name) if !self.inbox.take(&name) => {
                         contradiction(format!("a signal {name:?} was taken that never came"))
@@ -266,6 +273,7 @@ impl Frame {
                     effect: None,
                     stage,
                     listens,
+                    child: None,
                     children: children.map(Box::new),
                 });
                 Ok(())
@@ -295,6 +303,9 @@ impl Frame {
                 },
                 Some(open),
             ) => open.attempt_failed(*number, *retry_at),
+            (Fact::ChildStarted { number, child, .. }, Some(open)) => {
+                open.child_started(*number, child)
+            }
             (
                 Fact::StepFinished {
                     state,
@@ -380,7 +391,10 @@ impl OpenStep {
             Stage::Interrupted { number: last } | Stage::Attempt { number: last, .. } => {
                 number == last && repeated
             }
-            Stage::Sleeping { .. } | Stage::Listening { .. } | Stage::Inside => false,
+            Stage::Sleeping { .. }
+            | Stage::Listening { .. }
+            | Stage::Child { .. }
+            | Stage::Inside => false,
         };
         if !expected {
             return contradiction(format!("attempt {number} after {:?}", self.stage));
@@ -392,7 +406,9 @@ impl OpenStep {
 
     fn attempt_failed(&mut self, number: u32, until: Timestamp) -> Result<(), Contradiction> {
         match self.stage {
-            Stage::Attempt { number: last, .. } | Stage::Interrupted { number: last }
+            Stage::Attempt { number: last, .. }
+            | Stage::Interrupted { number: last }
+            | Stage::Child { number: last }
                 if last == number =>
             {
                 self.stage = Stage::Waiting {
@@ -400,9 +416,27 @@ impl OpenStep {
                     until,
                 };
                 self.effect = None;
+                self.child = None;
                 Ok(())
             }
             _ => contradiction(format!("attempt {number} fails after {:?}", self.stage)),
+        }
+    }
+
+    fn child_started(&mut self, number: u32, child: &ExecutionName) -> Result<(), Contradiction> {
+        match self.stage {
+            Stage::Attempt { number: last, .. } | Stage::Interrupted { number: last }
+                if last == number =>
+            {
+                self.stage = Stage::Child { number };
+                self.effect = None;
+                self.child = Some(child.clone());
+                Ok(())
+            }
+            _ => contradiction(format!(
+                "attempt {number} starts an execution after {:?}",
+                self.stage
+            )),
         }
     }
 }
@@ -422,6 +456,8 @@ fn step_of(fact: &Fact) -> Option<&StepInstance> {
     match fact {
         Fact::Started
         | Fact::SignalReceived(_)
+        | Fact::ChildEnded(_)
+        | Fact::Abandoned
         | Fact::Cancelling
         | Fact::Ending { .. }
         | Fact::Finished { .. } => None,
@@ -429,6 +465,7 @@ fn step_of(fact: &Fact) -> Option<&StepInstance> {
         | Fact::StepKept { step, .. }
         | Fact::AttemptStarted { step, .. }
         | Fact::AttemptFailed { step, .. }
+        | Fact::ChildStarted { step, .. }
         | Fact::StepFinished { step, .. } => Some(step),
     }
 }
@@ -442,6 +479,9 @@ fn name(fact: &Fact) -> &'static str {
         Fact::AttemptFailed { .. } => "an attempt fails",
         Fact::StepFinished { .. } => "a step ends",
         Fact::SignalReceived(_) => "a signal comes",
+        Fact::ChildStarted { .. } => "a child starts",
+        Fact::ChildEnded(_) => "a child ends",
+        Fact::Abandoned => "the execution is abandoned",
         Fact::Cancelling => "the execution is cancelled",
         Fact::Ending { .. } => "the execution is to end",
         Fact::Finished { .. } => "the execution finishes",

@@ -40,6 +40,8 @@ pub(super) struct OpenStep {
     pub(super) stage: Stage,
     /// What it listens for.
     pub(super) listens: Option<Listens>,
+    /// The execution that its attempt started.
+    pub(super) child: Option<ExecutionName>,
     /// The frames below it.
     pub(super) children: Option<Box<Children>>,
 }
@@ -58,6 +60,8 @@ pub(super) enum Stage {
     Sleeping { until: Timestamp },
     /// It waits for something from outside, no longer than this.
     Listening { until: Timestamp },
+    /// An attempt started an execution, which it waits for.
+    Child { number: u32 },
     /// It waits for the frames below it.
     Inside,
 }
@@ -113,7 +117,13 @@ impl Frame {
         if let Some(children) = &open.children {
             children.frames().for_each(|frame| frame.under_way(into));
         }
-        into.extend(open.effect.clone());
+        // Starting an execution is no work that could be waited for.
+        let effect = open.effect.as_ref();
+        into.extend(
+            effect
+                .filter(|effect| !matches!(effect.kind, EffectKind::RunWorkflow(_)))
+                .cloned(),
+        );
     }
 
     /// The run of `step`, if it is open.

@@ -19,6 +19,8 @@ pub(super) struct Inbox {
     named: HashMap<SignalName, VecDeque<Signal>>,
     /// The first for each run of a step.
     decisions: HashMap<StepInstance, Signal>,
+    /// How the last execution ended that each run of a step started.
+    ends: HashMap<StepInstance, ChildEnd>,
 }
 
 impl Inbox {
@@ -45,6 +47,21 @@ impl Inbox {
             Listens::Signal(name) => self.named.get(name)?.front(),
             Listens::Decision => self.decisions.get(step),
         }
+    }
+
+    /// Takes in the end of a child.
+    pub(super) fn add_end(&mut self, end: &ChildEnd) {
+        self.ends.insert(end.step.clone(), end.clone());
+    }
+
+    /// How the child ended that attempt `number` of the run `step` started.
+    pub(super) fn end(&self, step: &StepInstance, number: u32) -> Option<&ChildEnd> {
+        self.ends.get(step).filter(|end| end.number == number)
+    }
+
+    /// Drops that of `step`: it was used, or never will be.
+    pub(super) fn forget_end(&mut self, step: &StepInstance) {
+        self.ends.remove(step);
     }
 
     /// Takes the first signal of this name. False: there is none.

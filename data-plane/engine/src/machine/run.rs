@@ -1,6 +1,6 @@
 //! An execution between its first fact and its last: its steps, then its `finally` steps.
 
-use signalbox_model::execution::StepState;
+use signalbox_model::{execution::StepState, workflow::Action};
 
 use super::{advance::Around, *};
 
@@ -14,6 +14,8 @@ pub(super) struct Run {
     pub(super) phase: Phase,
     /// When its end was asked for.
     pub(super) cancelled_at: Option<Timestamp>,
+    /// That was so because nobody waits for it any more.
+    pub(super) is_abandoned: bool,
     /// How it ends whatever its steps say: it is out of time, or its history is full.
     pub(super) verdict: Option<Verdict>,
     pub(super) history: History,
@@ -83,9 +85,10 @@ impl Run {
         let mut waits = false;
         let mut works = false;
         self.frame.visit(&mut |stage| match stage {
-            Stage::Waiting { .. } | Stage::Sleeping { .. } | Stage::Listening { .. } => {
-                waits = true;
-            }
+            Stage::Waiting { .. }
+            | Stage::Sleeping { .. }
+            | Stage::Listening { .. }
+            | Stage::Child { .. } => waits = true,
             Stage::Begun | Stage::Inside | Stage::Attempt { .. } | Stage::Interrupted { .. } => {
                 works = true;
             }
@@ -125,7 +128,9 @@ impl Run {
         if let Some(ended) = self.frame.ended() {
             let verdict = match ended {
                 Ended::Succeeded(output) => Verdict::succeeded(output),
-                Ended::Cancelled(_) if self.is_cancelling() => Verdict::cancelled(),
+                Ended::Cancelled(_) if self.is_cancelling() => {
+                    Verdict::cancelled(self.why_cancelled())
+                }
                 Ended::Failed(error) | Ended::Cancelled(error) => Verdict::failed(error),
             };
             return Move::Facts(vec![self.conclusion(plan, verdict)]);
@@ -150,6 +155,13 @@ impl Run {
         }
     }
 
+    fn why_cancelled(&self) -> Failure {
+        match self.is_abandoned {
+            true => Failure::abandoned(),
+            false => Failure::cancelled(),
+        }
+    }
+
     fn is_cancelling(&self) -> bool {
         self.cancelled_at.is_some() && matches!(self.phase, Phase::Steps)
     }
@@ -168,10 +180,10 @@ impl Run {
                 wake_at: forced_at,
             });
         }
-        let failure = Failure::cancelled();
+        let failure = self.why_cancelled();
         let open = self.frame.close(plan, StepState::Cancelled, &failure);
         Move::Facts(if open.is_empty() {
-            vec![self.conclusion(plan, Verdict::cancelled())]
+            vec![self.conclusion(plan, Verdict::cancelled(failure))]
         } else {
             open
         })
@@ -228,6 +240,14 @@ impl Run {
             return None;
         }
         let step = &plan.node(plan.find(&instance.step)?).step;
+        if let (Outcome::Child(child), Action::RunWorkflow(run)) = (&outcome, &step.action) {
+            return Some(Fact::ChildStarted {
+                step: instance.clone(),
+                number,
+                child: child.clone(),
+                waits: run.waits,
+            });
+        }
         let behaviour = steps::of(&step.action);
         // A failure may quote the outcome cut off: what is to be masked in it is masked before.
         let again = (!masks.is_empty()).then(|| outcome.clone());
@@ -249,8 +269,8 @@ impl Run {
 }
 
 /// The end of an execution that was cancelled before it began: there is nothing to tidy up after it.
-pub(super) fn never_ran() -> Fact {
-    Verdict::cancelled().into_fact()
+pub(super) fn never_ran(why: Failure) -> Fact {
+    Verdict::cancelled(why).into_fact()
 }
 
 impl Verdict {
@@ -270,11 +290,11 @@ impl Verdict {
         }
     }
 
-    fn cancelled() -> Self {
+    fn cancelled(why: Failure) -> Self {
         Self {
             state: ExecutionState::Cancelled,
             output: None,
-            error: Some(Failure::cancelled()),
+            error: Some(why),
         }
     }
 

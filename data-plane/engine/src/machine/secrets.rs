@@ -87,6 +87,9 @@ pub(super) fn masked(fact: Fact, masks: &Masks) -> Fact {
         Fact::Started
         | Fact::Cancelling
         | Fact::AttemptStarted { .. }
+        | Fact::ChildStarted { .. }
+        | Fact::ChildEnded(_)
+        | Fact::Abandoned
         | Fact::SignalReceived(_) => fact,
         Fact::StepStarted { step, kind, input } => Fact::StepStarted {
             step,

@@ -66,7 +66,9 @@ impl Behaviour for AwsStep {
         let response = match outcome {
             Outcome::Failed(failure) => return Err(failure),
             Outcome::Http(response) => response,
-            Outcome::Email(_) | Outcome::Script(_) => return Err(not_of_its_kind()),
+            Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) => {
+                return Err(not_of_its_kind());
+            }
         };
         match aws_error(&response) {
             Some(error) => {

@@ -46,7 +46,7 @@ impl Behaviour for EmailStep {
         match outcome {
             Outcome::Failed(failure) => Err(failure),
             Outcome::Email(receipt) => Ok(output(receipt)),
-            Outcome::Http(_) | Outcome::Script(_) => Err(not_of_its_kind()),
+            Outcome::Http(_) | Outcome::Script(_) | Outcome::Child(_) => Err(not_of_its_kind()),
         }
     }
 }

@@ -39,7 +39,7 @@ impl Behaviour for HttpStep {
                 response::output(&response)
             }
             Outcome::Http(response) => Err(response::refused(&response)),
-            Outcome::Email(_) | Outcome::Script(_) => Err(not_of_its_kind()),
+            Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) => Err(not_of_its_kind()),
         }
     }
 }

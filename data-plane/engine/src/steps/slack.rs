@@ -114,7 +114,7 @@ impl Behaviour for SlackStep {
                 answer(self, &response)
             }
             Outcome::Http(response) => Err(refused(&response)),
-            Outcome::Email(_) | Outcome::Script(_) => Err(not_of_its_kind()),
+            Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) => Err(not_of_its_kind()),
         }
     }
 }

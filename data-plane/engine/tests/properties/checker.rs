@@ -16,6 +16,8 @@ struct Seen {
     attempt: u32,
     retry_at: Option<Timestamp>,
     is_attempting: bool,
+    /// The attempt has started an execution: it is not repeated.
+    has_child: bool,
     has_ended: bool,
 }
 
@@ -82,7 +84,7 @@ fn check_but_concurrency(workflow: &Workflow, journal: &[(Fact, Timestamp)], all
     // The open step of each frame.
     let mut open: BTreeMap<Option<(StepInstance, u32)>, &StepInstance> = BTreeMap::new();
     let last = journal.len() - 1;
-    let begins = journal.iter().position(|(fact, _)| !is_told(fact));
+    let begins = journal.iter().position(|(fact, _)| !fact.is_told());
     let mut telling = Telling::default();
     let mut before = journal[0].1;
     let mut ending = None;
@@ -100,7 +102,12 @@ fn check_but_concurrency(workflow: &Workflow, journal: &[(Fact, Timestamp)], all
         let is_last = matches!(fact, Fact::Finished { .. });
         assert_eq!(is_last, index == last, "{index}: {fact:?}");
         match fact {
-            Fact::Started | Fact::SignalReceived(_) => {}
+            Fact::Started | Fact::SignalReceived(_) | Fact::ChildEnded(_) | Fact::Abandoned => {}
+            Fact::ChildStarted { step, number, .. } => {
+                let seen = steps.get_mut(step).unwrap();
+                assert!(seen.is_attempting && seen.attempt == *number && !seen.has_ended);
+                assert!(!std::mem::replace(&mut seen.has_child, true), "{step:?}");
+            }
             Fact::Cancelling => {
                 assert!(ending.is_none() && !is_cancelling);
                 is_cancelling = true;
@@ -145,7 +152,7 @@ fn check_but_concurrency(workflow: &Workflow, journal: &[(Fact, Timestamp)], all
                 let seen = steps.get_mut(step).unwrap();
                 assert!(!seen.has_ended);
                 if *repeated {
-                    assert!(seen.is_attempting && seen.attempt == *number);
+                    assert!(seen.is_attempting && seen.attempt == *number && !seen.has_child);
                 } else {
                     assert!(!seen.is_attempting && seen.attempt + 1 == *number);
                     assert!(seen.retry_at.is_none_or(|due| due <= *at), "too early");
@@ -212,10 +219,6 @@ fn check_but_concurrency(workflow: &Workflow, journal: &[(Fact, Timestamp)], all
             }
         }
     }
-}
-
-fn is_told(fact: &Fact) -> bool {
-    matches!(fact, Fact::SignalReceived(_))
 }
 
 fn check_concurrency(

@@ -14,7 +14,7 @@ use signalbox_model::{
     workflow::{Action, HttpBody, OnError, Step, TransformStep, WaitStep, Workflow},
 };
 
-use super::{telling, workflows::Outcomes};
+use super::{bearing, telling, workflows::Outcomes};
 
 /// How a run of a step ended: its state, output and the code of its error.
 pub(crate) type Ends = BTreeMap<String, (StepState, Option<Value>, Option<String>)>;
@@ -97,6 +97,7 @@ impl<'a> Interpreter<'a> {
             "workflow": accepted.workflow.to_string(),
             "version": accepted.version,
             "startTime": started_at.to_string(),
+            "parent": null,
         });
         let scope = Scope::new(&accepted.event.scope.to_value(), &json!({}), &execution);
         let mut frame = Frame {
@@ -286,6 +287,11 @@ impl<'a> Interpreter<'a> {
                     .map(|_| json!({"ok": true, "channel": null, "ts": null}))
                     .map_err(|code| failed(&code))
             }
+            Action::RunWorkflow(run_workflow) => {
+                let input = run_workflow.input.as_ref().unwrap();
+                input.render(scope).map_err(wrong)?;
+                bearing::interpret(self.outcomes, run_workflow, &step.retry, run).map_err(failed)
+            }
             Action::Aws(_) | Action::Email(_) | Action::Script(_) => panic!("no such steps here"),
             Action::Parallel(_) | Action::ForEach(_) => self.frames(step, frame)?.end(step),
         })
@@ -308,7 +314,7 @@ impl<'a> Interpreter<'a> {
                     return Err("HTTP_STATUS".to_owned());
                 }
                 Outcome::Http(_) => last = "HTTP_STATUS".to_owned(),
-                Outcome::Email(_) | Outcome::Script(_) => panic!("requests only"),
+                Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) => panic!("requests only"),
                 Outcome::Failed(failure) => last = failure.failure.code,
             }
         }

@@ -3,6 +3,7 @@
 //! repeats and the order of what runs side by side.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bearing;
 mod checker;
 mod interpreter;
 mod owner;

@@ -7,10 +7,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use signalbox_engine::{Decision, Effect, Machine, Outcome, Plan};
+use signalbox_engine::{Decision, Effect, EffectKind, Machine, Outcome, Plan};
 use signalbox_model::{execution::Fact, record::Accepted, signal::Signal, workflow::Workflow};
 
-use super::{telling::Tellers, workflows::Outcomes};
+use super::{bearing, telling::Tellers, workflows::Outcomes};
 
 /// Decisions after which a machine that has not ended never will.
 const DECISIONS_MAX: usize = 100_000;
@@ -54,7 +54,7 @@ pub(crate) struct Owner {
     workflow: Workflow,
     tellers: Tellers,
     /// What is durable, and the machine was not told, or was by a journal only.
-    untold: Vec<Signal>,
+    untold: Vec<Fact>,
     plan: Arc<Plan>,
     accepted: Accepted,
     outcomes: Outcomes,
@@ -138,10 +138,13 @@ impl Owner {
     /// Makes signals durable.
     fn receive(&mut self, signals: Vec<Signal>) {
         for signal in signals {
-            let fact = Fact::SignalReceived(Box::new(signal.clone()));
-            self.journal.push((fact, self.now));
-            self.untold.push(signal);
+            self.hear(Fact::SignalReceived(Box::new(signal)));
         }
+    }
+
+    fn hear(&mut self, fact: Fact) {
+        self.journal.push((fact.clone(), self.now));
+        self.untold.push(fact);
     }
 
     /// Tells what is to be told, the journal first and the machine now or later, but before time passes.
@@ -157,14 +160,17 @@ impl Owner {
                 .tellers
                 .due(&self.workflow, &self.outcomes, journal, now);
             self.receive(due);
+            for end in bearing::ends(&self.outcomes, &self.journal) {
+                self.hear(end);
+            }
         }
         let mut waits = || may_wait && self.choices.next().unwrap_or(1).is_multiple_of(2);
         if self.untold.is_empty() || waits() {
             return None;
         }
-        for signal in std::mem::take(&mut self.untold) {
-            machine.signal(&signal);
-            machine.signal(&signal);
+        for fact in std::mem::take(&mut self.untold) {
+            machine.hear(&fact);
+            machine.hear(&fact);
         }
         Some(machine.decide(self.now))
     }
@@ -228,6 +234,11 @@ impl Owner {
         });
         performed.times += 1;
         assert_eq!(performed.key, effect.idempotency_key);
+        if let EffectKind::RunWorkflow(_) = effect.kind {
+            let outcome = bearing::start(&self.outcomes, effect);
+            let next = machine.attempt_ended(&effect.step, effect.attempt, outcome, self.now);
+            return (!matches!(crash, Crash::Within(_))).then_some(next);
+        }
         let limit_ms = i64::try_from(effect.timeout.as_millis()).unwrap();
         self.pass(SignedDuration::from_millis(self.attempt_ms.min(limit_ms)));
         if matches!(crash, Crash::Within(_)) {

@@ -11,8 +11,8 @@ use signalbox_model::{
     record::Accepted,
     workflow::{
         Action, ApprovalTimeout, ConditionRule, ConditionStep, FailStep, Finally, ForEachStep,
-        HttpBody, HttpStep, OnError, ParallelBranch, ParallelStep, RetryPolicy, SlackStep,
-        SlackTarget, Step, SucceedStep, TransformStep, Trigger, WaitStep, Workflow,
+        HttpBody, HttpStep, OnError, ParallelBranch, ParallelStep, RetryPolicy, RunWorkflowStep,
+        SlackStep, SlackTarget, Step, SucceedStep, TransformStep, Trigger, WaitStep, Workflow,
     },
 };
 
@@ -41,6 +41,8 @@ enum DraftAction {
     Template(Read),
     Http(Read),
     Slack(Read),
+    /// And whether it waits.
+    Run(Read, bool),
     Wait(DraftWait),
     Signal(Option<Duration>, bool),
     Approval(Option<Duration>, ApprovalTimeout, bool),
@@ -175,6 +177,7 @@ fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
         2 => value().prop_map(DraftAction::Template),
         6 => value().prop_map(DraftAction::Http),
         2 => value().prop_map(DraftAction::Slack),
+        3 => (value(), any::<bool>()).prop_map(|(read, waits)| DraftAction::Run(read, waits)),
         2 => wait().prop_map(DraftAction::Wait),
         2 => any::<bool>().prop_map(move |goes_on| DraftAction::Signal(wanted.listen, goes_on)),
         2 => (approval_timeout(), any::<bool>()).prop_map(move |(on_timeout, is_output)| {
@@ -183,6 +186,7 @@ fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
         1 => value().prop_map(DraftAction::Succeed),
         1 => value().prop_map(DraftAction::Fail),
     ];
+    let leaf = leaf.boxed();
     let draft = move |action: BoxedStrategy<DraftAction>, handler: BoxedStrategy<DraftOnError>| {
         let total = prop::option::weighted(0.3, 1_u64..30_000);
         (
@@ -207,7 +211,7 @@ fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
             )
     };
     let simple = prop_oneof![3 => Just(DraftOnError::Fail), 2 => Just(DraftOnError::Continue)];
-    let flat = prop::collection::vec(draft(leaf.clone().boxed(), simple.boxed()), 1..4).boxed();
+    let flat = prop::collection::vec(draft(leaf.clone(), simple.boxed()), 1..4).boxed();
     flat.prop_recursive(3, 24, 4, move |inner| {
         let fail_fast = any::<bool>().prop_map(move |fast| fast && wanted.fail_fast);
         let rules = prop::collection::vec((holds(), inner.clone()), 1..3);
@@ -305,6 +309,11 @@ fn build_step(draft: &Draft, names: &mut Names) -> Step {
             text: Some(Template::parse(&format!("said: {}", text(read, names))).unwrap()),
             blocks: None,
             thread_ts: None,
+        })),
+        DraftAction::Run(read, waits) => Action::RunWorkflow(Box::new(RunWorkflowStep {
+            workflow: "other".parse().unwrap(),
+            input: Some(json(read, names)),
+            waits: *waits,
         })),
         DraftAction::Wait(DraftWait::Milliseconds(ms)) => {
             Action::Wait(WaitStep::Duration(Duration::from_millis(*ms)))
@@ -449,5 +458,6 @@ pub(crate) fn accepted() -> Accepted {
             signature: None,
             received_at: jiff::Timestamp::UNIX_EPOCH,
         },
+        parent: None,
     }
 }

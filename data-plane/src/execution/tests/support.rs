@@ -27,8 +27,8 @@ use signalbox_runtime::{
 use tempfile::TempDir;
 
 use super::super::{
-    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NoSecrets, NodeIdentity,
-    Performer, Performers, SecretSource, Wakes,
+    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NoSecrets, NoWorkflows,
+    NodeIdentity, Performer, Performers, SecretSource, Wakes, WorkflowSource,
 };
 use super::PATIENCE;
 use crate::{
@@ -56,6 +56,7 @@ pub(crate) struct World {
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) secrets: Arc<dyn SecretSource>,
     pub(crate) limits: Arc<dyn ConcurrencyLimits>,
+    pub(crate) workflows: Arc<dyn WorkflowSource>,
 }
 
 impl World {
@@ -72,6 +73,7 @@ impl World {
             wakes: Arc::default(),
             secrets: Arc::new(NoSecrets),
             limits: ExecutionConfig::default().limits,
+            workflows: Arc::new(NoWorkflows),
         };
         world.reopen().await;
         world
@@ -114,6 +116,8 @@ impl World {
             wakes: self.wakes.clone(),
             secrets: self.secrets.clone(),
             limits: self.limits.clone(),
+            workflows: self.workflows.clone(),
+            ..ExecutionConfig::default()
         };
         let runtime = Arc::new(ExecutionRuntime::new(spool, performer, &config));
         self.runtime = Some(tokio::spawn(runtime.run(self.shutdown.clone())));
@@ -152,48 +156,11 @@ impl World {
         message_id: &str,
         message: &str,
     ) -> ExecutionName {
-        let definition = definition.into();
-        let workflow = workflow_of(&definition);
-        let execution = ExecutionName {
-            project: workflow.project.clone(),
-            execution: ExecutionId::derive(&workflow, "", message_id, None),
-        };
-        let now = Timestamp::now();
-        let accept = Accept {
-            accepted: Accepted {
-                execution: execution.clone(),
-                workflow,
-                version: 1,
-                event: Event {
-                    trigger: TriggerKind::Manual,
-                    api_key: None,
-                    scope: EventScope {
-                        message: message.to_owned(),
-                        subject: None,
-                        attributes: Default::default(),
-                        topic_arn: None,
-                        message_id: message_id.to_owned(),
-                        timestamp: now.to_string(),
-                    },
-                    body: Bytes::copy_from_slice(message.as_bytes()),
-                    content_type: None,
-                    source_address: None,
-                    signature: None,
-                    received_at: now,
-                },
-            },
-            scope: ScopeSource::Event,
-            content_digest: *blake3::hash(message.as_bytes()).as_bytes(),
-            certificate: None,
-            definition: definition.into(),
-            message_type: None,
-            traceparent: Some(TRACEPARENT.to_owned()),
-            deduplicate_until: now + jiff::SignedDuration::from_hours(1),
-        };
+        let accept = an_accept(definition.into(), message_id, message);
+        let execution = accept.accepted.execution.clone();
         assert_eq!(self.spool().accept(accept).await.unwrap(), Acceptance::New);
         execution
     }
-
     /// Whether a file of the spool holds `text`.
     pub(crate) fn some_file_holds(&self, text: &str) -> bool {
         let mut files = std::fs::read_dir(self.dir.path()).unwrap();
@@ -254,6 +221,48 @@ impl World {
             Ok(facts) => facts,
             Err(_) => panic!("{of} did not end: {:?}", self.facts(of).await),
         }
+    }
+}
+
+/// An event of the workflow that a definition is.
+pub(crate) fn an_accept(definition: Bytes, message_id: &str, message: &str) -> Accept {
+    let workflow = workflow_of(&definition);
+    let execution = ExecutionName {
+        project: workflow.project.clone(),
+        execution: ExecutionId::derive(&workflow, "", message_id, None),
+    };
+    let now = Timestamp::now();
+    Accept {
+        accepted: Accepted {
+            execution,
+            workflow,
+            version: 1,
+            event: Event {
+                trigger: TriggerKind::Manual,
+                api_key: None,
+                scope: EventScope {
+                    message: message.to_owned(),
+                    subject: None,
+                    attributes: Default::default(),
+                    topic_arn: None,
+                    message_id: message_id.to_owned(),
+                    timestamp: now.to_string(),
+                },
+                body: Bytes::copy_from_slice(message.as_bytes()),
+                content_type: None,
+                source_address: None,
+                signature: None,
+                received_at: now,
+            },
+            parent: None,
+        },
+        scope: ScopeSource::Event,
+        content_digest: *blake3::hash(message.as_bytes()).as_bytes(),
+        certificate: None,
+        definition: definition.into(),
+        message_type: None,
+        traceparent: Some(TRACEPARENT.to_owned()),
+        deduplicate_until: now + jiff::SignedDuration::from_hours(1),
     }
 }
 

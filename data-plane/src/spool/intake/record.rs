@@ -159,6 +159,8 @@ fn accepted(payload: &Bytes) -> Result<Accept, String> {
                 signature: head.signature,
                 received_at,
             },
+            // Executions that steps start are not among what comes in.
+            parent: None,
         },
         scope: source,
         content_digest: head.content_digest,

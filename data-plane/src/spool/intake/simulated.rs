@@ -285,13 +285,14 @@ impl Spool for Simulated {
         self.inner.claimable()
     }
 
-    fn journal(
+    fn journal_along(
         &self,
         execution: ExecutionName,
         records: Vec<Record>,
         ended: bool,
-    ) -> BoxFuture<'_, Result<(), SpoolError>> {
-        self.inner.journal(execution, records, ended)
+        along: Along,
+    ) -> BoxFuture<'_, Result<Vec<ExecutionName>, SpoolError>> {
+        self.inner.journal_along(execution, records, ended, along)
     }
 
     fn tell(

@@ -71,6 +71,7 @@ fn accept(id: &str, content: u8) -> Accept {
                 signature: None,
                 received_at: Timestamp::now(),
             },
+            parent: None,
         },
         scope: ScopeSource::Event,
         content_digest: [content; 32],
@@ -348,7 +349,9 @@ fn reads_the_documented_example() {
         workflow,
         version,
         event,
+        parent,
     } = &accept.accepted;
+    assert_eq!(*parent, None);
     assert_eq!(execution.to_string(), "projects/p/executions/e1");
     assert_eq!(workflow.to_string(), "projects/p/workflows/w");
     assert_eq!((*version, event.trigger), (3, TriggerKind::Webhook));

@@ -89,6 +89,11 @@ impl NewExecution {
         })
     }
 
+    /// Of the execution.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The same with the records that its journal begins with.
     pub(in crate::spool) fn with_journal(self, journal: Vec<Vec<u8>>) -> Self {
         Self { journal, ..self }
@@ -200,9 +205,11 @@ impl<'a> Batch<'a> {
                 execution,
                 records,
                 ended,
+                along,
                 answer,
             } => {
-                let outcome = self.journal(&execution, &records, ended);
+                let journalled = self.journal(&execution, &records, ended);
+                let outcome = journalled.and_then(|()| self.along(*along));
                 settle(pending, answer, outcome)
             }
             Job::Tell {
@@ -292,7 +299,7 @@ impl<'a> Batch<'a> {
         Ok(sequence)
     }
 
-    fn accept(&mut self, new: NewExecution) -> Sql<Acceptance> {
+    pub(super) fn accept(&mut self, new: NewExecution) -> Sql<Acceptance> {
         let known: Option<Vec<u8>> = self
             .transaction
             .prepare_cached("SELECT content_digest FROM executions WHERE name = ?1")?

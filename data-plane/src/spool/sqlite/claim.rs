@@ -10,7 +10,7 @@ use super::{
     batch::{Batch, Sql},
     read::{decode, journal_of},
     schema::{CLAIMED, PARKED, UNCLAIMED},
-    signals::signals_of,
+    signals::told_of,
     turns::share_out,
 };
 use crate::spool::{Admission, Claimed};
@@ -138,7 +138,7 @@ impl Batch<'_> {
 
     /// What was told by somebody who found it claimed is not left unheard, wherever the process ends.
     pub(super) fn park(&mut self, execution: &str, due: Timestamp, heard_until: u64) -> Sql<()> {
-        let is_told = !signals_of(self.transaction, execution, heard_until)?.is_empty();
+        let is_told = !told_of(self.transaction, execution, heard_until)?.is_empty();
         let due = if is_told { self.now } else { due };
         let changed = self
             .transaction

@@ -14,25 +14,41 @@ use super::{
 };
 use crate::spool::Told;
 
-/// Stands in every record of a signal, and in few others.
-const MARK: &[u8] = b"\"signalReceived\"";
+/// One of these stands in every record of what is told, and in few others.
+const MARKS: [&[u8]; 3] = [b"\"signalReceived\"", b"\"childEnded\"", b"\"abandoned\""];
 
 impl Batch<'_> {
     /// Journals a signal unless its execution has ended or was told it. One that is parked is due then.
     pub(super) fn tell(&mut self, execution: &str, id: &SignalId, record: &[u8]) -> Sql<Told> {
-        let claimed: Option<i64> = self
-            .transaction
-            .prepare_cached("SELECT claimed FROM executions WHERE name = ?1 AND ended = 0")?
-            .query_row(params![execution], |row| row.get(0))
-            .optional()?;
-        let Some(claimed) = claimed else {
+        let Some(claimed) = self.claimed_of(execution)? else {
             return Ok(Told::Gone);
         };
-        let told = signals_of(self.transaction, execution, 0)?;
+        let told = told_of(self.transaction, execution, 0)?;
         let is_copy = told.iter().any(|record| id_of(record) == Some(id));
         if !is_copy {
             self.log(KIND_FACT, Some(execution), Some(record))?;
         }
+        self.told(execution, claimed)
+    }
+
+    /// Journals what an execution is told, unless it has ended. One that is parked is due then.
+    pub(super) fn tell_fact(&mut self, execution: &str, record: &[u8]) -> Sql<Told> {
+        let Some(claimed) = self.claimed_of(execution)? else {
+            return Ok(Told::Gone);
+        };
+        self.log(KIND_FACT, Some(execution), Some(record))?;
+        self.told(execution, claimed)
+    }
+
+    /// Who has an execution; none when it has ended, or there is none.
+    pub(super) fn claimed_of(&self, execution: &str) -> Sql<Option<i64>> {
+        self.transaction
+            .prepare_cached("SELECT claimed FROM executions WHERE name = ?1 AND ended = 0")?
+            .query_row(params![execution], |row| row.get(0))
+            .optional()
+    }
+
+    fn told(&mut self, execution: &str, claimed: i64) -> Sql<Told> {
         if claimed == PARKED {
             self.wake(execution)?;
         }
@@ -44,36 +60,41 @@ impl Batch<'_> {
     }
 }
 
-/// The signals in an execution's journal after `after`, in order.
-pub(super) fn signals_of(
+/// What an execution was told, of its journal after `after`, in order.
+pub(super) fn told_of(
     connection: &Connection,
     execution: &str,
     after: u64,
 ) -> Sql<Vec<SequencedRecord>> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, body FROM log WHERE execution = ?1 AND kind = 0 AND seq > ?2 AND instr(body, ?3) > 0
-         ORDER BY seq",
+        "SELECT seq, body FROM log WHERE execution = ?1 AND kind = 0 AND seq > ?2
+         AND (instr(body, ?3) > 0 OR instr(body, ?4) > 0 OR instr(body, ?5) > 0) ORDER BY seq",
     )?;
-    let mut rows = statement.query(params![execution, to_sql(after), MARK])?;
-    let mut signals = Vec::new();
+    let [signal, child, abandoned] = MARKS;
+    let mut rows = statement.query(params![execution, to_sql(after), signal, child, abandoned])?;
+    let mut told = Vec::new();
     while let Some(row) = rows.next()? {
         let record = SequencedRecord {
             sequence: from_sql(row.get(0)?),
             record: decode(row.get_ref(1)?.as_blob()?)?,
         };
-        if id_of(&record).is_some() {
-            signals.push(record);
+        if fact_of(&record).is_some_and(Fact::is_told) {
+            told.push(record);
         }
     }
-    Ok(signals)
+    Ok(told)
+}
+
+fn fact_of(record: &SequencedRecord) -> Option<&Fact> {
+    match &record.record.body {
+        RecordBody::Execution { fact, .. } => Some(fact),
+        _ => None,
+    }
 }
 
 fn id_of(record: &SequencedRecord) -> Option<&SignalId> {
-    match &record.record.body {
-        RecordBody::Execution {
-            fact: Fact::SignalReceived(signal),
-            ..
-        } => Some(&signal.id),
+    match fact_of(record)? {
+        Fact::SignalReceived(signal) => Some(&signal.id),
         _ => None,
     }
 }

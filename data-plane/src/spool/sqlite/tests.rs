@@ -47,6 +47,7 @@ fn accept(id: &str, content: u8) -> Accept {
                 signature: None,
                 received_at: Timestamp::now(),
             },
+            parent: None,
         },
         scope: ScopeSource::Event,
         content_digest: [content; 32],

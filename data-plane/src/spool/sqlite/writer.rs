@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 use signalbox_model::{
-    ids::SignalId,
+    ids::{ExecutionName, SignalId},
     record::{Delivery, SubscriptionChange},
 };
 use signalbox_runtime::ambient::Ambient;
@@ -23,6 +23,7 @@ use tokio::{
 
 use super::{
     SqliteSpoolConfig,
+    along::Encoded,
     batch::{Batch, Drained, Effects, NewExecution, Pending},
     read::from_sql,
     schema::{Opened, next_due},
@@ -54,7 +55,8 @@ pub(in crate::spool) enum Job {
         execution: String,
         records: Vec<Vec<u8>>,
         ended: bool,
-        answer: Answer<()>,
+        along: Box<Encoded>,
+        answer: Answer<Vec<ExecutionName>>,
     },
     Tell {
         execution: String,
@@ -84,11 +86,11 @@ impl Job {
         match self {
             Self::Accept(_, answer) => drop(answer.send(Err(error))),
             Self::Claim(_, _, answer) => drop(answer.send(Err(error))),
+            Self::Journal { answer, .. } => drop(answer.send(Err(error))),
             Self::Tell { answer, .. } => drop(answer.send(Err(error))),
             Self::Handshake(_, answer)
             | Self::UpdateHandshake(_, answer)
             | Self::Append(_, answer)
-            | Self::Journal { answer, .. }
             | Self::Park { answer, .. }
             | Self::Wake(_, answer)
             | Self::Drain(_, answer)

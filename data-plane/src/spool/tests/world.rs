@@ -347,6 +347,7 @@ fn accept(id: u8, content: u8, brief: bool) -> Accept {
                 signature: None,
                 received_at: at(),
             },
+            parent: None,
         },
         scope: ScopeSource::Event,
         content_digest: [content; 32],

@@ -70,6 +70,7 @@ const EXECUTION: Fields = &[
     ("workflow", TEXT),
     ("version", any_of(Kinds::INT)),
     ("startTime", TEXT),
+    ("parent", TEXT_OR_NULL),
     ("state", TEXT),
     ("error", ERROR),
 ];

@@ -54,6 +54,29 @@ fn key_references_stay_in_the_project() {
 }
 
 #[test]
+fn each_attempt_has_a_child_of_its_own() {
+    let (a, b) = ("projects/p/workflows/a", "projects/p/workflows/b");
+    let child = |workflow: &str, parent: &str, step: &str, attempt| {
+        let parent = format!("projects/p/executions/{parent}").parse().unwrap();
+        let step = step.parse().unwrap();
+        ExecutionId::derive_child(&workflow.parse().unwrap(), &parent, &step, attempt)
+    };
+    let id = child(a, "x", "call", 1);
+    assert_eq!(child(a, "x", "call", 1), id);
+    // It stays across versions: a node that is upgraded while one runs finds it again.
+    assert_eq!(id.as_str(), "xoehq4wfkprxinpvtdryov6d575uwbjzg");
+    for other in [
+        child(b, "x", "call", 1),
+        child(a, "y", "call", 1),
+        child(a, "x", "call[0]", 1),
+        child(a, "x", "call", 2),
+        ExecutionId::derive(&a.parse().unwrap(), "x", "call", Some("1")),
+    ] {
+        assert_ne!(other, id);
+    }
+}
+
+#[test]
 fn derived_ids_depend_on_every_part_and_on_nothing_else() {
     let a: WorkflowName = "projects/p/workflows/a".parse().unwrap();
     let b: WorkflowName = "projects/p/workflows/b".parse().unwrap();

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     expression::Reference,
     filter_policy::FilterPolicyScope,
-    ids::{SecretId, StepId},
+    ids::{SecretId, StepId, WorkflowId},
     limits,
     suggestion::suggestion,
     violation::Collector,
@@ -17,8 +17,15 @@ use crate::{
 
 mod secrets;
 
-/// Notes the problems; gives the secrets that the steps read, and where.
-pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Vec<(String, SecretId)> {
+/// What steps name of their project, each with the path of where they do.
+#[derive(Default)]
+pub(super) struct Named {
+    pub(super) secrets: Vec<(String, SecretId)>,
+    pub(super) calls: Vec<(String, WorkflowId)>,
+}
+
+/// Notes the problems; gives what the steps name.
+pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
     trigger(&workflow.trigger, problems);
     vars(workflow, problems);
     if workflow.timeout.is_zero() || workflow.timeout > limits::WORKFLOW_TIMEOUT_MAX {
@@ -35,7 +42,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Vec<(St
         all_ids: all_ids(workflow),
         iterations: 0,
         count: 0,
-        secrets: Vec::new(),
+        named: Named::default(),
     };
     walk.list("steps", &workflow.steps, 1);
     if let Some(finally) = &workflow.finally {
@@ -55,7 +62,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Vec<(St
         );
         walk.problems.add("steps", text);
     }
-    let (count, secrets) = (walk.count, walk.secrets);
+    let (count, named) = (walk.count, walk.named);
     if count > limits::STEPS_MAX {
         problems.add(
             "steps",
@@ -65,7 +72,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Vec<(St
             ),
         );
     }
-    secrets
+    named
 }
 
 fn trigger(trigger: &Trigger, problems: &mut Collector) {
@@ -180,8 +187,7 @@ struct Walk<'a> {
     /// The number of `forEach` steps around.
     iterations: usize,
     count: usize,
-    /// Those that are read, and where.
-    secrets: Vec<(String, SecretId)>,
+    named: Named,
 }
 
 impl Walk<'_> {
@@ -257,6 +263,10 @@ impl Walk<'_> {
             | Action::Aws(_)
             | Action::Email(_)
             | Action::Script(_) => {}
+            Action::RunWorkflow(run) => {
+                let field = format!("{path}.runWorkflow.workflow");
+                self.named.calls.push((field, run.workflow.clone()));
+            }
         }
         self.retry_on(path, step);
         self.ids.insert(step.id.clone());

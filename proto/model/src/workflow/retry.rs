@@ -20,8 +20,12 @@ pub struct RetryPolicy {
 }
 
 /// Errors of attempts that a policy may name: those of them that say something of the world, not of the definition.
-const CODES: [&str; 8] = [
+const CODES: [&str; 12] = [
     "AWS_ERROR",
+    "CHILD_CANCELLED",
+    "CHILD_FAILED",
+    "CHILD_TIMED_OUT",
+    "CHILD_UNAVAILABLE",
     "CONNECTION",
     "EGRESS_BLOCKED",
     "HTTP_STATUS",

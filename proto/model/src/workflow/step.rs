@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ApprovalStep, AwsStep, ConditionStep, EmailStep, FailStep, ForEachStep, HttpStep, ParallelStep,
-    RetryPolicy, ScriptStep, SlackStep, SucceedStep, TransformStep, WaitStep,
+    RetryPolicy, RunWorkflowStep, ScriptStep, SlackStep, SucceedStep, TransformStep, WaitStep,
 };
 use crate::{
     expression::{Expression, Reference},
@@ -87,6 +87,8 @@ pub enum Action {
     Email(Box<EmailStep>),
     /// Runs a WebAssembly program.
     Script(Box<ScriptStep>),
+    /// Runs another workflow.
+    RunWorkflow(Box<RunWorkflowStep>),
 }
 
 impl Action {
@@ -107,6 +109,7 @@ impl Action {
             Self::Aws(_) => "aws",
             Self::Email(_) => "email",
             Self::Script(_) => "script",
+            Self::RunWorkflow(_) => "runWorkflow",
         }
     }
 
@@ -131,7 +134,8 @@ impl Action {
             | Self::Fail(_)
             | Self::Aws(_)
             | Self::Email(_)
-            | Self::Script(_) => Vec::new(),
+            | Self::Script(_)
+            | Self::RunWorkflow(_) => Vec::new(),
         };
         lists.into_iter()
     }
@@ -169,6 +173,7 @@ impl Action {
             Self::Aws(step) => step.references(),
             Self::Email(step) => step.references(),
             Self::Script(step) => step.references(),
+            Self::RunWorkflow(step) => step.references(),
         }
     }
 }

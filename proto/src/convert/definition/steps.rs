@@ -20,6 +20,7 @@ use super::{
     http::http_step,
     json_template,
     listen::{approval_step, signal_wait},
+    run_workflow::run_workflow_step,
     script::script_step,
     slack::slack_step,
     transform::transform_step,
@@ -73,9 +74,13 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     } else {
         problems.check(format!("{path}.if"), Expression::parse_condition(r#if))
     };
-    use v1::step::Action::{Approval, ForEach, Parallel, Wait};
+    use v1::step::Action::{Approval, ForEach, Parallel, RunWorkflow, Wait};
     if let Some(Wait(_) | Approval(_) | Parallel(_) | ForEach(_)) = action {
         without_attempts(path, step, problems);
+    }
+    if let (Some(RunWorkflow(_)), Some(_)) = (action, timeout) {
+        let text = "is for steps whose attempts are of this node: the child's own timeout, and totalTimeout, bound it";
+        problems.add(format!("{path}.timeout"), text);
     }
     let timeout = duration(
         &format!("{path}.timeout"),
@@ -159,7 +164,7 @@ fn action_of(
     let Some(action) = action else {
         problems.add(
             path,
-            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail, aws, email, slack, script",
+            "says not what to do: expected one of http, transform, condition, parallel, forEach, wait, approval, succeed, fail, aws, email, slack, runWorkflow, script",
         );
         return None;
     };
@@ -211,6 +216,11 @@ fn action_of(
         Wire::Aws(step) => Action::Aws(Box::new(aws_step(&format!("{path}.aws"), step, problems)?)),
         Wire::Email(step) => Action::Email(Box::new(email_step(
             &format!("{path}.email"),
+            step,
+            problems,
+        )?)),
+        Wire::RunWorkflow(step) => Action::RunWorkflow(Box::new(run_workflow_step(
+            &format!("{path}.runWorkflow"),
             step,
             problems,
         )?)),

@@ -10,7 +10,7 @@ use signalbox_model::{
 };
 
 /// Fields that must be there.
-const REQUIRED: [&str; 36] = [
+const REQUIRED: [&str; 37] = [
     "AmazonSnsTrigger.api_keys",
     "ApprovalStep.message",
     "AwsAssumeRole.role_arn",
@@ -39,6 +39,7 @@ const REQUIRED: [&str; 36] = [
     "ParallelBranch.steps",
     "ParallelStep.branches",
     "RateLimit.events_per_second",
+    "RunWorkflowStep.workflow",
     "SignalWait.name",
     "SmtpServer.host",
     "Step.id",
@@ -139,7 +140,7 @@ pub(super) fn of(field: &FieldDescriptor) -> Value {
 
 type Rule = (&'static str, fn() -> Value);
 
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 26] = [
     ("AmazonSnsTrigger.api_keys", api_keys),
     (
         "AmazonSnsTrigger.minimum_signature_version",
@@ -189,6 +190,10 @@ const RULES: [Rule; 25] = [
     (
         "RetryPolicy.retry_on",
         || json!({"maxItems": limits::RETRY_ON_MAX}),
+    ),
+    (
+        "RunWorkflowStep.workflow",
+        || json!({"pattern": format!("^{RESOURCE_ID_PATTERN}$")}),
     ),
     (
         "ScriptStep.fuel",

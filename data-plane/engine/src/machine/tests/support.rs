@@ -97,6 +97,7 @@ pub(super) fn accepted() -> Accepted {
             signature: None,
             received_at: Timestamp::UNIX_EPOCH,
         },
+        parent: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A spool that refuses to journal.
+//! A spool that refuses to journal, or is cut off.
 
 use std::sync::{
     Arc,
@@ -15,8 +15,8 @@ use signalbox_model::{
 use tokio::sync::{Notify, watch};
 
 use crate::spool::{
-    Accept, Acceptance, Admission, Claimed, Handshake, Spool, SpoolError, SpoolStats, SqliteSpool,
-    Told,
+    Accept, Acceptance, Admission, Along, Claimed, Handshake, Spool, SpoolError, SpoolStats,
+    SqliteSpool, Told,
 };
 
 /// Refuses the first `times` requests to journal with `error`; passes on everything else.
@@ -26,6 +26,16 @@ pub(crate) struct Flaky {
     times: usize,
     refused: AtomicUsize,
     woken: Notify,
+    cut: Option<Cut>,
+}
+
+/// Where it is cut off, as by the end of the process: from then on nothing is journalled, and nobody hears of it.
+struct Cut {
+    /// Requests to journal that are answered.
+    after: usize,
+    /// Whether the next one is written even so.
+    is_written: bool,
+    seen: AtomicUsize,
 }
 
 impl Flaky {
@@ -36,7 +46,29 @@ impl Flaky {
             times,
             refused: AtomicUsize::new(0),
             woken: Notify::new(),
+            cut: None,
         })
+    }
+
+    /// One that passes on `after` requests to journal, and none after these; the next is written where `is_written`.
+    pub(crate) fn cut(inner: Arc<SqliteSpool>, after: usize, is_written: bool) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            error: SpoolError::Overloaded,
+            times: 0,
+            refused: AtomicUsize::new(0),
+            woken: Notify::new(),
+            cut: Some(Cut {
+                after,
+                is_written,
+                seen: AtomicUsize::new(0),
+            }),
+        })
+    }
+
+    /// Until it is cut off.
+    pub(crate) async fn was_cut(&self) {
+        self.woken.notified().await;
     }
 
     pub(crate) fn refused(&self) -> usize {
@@ -51,18 +83,34 @@ impl Flaky {
 }
 
 impl Spool for Flaky {
-    fn journal(
+    fn journal_along(
         &self,
         execution: ExecutionName,
         records: Vec<Record>,
         ended: bool,
-    ) -> BoxFuture<'_, Result<(), SpoolError>> {
+        along: Along,
+    ) -> BoxFuture<'_, Result<Vec<ExecutionName>, SpoolError>> {
+        if let Some(cut) = &self.cut {
+            let seen = cut.seen.fetch_add(1, Ordering::SeqCst);
+            if seen >= cut.after {
+                let is_written = seen == cut.after && cut.is_written;
+                let journalled = self.inner.journal_along(execution, records, ended, along);
+                return async move {
+                    if is_written {
+                        journalled.await?;
+                    }
+                    self.woken.notify_one();
+                    Err(SpoolError::Closed)
+                }
+                .boxed();
+            }
+        }
         if self.refused() < self.times {
             self.refused.fetch_add(1, Ordering::SeqCst);
             self.woken.notify_one();
             return futures::future::ready(Err(self.error.clone())).boxed();
         }
-        self.inner.journal(execution, records, ended)
+        self.inner.journal_along(execution, records, ended, along)
     }
 
     fn incarnation(&self) -> &str {

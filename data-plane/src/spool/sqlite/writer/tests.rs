@@ -44,6 +44,7 @@ fn accept(id: &str, definition: &'static str, deduplicate_until: Timestamp) -> A
                 signature: None,
                 received_at: Timestamp::now(),
             },
+            parent: None,
         },
         scope: ScopeSource::Event,
         content_digest: [0; 32],

@@ -42,7 +42,7 @@ fn what_always_fails_is_refused() {
         ),
         (
             "execution.startedAt",
-            "reads execution.startedAt, and there is no such field; expected one of id, name, workflow, version, startTime, state, error",
+            "reads execution.startedAt, and there is no such field; expected one of id, name, workflow, version, startTime, parent, state, error",
         ),
         (
             "steps.call.ouput",

@@ -20,7 +20,7 @@ impl Walk<'_> {
             return;
         }
         match name.parse() {
-            Ok(id) => self.secrets.push((field.to_owned(), id)),
+            Ok(id) => self.named.secrets.push((field.to_owned(), id)),
             Err(error) => self.problems.add(field, format!("secrets.{name}: {error}")),
         }
     }
