@@ -58,7 +58,7 @@ impl Behaviour for ScriptStep {
         match outcome {
             Outcome::Failed(failure) => Err(failure),
             Outcome::Script(end) => conclude(end),
-            Outcome::Http(_) | Outcome::Email(_) => Err(not_of_its_kind()),
+            Outcome::Http(_) | Outcome::Email(_) | Outcome::Child(_) => Err(not_of_its_kind()),
         }
     }
 }
