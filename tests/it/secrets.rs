@@ -260,7 +260,12 @@ async fn secrets_that_do_not_exist_are_refused_and_those_in_use_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_master_key_is_rotated_below_keys_and_secrets() {
     let target = Target::echoing().await;
-    let (mut planes, api) = Planes::start(Options::default()).await;
+    let (mut planes, api) = Planes::start(Options {
+        // What is rotated is the database in the folder.
+        sqlite: true,
+        ..Options::default()
+    })
+    .await;
     create(&api, "token", "first-token-value").await;
     create(&api, "hook-path", "some-path-part").await;
     let value = api.create_key("sender").await;

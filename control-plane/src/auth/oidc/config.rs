@@ -75,7 +75,7 @@ pub enum OidcConfigError {
         /// Whose.
         issuer: String,
         /// Why.
-        source: signalbox_runtime::tls::TlsError,
+        source: Box<signalbox_runtime::tls::TlsError>,
     },
     /// The HTTP client.
     #[error("the HTTP client for {issuer} cannot be set up")]

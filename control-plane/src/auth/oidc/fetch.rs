@@ -52,7 +52,7 @@ impl Http {
         let tls = signalbox_runtime::tls::client_config(config.ca_file.as_deref());
         let tls = tls.map_err(|source| OidcConfigError::Tls {
             issuer: issuer(),
-            source,
+            source: Box::new(source),
         })?;
         let client = Client::builder()
             .tls_backend_preconfigured((*tls).clone())
