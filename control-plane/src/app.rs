@@ -53,8 +53,6 @@ pub struct Settings {
     pub history_value_max_bytes: usize,
     /// How long the history of projects is kept that do not say.
     pub history_retention: Duration,
-    /// How long entries of the audit log are kept.
-    pub audit_retention: Duration,
 }
 
 impl App {

@@ -100,16 +100,6 @@ impl Caller {
         check(identity, target, role, "some project")
     }
 
-    /// The caller of a request about all projects: what it may in some does not count.
-    ///
-    /// # Errors
-    /// `Denied` with what is needed.
-    pub fn everywhere<T>(request: &Request<T>) -> Result<Self, Error> {
-        let (identity, target) = parts(request)?;
-        let role = identity.roles.get(ALL_PROJECTS).copied();
-        check(identity, target, role, "all projects")
-    }
-
     /// Who it is, for the audit log.
     #[must_use]
     pub fn actor(&self, request_id: &str) -> Actor {

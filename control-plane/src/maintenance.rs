@@ -139,6 +139,7 @@ async fn restore(options: &Options, arguments: &RestoreArgs) -> Result<Outcome, 
     let actor = Actor {
         subject: "signalbox-control-plane restore".to_owned(),
         request_id: None,
+        trace_id: None,
     };
     match (&options.database_url, &arguments.file) {
         (Some(_), Some(_)) => Err(MaintenanceError::PostgresRestore),

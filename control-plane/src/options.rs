@@ -89,14 +89,6 @@ pub struct Options {
         value_parser = retention
     )]
     pub history_retention: Duration,
-    /// How long entries of the audit log are kept: 12h, 365d.
-    #[arg(
-        long,
-        env = "SIGNALBOX_CP_AUDIT_RETENTION",
-        default_value = "365d",
-        value_parser = retention
-    )]
-    pub audit_retention: Duration,
     /// PEM file of the listener's certificate chain.
     #[arg(long, env = "SIGNALBOX_CP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -247,7 +239,6 @@ impl Options {
             history: History {
                 value_max_bytes: self.history_value_max_bytes,
                 retention: self.history_retention,
-                audit_retention: self.audit_retention,
             },
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),

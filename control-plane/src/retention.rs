@@ -67,7 +67,7 @@ async fn look(app: &App) -> Result<Duration, Error> {
 }
 
 async fn purge(app: &App, of: &Expiring, now: Timestamp) -> Result<u64, Error> {
-    let (kind, project) = (of.kind(), of.project());
+    let (kind, project) = (of.kind(), of.project().id.as_str());
     let began = Instant::now();
     let mut told = began;
     let mut deleted = 0;

@@ -76,8 +76,6 @@ pub struct History {
     pub value_max_bytes: usize,
     /// How long the history of projects is kept that do not say.
     pub retention: Duration,
-    /// How long entries of the audit log are kept.
-    pub audit_retention: Duration,
 }
 
 impl Default for History {
@@ -85,7 +83,6 @@ impl Default for History {
         Self {
             value_max_bytes: limits::HISTORY_VALUE_MAX_BYTES,
             retention: limits::HISTORY_RETENTION,
-            audit_retention: limits::AUDIT_RETENTION,
         }
     }
 }
@@ -171,7 +168,6 @@ pub async fn start(
         deliveries_kept_max: config.deliveries_kept_max,
         history_value_max_bytes: config.history.value_max_bytes,
         history_retention: config.history.retention,
-        audit_retention: config.history.audit_retention,
     };
     let app = App::new(store.clone(), master_key, settings);
     if store.is_shared() {

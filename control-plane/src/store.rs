@@ -29,8 +29,8 @@ mod schema;
 mod sealed;
 mod secrets;
 mod signals;
-mod transfer;
 mod tokens;
+mod transfer;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -63,8 +63,8 @@ pub use records::{ConfirmedTopic, trigger_of};
 pub use schedules::{NEVER_US, ScheduleRow};
 pub use sealed::{Resealed, Sealed};
 pub use signals::{NewSignal, Target, read_signal};
-pub use transfer::{Sum, TransferError, Transferred, transfer};
 pub use tokens::{RevokedTokenRow, TokenKeyRow};
+pub use transfer::{Sum, TransferError, Transferred, transfer};
 
 /// Rows as they are.
 pub mod rows {

@@ -16,7 +16,6 @@ pub(crate) struct Migration;
 const WHOLE_VALUES: &str = "whole_values";
 const ENDED: &str = "executions_by_end";
 const COMMANDS: &str = "commands_by_execution";
-const AUDIT: &str = "audit_by_time";
 
 fn columns() -> [(&'static str, ColumnDef); 5] {
     let mut has_whole_values = boolean("has_whole_values");
@@ -56,19 +55,14 @@ impl MigrationTrait for Migration {
         let mut ended = index(ENDED, "executions", ["project", "end_time_us", "id"]);
         ended.and_where(Expr::cust("end_time_us IS NOT NULL"));
         let commands = index(COMMANDS, "commands", ["project", "execution"]);
-        let audit = index(AUDIT, "audit", ["time_us"]);
-        for create in [ended, commands, audit] {
+        for create in [ended, commands] {
             manager.create_index(create).await?;
         }
         Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for (name, table) in [
-            (ENDED, "executions"),
-            (COMMANDS, "commands"),
-            (AUDIT, "audit"),
-        ] {
+        for (name, table) in [(ENDED, "executions"), (COMMANDS, "commands")] {
             let drop = Index::drop().name(name).table(table).to_owned();
             manager.drop_index(drop).await?;
         }

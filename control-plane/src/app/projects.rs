@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signalbox_model::{error::Error, ids::ProjectId, limits};
+use signalbox_model::{audit::Change, error::Error, ids::ProjectId, limits};
 
 use super::App;
 use crate::store::{Actor, rows::Project};
@@ -38,14 +38,24 @@ impl App {
         self.store
             .write(async |tx| {
                 let row = tx.project(project).await?;
+                let before = row.history_retention_us;
                 let row = tx
                     .update_project(Project {
                         history_retention_us: retention.map(in_us),
                         ..row
                     })
                     .await?;
-                tx.audit(actor, "UpdateProject", &format!("projects/{project}"))
-                    .await?;
+                let change = Change {
+                    field: "historyRetention".to_owned(),
+                    before: before.map(shown),
+                    after: retention.map(in_us).map(shown),
+                };
+                tx.audit(
+                    actor,
+                    "UpdateProject",
+                    &format!("projects/{project}"),
+                    vec![change],
+                );
                 Ok(row)
             })
             .await
@@ -60,6 +70,12 @@ impl App {
         });
         of_project.unwrap_or(self.settings.history_retention)
     }
+}
+
+/// A span of time as JSON text.
+fn shown(us: i64) -> String {
+    let span = Duration::from_micros(u64::try_from(us).unwrap_or_default());
+    format!("\"{}s\"", span.as_secs_f64())
 }
 
 /// A span of time in microseconds.

@@ -15,8 +15,6 @@ pub enum Expiring {
     Executions(Project),
     /// Deliveries of a project.
     Deliveries(Project),
-    /// The audit log.
-    Audit,
 }
 
 impl Expiring {
@@ -26,16 +24,14 @@ impl Expiring {
         match self {
             Self::Executions(_) => "executions",
             Self::Deliveries(_) => "deliveries",
-            Self::Audit => "audit",
         }
     }
 
     /// Of which project.
     #[must_use]
-    pub fn project(&self) -> Option<&str> {
+    pub fn project(&self) -> &Project {
         match self {
-            Self::Executions(project) | Self::Deliveries(project) => Some(&project.id),
-            Self::Audit => None,
+            Self::Executions(project) | Self::Deliveries(project) => project,
         }
     }
 }
@@ -53,18 +49,13 @@ impl App {
                 Expiring::Deliveries(project),
             ]
         });
-        Ok(of_projects.chain([Expiring::Audit]).collect())
+        Ok(of_projects.collect())
     }
 
     /// How long it is kept.
     #[must_use]
     pub fn retention(&self, of: &Expiring) -> Duration {
-        match of {
-            Expiring::Executions(project) | Expiring::Deliveries(project) => {
-                self.history_retention(project)
-            }
-            Expiring::Audit => self.settings.audit_retention,
-        }
+        self.history_retention(of.project())
     }
 
     /// Deletes what at `now` is kept no longer: one batch, the oldest first. Gives how many; 0: there is no more of it.
@@ -80,7 +71,6 @@ impl App {
             .write(async |tx| match of {
                 Expiring::Executions(project) => tx.delete_ended(&project.id, before_us).await,
                 Expiring::Deliveries(project) => tx.delete_deliveries(&project.id, before_us).await,
-                Expiring::Audit => tx.delete_audit(before_us).await,
             })
             .await
     }

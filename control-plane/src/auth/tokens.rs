@@ -13,7 +13,7 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
-use signalbox_model::error::Error;
+use signalbox_model::{audit::Change, error::Error};
 use signalbox_runtime::{data_dir::DataDir, shutdown::Shutdown};
 use tokio::{
     sync::watch,
@@ -377,8 +377,9 @@ impl Tokens {
             let row = tx
                 .revoke_token(row, tx.now_us() - forget, REVOKED_MAX)
                 .await?;
-            tx.audit(actor, "RevokeToken", &format!("revokedTokens/{token_id}"))
-                .await?;
+            let name = format!("revokedTokens/{token_id}");
+            let change = Change::new_field("reason", reason);
+            tx.audit(actor, "RevokeToken", &name, vec![change]);
             Ok(row)
         });
         let row = row.await?;
@@ -428,7 +429,7 @@ impl Tokens {
             tx.retire_token_keys(retire_us).await?;
             tx.put_token_key(key.id(), public.bytes()).await?;
             let name = format!("signingKeys/{}", key.id());
-            tx.audit(actor, "RotateSigningKey", &name).await?;
+            tx.audit(actor, "RotateSigningKey", &name, Vec::new());
             Ok(tx.now_us())
         });
         let create_time_us = create_time_us.await?;

@@ -289,7 +289,7 @@ impl Tx {
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        self.audit(actor, "RestoreDatabase", "database").await?;
+        self.audit(actor, "RestoreDatabase", "database", Vec::new());
         super::counter(&self.inner, REVISION)
             .await
             .map_err(|e| internal(&e))

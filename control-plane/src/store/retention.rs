@@ -17,7 +17,7 @@ use super::{Store, Tx, entity, internal};
 const CANDIDATES_MAX: u64 = 100;
 /// Step runs that one batch deletes, unless one execution has more by itself.
 const STEP_RUNS_MAX: i64 = 2_000;
-/// Deliveries, and entries of the audit log, that one batch deletes.
+/// Deliveries that one batch deletes.
 const ROWS_MAX: u64 = 1_000;
 /// Of the pages of a SQLite database one in so many may be free: what comes next finds room.
 const FREE_PAGES: i64 = 4;
@@ -58,15 +58,6 @@ pub(super) fn came_before(
         .filter(Column::ReceiveTimeUs.lt(before_us))
         .order_by_asc(Column::ReceiveTimeUs)
         .order_by_asc(Column::Id)
-        .limit(max)
-}
-
-/// The entries of the audit log from before a time.
-pub(super) fn noted_before(before_us: i64, max: u64) -> Select<entity::audit::Entity> {
-    use entity::audit::{Column, Entity};
-    Entity::find()
-        .filter(Column::TimeUs.lt(before_us))
-        .order_by_asc(Column::TimeUs)
         .limit(max)
 }
 
@@ -152,14 +143,6 @@ impl Tx {
     pub async fn delete_deliveries(&mut self, project: &str, before_us: i64) -> Result<u64, Error> {
         self.delete_some(came_before(project, before_us, ROWS_MAX))
             .await
-    }
-
-    /// Deletes entries of the audit log from before a time: one batch. Gives how many.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn delete_audit(&mut self, before_us: i64) -> Result<u64, Error> {
-        self.delete_some(noted_before(before_us, ROWS_MAX)).await
     }
 
     async fn delete_some<E: EntityTrait>(&self, some: Select<E>) -> Result<u64, Error> {

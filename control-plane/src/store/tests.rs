@@ -29,13 +29,13 @@ use crate::{
 
 mod audit;
 mod batches;
-mod labels;
 mod children;
+mod labels;
 mod limits;
 mod lists;
-mod retention;
-mod replicas;
 mod methods;
+mod replicas;
+mod retention;
 mod retries;
 mod schedules;
 mod secrets;
@@ -59,7 +59,6 @@ fn app(store: Store) -> App {
         deliveries_kept_max: DELIVERIES_KEPT,
         history_value_max_bytes: VALUE_MAX_BYTES,
         history_retention: limits_of::HISTORY_RETENTION,
-        audit_retention: limits_of::AUDIT_RETENTION,
     };
     App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
 }

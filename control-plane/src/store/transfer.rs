@@ -84,7 +84,7 @@ macro_rules! each_table {
     ($table:ident => $do:expr) => {
         each_table!(@ $table => $do;
             project counter api_key workflow workflow_version workflow_key secret workflow_secret schedule change request
-            audit node report_cursor certificate execution event step_run whole_value attempt signal retry command
+            audit audit_entry label node report_cursor certificate execution event step_run whole_value attempt signal retry command
             delivery subscription token_key revoked_token)
     };
     (@ $table:ident => $do:expr; $($name:ident)+) => {

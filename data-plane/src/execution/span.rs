@@ -59,9 +59,7 @@ pub(super) fn success(effect: &Effect) -> SuccessStatus {
         EffectKind::Aws(_)
         | EffectKind::Email(_)
         | EffectKind::Script(_)
-        | EffectKind::RunWorkflow(_) => {
-            SuccessStatus::default()
-        }
+        | EffectKind::RunWorkflow(_) => SuccessStatus::default(),
     }
 }
 

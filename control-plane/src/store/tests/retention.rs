@@ -244,23 +244,6 @@ async fn a_project_says_how_long_and_takes_it_back() {
 }
 
 #[tokio::test]
-async fn the_audit_log_is_kept_for_a_time_of_its_own() {
-    each_database(async |store| {
-        let app = app(store.clone());
-        app.set_history_retention(&actor(), &project(), None)
-            .await
-            .unwrap();
-        let entries = async || count(&store, "audit", "1 = 1").await;
-        let now = Timestamp::now();
-        purge(&app, now + days(364)).await;
-        assert_eq!(entries().await, 1);
-        assert_eq!(purge(&app, now + days(366)).await, [1]);
-        assert_eq!(entries().await, 0);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_batch_is_bounded_by_executions_and_by_their_steps() {
     each_database(async |store| {
         let app = app(store.clone());
@@ -444,14 +427,13 @@ async fn plan(store: &Store, sql: &str) -> String {
 
 #[tokio::test]
 async fn nothing_is_searched_for_what_expires() {
-    use crate::store::retention::{came_before, ended_before, noted_before};
+    use crate::store::retention::{came_before, ended_before};
     let dir = tempfile::tempdir().unwrap();
     let store = sqlite(dir.path()).await;
     let sqlite = DatabaseBackend::Sqlite;
     for (sql, index) in [
         (ended_before("p", 1, 10).build(sqlite).to_string(), "executions_by_end"),
         (came_before("p", 1, 10).build(sqlite).to_string(), "deliveries_by_time"),
-        (noted_before(1, 10).build(sqlite).to_string(), "audit_by_time"),
         (
             "DELETE FROM commands WHERE project = 'p' AND execution IN ('a', 'b')".to_owned(),
             "commands_by_execution",

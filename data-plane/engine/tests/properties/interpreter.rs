@@ -314,7 +314,9 @@ impl<'a> Interpreter<'a> {
                     return Err("HTTP_STATUS".to_owned());
                 }
                 Outcome::Http(_) => last = "HTTP_STATUS".to_owned(),
-                Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) => panic!("requests only"),
+                Outcome::Email(_) | Outcome::Script(_) | Outcome::Child(_) => {
+                    panic!("requests only")
+                }
                 Outcome::Failed(failure) => last = failure.failure.code,
             }
         }
