@@ -80,6 +80,28 @@ fn what_is_written_is_as_people_write_it() {
         "{text}"
     );
     assert!(text.contains("expression: |"), "{text}");
+    // Equal messages are equal texts: maps have an order, and fields that of their numbers.
+    let labels = ["z", "y", "x", "w", "v", "u"].map(|name| (name.to_owned(), "1".to_owned()));
+    let key = v1::ApiKeyManifest {
+        kind: manifest::API_KEY.to_owned(),
+        name: "k".to_owned(),
+        labels: labels.into_iter().collect(),
+        spec: Some(v1::ApiKeySpec {
+            expire_time: None,
+            rate_limit: Some(v1::RateLimit {
+                events_per_second: 2,
+                burst: 3,
+            }),
+        }),
+        ..Default::default()
+    };
+    let labels: String = ["u", "v", "w", "x", "y", "z"]
+        .map(|name| format!("  {name}: \"1\"\n"))
+        .concat();
+    let limit = "spec:\n  rateLimit:\n    eventsPerSecond: 2\n    burst: 3\n";
+    let expected = format!("kind: ApiKey\nname: k\nlabels:\n{labels}{limit}")
+        .replace("  y: \"1\"", "  \"y\": \"1\"");
+    assert_eq!(yaml::write(&key), expected);
 }
 
 /// Texts that readers of YAML take for something else, or that its writers find hard.

@@ -56,6 +56,11 @@ impl App {
     }
 }
 
+/// A text, if there is one.
+fn text(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 /// Labels, if there are some.
 fn present(labels: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
     Some(labels).filter(|labels| !labels.is_empty())
@@ -67,7 +72,8 @@ fn time(us: i64) -> Value {
 
 /// What people read of a key.
 pub(super) fn key(row: &ApiKey) -> Value {
-    let mut fields = json!({"displayName": row.display_name, "labels": present(row.labels())});
+    let mut fields =
+        json!({"displayName": text(&row.display_name), "labels": present(row.labels())});
     if let Some(limit) = row.rate_limit() {
         fields["rateLimit"] = json!({
             "eventsPerSecond": limit.events_per_second(),
@@ -89,8 +95,8 @@ pub(super) fn key(row: &ApiKey) -> Value {
 /// What people read of a workflow.
 pub(super) fn workflow(row: &Workflow) -> Value {
     json!({
-        "displayName": row.display_name,
-        "description": row.description,
+        "displayName": text(&row.display_name),
+        "description": text(&row.description),
         "labels": present(row.labels()),
         "enabled": row.enabled,
         "latestVersion": row.latest_version,

@@ -65,19 +65,14 @@ pub(super) fn descriptor<M: Name>() -> MessageDescriptor {
         .expect("the message is in the descriptors")
 }
 
-/// A message as its descriptor has it; encoding into the same descriptor cannot fail but by a bug.
-pub(super) fn dynamic<M: Message + Name>(message: &M) -> Option<DynamicMessage> {
-    let mut dynamic = DynamicMessage::new(descriptor::<M>());
-    dynamic.transcode_from(message).ok().map(|()| dynamic)
-}
-
 /// The JSON of a message: camelCase, 64-bit integers as strings, defaults left out.
 #[must_use]
 pub fn to_value<M: Message + Name>(message: &M) -> Value {
-    // An empty object would be the honest answer to a bug here.
-    let Some(dynamic) = dynamic(message) else {
+    let mut dynamic = DynamicMessage::new(descriptor::<M>());
+    // Encoding into the same descriptor cannot fail; an empty object would be the honest answer to a bug here.
+    if dynamic.transcode_from(message).is_err() {
         return Value::Null;
-    };
+    }
     dynamic
         .serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())
         .unwrap_or(Value::Null)

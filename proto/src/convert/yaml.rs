@@ -3,10 +3,11 @@
 
 mod check;
 mod tree;
+mod write;
 
 use prost::{Message, Name};
 
-use self::tree::Node;
+use self::{tree::Node, write::Ordered};
 use super::json::{self, FormatError};
 
 /// Size of a file, in bytes: several times what a definition may have.
@@ -183,17 +184,18 @@ fn parse<M: Message + Name + Default>(text: &str) -> Result<Document<M>, FormatE
     })
 }
 
-/// A message as YAML, its fields in the order of their numbers. Where YAML's writer and reader would not agree on it, it is JSON,
+/// A message as YAML, its fields in the order of their numbers; equal messages are equal texts. Where YAML's writer and reader would not agree on it, it is JSON,
 /// which is YAML, too.
 #[must_use]
 pub fn write<M: Message + Name + Default + PartialEq>(message: &M) -> String {
     let yaml = stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || {
-        let dynamic = json::dynamic(message)?;
+        let value = json::to_value(message);
+        let ordered = Ordered::new(&value, json::descriptor::<M>());
         let options = serde_saphyr::ser_options! {
             // Expressions stay in one line.
             folded_wrap_chars: FILE_MAX_BYTES,
         };
-        serde_saphyr::to_string_with_options(&dynamic, options).ok()
+        serde_saphyr::to_string_with_options(&ordered, options).ok()
     });
     yaml.filter(|text| read::<M>(text).is_ok_and(|document| document.message == *message))
         .unwrap_or_else(|| format!("{}\n", json::to_string_pretty(message)))
