@@ -98,6 +98,11 @@ fn request(method: &MethodDescriptor) -> (Place, Value) {
         ("ExecutionService", _) => name("executions/x"),
         ("SecretService", _) => name("secrets/x"),
         ("SubscriptionService", _) => name("workflows/x/subscriptions/x"),
+        ("ProjectService", "GetProject") => project(json!({"name": "projects/default"})),
+        ("ProjectService", _) => {
+            project(json!({"project": {"name": "projects/default", "historyRetention": "0s"}}))
+        }
+        ("AuditService", _) => project(json!({"parent": "projects/default"})),
         ("NodeService", "GetNode") => (Place::Any, json!({"name": "nodes/x"})),
         ("NodeService" | "SyncService" | "ReportService", _) => (Place::Any, json!({})),
         ("TokenService", _) => (Place::All, json!({})),

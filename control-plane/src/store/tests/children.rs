@@ -164,6 +164,7 @@ fn runs(workflows: &[&str], more: &str) -> NewWorkflow {
     NewWorkflow {
         display_name: String::new(),
         description: String::new(),
+        labels: Default::default(),
         definition: Definition {
             workflow: Arc::new(definition::workflow(&spec, &project()).unwrap()),
             source: definition::encode(&spec).to_vec(),

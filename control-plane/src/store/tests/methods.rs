@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use prost_types::Value;
 use signalbox_proto::v1::{
     api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
-    execution_service_client::ExecutionServiceClient, secret_service_client::SecretServiceClient,
+    execution_service_client::ExecutionServiceClient, project_service_client::ProjectServiceClient,
+    secret_service_client::SecretServiceClient, token_service_client::TokenServiceClient,
     workflow_service_client::WorkflowServiceClient,
 };
 use tonic::{
@@ -17,7 +18,10 @@ use tower::Layer as _;
 use super::*;
 use crate::{
     api::Api,
-    auth::{AuthLayer, AuthService, Claims, Links, METHODS, Requirement, Role, TokenKey},
+    auth::{
+        AuthLayer, AuthService, Authenticator, Claims, Links, METHODS, Oidc, Requirement, Role,
+        Tokens,
+    },
 };
 
 const KEY: &str = "projects/default/apiKeys/k";
@@ -40,39 +44,47 @@ impl tonic::service::Interceptor for Bearer {
 
 struct World {
     app: App,
-    token_key: Arc<TokenKey>,
+    tokens: Tokens,
+    _dir: tempfile::TempDir,
     sequence: std::cell::Cell<u64>,
     covered: BTreeSet<&'static str>,
-    seen: i64,
+    /// The newest entry that was seen: of the project, and of the installation.
+    seen: [i64; 2],
 }
 
 impl World {
-    fn new(store: Store) -> Self {
+    async fn new(store: Store) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = signalbox_runtime::data_dir::DataDir::open(dir.path().join("d")).unwrap();
+        let tokens = Tokens::open(store.clone(), Arc::new(data), false).await;
         Self {
             app: app(store),
-            token_key: Arc::new(TokenKey::load_or_create(&data).unwrap()),
+            tokens: tokens.unwrap(),
+            _dir: dir,
             sequence: 0.into(),
             covered: BTreeSet::new(),
-            seen: 0,
+            seen: [0, 0],
         }
     }
 
     fn service_as(&self, place: &str, role: Role) -> Service {
-        let links = Links::new(
-            self.token_key.clone(),
-            Some("https://box.example.com".into()),
-        );
-        let routes = Api::new(self.app.clone(), links).routes();
+        let own = self.tokens.clone();
+        let links = Links::new(own.clone(), Some("https://box.example.com".into()));
+        let routes = Api::new(self.app.clone(), links, own.clone()).routes();
         let claims = Claims::new("ann", place, role, Duration::from_secs(600));
-        let token = self.token_key.mint(&claims).unwrap();
-        let authed = AuthLayer::new(self.token_key.clone()).layer(routes);
+        let token = own.mint(&claims).unwrap();
+        let authenticator = Arc::new(Authenticator::new(own, Oidc::default()));
+        let authed = AuthLayer::new(authenticator).layer(routes);
         InterceptedService::new(authed, Bearer(token))
     }
 
     fn service(&self) -> Service {
         self.service_as("projects/default", Role::Admin)
+    }
+
+    /// For what is of the installation.
+    fn service_of_all(&self) -> Service {
+        self.service_as("*", Role::Admin)
     }
 
     async fn apply(&self, body: RecordBody) {
@@ -102,11 +114,16 @@ impl World {
 
     /// `method` was called just now: there is one entry more, which says so.
     async fn noted(&mut self, method: &'static str, resource: &str) -> Vec<String> {
-        let listed = self.list("projects/default", self.service()).await.unwrap();
+        let is_of_project = resource.starts_with("projects/");
+        let (parent, service, of) = match is_of_project {
+            true => ("projects/default", self.service(), 0),
+            false => ("", self.service_of_all(), 1),
+        };
+        let listed = self.list(parent, service).await.unwrap();
         let newest = &listed.audit_entries[0];
         assert_eq!(
             newest.sequence,
-            self.seen + 1,
+            self.seen[of] + 1,
             "{method} writes one entry: {newest:?}"
         );
         assert_eq!(listed.head_sequence, newest.sequence);
@@ -119,7 +136,7 @@ impl World {
         );
         assert_eq!(said, ("ann", action, resource));
         assert!(METHODS.iter().any(|(path, _)| *path == method), "{method}");
-        self.seen = newest.sequence;
+        self.seen[of] = newest.sequence;
         self.covered.insert(method);
         let changes = newest.changes.iter();
         changes
@@ -146,10 +163,11 @@ fn is_audited(path: &str, requirement: Requirement) -> bool {
 #[tokio::test]
 async fn every_method_that_changes_or_reveals_something_is_noted() {
     each_database(async |store| {
-        let mut world = World::new(store);
+        let mut world = World::new(store).await;
         let value = keys_and_secrets(&mut world).await;
         workflows(&mut world).await;
         executions(&mut world).await;
+        the_rest(&mut world).await;
         the_end(&mut world).await;
 
         let audited = METHODS
@@ -183,7 +201,7 @@ async fn every_method_that_changes_or_reveals_something_is_noted() {
             .list("", world.service_as("*", Role::Admin))
             .await
             .unwrap();
-        assert_eq!(nothing.head_sequence, 0);
+        assert_eq!(nothing.head_sequence, 2, "the signing key, and a token");
     })
     .await;
 }
@@ -415,6 +433,52 @@ async fn executions(world: &mut World) {
         .noted("/signalbox.v1.ExecutionService/SignalExecution", asking)
         .await;
     assert_eq!(changes, ["decision:  → \"APPROVED\"", "step:  → \"ask\""]);
+}
+
+/// Of a project as a whole, and of the installation.
+async fn the_rest(world: &mut World) {
+    let project = v1::Project {
+        name: "projects/default".into(),
+        history_retention: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        ..Default::default()
+    };
+    let update = v1::UpdateProjectRequest {
+        project: Some(project),
+    };
+    let mut projects = ProjectServiceClient::new(world.service());
+    projects.update_project(update).await.unwrap();
+    let changes = world
+        .noted(
+            "/signalbox.v1.ProjectService/UpdateProject",
+            "projects/default",
+        )
+        .await;
+    assert_eq!(changes, ["historyRetention:  → \"60s\""]);
+
+    let mut tokens = TokenServiceClient::new(world.service_of_all());
+    let revoke = v1::RevokeTokenRequest {
+        token_id: "t1".into(),
+        reason: "lost".into(),
+        ..Default::default()
+    };
+    tokens.revoke_token(revoke).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.TokenService/RevokeToken", "revokedTokens/t1")
+        .await;
+    assert_eq!(changes, ["reason:  → \"lost\""]);
+    let rotate = v1::RotateSigningKeyRequest::default();
+    let key = tokens
+        .rotate_signing_key(rotate)
+        .await
+        .unwrap()
+        .into_inner();
+    let name = format!("signingKeys/{}", key.key_id);
+    world
+        .noted("/signalbox.v1.TokenService/RotateSigningKey", &name)
+        .await;
 }
 
 async fn the_end(world: &mut World) {
