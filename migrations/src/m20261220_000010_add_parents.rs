@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for column in COLUMNS {
             let mut add = Table::alter();
-            add.table(TABLE).add_column(&mut text_null(column));
+            add.table(TABLE).add_column(text_null(column));
             manager.alter_table(add.to_owned()).await?;
         }
         // Few are children: a partial index costs the others nothing.

@@ -268,9 +268,9 @@ async fn all_of_it_moves_to_postgresql_once_and_goes_on_there() {
         "SELECT count(*) > 1 AND max(sequence) = count(*) FROM audit_entries WHERE scope = 'projects/default'",
     );
     assert_eq!(audited, "t");
-    let verified =
-        signalbox_tests::cli::Cli::new(&planes.control, "admin").ok(&["audit", "verify"]);
-    assert!(verified.await.contains("is whole"));
+    let cli = signalbox_tests::cli::Cli::new(&planes.control, "admin");
+    let verified = cli.ok(&["audit", "verify"]).await;
+    assert!(verified.contains("is whole"));
 
     // A database that PostgreSQL's own tools put back is another for the nodes.
     planes.control.process().terminate(Duration::from_secs(20));

@@ -36,6 +36,10 @@ pub enum ConfigEntry {
 
 /// A change of the configuration: the newest state of one resource.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few at a time, each used once"
+)]
 pub enum ConfigChange {
     /// It is this now.
     Upsert(ConfigEntry),

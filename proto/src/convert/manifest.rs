@@ -15,6 +15,10 @@ pub const API_KEY: &str = "ApiKey";
 
 /// One document.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few at a time, each used once"
+)]
 pub enum Manifest {
     /// A key.
     ApiKey(Document<v1::ApiKeyManifest>),
@@ -61,7 +65,7 @@ fn read_part(part: &Part<'_>) -> Result<Manifest, FormatErrors> {
         None => format!("is missing; expected {WORKFLOW} or {API_KEY}"),
         Some(other) => {
             let shown: String = other.chars().take(64).collect();
-            let hint = suggestion(&shown, [WORKFLOW, API_KEY].into_iter());
+            let hint = suggestion(&shown, [WORKFLOW, API_KEY]);
             format!("is {shown:?}; expected {WORKFLOW} or {API_KEY}{hint}")
         }
     };

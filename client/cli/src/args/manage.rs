@@ -74,7 +74,7 @@ pub enum TokenCommand {
     /// Make a new key that signs tokens; those before verify for the overlap. Needs an admin of all projects.
     RotateKey {
         /// How long tokens by the keys before go on counting: 12h, 30d.
-        #[arg(long, default_value = "30d", value_parser = duration)]
+        #[arg(long, default_value = "30d", value_parser = span::parse)]
         overlap: Duration,
         /// They stop counting at once, all of them, with the one of this call.
         #[arg(long, conflicts_with = "overlap")]

@@ -86,7 +86,7 @@ fn parts<'n>(name: &'n str, collection: &str) -> (&'n str, &'n str) {
 }
 
 fn key_of(manifest: &v1::ApiKeyManifest, etag: &str) -> v1::ApiKey {
-    let spec = manifest.spec.clone().unwrap_or_default();
+    let spec = manifest.spec.unwrap_or_default();
     v1::ApiKey {
         name: manifest.name.clone(),
         display_name: manifest.display_name.clone(),

@@ -17,6 +17,10 @@ use super::{
 use crate::CliError;
 
 /// What is to be done with one resource.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few at a time, each used once"
+)]
 pub(super) enum Change {
     /// It is made.
     Create(Wanted),

@@ -20,6 +20,10 @@ pub(crate) const WORKFLOWS: &str = "workflows";
 
 /// What a resource is, or is to be, by its full name. Two are equal when there is nothing to do.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few at a time, each used once"
+)]
 pub(crate) enum Resource {
     Key(v1::ApiKeyManifest),
     Workflow(v1::WorkflowManifest),
