@@ -275,6 +275,8 @@ fn full() -> Vec<String> {
         step("email: {server: {host: h}, from: a@b, bcc: [a@b], subject: s, html: h}"),
         step("slack: {webhookUrl: 'https://x', text: t, blocks: [{type: divider}], threadTs: '1'}"),
         step("slack: {token: t, channel: c, apiUrl: 'https://x', blocks: [{type: divider}]}"),
+        step("runWorkflow: {workflow: w, input: {a: 1}, wait: true}"),
+        step("script: {wat: '(module (memory (export \"memory\") 1) (func (export \"_start\")))', input: {a: 1}, fuel: 5, memoryMaxBytes: 65536}"),
         with_trigger("{amazonSns: {apiKeys: [a], topicArns: ['arn:aws:sns:eu-central-1:123456789012:t'], minimumSignatureVersion: 2, maxMessageAge: 60s, filterPolicy: {a: [b]}, filterPolicyScope: FILTER_POLICY_SCOPE_MESSAGE_BODY}}"),
         with_trigger("{webhook: {apiKeys: [a]}}"),
         with_trigger("{manual: {inputs: [{name: a, type: string, required: true, description: d, values: [x]}, {name: b, type: integer, default: 1}]}}"),
