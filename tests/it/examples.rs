@@ -36,7 +36,7 @@ use signalbox_tests::{
 
 /// Two minutes of them one example waits.
 const LIMIT: Duration = Duration::from_secs(240);
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     "budget-approval",
     "fan-out",
     "guardduty-isolate",
@@ -46,13 +46,16 @@ const ALL: [&str; 10] = [
     "nightly",
     "s3-to-lambda",
     "ses-bounces",
+    "shard",
     "stop-instance",
 ];
 
 /// The account of all: LocalStack takes an access key id of twelve digits for one.
 const ACCOUNT: &str = "123456789012";
 /// The API keys that they say they need.
-const KEYS: [&str; 6] = ["bucket", "finance", "mail", "pager", "scaling", "security"];
+const KEYS: [&str; 7] = [
+    "bucket", "finance", "mail", "pager", "scaling", "security", "shop",
+];
 
 #[test]
 fn no_example_is_left_out() {
@@ -79,6 +82,7 @@ async fn examples_do_what_they_say() {
         http::guardduty_triage(stage),
         http::ses_bounces(stage),
         http::nightly(stage),
+        http::shard(stage),
         aws::stop_instance(stage),
         aws::guardduty_isolate(stage),
         aws::budget_approval(stage),

@@ -266,3 +266,24 @@ pub(super) async fn nightly(stage: &Stage) {
     assert_eq!(body(&calls[0])["kind"], "daily");
     assert!(body(&calls[0])["scheduledFor"].is_string());
 }
+
+/// Each order goes where the CRC-32 of its JSON says: a string's has its quotes.
+pub(super) async fn shard(stage: &Stage) {
+    const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:orders";
+    let target = Target::start(|_, _| 200).await;
+    let yaml = leading_to(text("shard"), &target, &["orders"]);
+    let example = stage.apply("shard", "shop", &yaml).await;
+    example.subscribe(TOPIC).await;
+    let mut wanted = BTreeSet::new();
+    for (order, service) in ORDERS {
+        let message = json!({"order": order}).to_string();
+        let execution = example.publish(TOPIC, None, &message).await;
+        stage.succeeded(&execution).await;
+        let path = format!("/orders/{service}/orders");
+        wanted.insert(("POST".to_owned(), path, message));
+    }
+    assert_eq!(requests(&target, "/orders"), wanted);
+}
+
+/// Orders, and `zlib.crc32` of Python of their JSON, modulo 4.
+const ORDERS: [(&str, u32); 4] = [("x-4711", 1), ("x-4712", 2), ("y-1", 2), ("z-9", 0)];
