@@ -467,7 +467,7 @@ async fn what_is_exported_is_applied_without_a_change_here_and_elsewhere() {
     assert!(one.starts_with("kind: Workflow\nname: nightly\n"), "{one}");
     let labelled = json(&cli, &["export", "-l", "team=desk,example.com/tier=2"]).await;
     assert_eq!(labelled.as_array().unwrap().len(), 1);
-    assert_eq!(labelled[0]["name"], "other");
+    assert_eq!(labelled[0]["name"], "projects/default/apiKeys/other");
     assert_eq!(cli.run(&["export", "workflows/nobody"]).await.code, Some(1));
     assert_eq!(cli.run(&["export", "sheep/dolly"]).await.code, Some(2));
 }

@@ -103,7 +103,8 @@ async fn a_database_of_a_newer_schema_is_refused() {
         .arg("-c")
         .arg(
             "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); \
-             c.execute(\"insert into seaql_migrations values ('m29991231_000001_from_the_future', 0)\"); c.commit()",
+             c.execute(\"insert into seaql_migrations values ('m29991231_000999_from_the_future', 0)\"); \
+             c.execute(\"update counters set value = 999 where name = 'schema-compatibility'\"); c.commit()",
         )
         .arg(&database)
         .status()
