@@ -260,17 +260,14 @@ impl Tx {
         self.wakes_nodes = true;
     }
 
-    /// The revision of this transaction: one more than the newest. Locks the counter until the commit.
+    /// One more than the newest revision: each change has its own. Locks the counter until the commit.
     async fn next_revision(&mut self) -> Result<i64, Error> {
-        if let Some(revision) = self.revision {
-            return Ok(revision);
-        }
         let revision = self.increment(REVISION).await?;
         self.revision = Some(revision);
         Ok(revision)
     }
 
-    /// The same for the history of executions.
+    /// The number of this transaction in the history of executions: one more than the newest.
     async fn next_history(&mut self) -> Result<i64, Error> {
         if let Some(history) = self.history {
             return Ok(history);

@@ -759,6 +759,59 @@ async fn the_first_confirmed_topic_binds_and_no_other() {
 }
 
 #[tokio::test]
+async fn several_topics_may_bind_in_one_report() {
+    each_database(async |store| {
+        let app = app(store.clone());
+        app.create_key(
+            &actor(),
+            &project(),
+            &"k".parse().unwrap(),
+            NewKey::default(),
+            "",
+        )
+        .await
+        .unwrap();
+        let names: Vec<WorkflowName> = ["v", "w"]
+            .map(|id| format!("projects/default/workflows/{id}").parse().unwrap())
+            .into();
+        for name in &names {
+            let open = spec("amazonSns: {apiKeys: [k]}", "'1'");
+            app.create_workflow(&actor(), &project(), &name.workflow, open, true, "")
+                .await
+                .unwrap();
+        }
+        let before = *store.revision().borrow();
+        let records: Vec<_> = (1..)
+            .zip(&names)
+            .map(|(sequence, name)| {
+                let change = SubscriptionChange {
+                    workflow: name.clone(),
+                    topic_arn: format!("arn:{}", name.workflow),
+                    subscription_arn: None,
+                    state: SubscriptionState::Confirmed,
+                    confirm_attempts: 1,
+                    last_error: None,
+                };
+                record(sequence, RecordBody::Subscription(Box::new(change)))
+            })
+            .collect();
+        app.apply_records(&node("n1"), "i", &records, 2, decode_any)
+            .await
+            .unwrap();
+        for name in &names {
+            let (row, _) = app.workflow(name).await.unwrap();
+            assert_eq!(row.bound_topic, Some(format!("arn:{}", name.workflow)));
+        }
+        // Whoever follows changes one at a time misses none.
+        let (first, reached) = store.changes_since(before, 1).await.unwrap();
+        let (rest, head) = store.changes_since(reached, 10).await.unwrap();
+        assert_eq!((first.len(), rest.len()), (1, 1));
+        assert_eq!(head, *store.revision().borrow());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn commands_stay_with_the_node_they_were_given_to() {
     each_database(async |store| {
         let app = app(store);
