@@ -159,7 +159,7 @@ impl fmt::Debug for ScriptModule {
 fn invalid(error: &BinaryReaderError) -> ScriptModuleError {
     ScriptModuleError::Invalid {
         message: error.message().to_owned(),
-        offset: usize::try_from(error.offset()).unwrap_or(usize::MAX),
+        offset: error.offset(),
     }
 }
 
