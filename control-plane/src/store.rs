@@ -14,6 +14,8 @@ mod config;
 mod deliveries;
 mod entity;
 mod history;
+mod key_scope;
+mod key_uses;
 mod labels;
 mod nodes;
 mod notify;
@@ -24,6 +26,7 @@ mod rate_limit;
 mod records;
 mod retention;
 mod retries;
+mod rotation;
 mod schedules;
 mod schema;
 mod sealed;
@@ -70,9 +73,9 @@ pub use transfer::{Sum, TransferError, Transferred, transfer};
 pub mod rows {
     pub use super::entity::{
         api_key::Model as ApiKey, attempt::Model as Attempt, delivery::Model as Delivery,
-        event::Model as Event, execution::Model as Execution, node::Model as Node,
-        project::Model as Project, secret::Model as Secret, signal::Model as Signal,
-        step_run::Model as StepRun, subscription::Model as Subscription,
+        event::Model as Event, execution::Model as Execution, key_use::Model as KeyUse,
+        node::Model as Node, project::Model as Project, secret::Model as Secret,
+        signal::Model as Signal, step_run::Model as StepRun, subscription::Model as Subscription,
         workflow::Model as Workflow, workflow_version::Model as WorkflowVersion,
     };
 }

@@ -305,6 +305,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         node: node.clone(),
         client,
         spool: spool.clone(),
+        keys: Some(store.clone()),
         ambient: System::shared(),
     };
     background.spawn(shutdown, report.run(shutdown.clone()));

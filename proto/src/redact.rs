@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::v1::{ApprovalLinks, CreateApiKeyResponse, RevealApiKeyResponse, Secret};
+use crate::v1::{
+    ApprovalLinks, CreateApiKeyResponse, RevealApiKeyResponse, RotateApiKeyResponse, Secret,
+};
 
 const HIDDEN: &str = "***";
 
@@ -37,6 +39,16 @@ impl fmt::Debug for RevealApiKeyResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value: _ } = self;
         f.debug_struct("RevealApiKeyResponse")
+            .field("value", &HIDDEN)
+            .finish()
+    }
+}
+
+impl fmt::Debug for RotateApiKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { api_key, value: _ } = self;
+        f.debug_struct("RotateApiKeyResponse")
+            .field("api_key", api_key)
             .field("value", &HIDDEN)
             .finish()
     }

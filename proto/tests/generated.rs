@@ -36,6 +36,7 @@ fn generate(out: &Path) {
         "signalbox.v1.ApprovalLinks",
         "signalbox.v1.CreateApiKeyResponse",
         "signalbox.v1.RevealApiKeyResponse",
+        "signalbox.v1.RotateApiKeyResponse",
         "signalbox.v1.Secret",
     ]);
     tonic_prost_build::configure()

@@ -22,6 +22,7 @@ mod disk;
 mod endurance;
 mod examples;
 mod filter;
+mod keys;
 mod links;
 mod lists;
 mod local_stack;

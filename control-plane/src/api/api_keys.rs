@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use prost_types::FieldMask;
 use signalbox_model::{
     error::Error,
-    ids::ApiKeyName,
+    ids::{ApiKeyName, ProjectId},
+    key_scope::KeyScope,
     labels::Labels,
     rate_limit::{RateLimit, RateLimitError},
     violation::{Violation, Violations},
@@ -19,6 +20,7 @@ use super::{Api, filter, map, name, parent_project, required};
 use crate::{
     app::{KeyChange, NewKey},
     auth::Caller,
+    store::rows::ApiKey,
 };
 
 /// The limit that was given, if any.
@@ -48,21 +50,39 @@ fn expiry_of(given: &v1::ApiKey) -> Result<Option<Timestamp>, Error> {
         .map_err(|error| Error::invalid("api_key.expire_time", error.to_string()))
 }
 
+/// For which workflows of `project` it counts, and from where.
+fn scope_of(given: &v1::ApiKey, project: &ProjectId) -> Result<KeyScope, Error> {
+    KeyScope::new(project, &given.workflows, &given.source_networks).map_err(|problems| {
+        let violations = problems.iter().map(|problem| {
+            let field = problem.field("api_key.workflows", "api_key.source_networks");
+            Violation::new(field, problem.to_string())
+        });
+        Violations(violations.collect()).into()
+    })
+}
+
 fn labels_of(given: &v1::ApiKey) -> Result<Labels, Error> {
     Ok(Labels::new("api_key.labels", given.labels.clone())?)
 }
 
 /// What `mask` names, or without one what is set (AIP-134).
-fn change_of(given: &v1::ApiKey, mask: Option<&FieldMask>) -> Result<KeyChange, Error> {
+fn change_of(
+    given: &v1::ApiKey,
+    project: &ProjectId,
+    mask: Option<&FieldMask>,
+) -> Result<KeyChange, Error> {
     let rate_limit = rate_limit_of(given)?;
     let expires_at = expiry_of(given)?;
     let labels = labels_of(given)?;
     let mut change = KeyChange::default();
+    change.scope.given = scope_of(given, project)?;
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
         change.display_name = Some(given.display_name.clone()).filter(|name| !name.is_empty());
         change.rate_limit = rate_limit.map(Some);
         change.expires_at = expires_at.map(Some);
         change.labels = Some(labels).filter(|labels| !labels.get().is_empty());
+        change.scope.changes_workflows = !given.workflows.is_empty();
+        change.scope.changes_source_networks = !given.source_networks.is_empty();
         return Ok(change);
     };
     for path in &mask.paths {
@@ -71,17 +91,29 @@ fn change_of(given: &v1::ApiKey, mask: Option<&FieldMask>) -> Result<KeyChange, 
             "rate_limit" => change.rate_limit = Some(rate_limit),
             "expire_time" => change.expires_at = Some(expires_at),
             "labels" => change.labels = Some(labels.clone()),
+            "workflows" => change.scope.changes_workflows = true,
+            "source_networks" => change.scope.changes_source_networks = true,
             _ => {
                 return Err(Error::invalid(
                     "update_mask",
                     format!(
-                        "{path:?} cannot be changed; expected display_name, rate_limit, expire_time or labels"
+                        "{path:?} cannot be changed; expected display_name, rate_limit, expire_time, workflows, \
+                         source_networks or labels"
                     ),
                 ));
             }
         }
     }
     Ok(change)
+}
+
+impl Api {
+    /// A key, with its last use.
+    async fn shown_key(&self, row: ApiKey) -> Result<v1::ApiKey, Error> {
+        let uses = self.app.key_uses(std::slice::from_ref(&row)).await?;
+        let last = uses.get(&row.id);
+        map::api_key(row, last)
+    }
 }
 
 #[tonic::async_trait]
@@ -100,6 +132,7 @@ impl ApiKeyService for Api {
                 rate_limit: rate_limit_of(&given)?,
                 expires_at: expiry_of(&given)?,
                 labels: labels_of(&given)?,
+                scope: scope_of(&given, &project)?,
                 display_name: given.display_name,
             };
             let actor = caller.actor(&asked.request_id);
@@ -109,7 +142,7 @@ impl ApiKeyService for Api {
         };
         let (row, value) = create().await.map_err(to_status)?;
         Ok(Response::new(v1::CreateApiKeyResponse {
-            api_key: Some(map::api_key(row)),
+            api_key: Some(self.shown_key(row).await.map_err(to_status)?),
             value: value.expose().to_owned(),
         }))
     }
@@ -123,9 +156,10 @@ impl ApiKeyService for Api {
             Caller::of(&request, &key.project)?;
             self.app.key(&key).await
         };
-        get()
+        let row = get().await.map_err(to_status)?;
+        self.shown_key(row)
             .await
-            .map(|row| Response::new(map::api_key(row)))
+            .map(Response::new)
             .map_err(to_status)
     }
 
@@ -144,8 +178,13 @@ impl ApiKeyService for Api {
             self.app.keys(&project, &labels, &page).await
         };
         let page = list().await.map_err(to_status)?;
+        let uses = self.app.key_uses(&page.rows).await.map_err(to_status)?;
+        let keys = page.rows.into_iter().map(|row| {
+            let last = uses.get(&row.id);
+            map::api_key(row, last)
+        });
         Ok(Response::new(v1::ListApiKeysResponse {
-            api_keys: page.rows.into_iter().map(map::api_key).collect(),
+            api_keys: keys.collect::<Result<_, _>>().map_err(to_status)?,
             next_page_token: self.next_page_token(&of, page.next),
         }))
     }
@@ -159,14 +198,15 @@ impl ApiKeyService for Api {
             let given = required("api_key", asked.api_key.as_ref())?;
             let key: ApiKeyName = name("api_key.name", &given.name)?;
             let caller = Caller::of(&request, &key.project)?;
-            let change = change_of(given, asked.update_mask.as_ref())?;
+            let change = change_of(given, &key.project, asked.update_mask.as_ref())?;
             self.app
                 .update_key(&caller.actor(""), &key, change, &given.etag)
                 .await
         };
-        update()
+        let row = update().await.map_err(to_status)?;
+        self.shown_key(row)
             .await
-            .map(|row| Response::new(map::api_key(row)))
+            .map(Response::new)
             .map_err(to_status)
     }
 
@@ -185,6 +225,28 @@ impl ApiKeyService for Api {
         }))
     }
 
+    async fn rotate_api_key(
+        &self,
+        request: Request<v1::RotateApiKeyRequest>,
+    ) -> Result<Response<v1::RotateApiKeyResponse>, Status> {
+        let rotate = async || {
+            let asked = request.get_ref();
+            let key: ApiKeyName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &key.project)?;
+            let overlap = asked.overlap.map(time::duration).transpose();
+            let overlap = overlap.map_err(|error| Error::invalid("overlap", error))?;
+            let actor = caller.actor(&asked.request_id);
+            self.app
+                .rotate_key(&actor, &key, overlap, &asked.etag, &asked.request_id)
+                .await
+        };
+        let (row, value) = rotate().await.map_err(to_status)?;
+        Ok(Response::new(v1::RotateApiKeyResponse {
+            api_key: Some(self.shown_key(row).await.map_err(to_status)?),
+            value: value.expose().to_owned(),
+        }))
+    }
+
     async fn revoke_api_key(
         &self,
         request: Request<v1::RevokeApiKeyRequest>,
@@ -197,9 +259,10 @@ impl ApiKeyService for Api {
                 .revoke_key(&caller.actor(""), &key, &asked.etag)
                 .await
         };
-        revoke()
+        let row = revoke().await.map_err(to_status)?;
+        self.shown_key(row)
             .await
-            .map(|row| Response::new(map::api_key(row)))
+            .map(Response::new)
             .map_err(to_status)
     }
 

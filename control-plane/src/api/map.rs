@@ -16,7 +16,7 @@ use crate::{
     store::{
         Awaited, Child, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
         rows::{
-            ApiKey, Attempt, Delivery, Event, Execution, Node, Project, Secret, StepRun,
+            ApiKey, Attempt, Delivery, Event, Execution, KeyUse, Node, Project, Secret, StepRun,
             Subscription, Workflow, WorkflowVersion,
         },
     },
@@ -30,7 +30,9 @@ fn maybe_at(us: Option<i64>) -> Option<WireTime> {
     us.and_then(at)
 }
 
-pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
+/// # Errors
+/// When its scope is stored damaged.
+pub(super) fn api_key(row: ApiKey, last: Option<&KeyUse>) -> Result<v1::ApiKey, Error> {
     let expired = row
         .expire_time_us
         .is_some_and(|at| at <= Timestamp::now().as_microsecond());
@@ -43,7 +45,15 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
     };
     let rate_limit = row.rate_limit();
     let labels = row.labels();
-    v1::ApiKey {
+    let previous_expire_time = row
+        .previous_expires_at(Timestamp::now().as_microsecond())
+        .map(time::to_wire);
+    let (workflows, source_networks) = row.scope()?.to_texts();
+    let workflows = workflows.iter();
+    let workflows = workflows.map(|id| format!("projects/{}/workflows/{id}", row.project));
+    Ok(v1::ApiKey {
+        workflows: workflows.collect(),
+        source_networks,
         name: format!("projects/{}/apiKeys/{}", row.project, row.id),
         display_name: row.display_name,
         prefix: row.prefix,
@@ -54,7 +64,13 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
         etag: etag(row.revision),
         rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
         labels,
-    }
+        rotate_time: maybe_at(row.rotate_time_us),
+        previous_expire_time,
+        last_used_time: last.and_then(|last| at(last.use_time_us)),
+        last_used_address: last
+            .map(|last| last.source_address.clone())
+            .unwrap_or_default(),
+    })
 }
 
 pub(super) fn revoked_token(row: RevokedTokenRow) -> v1::RevokedToken {

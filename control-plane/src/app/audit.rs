@@ -80,9 +80,22 @@ pub(super) fn key(row: &ApiKey) -> Value {
             "burst": limit.burst(),
         });
     }
+    if let Ok(scope) = row.scope() {
+        let (workflows, source_networks) = scope.to_texts();
+        for (name, list) in [
+            ("workflows", workflows),
+            ("sourceNetworks", source_networks),
+        ] {
+            if !list.is_empty() {
+                fields[name] = list.into();
+            }
+        }
+    }
     let times = [
         ("expireTime", row.expire_time_us),
         ("revokeTime", row.revoke_time_us),
+        ("rotateTime", row.rotate_time_us),
+        ("previousExpireTime", row.previous_expire_time_us),
     ];
     for (name, us) in times {
         if let Some(us) = us {

@@ -1,9 +1,14 @@
 //! API keys.
 
+mod rotation;
+mod scopes;
+mod uses;
+
 use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     ids::{ApiKeyId, ApiKeyName, ProjectId},
+    key_scope::{KeyScope, KeyScopeChange},
     labels::{LabelSelector, Labels},
     limits,
     rate_limit::RateLimit,
@@ -28,6 +33,8 @@ pub struct NewKey {
     pub rate_limit: Option<RateLimit>,
     /// Its labels.
     pub labels: Labels,
+    /// For which workflows it counts, and from where.
+    pub scope: KeyScope,
 }
 
 /// What of a key is changed; what is [`None`] stays.
@@ -41,10 +48,12 @@ pub struct KeyChange {
     pub expires_at: Option<Option<Timestamp>>,
     /// All of its labels.
     pub labels: Option<Labels>,
+    /// For which workflows it counts, and from where.
+    pub scope: KeyScopeChange,
 }
 
 impl App {
-    /// Creates a key; its value leaves here and at [`App::reveal_key`] only.
+    /// Creates a key; its value leaves here, at [`App::rotate_key`] and at [`App::reveal_key`] only.
     ///
     /// # Errors
     /// `NotFound` (project), `AlreadyExists`, `Invalid`.
@@ -97,9 +106,14 @@ impl App {
                             rate_limit_events_per_second: None,
                             rate_limit_burst: None,
                             labels_json: String::new(),
+                            scope_json: None,
+                            previous_digest: None,
+                            previous_expire_time_us: None,
+                            rotate_time_us: None,
                         }
                         .with_labels(&new.labels)
-                        .with_rate_limit(new.rate_limit),
+                        .with_rate_limit(new.rate_limit)
+                        .with_scope(&new.scope)?,
                     )
                     .await?;
                 tx.require_master_key(self.master_key.id()).await?;
@@ -151,7 +165,7 @@ impl App {
     /// Changes a key. Revoked ones, too: nothing comes of it.
     ///
     /// # Errors
-    /// `NotFound`, `Stale`, `Invalid`.
+    /// `NotFound`, `Stale`, `Invalid`; `Precondition` while a published version names it that it would not count for.
     pub async fn update_key(
         &self,
         actor: &Actor,
@@ -180,8 +194,13 @@ impl App {
                 if let Some(labels) = &change.labels {
                     after = after.with_labels(labels);
                 }
+                let scope = change.scope.of(before.scope()?);
+                after = after.with_scope(&scope)?;
                 if after == before {
                     return Ok(before);
+                }
+                if after.scope_json != before.scope_json {
+                    scopes::check_users(tx, &before, &scope).await?;
                 }
                 if after.expire_time_us != before.expire_time_us {
                     check_expiry(change.expires_at.flatten())?;

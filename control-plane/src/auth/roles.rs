@@ -95,6 +95,7 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.ApiKeyService/ListApiKeys", VIEWER),
     ("/signalbox.v1.ApiKeyService/UpdateApiKey", EDITOR),
     ("/signalbox.v1.ApiKeyService/RevealApiKey", ADMIN),
+    ("/signalbox.v1.ApiKeyService/RotateApiKey", EDITOR),
     ("/signalbox.v1.ApiKeyService/RevokeApiKey", EDITOR),
     ("/signalbox.v1.ApiKeyService/DeleteApiKey", EDITOR),
     ("/signalbox.v1.WorkflowService/CreateWorkflow", EDITOR),

@@ -183,6 +183,7 @@ impl Tx {
             });
         }
         self.changed(KIND_KEY, &name, true).await?;
+        self.forget_key_use(&row).await?;
         self.index_labels(KIND_KEY, (&row.project, &row.id), "{}")
             .await?;
         let key = (row.project, row.id);

@@ -32,6 +32,33 @@ pub mod api_key {
         pub rate_limit_events_per_second: Option<i64>,
         pub rate_limit_burst: Option<i64>,
         pub labels_json: String,
+        pub scope_json: Option<String>,
+        /// Both or neither.
+        #[sea_orm(column_type = "Blob", nullable)]
+        pub previous_digest: Option<Vec<u8>>,
+        pub previous_expire_time_us: Option<i64>,
+        pub rotate_time_us: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The last use of a key.
+pub mod key_use {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "key_uses")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub api_key: String,
+        pub use_time_us: i64,
+        pub source_address: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -30,6 +30,9 @@ use crate::{
 mod audit;
 mod batches;
 mod children;
+mod key_rotation;
+mod key_scopes;
+mod key_uses;
 mod labels;
 mod limits;
 mod lists;

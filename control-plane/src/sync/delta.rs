@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use moka::future::Cache;
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest},
+    config::{KeyConfig, KeyDigest, PreviousValue},
     error::Error,
 };
 use signalbox_proto::{convert, dataplane::v1 as wire};
@@ -118,23 +118,40 @@ fn workflow_resource(row: &Workflow, source: Option<&[u8]>) -> Result<wire::Reso
 
 fn key(row: &ApiKey) -> Result<KeyConfig, String> {
     let name = format!("projects/{}/apiKeys/{}", row.project, row.id);
-    let digest = row
-        .digest
-        .as_slice()
-        .try_into()
-        .map_err(|_| format!("{name}: its digest is damaged"))?;
+    let digest = key_digest(&name, &row.digest)?;
     let expires_at = row
         .expire_time_us
         .map(jiff::Timestamp::from_microsecond)
         .transpose()
         .map_err(|error| error.to_string())?;
+    // One that has ended, too: the node says why it refuses it.
+    let previous = match (&row.previous_digest, row.previous_expire_time_us) {
+        (Some(digest), Some(until)) => Some(Box::new(PreviousValue {
+            digest: key_digest(&name, digest)?,
+            expires_at: jiff::Timestamp::from_microsecond(until)
+                .map_err(|error| error.to_string())?,
+        })),
+        _ => None,
+    };
+    let scope = row.scope().map_err(|error| error.to_string())?;
     Ok(KeyConfig {
         name: name
             .parse()
             .map_err(|error: signalbox_model::ids::IdError| error.to_string())?,
-        digest: KeyDigest(digest),
+        digest,
         revoked: row.revoke_time_us.is_some(),
         expires_at,
         rate_limit: row.rate_limit(),
+        scope: Some(scope)
+            .filter(|scope| !scope.is_everything())
+            .map(Arc::new),
+        previous,
     })
+}
+
+fn key_digest(name: &str, digest: &[u8]) -> Result<KeyDigest, String> {
+    digest
+        .try_into()
+        .map(KeyDigest)
+        .map_err(|_| format!("{name}: its digest is damaged"))
 }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use signalbox_model::rate_limit::RateLimit;
+use jiff::Timestamp;
+use signalbox_model::{config::PreviousValue, rate_limit::RateLimit};
 
 use super::*;
 
@@ -13,6 +14,8 @@ fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
             revoked,
             expires_at: None,
             rate_limit: None,
+            scope: None,
+            previous: None,
         }),
         encoded: Bytes::from(format!("{id} {digest} {revoked}")),
         name,
@@ -95,6 +98,57 @@ fn a_key_with_a_new_value_leaves_the_old_one_behind() {
         .unwrap();
     assert_eq!(live(&store.current(), 1), None);
     assert_eq!(live(&store.current(), 9), Some(true));
+}
+
+/// A key and the value before.
+fn rotated(id: &str, digest: u8, previous: u8, expires_at: Timestamp) -> Upsert {
+    let mut upsert = key(id, digest, false);
+    if let Resource::Key(key) = &mut upsert.resource {
+        key.previous = Some(Box::new(PreviousValue {
+            digest: KeyDigest([previous; 32]),
+            expires_at,
+        }));
+    }
+    upsert
+}
+
+#[test]
+fn a_rotated_key_is_found_by_both_values_and_leaves_neither_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let set = |revision, upserts, deletes: &[&str]| {
+        store
+            .apply(change(revision, false, upserts, deletes, &[]))
+            .unwrap();
+    };
+    let found = || [1, 2, 3].map(|digest| live(&store.current(), digest).is_some());
+    let until: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
+    set(1, vec![key("a", 1, false)], &[]);
+    set(2, vec![rotated("a", 2, 1, until)], &[]);
+    assert_eq!(found(), [true, true, false]);
+    assert_eq!(store.current().len(), 1, "one key");
+    let now = store.current();
+    let key_of = |digest| now.key(&KeyDigest([digest; 32])).unwrap();
+    assert!(Arc::ptr_eq(key_of(1), key_of(2)), "with one bucket");
+    let second = std::time::Duration::from_secs(1);
+    for (digest, at, has) in [
+        (1, until - second, true),
+        (1, until, false),
+        (2, until, true),
+        (3, until - second, false),
+    ] {
+        let has_value = key_of(1).has_value(&KeyDigest([digest; 32]), at);
+        assert_eq!(has_value, has, "{digest} at {at}");
+    }
+    // Rotated again, revoked or deleted.
+    set(3, vec![rotated("a", 3, 2, until)], &[]);
+    assert_eq!(found(), [false, true, true]);
+    set(4, vec![key("a", 3, true)], &[]);
+    assert_eq!(found(), [false, false, true]);
+    set(5, vec![rotated("a", 3, 2, until)], &[]);
+    set(6, vec![], &["a"]);
+    assert_eq!(found(), [false; 3]);
+    assert!(store.current().is_empty());
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub mod execution;
 pub mod expression;
 pub mod filter_policy;
 pub mod ids;
+pub mod key_scope;
+pub mod key_use;
 pub mod labels;
 pub mod limits;
 pub mod rate_limit;

@@ -134,6 +134,12 @@ pub const DISPLAY_NAME_MAX_CHARS: usize = 128;
 pub const DESCRIPTION_MAX_CHARS: usize = 2048;
 /// Executions of one workflow that its concurrency limit may let run at once.
 pub const WORKFLOW_EXECUTIONS_MAX: u32 = 10_000;
+/// How long the value that a key had before goes on working when it is rotated, unless it is said.
+pub const KEY_OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// The longest that it may.
+pub const KEY_OVERLAP_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Workflows, and networks, that one key's scope may name.
+pub const KEY_SCOPE_MAX: usize = 100;
 /// Events a second, and at once, that a rate limit may allow.
 pub const RATE_MAX: u32 = 1_000_000;
 /// Deliveries of each verdict but ACCEPTED that are kept for a workflow: the newest.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use signalbox_model::{
     config::{
-        KeyConfig, KeyDigest, PublishedVersion, Resource, Revision, SealedSecret, SecretConfig,
-        WorkflowConfig,
+        KeyConfig, KeyDigest, PreviousValue, PublishedVersion, Resource, Revision, SealedSecret,
+        SecretConfig, WorkflowConfig,
     },
     ids::{ApiKeyName, SecretName, WorkflowName},
-    rate_limit::RateLimitError,
+    key_scope::KeyScope,
     secret::Secret,
 };
 
@@ -25,14 +25,33 @@ pub fn key_to_wire(key: &KeyConfig) -> wire::Resource {
         revoked,
         expires_at,
         rate_limit,
+        scope,
+        previous,
     } = key;
+    let scope = scope.as_deref().map(|scope| {
+        let (workflows, source_networks) = scope.to_texts();
+        wire::KeyScope {
+            workflows,
+            source_networks,
+            revoked: *revoked,
+        }
+    });
     wire::Resource {
         kind: Some(wire::resource::Kind::Key(wire::KeyConfig {
             name: name.to_string(),
             digest: Bytes::copy_from_slice(&digest.0),
-            revoked: *revoked,
+            // A node that knows no scopes must not take the key for everything.
+            revoked: *revoked || scope.is_some(),
             expire_time: expires_at.map(time::to_wire),
             rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
+            scope,
+            previous_digest: previous
+                .as_ref()
+                .map(|previous| Bytes::copy_from_slice(&previous.digest.0))
+                .unwrap_or_default(),
+            previous_expire_time: previous
+                .as_ref()
+                .map(|previous| time::to_wire(previous.expires_at)),
         })),
     }
 }
@@ -145,14 +164,26 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
         revoked,
         expire_time,
         rate_limit,
+        scope,
+        previous_digest,
+        previous_expire_time,
     } = key;
-    let digest = digest
-        .as_ref()
-        .try_into()
-        .map_err(|_| WireError::invalid("digest", "is no SHA-256"))?;
+    let name = parse::<ApiKeyName>("name", &name)?;
+    let (scope, revoked) = match scope {
+        None => (None, revoked),
+        Some(scope) => (Some(key_scope(&name, &scope)?), scope.revoked),
+    };
+    let previous = if previous_digest.is_empty() {
+        None
+    } else {
+        Some(Box::new(PreviousValue {
+            digest: key_digest("previous_digest", &previous_digest)?,
+            expires_at: time::required("previous_expire_time", previous_expire_time)?,
+        }))
+    };
     Ok(KeyConfig {
-        name: parse::<ApiKeyName>("name", &name)?,
-        digest: KeyDigest(digest),
+        name,
+        digest: key_digest("digest", &digest)?,
         revoked,
         expires_at: expire_time
             .map(|at| time::from_wire("expire_time", at))
@@ -162,7 +193,21 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
             .map(rate_limit::from_wire)
             .transpose()
             .map_err(|problems| WireError::invalid("rate_limit", listed(&problems)))?,
+        scope: scope.map(Arc::new),
+        previous,
     })
+}
+
+fn key_scope(key: &ApiKeyName, scope: &wire::KeyScope) -> Result<KeyScope, WireError> {
+    KeyScope::new(&key.project, &scope.workflows, &scope.source_networks)
+        .map_err(|problems| WireError::invalid("scope", listed(&problems)))
+}
+
+fn key_digest(field: &'static str, digest: &[u8]) -> Result<KeyDigest, WireError> {
+    digest
+        .try_into()
+        .map(KeyDigest)
+        .map_err(|_| WireError::invalid(field, "is no SHA-256"))
 }
 
 fn sealed_secret(secret: wire::SecretConfig) -> Result<SealedSecret, WireError> {
@@ -179,7 +224,7 @@ fn sealed_secret(secret: wire::SecretConfig) -> Result<SealedSecret, WireError> 
     })
 }
 
-fn listed(problems: &[RateLimitError]) -> String {
+fn listed(problems: &[impl ToString]) -> String {
     let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }

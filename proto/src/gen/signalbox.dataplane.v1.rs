@@ -42,7 +42,7 @@ impl ::prost::Name for Signal {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportRequest {
     /// What it says.
-    #[prost(oneof = "report_request::Message", tags = "1, 2")]
+    #[prost(oneof = "report_request::Message", tags = "1, 2, 60")]
     pub message: ::core::option::Option<report_request::Message>,
 }
 /// Nested message and enum types in `ReportRequest`.
@@ -56,6 +56,9 @@ pub mod report_request {
         /// Records.
         #[prost(message, tag = "2")]
         Batch(super::RecordBatch),
+        /// Last uses of API keys.
+        #[prost(message, tag = "60")]
+        KeyUses(super::KeyUses),
     }
 }
 impl ::prost::Name for ReportRequest {
@@ -66,6 +69,50 @@ impl ::prost::Name for ReportRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.ReportRequest".into()
+    }
+}
+/// When keys were last used at the node: what has changed, of each key about once a minute at most. It is no record: a node that
+/// crashes loses what it has not sent.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyUses {
+    /// Counts these messages on the stream, from 1.
+    #[prost(int64, tag = "1")]
+    pub number: i64,
+    /// One for each key.
+    #[prost(message, repeated, tag = "2")]
+    pub uses: ::prost::alloc::vec::Vec<KeyUse>,
+}
+impl ::prost::Name for KeyUses {
+    const NAME: &'static str = "KeyUses";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.KeyUses".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.KeyUses".into()
+    }
+}
+/// The last request that a key let in at the node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyUse {
+    /// Name of the key, `projects/{project}/apiKeys/{api_key}`.
+    #[prost(string, tag = "1")]
+    pub api_key: ::prost::alloc::string::String,
+    /// When it came.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Address of the sender.
+    #[prost(string, tag = "3")]
+    pub source_address: ::prost::alloc::string::String,
+}
+impl ::prost::Name for KeyUse {
+    const NAME: &'static str = "KeyUse";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.KeyUse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.KeyUse".into()
     }
 }
 /// Who reports.
@@ -111,6 +158,9 @@ pub struct ReportResponse {
     /// Every record up to this one is durable.
     #[prost(int64, tag = "1")]
     pub durable_sequence: i64,
+    /// Number of the KeyUses message that is durable, when this answers one; durable_sequence says nothing new then.
+    #[prost(int64, tag = "60")]
+    pub key_uses_number: i64,
 }
 impl ::prost::Name for ReportResponse {
     const NAME: &'static str = "ReportResponse";
@@ -1287,10 +1337,11 @@ pub struct KeyConfig {
     /// Resource name, `projects/{project}/apiKeys/{api_key}`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// SHA-256 of the value.
+    /// SHA-256 of the value that was given last.
     #[prost(bytes = "bytes", tag = "2")]
     pub digest: ::prost::bytes::Bytes,
-    /// True: refuse it.
+    /// True: refuse it. So it is for every key that has a scope, since a node of an earlier version would not heed that: what counts
+    /// then is what the scope says.
     #[prost(bool, tag = "3")]
     pub revoked: bool,
     /// When it stops working by itself.
@@ -1299,6 +1350,15 @@ pub struct KeyConfig {
     /// How many requests are taken with it.
     #[prost(message, optional, tag = "5")]
     pub rate_limit: ::core::option::Option<super::super::v1::RateLimit>,
+    /// What it counts for. Absent: all workflows of its project, from anywhere.
+    #[prost(message, optional, tag = "10")]
+    pub scope: ::core::option::Option<KeyScope>,
+    /// SHA-256 of the value before; empty: there was none, or it stopped working at once.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub previous_digest: ::prost::bytes::Bytes,
+    /// When that stops working, or did.
+    #[prost(message, optional, tag = "12")]
+    pub previous_expire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 impl ::prost::Name for KeyConfig {
     const NAME: &'static str = "KeyConfig";
@@ -1308,6 +1368,29 @@ impl ::prost::Name for KeyConfig {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.KeyConfig".into()
+    }
+}
+/// What an API key counts for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyScope {
+    /// Last segments of the names of the workflows that it counts for; empty: all of its project.
+    #[prost(string, repeated, tag = "1")]
+    pub workflows: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The networks from which it counts, in CIDR notation; empty: anywhere.
+    #[prost(string, repeated, tag = "2")]
+    pub source_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// True: refuse the key.
+    #[prost(bool, tag = "3")]
+    pub revoked: bool,
+}
+impl ::prost::Name for KeyScope {
+    const NAME: &'static str = "KeyScope";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.KeyScope".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.KeyScope".into()
     }
 }
 /// A secret, sealed to one node's hpke_public_key: HPKE (RFC 9180), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,

@@ -51,6 +51,27 @@ pub struct ApiKey {
     /// limit.
     #[prost(message, optional, tag = "9")]
     pub rate_limit: ::core::option::Option<RateLimit>,
+    /// The workflows that it counts for, at most 100 names of workflows of its project, or their last segments; they need not exist.
+    /// Empty: all of the project, those to come too. For others it is refused with 403, whatever their triggers name.
+    #[prost(string, repeated, tag = "10")]
+    pub workflows: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The networks from which it counts, at most 100 in CIDR notation, such as `203.0.113.0/24` or `2001:db8::/32`. Empty: anywhere.
+    /// From elsewhere it is refused with 403. The address is the connection's, or what a proxy says that the node trusts.
+    #[prost(string, repeated, tag = "11")]
+    pub source_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it was given the value that it has, if not when it was created. Output only.
+    #[prost(message, optional, tag = "12")]
+    pub rotate_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when the value that it had before goes on working. Absent: it does not. Output only.
+    #[prost(message, optional, tag = "13")]
+    pub previous_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last let a request in, to the second, as the nodes have reported it: seconds after a use that comes after a minute
+    /// without one, and about a minute late otherwise. Absent: it never did. Does not change the etag. Output only.
+    #[prost(message, optional, tag = "14")]
+    pub last_used_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// From which address that request came. Output only.
+    #[prost(string, tag = "15")]
+    pub last_used_address: ::prost::alloc::string::String,
     /// Names and values by which people and tools find what belongs together: names of up to 63 of `a-z`, `0-9`, `-`, `_`, `.`
     /// and `/`, values of up to 128 bytes, at most 64.
     #[prost(btree_map = "string, string", tag = "80")]
@@ -78,7 +99,7 @@ pub struct CreateApiKeyRequest {
     /// Last segment of the new name: `[a-z](\[a-z0-9-\]{0,61}\[a-z0-9\])?` (AIP-122).
     #[prost(string, tag = "2")]
     pub api_key_id: ::prost::alloc::string::String,
-    /// The key; only display_name, expire_time, rate_limit and labels are read.
+    /// The key; only display_name, expire_time, rate_limit, workflows, source_networks and labels are read.
     #[prost(message, optional, tag = "3")]
     pub api_key: ::core::option::Option<ApiKey>,
     /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same key and value.
@@ -185,8 +206,8 @@ pub struct UpdateApiKeyRequest {
     /// The key; its name says which. If its etag is set, it must be the current one; ABORTED otherwise.
     #[prost(message, optional, tag = "1")]
     pub api_key: ::core::option::Option<ApiKey>,
-    /// What is changed (AIP-134): `display_name`, `rate_limit`, `expire_time`, `labels` (all of them). Absent: those of them
-    /// that are set. A `rate_limit` or `expire_time` that is named here and not set is taken away.
+    /// What is changed (AIP-134): `display_name`, `rate_limit`, `expire_time`, `workflows`, `source_networks`, `labels` (of the
+    /// last three all of them). Absent: those of them that are set. What is named here and not set is taken away.
     #[prost(message, optional, tag = "2")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
@@ -233,6 +254,54 @@ impl ::prost::Name for RevealApiKeyResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.RevealApiKeyResponse".into()
+    }
+}
+/// Request of RotateApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyRequest {
+    /// Resource name, `projects/{project}/apiKeys/{api_key}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the value before goes on working: at most 30 days. Absent: 24 hours. Zero: it is refused within one second of the
+    /// answer.
+    #[prost(message, optional, tag = "2")]
+    pub overlap: ::core::option::Option<::prost_types::Duration>,
+    /// If set, must be the current etag; ABORTED otherwise.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id rotates once and answers with the value that the key has.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RotateApiKeyRequest {
+    const NAME: &'static str = "RotateApiKeyRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RotateApiKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RotateApiKeyRequest".into()
+    }
+}
+/// Answer of RotateApiKey.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RotateApiKeyResponse {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub api_key: ::core::option::Option<ApiKey>,
+    /// Its new value, `sbk_…`.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RotateApiKeyResponse {
+    const NAME: &'static str = "RotateApiKeyResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RotateApiKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RotateApiKeyResponse".into()
     }
 }
 /// Request of RevokeApiKey.
@@ -404,7 +473,8 @@ pub mod api_key_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Creates a key. The answer is the one place, besides RevealApiKey, that holds the key's value. Role: editor.
+        /// Creates a key. The answer is the one place, besides those of RotateApiKey and RevealApiKey, that holds the key's value.
+        /// Role: editor.
         pub async fn create_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
@@ -476,7 +546,8 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "ListApiKeys"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes a key's display_name, rate_limit, expire_time or labels. Role: editor.
+        /// Changes a key's display_name, rate_limit, expire_time, workflows, source_networks or labels. FAILED_PRECONDITION while the
+        /// published version of a workflow that it would not count for any more names it. Role: editor.
         pub async fn update_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateApiKeyRequest>,
@@ -523,7 +594,35 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "RevealApiKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Revokes a key for good. Every connected node refuses it within one second of the answer. Role: editor.
+        /// Gives a key a new value, which is in the answer. The value before goes on working for the overlap, then no more.
+        /// FAILED_PRECONDITION for a key that is revoked or expired, and while the overlap of an earlier rotation lasts, unless this one
+        /// has none: then it ends both values before at once. Role: editor.
+        pub async fn rotate_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ApiKeyService/RotateApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "RotateApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Revokes a key for good, with the value before, if it still works. Every connected node refuses it within one second of the
+        /// answer. Role: editor.
         pub async fn revoke_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeApiKeyRequest>,
@@ -582,7 +681,8 @@ pub mod api_key_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ApiKeyServiceServer.
     #[async_trait]
     pub trait ApiKeyService: std::marker::Send + std::marker::Sync + 'static {
-        /// Creates a key. The answer is the one place, besides RevealApiKey, that holds the key's value. Role: editor.
+        /// Creates a key. The answer is the one place, besides those of RotateApiKey and RevealApiKey, that holds the key's value.
+        /// Role: editor.
         async fn create_api_key(
             &self,
             request: tonic::Request<super::CreateApiKeyRequest>,
@@ -603,7 +703,8 @@ pub mod api_key_service_server {
             tonic::Response<super::ListApiKeysResponse>,
             tonic::Status,
         >;
-        /// Changes a key's display_name, rate_limit, expire_time or labels. Role: editor.
+        /// Changes a key's display_name, rate_limit, expire_time, workflows, source_networks or labels. FAILED_PRECONDITION while the
+        /// published version of a workflow that it would not count for any more names it. Role: editor.
         async fn update_api_key(
             &self,
             request: tonic::Request<super::UpdateApiKeyRequest>,
@@ -616,7 +717,18 @@ pub mod api_key_service_server {
             tonic::Response<super::RevealApiKeyResponse>,
             tonic::Status,
         >;
-        /// Revokes a key for good. Every connected node refuses it within one second of the answer. Role: editor.
+        /// Gives a key a new value, which is in the answer. The value before goes on working for the overlap, then no more.
+        /// FAILED_PRECONDITION for a key that is revoked or expired, and while the overlap of an earlier rotation lasts, unless this one
+        /// has none: then it ends both values before at once. Role: editor.
+        async fn rotate_api_key(
+            &self,
+            request: tonic::Request<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// Revokes a key for good, with the value before, if it still works. Every connected node refuses it within one second of the
+        /// answer. Role: editor.
         async fn revoke_api_key(
             &self,
             request: tonic::Request<super::RevokeApiKeyRequest>,
@@ -914,6 +1026,51 @@ pub mod api_key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevealApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ApiKeyService/RotateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateApiKeySvc<T: ApiKeyService>(pub Arc<T>);
+                    impl<
+                        T: ApiKeyService,
+                    > tonic::server::UnaryService<super::RotateApiKeyRequest>
+                    for RotateApiKeySvc<T> {
+                        type Response = super::RotateApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ApiKeyService>::rotate_api_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateApiKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -5254,7 +5411,7 @@ impl ::prost::Name for ApiKeyManifest {
     }
 }
 /// What an ApiKeyManifest wants of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApiKeySpec {
     /// When the key stops working by itself. Absent: never.
     #[prost(message, optional, tag = "1")]
@@ -5262,6 +5419,12 @@ pub struct ApiKeySpec {
     /// How many requests are taken with this key. Absent: the node's limit.
     #[prost(message, optional, tag = "2")]
     pub rate_limit: ::core::option::Option<RateLimit>,
+    /// The workflows that it counts for. Empty: all of its project.
+    #[prost(string, repeated, tag = "3")]
+    pub workflows: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The networks from which it counts, in CIDR notation. Empty: anywhere.
+    #[prost(string, repeated, tag = "4")]
+    pub source_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for ApiKeySpec {
     const NAME: &'static str = "ApiKeySpec";

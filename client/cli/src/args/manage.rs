@@ -103,8 +103,14 @@ pub enum KeysCommand {
         /// Requests at once after a pause; as many as a second's when not given.
         #[arg(long, value_parser = rate, requires = "rate_limit")]
         burst: Option<i32>,
+        /// Only for these workflows, which need not exist; for all of the project when not given. Several: by commas, or repeatedly.
+        #[arg(long = "workflow", value_name = "WORKFLOW", value_delimiter = ',')]
+        workflows: Vec<String>,
+        /// Only from these networks, such as 203.0.113.0/24; from anywhere when not given. Several: by commas, or repeatedly.
+        #[arg(long = "source-network", value_name = "CIDR", value_delimiter = ',')]
+        source_networks: Vec<String>,
     },
-    /// Change a key's display name or rate limit.
+    /// Change a key's display name, rate limit or scope.
     #[command(group = ArgGroup::new("change").required(true).multiple(true))]
     Update {
         /// Which.
@@ -121,6 +127,28 @@ pub enum KeysCommand {
         /// Take its rate limit away: the node's counts.
         #[arg(long, group = "change", conflicts_with = "rate_limit")]
         no_rate_limit: bool,
+        /// Only for these workflows from now on.
+        #[arg(
+            long = "workflow",
+            value_name = "WORKFLOW",
+            value_delimiter = ',',
+            group = "change"
+        )]
+        workflows: Vec<String>,
+        /// For all workflows of the project.
+        #[arg(long, group = "change", conflicts_with = "workflows")]
+        any_workflow: bool,
+        /// Only from these networks from now on.
+        #[arg(
+            long = "source-network",
+            value_name = "CIDR",
+            value_delimiter = ',',
+            group = "change"
+        )]
+        source_networks: Vec<String>,
+        /// From anywhere.
+        #[arg(long, group = "change", conflicts_with = "source_networks")]
+        any_source: bool,
     },
     /// List keys.
     List,
@@ -133,6 +161,17 @@ pub enum KeysCommand {
     Reveal {
         /// Which.
         id: String,
+    },
+    /// Give a key a new value; prints it, once. The one before goes on working for the overlap.
+    Rotate {
+        /// Which.
+        id: String,
+        /// How long the value before goes on working, 30d at most.
+        #[arg(long, default_value = "24h", value_parser = span::parse)]
+        overlap: Duration,
+        /// The value before stops working at once, and so does one that still works from an earlier rotation.
+        #[arg(long, conflicts_with = "overlap")]
+        now: bool,
     },
     /// Revoke a key for good.
     Revoke {

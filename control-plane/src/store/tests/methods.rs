@@ -250,6 +250,24 @@ async fn keys_and_secrets(world: &mut World) -> String {
         .noted("/signalbox.v1.ApiKeyService/RevealApiKey", KEY)
         .await;
 
+    let rotate = v1::RotateApiKeyRequest {
+        name: KEY.into(),
+        ..Default::default()
+    };
+    let rotated = keys.rotate_api_key(rotate).await.unwrap().into_inner();
+    assert_ne!(rotated.value, value);
+    let changes = world
+        .noted("/signalbox.v1.ApiKeyService/RotateApiKey", KEY)
+        .await;
+    assert_eq!(changes.len(), 3, "{changes:?}");
+    assert!(
+        changes[0].starts_with("previousExpireTime:  → \"2"),
+        "{changes:?}"
+    );
+    assert!(changes[1].starts_with("rotateTime:  → \"2"), "{changes:?}");
+    assert_eq!(changes[2], "value: \"***\" → \"***\"");
+    let value = rotated.value;
+
     let mut secrets = SecretServiceClient::new(world.service());
     let secret = |name: &str| {
         Some(v1::Secret {

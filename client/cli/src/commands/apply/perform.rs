@@ -8,6 +8,7 @@ use tonic::Code;
 
 use super::{
     files::{Wanted, refused},
+    narrow::meanwhile,
     plan::{Change, Plan},
     resource::{Current, Resource},
 };
@@ -17,7 +18,25 @@ use crate::{
 };
 
 pub(super) async fn perform(client: &Client, plan: &Plan, output: &Output) -> Result<(), CliError> {
-    for (done, change) in plan.changes.iter().enumerate() {
+    let mut done = 0;
+    let failed = |error: CliError, change: &Change, done: usize| {
+        if done > 0 && !output.is_json() {
+            let left = plan.changes.len() - done;
+            // What was done stays done: the next apply goes on from there.
+            let _ = output.line(&format!("{done} done, {left} left"));
+        }
+        told(error, change)
+    };
+    let mut late = Vec::new();
+    for change in &plan.changes {
+        if let Change::Update(wanted, current) = change
+            && let Some(both) = meanwhile(&wanted.resource, &current.resource)
+        {
+            let etag = widen(client, &both, current).await;
+            let etag = etag.map_err(|error| failed(error, change, done))?;
+            late.push((change, &wanted.resource, etag));
+            continue;
+        }
         let said = match change {
             Change::Create(wanted) => create(client, &wanted.resource).await,
             Change::Update(wanted, current) => {
@@ -25,18 +44,50 @@ pub(super) async fn perform(client: &Client, plan: &Plan, output: &Output) -> Re
             }
             Change::Delete(current) => delete(client, current).await,
         };
-        let said = said.map_err(|error| {
-            let error = told(error, change);
-            if done > 0 && !output.is_json() {
-                let left = plan.changes.len() - done;
-                // What was done stays done: the next apply goes on from there.
-                let _ = output.line(&format!("{done} done, {left} left"));
-            }
-            error
-        })?;
+        let said = said.map_err(|error| failed(error, change, done))?;
         output.line(&format!("{said} {}", change.name()))?;
+        done += 1;
+    }
+    for (change, wanted, etag) in late {
+        let said = update(client, wanted, &etag).await;
+        let said = said.map_err(|error| failed(error, change, done))?;
+        output.line(&format!("{said} {}", change.name()))?;
+        done += 1;
     }
     Ok(())
+}
+
+/// Makes a key what it is to be meanwhile, if it is not; gives its etag.
+async fn widen(client: &Client, both: &Resource, current: &Current) -> Result<String, CliError> {
+    match both {
+        Resource::Key(manifest) if *both != current.resource => {
+            update_key(client, manifest, &current.etag).await
+        }
+        _ => Ok(current.etag.clone()),
+    }
+}
+
+/// Gives the new etag.
+async fn update_key(
+    client: &Client,
+    manifest: &v1::ApiKeyManifest,
+    etag: &str,
+) -> Result<String, CliError> {
+    let paths = [
+        "display_name",
+        "rate_limit",
+        "expire_time",
+        "workflows",
+        "source_networks",
+        "labels",
+    ];
+    let request = v1::UpdateApiKeyRequest {
+        api_key: Some(key_of(manifest, etag)),
+        update_mask: Some(FieldMask {
+            paths: paths.map(str::to_owned).to_vec(),
+        }),
+    };
+    Ok(once!(client, keys.update_api_key(request)).etag)
 }
 
 /// The error as it concerns whoever applies files.
@@ -72,7 +123,9 @@ fn at_file(wanted: &Wanted, Violation { field, description }: &Violation) -> Str
     let field = field
         .replace("display_name", "displayName")
         .replace("expire_time", "spec.expireTime")
-        .replace("rate_limit", "spec.rateLimit");
+        .replace("rate_limit", "spec.rateLimit")
+        .replace("source_networks", "spec.sourceNetworks")
+        .replace("workflows", "spec.workflows");
     wanted.problem(&Violation::new(field, description.clone()))
 }
 
@@ -86,13 +139,15 @@ fn parts<'n>(name: &'n str, collection: &str) -> (&'n str, &'n str) {
 }
 
 fn key_of(manifest: &v1::ApiKeyManifest, etag: &str) -> v1::ApiKey {
-    let spec = manifest.spec.unwrap_or_default();
+    let spec = manifest.spec.clone().unwrap_or_default();
     v1::ApiKey {
         name: manifest.name.clone(),
         display_name: manifest.display_name.clone(),
         labels: manifest.labels.clone(),
         expire_time: spec.expire_time,
         rate_limit: spec.rate_limit,
+        workflows: spec.workflows,
+        source_networks: spec.source_networks,
         etag: etag.to_owned(),
         ..Default::default()
     }
@@ -145,14 +200,7 @@ async fn update(
 ) -> Result<&'static str, CliError> {
     match resource {
         Resource::Key(manifest) => {
-            let paths = ["display_name", "rate_limit", "expire_time", "labels"];
-            let request = v1::UpdateApiKeyRequest {
-                api_key: Some(key_of(manifest, etag)),
-                update_mask: Some(FieldMask {
-                    paths: paths.map(str::to_owned).to_vec(),
-                }),
-            };
-            once!(client, keys.update_api_key(request));
+            update_key(client, manifest, etag).await?;
         }
         Resource::Workflow(manifest) => {
             let request = v1::UpdateWorkflowRequest {

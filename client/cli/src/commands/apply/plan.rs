@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use signalbox_client::Client;
 use signalbox_model::{
     ids::{ApiKeyName, WorkflowName},
+    key_scope::KeyScope,
     labels::LabelSelector,
     violation::Violation,
     workflow::{Trigger, Workflow},
@@ -12,7 +13,7 @@ use signalbox_model::{
 
 use super::{
     files::{Wanted, refused},
-    resource::{Current, Resource, find_key, find_workflow, has_secret},
+    resource::{Current, Resource, find_key, find_workflow, has_secret, scope_of},
 };
 use crate::CliError;
 
@@ -90,6 +91,10 @@ impl Plan {
                 .iter()
                 .map(|it| it.resource.name().to_owned())
                 .collect(),
+            scopes: wanted
+                .iter()
+                .filter_map(|wanted| scope(&wanted.resource))
+                .collect(),
             found: BTreeMap::new(),
         };
         let mut problems = Vec::new();
@@ -153,20 +158,34 @@ async fn unwanted(
     Ok(unwanted)
 }
 
+/// What a key counts for.
+fn scope(resource: &Resource) -> Option<(String, KeyScope)> {
+    let Resource::Key(key) = resource else {
+        return None;
+    };
+    let scope = scope_of(&key.name, &key.spec.clone().unwrap_or_default())?;
+    Some((key.name.clone(), scope))
+}
+
 /// What workflows name: it must exist, or be wanted.
 struct References<'p> {
     client: &'p Client,
     wanted: &'p BTreeSet<String>,
     deleted: BTreeSet<String>,
+    /// What keys count for that are wanted, and those that were found.
+    scopes: BTreeMap<String, KeyScope>,
     /// What was looked for, and whether it is there.
     found: BTreeMap<String, bool>,
 }
 
 impl References<'_> {
-    /// What a workflow names that will not be there.
+    /// What a workflow names that will not be there, or not for it.
     async fn missing(&mut self, wanted: &Wanted) -> Result<Vec<Violation>, CliError> {
         let mut missing = Vec::new();
         let Some(workflow) = &wanted.workflow else {
+            return Ok(missing);
+        };
+        let Ok(own) = wanted.resource.name().parse::<WorkflowName>() else {
             return Ok(missing);
         };
         for (field, name) in keys(workflow) {
@@ -176,13 +195,16 @@ impl References<'_> {
             } else if !self.wanted.contains(&name) && !self.has_key(&name).await? {
                 let text = format!("{name} neither exists nor is in the files");
                 missing.push(Violation::new(field, text));
+            } else if let Some(scope) = self.scopes.get(&name)
+                && !scope.has_workflow(&own.workflow)
+            {
+                let text =
+                    format!("{name} does not count for this workflow: its scope names others");
+                missing.push(Violation::new(field, text));
             }
         }
-        let Ok(name) = wanted.resource.name().parse::<WorkflowName>() else {
-            return Ok(missing);
-        };
         for (field, secret) in workflow.secrets() {
-            let secret = format!("projects/{}/secrets/{secret}", name.project);
+            let secret = format!("projects/{}/secrets/{secret}", own.project);
             if !self.has_secret(&secret).await? {
                 let text = format!(
                     "{secret} does not exist; files hold no secrets: signalbox secrets create"
@@ -197,7 +219,9 @@ impl References<'_> {
         if let Some(is_there) = self.found.get(name) {
             return Ok(*is_there);
         }
-        let is_there = find_key(self.client, name).await?.is_some();
+        let key = find_key(self.client, name).await?;
+        let is_there = key.is_some();
+        self.scopes.extend(key.and_then(|key| scope(&key.resource)));
         self.found.insert(name.to_owned(), is_there);
         Ok(is_there)
     }

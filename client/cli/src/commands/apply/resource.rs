@@ -1,6 +1,7 @@
 //! What files and the control plane have in common: resources as manifests.
 
 use signalbox_client::Client;
+use signalbox_model::{ids::ApiKeyName, key_scope::KeyScope};
 use signalbox_proto::{
     convert::{
         manifest::{API_KEY, WORKFLOW},
@@ -17,6 +18,12 @@ use crate::{
 /// Collections of names.
 pub(crate) const KEYS: &str = "apiKeys";
 pub(crate) const WORKFLOWS: &str = "workflows";
+
+/// The scope that a key's spec says, if it says one.
+pub(super) fn scope_of(key: &str, spec: &v1::ApiKeySpec) -> Option<KeyScope> {
+    let name: ApiKeyName = key.parse().ok()?;
+    KeyScope::new(&name.project, &spec.workflows, &spec.source_networks).ok()
+}
 
 /// What a resource is, or is to be, by its full name. Two are equal when there is nothing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +68,9 @@ impl Resource {
                 if let Some(Ok(limit)) = limit {
                     spec.rate_limit = Some(rate_limit::to_wire(&limit));
                 }
+                if let Some(scope) = scope_of(&manifest.name, &spec) {
+                    (spec.workflows, spec.source_networks) = scope.to_texts();
+                }
                 Self::Key(v1::ApiKeyManifest {
                     spec: Some(spec).filter(|spec| *spec != v1::ApiKeySpec::default()),
                     ..manifest
@@ -80,6 +90,8 @@ impl Resource {
             spec: Some(v1::ApiKeySpec {
                 expire_time: key.expire_time,
                 rate_limit: key.rate_limit,
+                workflows: key.workflows.clone(),
+                source_networks: key.source_networks.clone(),
             }),
         };
         Self::Key(manifest).settled()
