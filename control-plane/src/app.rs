@@ -1,6 +1,7 @@
 //! Use cases: what operators, nodes and the hub ask for. No transport here.
 
 mod audit;
+mod deleted;
 mod executions;
 mod keys;
 mod nodes;
@@ -23,6 +24,7 @@ use crate::{
     store::Store,
 };
 
+pub use deleted::{Deletion, Found};
 pub use keys::{KeyChange, NewKey};
 pub use nodes::Refusal;
 pub use retention::Expiring;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub history_value_max_bytes: usize,
     /// How long the history of projects is kept that do not say.
     pub history_retention: Duration,
+    /// How long deleted keys and workflows are kept.
+    pub deleted_retention: Duration,
 }
 
 impl App {

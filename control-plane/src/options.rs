@@ -89,6 +89,14 @@ pub struct Options {
         value_parser = retention
     )]
     pub history_retention: Duration,
+    /// How long deleted keys and workflows can be undeleted; then they are removed for good: 12h, 30d.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_DELETED_RETENTION",
+        default_value = "30d",
+        value_parser = retention
+    )]
+    pub deleted_retention: Duration,
     /// PEM file of the listener's certificate chain.
     #[arg(long, env = "SIGNALBOX_CP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -239,6 +247,7 @@ impl Options {
             history: History {
                 value_max_bytes: self.history_value_max_bytes,
                 retention: self.history_retention,
+                deleted_retention: self.deleted_retention,
             },
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),

@@ -1,5 +1,5 @@
-//! Sees to it that history is deleted when it is kept no longer: every replica does, in the background
-//! (`docs/decisions/0025-history.md`).
+//! Sees to it that history is deleted when it is kept no longer, and that what was deleted is purged: every replica does, in the
+//! background (`docs/decisions/0025-history.md`, `docs/decisions/0031-deleted.md`).
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ pub async fn run(app: App, shutdown: Shutdown) {
             }
             Err(error) => {
                 if !was_told {
-                    tracing::warn!(%error, "history that is kept no longer cannot be deleted; it waits");
+                    tracing::warn!(%error, "what is kept no longer cannot be deleted; it waits");
                     was_told = true;
                 }
                 interval = LOOK_INTERVAL_MAX;
@@ -58,12 +58,36 @@ async fn look(app: &App) -> Result<Duration, Error> {
         interval = interval.min(app.retention(&of) / LOOKS);
         deleted += purge(app, &of, now).await?;
     }
+    interval = interval.min(app.deleted_retention() / LOOKS);
+    deleted += purge_deleted(app, now).await?;
     if deleted > 0 {
         while app.store().give_back().await? {
             tokio::time::sleep(PAUSE_MIN).await;
         }
     }
     Ok(interval.max(LOOK_INTERVAL_MIN))
+}
+
+/// Keys and workflows that were deleted long enough ago.
+async fn purge_deleted(app: &App, now: Timestamp) -> Result<u64, Error> {
+    let mut purged = 0;
+    loop {
+        let batch_began = Instant::now();
+        let count = app.purge_deleted(now).await?;
+        if count == 0 {
+            break;
+        }
+        purged += count;
+        metrics::counter!("signalbox_deleted_purged_total").increment(count);
+        tokio::time::sleep(batch_began.elapsed().max(PAUSE_MIN)).await;
+    }
+    if purged > 0 {
+        tracing::info!(
+            purged,
+            "purged deleted keys and workflows that are kept no longer"
+        );
+    }
+    Ok(purged)
 }
 
 async fn purge(app: &App, of: &Expiring, now: Timestamp) -> Result<u64, Error> {

@@ -27,6 +27,7 @@ use crate::{
     api::Api,
     app::{App, Settings},
     auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, Tokens},
+    calls,
     master_key::{MasterKeyError, MasterKeySource},
     replicas,
     report::Reports,
@@ -69,13 +70,15 @@ pub struct ControlPlaneConfig {
     pub cors_origins: Vec<http::HeaderValue>,
 }
 
-/// How much of executions is recorded, and how long it is kept.
+/// How much of executions is recorded, and how long it is kept; and how long what is deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct History {
     /// Size of the JSON text of an input or output, in bytes, up to which it is recorded whole.
     pub value_max_bytes: usize,
     /// How long the history of projects is kept that do not say.
     pub retention: Duration,
+    /// How long deleted keys and workflows are kept.
+    pub deleted_retention: Duration,
 }
 
 impl Default for History {
@@ -83,6 +86,7 @@ impl Default for History {
         Self {
             value_max_bytes: limits::HISTORY_VALUE_MAX_BYTES,
             retention: limits::HISTORY_RETENTION,
+            deleted_retention: limits::DELETED_RETENTION,
         }
     }
 }
@@ -168,6 +172,7 @@ pub async fn start(
         deliveries_kept_max: config.deliveries_kept_max,
         history_value_max_bytes: config.history.value_max_bytes,
         history_retention: config.history.retention,
+        deleted_retention: config.history.deleted_retention,
     };
     let app = App::new(store.clone(), master_key, settings);
     if store.is_shared() {
@@ -177,6 +182,7 @@ pub async fn start(
     }
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     shutdown.spawn(retention::run(app.clone(), shutdown.clone()));
+    shutdown.spawn(calls::run(app.clone(), shutdown.clone()));
 
     let oidc = match &config.oidc_config {
         Some(file) => Oidc::start(file, shutdown)?,

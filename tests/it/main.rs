@@ -17,6 +17,7 @@ mod buf_curl;
 mod cancel;
 mod child;
 mod crash;
+mod deleted;
 mod dev;
 mod disk;
 mod endurance;

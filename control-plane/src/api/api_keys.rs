@@ -15,7 +15,7 @@ use signalbox_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, parent_project, required};
+use super::{Api, filter, map, name, parent_project, required, shown};
 use crate::{
     app::{KeyChange, NewKey},
     auth::Caller,
@@ -125,7 +125,7 @@ impl ApiKeyService for Api {
         };
         get()
             .await
-            .map(|row| Response::new(map::api_key(row)))
+            .map(|found| Response::new(map::found_api_key(found)))
             .map_err(to_status)
     }
 
@@ -134,18 +134,24 @@ impl ApiKeyService for Api {
         request: Request<v1::ListApiKeysRequest>,
     ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
         let asked = request.get_ref();
-        let of = ["apiKeys", asked.parent.as_str(), asked.filter.as_str()];
+        let of = [
+            "apiKeys",
+            asked.parent.as_str(),
+            asked.filter.as_str(),
+            shown(asked.show_deleted),
+        ];
         let list = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let labels = filter::labels(&asked.filter)?;
             let page = self.page(&of, asked.page_size, &asked.page_token)?;
-            self.app.keys(&project, &labels, &page).await
+            let with_deleted = asked.show_deleted;
+            self.app.keys(&project, &labels, with_deleted, &page).await
         };
         let page = list().await.map_err(to_status)?;
         Ok(Response::new(v1::ListApiKeysResponse {
-            api_keys: page.rows.into_iter().map(map::api_key).collect(),
+            api_keys: page.rows.into_iter().map(map::found_api_key).collect(),
             next_page_token: self.next_page_token(&of, page.next),
         }))
     }
@@ -211,10 +217,30 @@ impl ApiKeyService for Api {
             let asked = request.get_ref();
             let key: ApiKeyName = name("name", &asked.name)?;
             let caller = Caller::of(&request, &key.project)?;
-            self.app
-                .delete_key(&caller.actor(""), &key, &asked.etag)
-                .await
+            let actor = caller.actor("");
+            match asked.purge {
+                true => self.app.purge_key(&actor, &key, &asked.etag).await,
+                false => self.app.delete_key(&actor, &key, &asked.etag).await,
+            }
         };
         delete().await.map(Response::new).map_err(to_status)
+    }
+
+    async fn undelete_api_key(
+        &self,
+        request: Request<v1::UndeleteApiKeyRequest>,
+    ) -> Result<Response<v1::ApiKey>, Status> {
+        let undelete = async || {
+            let asked = request.get_ref();
+            let key: ApiKeyName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &key.project)?;
+            self.app
+                .undelete_key(&caller.actor(""), &key, &asked.etag)
+                .await
+        };
+        undelete()
+            .await
+            .map(|row| Response::new(map::api_key(row)))
+            .map_err(to_status)
     }
 }

@@ -12,7 +12,7 @@ use signalbox_proto::{
 
 use super::signals;
 use crate::{
-    app::{Refusal, etag},
+    app::{Deletion, Found, Refusal, etag},
     store::{
         Awaited, Child, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
         rows::{
@@ -28,6 +28,45 @@ fn at(us: i64) -> Option<WireTime> {
 
 fn maybe_at(us: Option<i64>) -> Option<WireTime> {
     us.and_then(at)
+}
+
+fn delete_time(deletion: Option<Deletion>) -> Option<WireTime> {
+    deletion.and_then(|deletion| at(deletion.delete_time_us))
+}
+
+fn purge_time(deletion: Option<Deletion>) -> Option<WireTime> {
+    deletion.and_then(|deletion| at(deletion.purge_time_us))
+}
+
+/// One that may be deleted.
+pub(super) fn found_api_key(found: Found<ApiKey>) -> v1::ApiKey {
+    let Found { row, deletion } = found;
+    let mut key = api_key(row);
+    if deletion.is_some() {
+        key.set_state(v1::ApiKeyState::Deleted);
+    }
+    v1::ApiKey {
+        delete_time: delete_time(deletion),
+        purge_time: purge_time(deletion),
+        ..key
+    }
+}
+
+/// One that may be deleted.
+pub(super) fn found_workflow(
+    found: Found<Workflow>,
+    source: Option<&[u8]>,
+) -> Result<v1::Workflow, Error> {
+    let Found { row, deletion } = found;
+    let mut of = workflow(row, source)?;
+    if deletion.is_some() {
+        of.set_state(v1::WorkflowState::Deleted);
+    }
+    Ok(v1::Workflow {
+        delete_time: delete_time(deletion),
+        purge_time: purge_time(deletion),
+        ..of
+    })
 }
 
 pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
@@ -53,6 +92,8 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
         revoke_time: maybe_at(row.revoke_time_us),
         etag: etag(row.revision),
         rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
+        delete_time: None,
+        purge_time: None,
         labels,
     }
 }
@@ -103,6 +144,8 @@ pub(super) fn workflow(row: Workflow, source: Option<&[u8]>) -> Result<v1::Workf
         create_time: at(row.create_time_us),
         update_time: at(row.update_time_us),
         etag: etag(row.revision),
+        delete_time: None,
+        purge_time: None,
     })
 }
 

@@ -9,7 +9,9 @@ use signalbox_model::{
     rate_limit::RateLimit,
 };
 
-use super::{App, audit, check_etag, check_length, check_request_id, crypto};
+use super::{
+    App, Found, audit, check_etag, check_length, check_request_id, crypto, deleted::live_key,
+};
 use crate::{
     crypto::KeyValue,
     store::{Actor, Page, PageOf, rows::ApiKey},
@@ -47,7 +49,7 @@ impl App {
     /// Creates a key; its value leaves here and at [`App::reveal_key`] only.
     ///
     /// # Errors
-    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    /// `NotFound` (project), `AlreadyExists`, `IdKept`, `Invalid`.
     pub async fn create_key(
         &self,
         actor: &Actor,
@@ -79,7 +81,7 @@ impl App {
                     if before != text {
                         return Err(Error::invalid("request_id", "was used for another key"));
                     }
-                    return Ok((tx.key(&name).await?, false));
+                    return Ok((live_key(tx, &name).await?, false));
                 }
                 let row = tx
                     .insert_key(
@@ -127,15 +129,15 @@ impl App {
         KeyValue::from_stored(&opened).map_err(crypto)
     }
 
-    /// A key.
+    /// A key, deleted or not.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn key(&self, name: &ApiKeyName) -> Result<ApiKey, Error> {
-        self.store.key(name).await
+    pub async fn key(&self, name: &ApiKeyName) -> Result<Found<ApiKey>, Error> {
+        self.found_key(name).await
     }
 
-    /// The keys of a project that have these labels.
+    /// The keys of a project that have these labels; on demand with those that are deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -143,9 +145,12 @@ impl App {
         &self,
         project: &ProjectId,
         labels: &LabelSelector,
+        with_deleted: bool,
         page: &Page,
-    ) -> Result<PageOf<ApiKey>, Error> {
-        self.store.keys(project, labels, page).await
+    ) -> Result<PageOf<Found<ApiKey>>, Error> {
+        let live = self.store.keys(project, labels, page).await?;
+        self.with_deleted(project, labels, with_deleted, page, live)
+            .await
     }
 
     /// Changes a key. Revoked ones, too: nothing comes of it.
@@ -165,7 +170,7 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                let before = tx.key(name).await?;
+                let before = live_key(tx, name).await?;
                 check_etag(etag, before.revision, &text)?;
                 let mut after = before.clone();
                 if let Some(display_name) = &change.display_name {
@@ -214,7 +219,7 @@ impl App {
         let row = self
             .store
             .write(async |tx| {
-                let row = tx.key(name).await?;
+                let row = live_key(tx, name).await?;
                 if row.revoke_time_us.is_some() {
                     return Err(refuse("KEY_REVOKED", "the key was revoked"));
                 }
@@ -238,7 +243,7 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                let row = tx.key(name).await?;
+                let row = live_key(tx, name).await?;
                 check_etag(etag, row.revision, &text)?;
                 if row.revoke_time_us.is_some() {
                     return Ok(row);
@@ -256,7 +261,7 @@ impl App {
             .await
     }
 
-    /// Deletes a key that no published version names.
+    /// Deletes a key that no published version names; it can be undeleted.
     ///
     /// # Errors
     /// `NotFound`, `Stale`, `Precondition`.
@@ -272,7 +277,8 @@ impl App {
                 let row = tx.key(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 let changes = audit::diff(Some(&audit::key(&row)), None);
-                tx.delete_key(row).await?;
+                let revision = tx.delete_key(row.clone()).await?;
+                tx.keep_deleted(&ApiKey { revision, ..row }).await?;
                 tx.audit(actor, "DeleteApiKey", &text, changes);
                 Ok(())
             })

@@ -16,7 +16,7 @@ use signalbox_model::{
     workflow::Workflow as Valid,
 };
 
-use super::{App, check_request_id, runs};
+use super::{App, check_request_id, deleted::live_workflow, runs};
 use crate::store::{
     Actor, ExecutionDetail, OpenCommand, Tx,
     rows::{Execution, StepRun, Workflow},
@@ -106,7 +106,7 @@ impl App {
                     return Ok(execution);
                 }
                 check_ended(&failed, name)?;
-                let row = tx.workflow(&workflow).await?;
+                let row = live_workflow(tx, &workflow).await?;
                 runs::check_enabled(&row, &workflow)?;
                 let version = version_of(&request, &failed, &row, name)?;
                 let source = tx.workflow_version(&workflow, version).await?.source;

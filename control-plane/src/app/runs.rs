@@ -10,7 +10,7 @@ use signalbox_model::{
     workflow::Workflow as Valid,
 };
 
-use super::{App, check_request_id};
+use super::{App, check_request_id, deleted::live_workflow};
 use crate::store::{
     Actor, OpenCommand, Tx,
     rows::{Execution, Workflow},
@@ -62,7 +62,7 @@ impl App {
         let made = self
             .store
             .write(async |tx| {
-                let row = tx.workflow(name).await?;
+                let row = live_workflow(tx, name).await?;
                 if let Some(request_id) = request_id
                     && tx.request(&name.project, RUN, request_id).await?.is_some()
                 {

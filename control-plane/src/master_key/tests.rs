@@ -60,6 +60,7 @@ impl World {
             deliveries_kept_max: 1,
             history_value_max_bytes: 1024,
             history_retention: std::time::Duration::MAX,
+            deleted_retention: std::time::Duration::MAX,
         };
         Ok(App::new(store, key, settings))
     }

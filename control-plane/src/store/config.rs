@@ -19,8 +19,8 @@ use super::{
     rows::{ApiKey, Secret, Workflow, WorkflowVersion},
 };
 
-const KIND_KEY: &str = "key";
-const KIND_WORKFLOW: &str = "workflow";
+pub(super) const KIND_KEY: &str = "key";
+pub(super) const KIND_WORKFLOW: &str = "workflow";
 pub(super) const KIND_SECRET: &str = "secret";
 
 /// A resource of the configuration as the nodes need it.
@@ -130,9 +130,11 @@ impl Tx {
     /// Writes a new key.
     ///
     /// # Errors
-    /// `AlreadyExists`.
+    /// `AlreadyExists`, `IdKept`.
     pub async fn insert_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
         let name = key_name(&row);
+        self.refuse_kept(KIND_KEY, (&row.project, &row.id), &name)
+            .await?;
         row.revision = self.changed(KIND_KEY, &name, false).await?;
         self.index_labels(KIND_KEY, (&row.project, &row.id), &row.labels_json)
             .await?;
@@ -158,11 +160,11 @@ impl Tx {
         self.update_row::<entity::api_key::Entity>(row).await
     }
 
-    /// Deletes a key.
+    /// Deletes a key; gives the revision of that.
     ///
     /// # Errors
     /// `Precondition` while a published version names it.
-    pub async fn delete_key(&mut self, row: ApiKey) -> Result<(), Error> {
+    pub async fn delete_key(&mut self, row: ApiKey) -> Result<i64, Error> {
         use entity::workflow_key::{Column, Entity};
         let name = key_name(&row);
         let user = Entity::find()
@@ -182,7 +184,7 @@ impl Tx {
                 ),
             });
         }
-        self.changed(KIND_KEY, &name, true).await?;
+        let revision = self.changed(KIND_KEY, &name, true).await?;
         self.index_labels(KIND_KEY, (&row.project, &row.id), "{}")
             .await?;
         let key = (row.project, row.id);
@@ -190,7 +192,7 @@ impl Tx {
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(())
+        Ok(revision)
     }
 
     /// Which of `keys` do not exist, by their places.
@@ -232,9 +234,11 @@ impl Tx {
     /// Writes a new workflow.
     ///
     /// # Errors
-    /// `AlreadyExists`.
+    /// `AlreadyExists`, `IdKept`.
     pub async fn insert_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
         let name = workflow_name(&row);
+        self.refuse_kept(KIND_WORKFLOW, (&row.project, &row.id), &name)
+            .await?;
         row.revision = self.changed(KIND_WORKFLOW, &name, false).await?;
         self.index_labels(KIND_WORKFLOW, (&row.project, &row.id), &row.labels_json)
             .await?;
@@ -294,30 +298,24 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes a workflow and its versions.
+    /// Deletes a workflow, but not its versions; gives the revision of that.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_workflow(&mut self, name: &WorkflowName) -> Result<(), Error> {
-        use entity::workflow_version::{Column, Entity};
-        self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
+    pub async fn delete_workflow(&mut self, name: &WorkflowName) -> Result<i64, Error> {
+        let revision = self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
         let key = (name.project.as_str(), name.workflow.as_str());
         self.index_labels(KIND_WORKFLOW, key, "{}").await?;
         self.set_workflow_keys(name, &[]).await?;
         self.delete_schedule(name).await?;
         self.set_workflow_secrets(name, &BTreeSet::new()).await?;
-        Entity::delete_many()
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Workflow.eq(name.workflow.as_str()))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
+        self.set_workflow_calls(name, 0, &[]).await?;
         let key = (name.project.to_string(), name.workflow.to_string());
         entity::workflow::Entity::delete_by_id(key)
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(())
+        Ok(revision)
     }
 }
 
@@ -424,7 +422,7 @@ impl Store {
         Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
     }
 
-    /// The versions of a workflow, newest first.
+    /// The versions of a workflow, newest first; also of one that is deleted and not purged.
     ///
     /// # Errors
     /// When the database fails.
@@ -434,7 +432,6 @@ impl Store {
         page: &Page,
     ) -> Result<PageOf<WorkflowVersion>, Error> {
         use entity::workflow_version::{Column, Entity};
-        self.workflow(name).await?;
         let mut query = Entity::find()
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Workflow.eq(name.workflow.as_str()));

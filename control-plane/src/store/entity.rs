@@ -10,8 +10,11 @@
 /// One API key.
 pub mod api_key {
     use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
 
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    // Kept as JSON when it is deleted: what an earlier version wrote lacks columns that came later.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+    #[serde(default)]
     #[sea_orm(table_name = "api_keys")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -43,8 +46,11 @@ pub mod api_key {
 /// One workflow.
 pub mod workflow {
     use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
 
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    // Kept as JSON when it is deleted: what an earlier version wrote lacks columns that came later.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+    #[serde(default)]
     #[sea_orm(table_name = "workflows")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -152,6 +158,54 @@ pub mod workflow_secret {
         pub workflow: String,
         #[sea_orm(primary_key, auto_increment = false)]
         pub secret: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A workflow that a published version runs.
+pub mod workflow_call {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "workflow_calls")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub workflow: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub callee: String,
+        /// Whether every execution does.
+        pub is_certain: bool,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A key or a workflow that was deleted, and can be undeleted.
+pub mod deleted_resource {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "deleted_resources")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub kind: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub create_time_us: i64,
+        pub delete_time_us: i64,
+        /// The row that it was.
+        pub row_json: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -29,7 +29,9 @@ use crate::{
 
 mod audit;
 mod batches;
+mod calls;
 mod children;
+mod deleted;
 mod labels;
 mod limits;
 mod lists;
@@ -59,6 +61,7 @@ fn app(store: Store) -> App {
         deliveries_kept_max: DELIVERIES_KEPT,
         history_value_max_bytes: VALUE_MAX_BYTES,
         history_retention: limits_of::HISTORY_RETENTION,
+        deleted_retention: limits_of::DELETED_RETENTION,
     };
     App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
 }
@@ -218,6 +221,8 @@ async fn keys_and_workflows_live_by_their_rules_on_both_databases() {
         assert!(app.reveal_key(&actor(), &name).await.is_err());
         app.delete_workflow(&actor(), &wname, "").await.unwrap();
         app.delete_key(&actor(), &name, "").await.unwrap();
+        assert!(app.key(&name).await.unwrap().deletion.is_some());
+        app.purge_key(&actor(), &name, "").await.unwrap();
         assert!(matches!(app.key(&name).await, Err(Error::NotFound { .. })));
 
         let secret: signalbox_model::ids::SecretName =
@@ -746,8 +751,8 @@ async fn the_first_confirmed_topic_binds_and_no_other() {
         app.apply_records(&node("n1"), "i", &records, 3, decode_any)
             .await
             .unwrap();
-        let (row, _) = app.workflow(&wname).await.unwrap();
-        assert_eq!(row.bound_topic.as_deref(), Some("arn:one"));
+        let (found, _) = app.workflow(&wname).await.unwrap();
+        assert_eq!(found.row.bound_topic.as_deref(), Some("arn:one"));
         assert!(*store.revision().borrow() > before, "the nodes are told");
         let listed = app
             .subscriptions(&project(), None, &Page::first(10))
@@ -799,8 +804,11 @@ async fn several_topics_may_bind_in_one_report() {
             .await
             .unwrap();
         for name in &names {
-            let (row, _) = app.workflow(name).await.unwrap();
-            assert_eq!(row.bound_topic, Some(format!("arn:{}", name.workflow)));
+            let (found, _) = app.workflow(name).await.unwrap();
+            assert_eq!(
+                found.row.bound_topic,
+                Some(format!("arn:{}", name.workflow))
+            );
         }
         // Whoever follows changes one at a time misses none.
         let (first, reached) = store.changes_since(before, 1).await.unwrap();

@@ -85,6 +85,7 @@ mod tests {
             deliveries_kept_max: 1,
             history_value_max_bytes: 1024,
             history_retention: std::time::Duration::MAX,
+            deleted_retention: std::time::Duration::MAX,
         };
         App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
     }

@@ -166,7 +166,9 @@ pub const HISTORY_VALUE_MAX_BYTES_MIN: usize = 1024;
 /// How long executions are kept after their end, and deliveries after they came, unless the control plane or the project says
 /// so.
 pub const HISTORY_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The shortest and the longest that it may be.
+/// How long deleted keys and workflows can be undeleted unless the control plane says so.
+pub const DELETED_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The shortest and the longest that these may be.
 pub const RETENTION_MIN: Duration = Duration::from_secs(1);
 /// As said: 100 years.
 pub const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 24 * 3600);

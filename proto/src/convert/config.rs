@@ -196,7 +196,10 @@ fn workflow_config(workflow: wire::WorkflowConfig) -> Result<WorkflowConfig, Wir
     let enabled = match v1::WorkflowState::try_from(state) {
         Ok(v1::WorkflowState::Enabled) => true,
         Ok(v1::WorkflowState::Disabled) => false,
-        Ok(v1::WorkflowState::Unspecified) | Err(_) => return Err(WireError::Missing("state")),
+        // What is deleted is not sent.
+        Ok(v1::WorkflowState::Unspecified | v1::WorkflowState::Deleted) | Err(_) => {
+            return Err(WireError::Missing("state"));
+        }
     };
     let published = match (version, spec) {
         (0, _) => None,

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use signalbox_model::{error::Error, violation::Violation};
+use signalbox_model::{
+    error::{Error, RESOURCE_DELETED},
+    violation::Violation,
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
@@ -29,6 +32,7 @@ pub fn to_status(error: Error) -> Status {
         Error::AlreadyExists { resource } => {
             (Code::AlreadyExists, "RESOURCE_EXISTS", about(resource))
         }
+        Error::IdKept { resource } => (Code::AlreadyExists, RESOURCE_DELETED, about(resource)),
         Error::Stale { resource } => (Code::Aborted, "ETAG_MISMATCH", about(resource)),
         Error::Precondition {
             subject,

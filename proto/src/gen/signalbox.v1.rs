@@ -51,6 +51,12 @@ pub struct ApiKey {
     /// limit.
     #[prost(message, optional, tag = "9")]
     pub rate_limit: ::core::option::Option<RateLimit>,
+    /// When it was deleted; absent: it is not. Output only.
+    #[prost(message, optional, tag = "20")]
+    pub delete_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When a deleted one is removed for good, with its value. Output only.
+    #[prost(message, optional, tag = "21")]
+    pub purge_time: ::core::option::Option<::prost_types::Timestamp>,
     /// Names and values by which people and tools find what belongs together: names of up to 63 of `a-z`, `0-9`, `-`, `_`, `.`
     /// and `/`, values of up to 128 bytes, at most 64.
     #[prost(btree_map = "string, string", tag = "80")]
@@ -148,6 +154,9 @@ pub struct ListApiKeysRequest {
     /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
     #[prost(string, tag = "80")]
     pub filter: ::prost::alloc::string::String,
+    /// Those that are deleted and not purged yet, too.
+    #[prost(bool, tag = "81")]
+    pub show_deleted: bool,
 }
 impl ::prost::Name for ListApiKeysRequest {
     const NAME: &'static str = "ListApiKeysRequest";
@@ -264,6 +273,9 @@ pub struct DeleteApiKeyRequest {
     /// If set, must be the current etag; ABORTED otherwise.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// For good, at once: it cannot be undeleted, and its id is free. So with one that is deleted already.
+    #[prost(bool, tag = "20")]
+    pub purge: bool,
 }
 impl ::prost::Name for DeleteApiKeyRequest {
     const NAME: &'static str = "DeleteApiKeyRequest";
@@ -273,6 +285,26 @@ impl ::prost::Name for DeleteApiKeyRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.DeleteApiKeyRequest".into()
+    }
+}
+/// Request of UndeleteApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndeleteApiKeyRequest {
+    /// Resource name, `projects/{project}/apiKeys/{api_key}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// If set, must be the current etag; ABORTED otherwise.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UndeleteApiKeyRequest {
+    const NAME: &'static str = "UndeleteApiKeyRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.UndeleteApiKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.UndeleteApiKeyRequest".into()
     }
 }
 /// Whether an API key is accepted.
@@ -287,6 +319,8 @@ pub enum ApiKeyState {
     Revoked = 2,
     /// Past its expire_time.
     Expired = 3,
+    /// Deleted, and not purged yet.
+    Deleted = 20,
 }
 impl ApiKeyState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -299,6 +333,7 @@ impl ApiKeyState {
             Self::Active => "API_KEY_STATE_ACTIVE",
             Self::Revoked => "API_KEY_STATE_REVOKED",
             Self::Expired => "API_KEY_STATE_EXPIRED",
+            Self::Deleted => "API_KEY_STATE_DELETED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -308,6 +343,7 @@ impl ApiKeyState {
             "API_KEY_STATE_ACTIVE" => Some(Self::Active),
             "API_KEY_STATE_REVOKED" => Some(Self::Revoked),
             "API_KEY_STATE_EXPIRED" => Some(Self::Expired),
+            "API_KEY_STATE_DELETED" => Some(Self::Deleted),
             _ => None,
         }
     }
@@ -545,7 +581,8 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "RevokeApiKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a key. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
+        /// Deletes a key. Every connected node refuses it within one second of the answer; until its purge_time it can be undeleted,
+        /// and is shown by GetApiKey. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
         pub async fn delete_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteApiKeyRequest>,
@@ -565,6 +602,29 @@ pub mod api_key_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "DeleteApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Brings a deleted key back as it was, with its value (AIP-164); one that is revoked stays revoked. ALREADY_EXISTS when it
+        /// is not deleted. Role: editor.
+        pub async fn undelete_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UndeleteApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApiKey>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ApiKeyService/UndeleteApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "UndeleteApiKey"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -621,11 +681,18 @@ pub mod api_key_service_server {
             &self,
             request: tonic::Request<super::RevokeApiKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::ApiKey>, tonic::Status>;
-        /// Deletes a key. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
+        /// Deletes a key. Every connected node refuses it within one second of the answer; until its purge_time it can be undeleted,
+        /// and is shown by GetApiKey. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
         async fn delete_api_key(
             &self,
             request: tonic::Request<super::DeleteApiKeyRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Brings a deleted key back as it was, with its value (AIP-164); one that is revoked stays revoked. ALREADY_EXISTS when it
+        /// is not deleted. Role: editor.
+        async fn undelete_api_key(
+            &self,
+            request: tonic::Request<super::UndeleteApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApiKey>, tonic::Status>;
     }
     /// Manages API keys: the credentials that webhook callers (Amazon SNS) present to the data plane.
     #[derive(Debug)]
@@ -1004,6 +1071,52 @@ pub mod api_key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ApiKeyService/UndeleteApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct UndeleteApiKeySvc<T: ApiKeyService>(pub Arc<T>);
+                    impl<
+                        T: ApiKeyService,
+                    > tonic::server::UnaryService<super::UndeleteApiKeyRequest>
+                    for UndeleteApiKeySvc<T> {
+                        type Response = super::ApiKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UndeleteApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ApiKeyService>::undelete_api_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UndeleteApiKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8250,6 +8363,12 @@ pub struct Workflow {
     /// Changes with every change of the resource (AIP-154). Output only.
     #[prost(string, tag = "11")]
     pub etag: ::prost::alloc::string::String,
+    /// When it was deleted; absent: it is not. Output only.
+    #[prost(message, optional, tag = "20")]
+    pub delete_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When a deleted one is removed for good, with its versions. Output only.
+    #[prost(message, optional, tag = "21")]
+    pub purge_time: ::core::option::Option<::prost_types::Timestamp>,
     /// Names and values by which people and tools find what belongs together: names of up to 63 of `a-z`, `0-9`, `-`, `_`, `.`
     /// and `/`, values of up to 128 bytes, at most 64.
     #[prost(btree_map = "string, string", tag = "80")]
@@ -8358,6 +8477,9 @@ pub struct ListWorkflowsRequest {
     /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
     #[prost(string, tag = "80")]
     pub filter: ::prost::alloc::string::String,
+    /// Those that are deleted and not purged yet, too.
+    #[prost(bool, tag = "81")]
+    pub show_deleted: bool,
 }
 impl ::prost::Name for ListWorkflowsRequest {
     const NAME: &'static str = "ListWorkflowsRequest";
@@ -8482,6 +8604,9 @@ pub struct DeleteWorkflowRequest {
     /// If set, must be the current etag; ABORTED otherwise.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// For good, at once: it cannot be undeleted, and its id is free. So with one that is deleted already.
+    #[prost(bool, tag = "20")]
+    pub purge: bool,
 }
 impl ::prost::Name for DeleteWorkflowRequest {
     const NAME: &'static str = "DeleteWorkflowRequest";
@@ -8491,6 +8616,26 @@ impl ::prost::Name for DeleteWorkflowRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.DeleteWorkflowRequest".into()
+    }
+}
+/// Request of UndeleteWorkflow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndeleteWorkflowRequest {
+    /// Resource name, `projects/{project}/workflows/{workflow}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// If set, must be the current etag; ABORTED otherwise.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UndeleteWorkflowRequest {
+    const NAME: &'static str = "UndeleteWorkflowRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.UndeleteWorkflowRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.UndeleteWorkflowRequest".into()
     }
 }
 /// Request of ListWorkflowVersions.
@@ -8545,6 +8690,9 @@ pub struct ValidateWorkflowRequest {
     /// The definition.
     #[prost(message, optional, tag = "2")]
     pub spec: ::core::option::Option<WorkflowSpec>,
+    /// Id that the workflow has, or is to have: so that it may run itself, and is looked at for running itself in a circle.
+    #[prost(string, tag = "20")]
+    pub workflow_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ValidateWorkflowRequest {
     const NAME: &'static str = "ValidateWorkflowRequest";
@@ -8742,6 +8890,8 @@ pub enum WorkflowState {
     Enabled = 1,
     /// Refuses events with a retriable status.
     Disabled = 2,
+    /// Deleted, and not purged yet.
+    Deleted = 20,
 }
 impl WorkflowState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -8753,6 +8903,7 @@ impl WorkflowState {
             Self::Unspecified => "WORKFLOW_STATE_UNSPECIFIED",
             Self::Enabled => "WORKFLOW_STATE_ENABLED",
             Self::Disabled => "WORKFLOW_STATE_DISABLED",
+            Self::Deleted => "WORKFLOW_STATE_DELETED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -8761,6 +8912,7 @@ impl WorkflowState {
             "WORKFLOW_STATE_UNSPECIFIED" => Some(Self::Unspecified),
             "WORKFLOW_STATE_ENABLED" => Some(Self::Enabled),
             "WORKFLOW_STATE_DISABLED" => Some(Self::Disabled),
+            "WORKFLOW_STATE_DELETED" => Some(Self::Deleted),
             _ => None,
         }
     }
@@ -8954,7 +9106,8 @@ pub mod workflow_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Makes one version the one that new executions run. Role: editor.
+        /// Makes one version the one that new executions run. Refused when every execution would, by `runWorkflow` steps of published
+        /// versions, run the workflow itself again. Role: editor.
         pub async fn publish_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::PublishWorkflowRequest>,
@@ -9026,7 +9179,9 @@ pub mod workflow_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a workflow and its versions; its executions stay. Role: editor.
+        /// Deletes a workflow and its versions; its executions stay. Nodes know nothing of it from then on; until its purge_time it
+        /// can be undeleted, and is shown by GetWorkflow. FAILED_PRECONDITION while the published version of another workflow runs it.
+        /// Role: editor.
         pub async fn delete_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteWorkflowRequest>,
@@ -9047,6 +9202,32 @@ pub mod workflow_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("signalbox.v1.WorkflowService", "DeleteWorkflow"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Brings a deleted workflow back as it was (AIP-164): its versions, which one is published, whether it is enabled, the topic
+        /// that is bound. A schedule goes on from now. ALREADY_EXISTS when it is not deleted; FAILED_PRECONDITION when its published
+        /// version names keys, secrets or workflows that are gone. Role: editor.
+        pub async fn undelete_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UndeleteWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.WorkflowService/UndeleteWorkflow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.WorkflowService", "UndeleteWorkflow"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -9217,7 +9398,8 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::UpdateWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status>;
-        /// Makes one version the one that new executions run. Role: editor.
+        /// Makes one version the one that new executions run. Refused when every execution would, by `runWorkflow` steps of published
+        /// versions, run the workflow itself again. Role: editor.
         async fn publish_workflow(
             &self,
             request: tonic::Request<super::PublishWorkflowRequest>,
@@ -9232,11 +9414,20 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::EnableWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status>;
-        /// Deletes a workflow and its versions; its executions stay. Role: editor.
+        /// Deletes a workflow and its versions; its executions stay. Nodes know nothing of it from then on; until its purge_time it
+        /// can be undeleted, and is shown by GetWorkflow. FAILED_PRECONDITION while the published version of another workflow runs it.
+        /// Role: editor.
         async fn delete_workflow(
             &self,
             request: tonic::Request<super::DeleteWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Brings a deleted workflow back as it was (AIP-164): its versions, which one is published, whether it is enabled, the topic
+        /// that is bound. A schedule goes on from now. ALREADY_EXISTS when it is not deleted; FAILED_PRECONDITION when its published
+        /// version names keys, secrets or workflows that are gone. Role: editor.
+        async fn undelete_workflow(
+            &self,
+            request: tonic::Request<super::UndeleteWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status>;
         /// Lists the versions of a workflow, newest first. Role: viewer.
         async fn list_workflow_versions(
             &self,
@@ -9702,6 +9893,52 @@ pub mod workflow_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.WorkflowService/UndeleteWorkflow" => {
+                    #[allow(non_camel_case_types)]
+                    struct UndeleteWorkflowSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<
+                        T: WorkflowService,
+                    > tonic::server::UnaryService<super::UndeleteWorkflowRequest>
+                    for UndeleteWorkflowSvc<T> {
+                        type Response = super::Workflow;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UndeleteWorkflowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::undelete_workflow(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UndeleteWorkflowSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -123,7 +123,11 @@ pub enum KeysCommand {
         no_rate_limit: bool,
     },
     /// List keys.
-    List,
+    List {
+        /// Those that are deleted and not purged yet, too.
+        #[arg(long)]
+        show_deleted: bool,
+    },
     /// Show a key, without its value.
     Get {
         /// Which.
@@ -139,8 +143,16 @@ pub enum KeysCommand {
         /// Which.
         id: String,
     },
-    /// Delete a key that no published workflow names.
+    /// Delete a key that no published workflow names. It can be undeleted for a while (30 days, unless the control plane says so).
     Delete {
+        /// Which.
+        id: String,
+        /// For good, at once: its id is free then. Also of one that is deleted already.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Bring a deleted key back, with its value.
+    Undelete {
         /// Which.
         id: String,
     },
@@ -172,7 +184,11 @@ pub enum WorkflowsCommand {
         id: String,
     },
     /// List workflows.
-    List,
+    List {
+        /// Those that are deleted and not purged yet, too.
+        #[arg(long)]
+        show_deleted: bool,
+    },
     /// List the versions of a workflow.
     Versions {
         /// Which.
@@ -196,8 +212,16 @@ pub enum WorkflowsCommand {
         /// Which.
         id: String,
     },
-    /// Delete a workflow; its executions stay.
+    /// Delete a workflow; its executions stay. It can be undeleted for a while (30 days, unless the control plane says so).
     Delete {
+        /// Which.
+        id: String,
+        /// For good, at once: its id is free then. Also of one that is deleted already.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Bring a deleted workflow back as it was; a schedule goes on from now.
+    Undelete {
         /// Which.
         id: String,
     },

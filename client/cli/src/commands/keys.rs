@@ -112,9 +112,10 @@ pub(crate) async fn run(
             let key = call!(client, keys.update_api_key(request));
             output.message(&key, shown)
         }
-        KeysCommand::List => {
+        KeysCommand::List { show_deleted } => {
             let request = || v1::ListApiKeysRequest {
                 parent: parent.clone(),
+                show_deleted,
                 ..Default::default()
             };
             let keys = pages!(client, usize::MAX, keys.list_api_keys(request()).api_keys);
@@ -141,14 +142,24 @@ pub(crate) async fn run(
             let key = call!(client, keys.revoke_api_key(request));
             output.message(&key, |key| format!("revoked {}", key.name))
         }
-        KeysCommand::Delete { id } => {
+        KeysCommand::Delete { id, purge } => {
             let name = global.name(COLLECTION, &id)?;
             let request = v1::DeleteApiKeyRequest {
                 name: name.clone(),
                 etag: String::new(),
+                purge,
             };
             once!(client, keys.delete_api_key(request));
-            output.line(&format!("deleted {name}"))
+            let done = if purge { "purged" } else { "deleted" };
+            output.line(&format!("{done} {name}"))
+        }
+        KeysCommand::Undelete { id } => {
+            let request = v1::UndeleteApiKeyRequest {
+                name: global.name(COLLECTION, &id)?,
+                etag: String::new(),
+            };
+            let key = once!(client, keys.undelete_api_key(request));
+            output.message(&key, |key| format!("undeleted {}", key.name))
         }
     }
 }

@@ -9,6 +9,7 @@ use signalbox_model::{
     workflow::{Trigger, Workflow},
 };
 
+use super::calls;
 use crate::store::Tx;
 
 /// A definition that names a key that does not exist would refuse every message, one that names a secret that does not
@@ -30,13 +31,28 @@ pub(super) async fn check(
     }
 }
 
-/// Notes what the version names that is published now.
-pub(super) async fn note(
+/// The same of a definition that is to be published as `name`: it must not run itself without end, by way of others either.
+pub(in crate::app) async fn check_published(
+    tx: &Tx,
+    name: &WorkflowName,
+    workflow: &Workflow,
+) -> Result<(), Error> {
+    check(tx, &name.project, Some(&name.workflow), workflow).await?;
+    match calls::circles(tx, name, workflow).await? {
+        circles if circles.is_empty() => Ok(()),
+        circles => Err(Error::Invalid(Violations(circles))),
+    }
+}
+
+/// Notes what the version names that is published now: the version `version`.
+pub(in crate::app) async fn note(
     tx: &Tx,
     name: &WorkflowName,
     enabled: bool,
+    version: i64,
     workflow: &Workflow,
 ) -> Result<(), Error> {
+    calls::note(tx, name, version, workflow).await?;
     let has_schedule = matches!(workflow.trigger(), Trigger::Schedule(_));
     tx.set_schedule(name, enabled, has_schedule).await?;
     tx.set_workflow_keys(name, workflow.trigger().api_keys())

@@ -500,6 +500,24 @@ async fn the_end(world: &mut World) {
     world
         .noted("/signalbox.v1.ApiKeyService/DeleteApiKey", KEY)
         .await;
+    let undelete = v1::UndeleteApiKeyRequest {
+        name: KEY.into(),
+        ..Default::default()
+    };
+    keys.undelete_api_key(undelete).await.unwrap();
+    world
+        .noted("/signalbox.v1.ApiKeyService/UndeleteApiKey", KEY)
+        .await;
+    let purge = v1::DeleteApiKeyRequest {
+        name: KEY.into(),
+        purge: true,
+        ..Default::default()
+    };
+    keys.delete_api_key(purge).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.ApiKeyService/DeleteApiKey", KEY)
+        .await;
+    assert_eq!(changes, ["purged:  → true"]);
     let delete = v1::DeleteWorkflowRequest {
         name: WORKFLOW.into(),
         ..Default::default()
@@ -511,6 +529,16 @@ async fn the_end(world: &mut World) {
         .await;
     let gone = "spec.steps[0].transform.expression: \"2\" → ".to_owned();
     assert!(changes.contains(&gone), "{changes:?}");
+    let undelete = v1::UndeleteWorkflowRequest {
+        name: WORKFLOW.into(),
+        ..Default::default()
+    };
+    workflows.undelete_workflow(undelete).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.WorkflowService/UndeleteWorkflow", WORKFLOW)
+        .await;
+    let back = "spec.steps[0].transform.expression:  → \"2\"".to_owned();
+    assert!(changes.contains(&back), "{changes:?}");
     let delete = v1::DeleteSecretRequest {
         name: SECRET.into(),
         ..Default::default()

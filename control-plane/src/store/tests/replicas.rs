@@ -295,7 +295,7 @@ async fn changes_at_two_replicas_at_once_are_one_after_the_other() {
         };
         assert!(matches!(lost, Error::Stale { .. }), "{lost:?}");
         tag = etag(won.revision);
-        assert_eq!(one.key(&name).await.unwrap(), won);
+        assert_eq!(one.key(&name).await.unwrap().row, won);
     }
     // A request that is repeated while the first is under way makes nothing new.
     let wname: WorkflowName = "projects/default/workflows/w".parse().unwrap();

@@ -2,7 +2,7 @@
 
 use prost_types::FieldMask;
 use signalbox_client::{Client, ClientError};
-use signalbox_model::violation::Violation;
+use signalbox_model::{error::RESOURCE_DELETED, violation::Violation};
 use signalbox_proto::v1;
 use tonic::Code;
 
@@ -23,6 +23,7 @@ pub(super) async fn perform(client: &Client, plan: &Plan, output: &Output) -> Re
             Change::Update(wanted, current) => {
                 update(client, &wanted.resource, &current.etag).await
             }
+            Change::Undelete(wanted, current) => undelete(client, wanted, current).await,
             Change::Delete(current) => delete(client, current).await,
         };
         let said = said.map_err(|error| {
@@ -48,14 +49,21 @@ fn told(error: CliError, change: &Change) -> CliError {
         Change::Create(_) => api.code == Code::AlreadyExists,
         Change::Update(..) | Change::Delete(_) => {
             matches!(api.code, Code::Aborted | Code::NotFound)
+                || api.reason.as_deref() == Some(RESOURCE_DELETED)
         }
+        Change::Undelete(..) => matches!(
+            api.code,
+            Code::Aborted | Code::NotFound | Code::AlreadyExists
+        ),
     };
     if is_overtaken {
         let text = "was changed by somebody else since the plan was made; apply again";
         return CliError::Failed(format!("{} {text}", change.name()));
     }
     match change {
-        Change::Create(wanted) | Change::Update(wanted, _) if !api.violations.is_empty() => {
+        Change::Create(wanted) | Change::Update(wanted, _) | Change::Undelete(wanted, _)
+            if !api.violations.is_empty() =>
+        {
             let problems = api.violations.iter();
             refused(problems.map(|problem| at_file(wanted, problem)).collect())
         }
@@ -165,17 +173,48 @@ async fn update(
     Ok("updated")
 }
 
+/// Brings it back, and makes it what is wanted.
+async fn undelete(
+    client: &Client,
+    wanted: &Wanted,
+    current: &Current,
+) -> Result<&'static str, CliError> {
+    let (name, etag) = (current.resource.name().to_owned(), current.etag.clone());
+    let etag = match &current.resource {
+        Resource::Key(_) => {
+            let request = v1::UndeleteApiKeyRequest { name, etag };
+            once!(client, keys.undelete_api_key(request)).etag
+        }
+        Resource::Workflow(_) => {
+            let request = v1::UndeleteWorkflowRequest { name, etag };
+            once!(client, workflows.undelete_workflow(request)).etag
+        }
+    };
+    if !current.is_live || current.resource != wanted.resource {
+        update(client, &wanted.resource, &etag).await?;
+    }
+    Ok("undeleted")
+}
+
 async fn delete(client: &Client, current: &Current) -> Result<&'static str, CliError> {
     let (name, etag) = (current.resource.name().to_owned(), current.etag.clone());
     match &current.resource {
         Resource::Key(_) => {
             once!(
                 client,
-                keys.delete_api_key(v1::DeleteApiKeyRequest { name, etag })
+                keys.delete_api_key(v1::DeleteApiKeyRequest {
+                    name,
+                    etag,
+                    purge: false
+                })
             );
         }
         Resource::Workflow(_) => {
-            let request = v1::DeleteWorkflowRequest { name, etag };
+            let request = v1::DeleteWorkflowRequest {
+                name,
+                etag,
+                purge: false,
+            };
             once!(client, workflows.delete_workflow(request));
         }
     }

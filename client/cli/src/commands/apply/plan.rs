@@ -26,6 +26,8 @@ pub(super) enum Change {
     Create(Wanted),
     /// It is changed, unless somebody else does so first.
     Update(Wanted, Current),
+    /// It is undeleted, and changed where it is not what is wanted, unless somebody else does so first.
+    Undelete(Wanted, Current),
     /// It is deleted, unless somebody else changes it first.
     Delete(Current),
 }
@@ -33,18 +35,45 @@ pub(super) enum Change {
 impl Change {
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Create(wanted) | Self::Update(wanted, _) => wanted.resource.name(),
+            Self::Create(wanted) | Self::Update(wanted, _) | Self::Undelete(wanted, _) => {
+                wanted.resource.name()
+            }
             Self::Delete(current) => current.resource.name(),
         }
+    }
+
+    /// The names of the workflows that it runs: as it will be, or, when it goes, as it is.
+    fn calls(&self) -> Vec<String> {
+        let name = self.name();
+        let Ok(WorkflowName { project, .. }) = name.parse::<WorkflowName>() else {
+            return Vec::new();
+        };
+        let read;
+        let workflow = match self {
+            Self::Create(wanted) | Self::Update(wanted, _) | Self::Undelete(wanted, _) => {
+                wanted.workflow.as_ref()
+            }
+            Self::Delete(current) => {
+                read = current.resource.definition(&project);
+                read.as_ref()
+            }
+        };
+        let calls = workflow.map(Workflow::calls).unwrap_or_default();
+        let names = calls.iter();
+        names
+            .map(|(_, id)| format!("projects/{project}/workflows/{id}"))
+            .collect()
     }
 
     /// Keys before the workflows that name them; what is deleted last, and then workflows before keys.
     fn rank(&self) -> u8 {
         match self {
-            Self::Create(wanted) | Self::Update(wanted, _) => match &wanted.resource {
-                Resource::Key(_) => 0,
-                Resource::Workflow(_) => 1,
-            },
+            Self::Create(wanted) | Self::Update(wanted, _) | Self::Undelete(wanted, _) => {
+                match &wanted.resource {
+                    Resource::Key(_) => 0,
+                    Resource::Workflow(_) => 1,
+                }
+            }
             Self::Delete(current) => match &current.resource {
                 Resource::Workflow(_) => 2,
                 Resource::Key(_) => 3,
@@ -108,8 +137,11 @@ impl Plan {
             match (current, &wanted.resource) {
                 (None, _) => plan.changes.push(Change::Create(wanted)),
                 (Some(current), Resource::Key(_)) if !current.is_live => {
-                    let text = "is revoked for good: delete it, so that another is made, or take it out of the files";
+                    let text = "is revoked for good: delete it with --purge, so that another is made, or take it out of the files";
                     problems.push(wanted.problem(&Violation::new("name", text)));
+                }
+                (Some(current), _) if current.is_deleted => {
+                    plan.changes.push(Change::Undelete(wanted, current));
                 }
                 (Some(current), resource) if current.is_live && current.resource == *resource => {
                     plan.unchanged += 1;
@@ -121,10 +153,54 @@ impl Plan {
             return Err(refused(problems));
         }
         plan.changes.extend(deleted.into_iter().map(Change::Delete));
-        plan.changes
-            .sort_by(|a, b| (a.rank(), a.name()).cmp(&(b.rank(), b.name())));
+        let depths = depths(&plan.changes);
+        plan.changes.sort_by_cached_key(|change| {
+            let depth = depths.get(change.name()).copied().unwrap_or(0);
+            // Who is run comes before who runs it, and goes after.
+            let depth = match change {
+                Change::Delete(_) => -depth,
+                _ => depth,
+            };
+            (change.rank(), depth, change.name().to_owned())
+        });
         Ok(plan)
     }
+}
+
+/// How many workflows of these stand below each by what runs what: 0 for one that runs none of them. Circles are cut somewhere.
+fn depths(changes: &[Change]) -> BTreeMap<String, i64> {
+    let calls: BTreeMap<&str, Vec<String>> = changes
+        .iter()
+        .map(|change| (change.name(), change.calls()))
+        .collect();
+    let mut depths: BTreeMap<String, i64> = BTreeMap::new();
+    for name in calls.keys() {
+        depth(name, &calls, &mut Vec::new(), &mut depths);
+    }
+    depths
+}
+
+fn depth<'c>(
+    name: &'c str,
+    calls: &'c BTreeMap<&str, Vec<String>>,
+    above: &mut Vec<&'c str>,
+    depths: &mut BTreeMap<String, i64>,
+) -> i64 {
+    if let Some(known) = depths.get(name) {
+        return *known;
+    }
+    if above.contains(&name) {
+        return 0;
+    }
+    above.push(name);
+    let called = calls.get(name).into_iter().flatten();
+    let below = called
+        .filter(|callee| calls.contains_key(callee.as_str()))
+        .map(|callee| depth(callee, calls, above, depths) + 1);
+    let deepest = below.max().unwrap_or(0);
+    above.pop();
+    depths.insert(name.to_owned(), deepest);
+    deepest
 }
 
 /// What has these labels and is not wanted.
@@ -141,13 +217,15 @@ async fn unwanted(
                 resource: Resource::of_key(&key),
                 etag: key.etag,
                 is_live: true,
+                is_deleted: false,
             });
         }
     }
     for workflow in super::workflows(client, parent, labels).await? {
         if !wanted.contains(&workflow.name) {
+            let found = find_workflow(client, &workflow.name).await?;
             // Gone meanwhile is gone.
-            unwanted.extend(find_workflow(client, &workflow.name).await?);
+            unwanted.extend(found.filter(|found| !found.is_deleted));
         }
     }
     Ok(unwanted)
@@ -197,7 +275,8 @@ impl References<'_> {
         if let Some(is_there) = self.found.get(name) {
             return Ok(*is_there);
         }
-        let is_there = find_key(self.client, name).await?.is_some();
+        let found = find_key(self.client, name).await?;
+        let is_there = found.is_some_and(|found| !found.is_deleted);
         self.found.insert(name.to_owned(), is_there);
         Ok(is_there)
     }
