@@ -16,6 +16,7 @@ mod bad_input;
 mod buf_curl;
 mod cancel;
 mod child;
+mod conformance;
 mod crash;
 mod deleted;
 mod dev;

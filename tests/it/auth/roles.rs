@@ -24,7 +24,7 @@ const ROLES: [&str; 5] = ["viewer", "operator", "editor", "admin", "data-plane"]
 
 /// Messages as their bytes.
 #[derive(Clone, Copy, Default)]
-struct Raw;
+pub(crate) struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
@@ -58,7 +58,7 @@ impl Decoder for Raw {
 
 /// Where a method's role must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     /// In the project that the request is about.
     Project,
     /// In any project.
@@ -68,7 +68,7 @@ enum Place {
 }
 
 /// A request about `projects/default` that gets as far as the check of the role, and beyond it harms nobody.
-fn request(method: &MethodDescriptor) -> (Place, Value) {
+pub(crate) fn request(method: &MethodDescriptor) -> (Place, Value) {
     let project = |request| (Place::Project, request);
     let name = |name: &str| project(json!({"name": format!("projects/default/{name}")}));
     let service = method.parent_service().name().to_owned();
@@ -110,7 +110,7 @@ fn request(method: &MethodDescriptor) -> (Place, Value) {
     }
 }
 
-fn bytes(method: &MethodDescriptor, request: &Value) -> Vec<u8> {
+pub(crate) fn bytes(method: &MethodDescriptor, request: &Value) -> Vec<u8> {
     DynamicMessage::deserialize(method.input(), request)
         .unwrap_or_else(|error| panic!("{}: {error}", method.full_name()))
         .encode_to_vec()
@@ -138,7 +138,7 @@ async fn may(channel: &Channel, path: &str, token: &str, message: Vec<u8>) -> bo
 }
 
 /// The role that a method's comment in its .proto file names.
-fn said() -> BTreeMap<String, String> {
+pub(crate) fn said() -> BTreeMap<String, String> {
     let mut said = BTreeMap::new();
     for folder in ["signalbox/v1", "signalbox/dataplane/v1"] {
         for file in fs::read_dir(root().join("proto").join(folder)).unwrap() {
