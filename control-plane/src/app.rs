@@ -5,6 +5,7 @@ mod executions;
 mod keys;
 mod nodes;
 mod projects;
+mod quotas;
 mod reports;
 mod retention;
 mod retries;
@@ -17,6 +18,7 @@ mod workflows;
 use std::{sync::Arc, time::Duration};
 
 use signalbox_model::error::Error;
+use tokio::sync::Notify;
 
 use crate::{
     crypto::{CryptoError, MasterKey},
@@ -25,6 +27,8 @@ use crate::{
 
 pub use keys::{KeyChange, NewKey};
 pub use nodes::Refusal;
+pub use projects::{ProjectChange, ShownProject};
+pub use quotas::{Limits, Quotas};
 pub use retention::Expiring;
 pub use retries::{RetryMode, RetryOrder, RetryRequest, RetryVersion};
 pub use runs::RunRequest;
@@ -38,6 +42,8 @@ pub struct App {
     store: Store,
     master_key: Arc<MasterKey>,
     settings: Arc<Settings>,
+    /// Told when more is to be deleted from now on.
+    look: Arc<Notify>,
 }
 
 /// What an installation decides.
@@ -53,6 +59,8 @@ pub struct Settings {
     pub history_value_max_bytes: usize,
     /// How long the history of projects is kept that do not say.
     pub history_retention: Duration,
+    /// The quotas of projects that do not say.
+    pub quotas: Limits,
 }
 
 impl App {
@@ -63,6 +71,7 @@ impl App {
             store,
             master_key: Arc::new(master_key),
             settings: Arc::new(settings),
+            look: Arc::default(),
         }
     }
 

@@ -9,7 +9,7 @@ mod streams;
 mod token;
 mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use signalbox_model::{error::Error, ids::ProjectId};
 use signalbox_runtime::telemetry::context;
@@ -52,6 +52,19 @@ impl Identity {
         everywhere.max(self.roles.get(&name).copied())
     }
 
+    /// The projects in which a role is enough; none: all there are.
+    fn projects(&self, requirement: Requirement) -> Option<BTreeSet<String>> {
+        let everywhere = self.roles.get(ALL_PROJECTS).copied();
+        if requirement.is_met_by(everywhere) {
+            return None;
+        }
+        let projects = self.roles.iter().filter_map(|(name, role)| {
+            let id = name.strip_prefix("projects/")?;
+            requirement.is_met_by(Some(*role)).then(|| id.to_owned())
+        });
+        Some(projects.collect())
+    }
+
     fn highest(&self) -> Option<Role> {
         self.roles.values().copied().max()
     }
@@ -88,6 +101,19 @@ impl Caller {
         let (identity, target) = parts(request)?;
         let role = identity.roles.get(ALL_PROJECTS).copied();
         check(identity, target, role, "all projects")
+    }
+
+    /// The ids of the projects in which the role of the caller of a request is enough for the method; none: all there are.
+    ///
+    /// # Errors
+    /// `Denied` with what is needed, when there is no such project.
+    pub fn projects<T>(request: &Request<T>) -> Result<Option<BTreeSet<String>>, Error> {
+        let (identity, target) = parts(request)?;
+        let projects = identity.projects(target.requirement);
+        if projects.as_ref().is_some_and(BTreeSet::is_empty) {
+            check(identity, target, None, "some project")?;
+        }
+        Ok(projects)
     }
 
     /// The caller of a request about no project.

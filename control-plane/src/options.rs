@@ -8,6 +8,7 @@ use signalbox_model::limits;
 use signalbox_runtime::{span, telemetry::TelemetryArgs};
 
 use crate::{
+    app::Limits,
     master_key::{MasterKeySource, Rotation},
     server::{ControlPlaneConfig, History},
 };
@@ -89,6 +90,9 @@ pub struct Options {
         value_parser = retention
     )]
     pub history_retention: Duration,
+    /// What projects may have that do not say.
+    #[command(flatten)]
+    pub quotas: QuotaArgs,
     /// PEM file of the listener's certificate chain.
     #[arg(long, env = "SIGNALBOX_CP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -104,6 +108,54 @@ pub struct Options {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// What a project may have, unless it says so itself (`signalbox projects update --quota-…`); 0: no limit.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct QuotaArgs {
+    /// Workflows that a project may have; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_WORKFLOWS",
+        default_value_t = limits::QUOTA_WORKFLOWS,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub quota_workflows: i64,
+    /// API keys that a project may have, revoked ones too; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_API_KEYS",
+        default_value_t = limits::QUOTA_API_KEYS,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub quota_api_keys: i64,
+    /// Requests with events a second that each node takes for a project; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_EVENTS_PER_SECOND",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(i64).range(0..=i64::from(limits::RATE_MAX))
+    )]
+    pub quota_events_per_second: i64,
+    /// Size in bytes of the history of a project's executions, past which those that ended first are deleted; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_HISTORY_BYTES",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub quota_history_bytes: i64,
+}
+
+impl From<QuotaArgs> for Limits {
+    fn from(given: QuotaArgs) -> Self {
+        Self {
+            workflows: given.quota_workflows,
+            api_keys: given.quota_api_keys,
+            events_per_second: given.quota_events_per_second,
+            history_bytes: given.quota_history_bytes,
+        }
+    }
 }
 
 fn value_max_bytes(text: &str) -> Result<usize, String> {
@@ -240,6 +292,7 @@ impl Options {
                 value_max_bytes: self.history_value_max_bytes,
                 retention: self.history_retention,
             },
+            quotas: self.quotas.into(),
             tls: self.tls_cert.clone().zip(self.tls_key.clone()),
             cors_origins: self.cors_origin.clone(),
         })

@@ -14,6 +14,8 @@ const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// There are so many looks in the time that anything is kept.
 const LOOKS: u32 = 10;
+/// How often there is a look for histories that are to be counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// Least pause between two batches. It is as long as the batch took: reports have half of the database at least.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// How often work that takes longer says how far it is.
@@ -27,6 +29,7 @@ pub async fn run(app: App, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.stopping() => return,
             () = tokio::time::sleep(interval) => {}
+            () = app.look_wanted() => {}
         }
         let look = tokio::select! {
             () = shutdown.stopping() => return,
@@ -48,6 +51,29 @@ pub async fn run(app: App, shutdown: Shutdown) {
     }
 }
 
+/// Counts how large histories are of which that is not known, until the shutdown.
+pub async fn count(app: App, shutdown: Shutdown) {
+    loop {
+        let counting = async {
+            for project in app.uncounted(Timestamp::now()).await? {
+                app.count_history(&project).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        let counted = tokio::select! {
+            () = shutdown.stopping() => return,
+            counted = counting => counted,
+        };
+        if let Err(error) = counted {
+            tracing::warn!(%error, "it cannot be counted how large a history is; it waits");
+        }
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = tokio::time::sleep(COUNT_INTERVAL) => {}
+        }
+    }
+}
+
 /// Deletes all that is kept no longer; gives the time until the next look. One that is dropped half way leaves whole batches.
 async fn look(app: &App) -> Result<Duration, Error> {
     // Before it is read how long each is kept: what comes after a change of that is not too old by what was before.
@@ -56,6 +82,9 @@ async fn look(app: &App) -> Result<Duration, Error> {
     let mut deleted = 0;
     for of in app.expiring().await? {
         interval = interval.min(app.retention(&of) / LOOKS);
+        if let Expiring::Deleted(project) = &of {
+            app.cancel_all(project).await?;
+        }
         deleted += purge(app, &of, now).await?;
     }
     if deleted > 0 {

@@ -25,7 +25,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use self::{links::LinksLayer, trace::TraceLayer};
 use crate::{
     api::Api,
-    app::{App, Settings},
+    app::{App, Limits, Settings},
     auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, Tokens},
     master_key::{MasterKeyError, MasterKeySource},
     replicas,
@@ -63,6 +63,8 @@ pub struct ControlPlaneConfig {
     pub deliveries_kept_max: u64,
     /// How much of executions is recorded, and how long it is kept.
     pub history: History,
+    /// The quotas of projects that do not say; 0 stands for none.
+    pub quotas: Limits,
     /// Certificate chain and key of the gRPC listener.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Origins of browsers that may call by gRPC-web.
@@ -168,8 +170,10 @@ pub async fn start(
         deliveries_kept_max: config.deliveries_kept_max,
         history_value_max_bytes: config.history.value_max_bytes,
         history_retention: config.history.retention,
+        quotas: config.quotas,
     };
     let app = App::new(store.clone(), master_key, settings);
+    app.settle_quotas().await?;
     if store.is_shared() {
         shutdown.spawn(replicas::follow(store.clone(), shutdown.clone()));
     } else {
@@ -177,6 +181,7 @@ pub async fn start(
     }
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     shutdown.spawn(retention::run(app.clone(), shutdown.clone()));
+    shutdown.spawn(retention::count(app.clone(), shutdown.clone()));
 
     let oidc = match &config.oidc_config {
         Some(file) => Oidc::start(file, shutdown)?,

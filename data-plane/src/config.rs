@@ -13,8 +13,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::{HashMap, HashSet};
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest, Resource, Revision, SecretConfig, WorkflowConfig},
-    ids::{ProjectId, SecretId, SecretName, WorkflowName},
+    config::{
+        KeyConfig, KeyDigest, ProjectConfig, Resource, Revision, SecretConfig, WorkflowConfig,
+    },
+    ids::{ProjectId, ProjectName, SecretId, SecretName, WorkflowName},
     secret::Secret,
 };
 
@@ -37,6 +39,8 @@ pub struct Snapshot {
     refused: HashSet<WorkflowName>,
     /// Open, in memory only: the disk has them sealed.
     secrets: HashMap<SecretName, Secret>,
+    /// Those that have a quota.
+    projects: HashMap<ProjectId, Arc<Limited<ProjectConfig>>>,
 }
 
 impl Snapshot {
@@ -56,6 +60,15 @@ impl Snapshot {
     #[must_use]
     pub fn workflow(&self, name: &WorkflowName) -> Option<&Arc<Limited<WorkflowConfig>>> {
         self.workflows.get(name)
+    }
+
+    /// A project, when it has a quota. Where none has, this costs one comparison.
+    #[must_use]
+    pub fn project(&self, project: &ProjectId) -> Option<&Arc<Limited<ProjectConfig>>> {
+        if self.projects.is_empty() {
+            return None;
+        }
+        self.projects.get(project)
     }
 
     /// The value of a secret.
@@ -107,6 +120,12 @@ impl Snapshot {
             Resource::Secret(SecretConfig { name, value }) => {
                 self.secrets.insert(name, value);
             }
+            Resource::Project(config) => {
+                let project = config.project.clone();
+                let counted = before.project(&project).map(Arc::as_ref);
+                let config = Limited::project(config, counted);
+                self.projects.insert(project, Arc::new(config));
+            }
         }
     }
 
@@ -124,6 +143,9 @@ impl Snapshot {
         }
         if let Ok(name) = name.parse::<SecretName>() {
             self.secrets.remove(&name);
+        }
+        if let Ok(name) = name.parse::<ProjectName>() {
+            self.projects.remove(&name.project);
         }
     }
 
@@ -260,6 +282,11 @@ impl ConfigStore {
                     && let Some(secret) = current.secrets.get(&name)
                 {
                     kept.secrets.insert(name, secret.clone());
+                }
+                if let Ok(name) = name.parse::<ProjectName>()
+                    && let Some(project) = current.project(&name.project)
+                {
+                    kept.set(Resource::Project(ProjectConfig::clone(project)), &current);
                 }
             }
             kept

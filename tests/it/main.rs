@@ -29,6 +29,7 @@ mod maintenance;
 mod manual;
 mod overload;
 mod partition;
+mod projects;
 mod rejected;
 mod replicas;
 mod retention;

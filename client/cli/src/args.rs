@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod manage;
+mod projects;
 mod sns;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
@@ -18,7 +19,7 @@ use signalbox_model::ids::{IdError, ProjectId};
 use signalbox_runtime::{span, telemetry::TelemetryArgs};
 use signalbox_sns::TrustedOrigin;
 
-pub use self::{apply::*, audit::*, manage::*, sns::*};
+pub use self::{apply::*, audit::*, manage::*, projects::*, sns::*};
 use crate::{CliError, output::Format};
 
 const AFTER_HELP: &str = "\
@@ -220,7 +221,7 @@ pub enum Command {
     /// Manage secrets.
     #[command(subcommand, visible_alias = "secret")]
     Secrets(SecretsCommand),
-    /// Say what holds for a project as a whole: how long its history is kept.
+    /// Manage projects: what each may have, and how long its history is kept.
     #[command(subcommand, visible_alias = "project")]
     Projects(ProjectsCommand),
     /// Look at who did what, and verify that nobody changed it.

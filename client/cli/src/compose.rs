@@ -5,6 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use signalbox_client::TokenSource;
 use signalbox_control_plane::{
+    app::Limits as Quotas,
     auth::{ALL_PROJECTS, Claims, Role, Tokens},
     master_key::MasterKeySource,
     server::{self, ControlPlaneConfig, History, RunningControlPlane},
@@ -86,6 +87,7 @@ impl Composition {
                 reveal_enabled: true,
                 deliveries_kept_max: signalbox_model::limits::DELIVERIES_KEPT_MAX,
                 history: History::default(),
+                quotas: Quotas::USUAL,
                 tls: None,
                 cors_origins: Vec::new(),
             },

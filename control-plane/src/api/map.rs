@@ -1,7 +1,5 @@
 //! Rows → messages.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use prost_types::Timestamp as WireTime;
 use signalbox_model::{error::Error, ids::StepInstance};
@@ -12,7 +10,7 @@ use signalbox_proto::{
 
 use super::signals;
 use crate::{
-    app::{Refusal, etag},
+    app::{Refusal, ShownProject, etag},
     store::{
         Awaited, Child, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
         rows::{
@@ -346,14 +344,54 @@ pub(super) fn secret(row: Secret) -> v1::Secret {
     }
 }
 
-pub(super) fn project(row: Project, effective: Duration) -> v1::Project {
+pub(super) fn project(shown: ShownProject) -> v1::Project {
+    let ShownProject {
+        row,
+        history_retention,
+        quotas,
+        contents,
+    } = shown;
     let own = row.history_retention_us.is_some();
+    let state = match row.is_deleted() {
+        false => v1::ProjectState::Active,
+        true => v1::ProjectState::Deleting,
+    };
+    let usage = contents.map(|contents| v1::ProjectUsage {
+        workflows: i64::try_from(contents.workflows).unwrap_or(i64::MAX),
+        api_keys: i64::try_from(contents.api_keys).unwrap_or(i64::MAX),
+        history_bytes: row.history_count_time_us.map(|_| row.history_bytes.max(0)),
+    });
     v1::Project {
-        name: format!("projects/{}", row.id),
-        history_retention: own.then(|| time::duration_to_wire(effective)),
-        effective_history_retention: Some(time::duration_to_wire(effective)),
+        name: row.name(),
+        history_retention: own.then(|| time::duration_to_wire(history_retention)),
+        effective_history_retention: Some(time::duration_to_wire(history_retention)),
         create_time: at(row.create_time_us),
+        labels: row.labels(),
+        quotas: own_quotas(&row),
+        effective_quotas: Some(v1::ProjectQuotas {
+            workflows: Some(quotas.workflows),
+            api_keys: Some(quotas.api_keys),
+            events_per_second: Some(quotas.events_per_second),
+            history_bytes: Some(quotas.history_bytes),
+        }),
+        usage,
+        state: state.into(),
+        delete_time: maybe_at(row.delete_time_us),
+        etag: etag(row.revision),
+        display_name: row.display_name,
     }
+}
+
+/// None, when it says nothing.
+fn own_quotas(row: &Project) -> Option<v1::ProjectQuotas> {
+    let own = row.quotas();
+    let quotas = v1::ProjectQuotas {
+        workflows: own.workflows,
+        api_keys: own.api_keys,
+        events_per_second: own.events_per_second,
+        history_bytes: own.history_bytes,
+    };
+    Some(quotas).filter(|quotas| *quotas != v1::ProjectQuotas::default())
 }
 
 pub(super) fn node(row: Node, head: i64) -> v1::Node {

@@ -9,7 +9,7 @@ use signalbox_model::{
     rate_limit::RateLimit,
 };
 
-use super::{App, audit, check_etag, check_length, check_request_id, crypto};
+use super::{App, audit, check_etag, check_length, check_request_id, crypto, quotas::Counted};
 use crate::{
     crypto::KeyValue,
     store::{Actor, Page, PageOf, rows::ApiKey},
@@ -47,7 +47,7 @@ impl App {
     /// Creates a key; its value leaves here and at [`App::reveal_key`] only.
     ///
     /// # Errors
-    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    /// `NotFound` (project), `Precondition` (project), `Quota`, `AlreadyExists`, `Invalid`.
     pub async fn create_key(
         &self,
         actor: &Actor,
@@ -72,7 +72,6 @@ impl App {
         let (row, made) = self
             .store
             .configure(async |tx| {
-                tx.require_project(project).await?;
                 if let Some(request_id) = request_id
                     && let Some(before) = tx.request(project, CREATE, request_id).await?
                 {
@@ -81,6 +80,7 @@ impl App {
                     }
                     return Ok((tx.key(&name).await?, false));
                 }
+                self.require_quota(tx, project, Counted::ApiKey).await?;
                 let row = tx
                     .insert_key(
                         ApiKey {

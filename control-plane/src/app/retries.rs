@@ -74,7 +74,7 @@ impl App {
     /// these steps the second source has otherwise than the first.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid`; `Precondition` with the reasons that `RetryExecution` names.
+    /// `NotFound`; `Invalid`; `Quota`; `Precondition` with the reasons that `RetryExecution` names.
     pub async fn retry_execution(
         &self,
         actor: &Actor,
@@ -126,6 +126,8 @@ impl App {
                         kept.into_facts()
                     }
                 };
+                self.require_room(tx, &name.project, Some(&failed.id))
+                    .await?;
                 if !tx.copy_event(name, &execution.execution).await? {
                     return refuse(name, "NO_EVENT", "the execution's event is not kept");
                 }

@@ -33,7 +33,7 @@ impl App {
     /// Starts an execution of the published version: its row, and a command for a node. `decode` reads its source.
     ///
     /// # Errors
-    /// `NotFound`; `Precondition` when nothing is published or the workflow is disabled; `Invalid`.
+    /// `NotFound`; `Precondition` when nothing is published or the workflow is disabled; `Quota`; `Invalid`.
     pub async fn run_workflow(
         &self,
         actor: &Actor,
@@ -76,6 +76,7 @@ impl App {
                     inputs if inputs.is_empty() => input.clone(),
                     inputs => JsonText::from_value(&inputs.accept("input", input.to_value())?),
                 };
+                self.require_room(tx, &name.project, None).await?;
                 let start = Start {
                     workflow: &row,
                     execution: &execution,

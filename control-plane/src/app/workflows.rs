@@ -13,7 +13,7 @@ use signalbox_model::{
     workflow::{Trigger, Workflow as Valid},
 };
 
-use super::{App, audit, check_etag, check_length, check_request_id};
+use super::{App, audit, check_etag, check_length, check_request_id, quotas::Counted};
 use crate::store::{
     Actor, Page, PageOf, Tx,
     rows::{Workflow, WorkflowVersion},
@@ -56,7 +56,7 @@ impl App {
     /// Creates a workflow with version 1.
     ///
     /// # Errors
-    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    /// `NotFound` (project), `Precondition` (project), `Quota`, `AlreadyExists`, `Invalid`.
     pub async fn create_workflow(
         &self,
         actor: &Actor,
@@ -75,7 +75,6 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                tx.require_project(project).await?;
                 if let Some(request_id) = request_id
                     && let Some(before) = tx.request(project, CREATE, request_id).await?
                 {
@@ -87,6 +86,7 @@ impl App {
                     }
                     return tx.workflow(&name).await;
                 }
+                self.require_quota(tx, project, Counted::Workflow).await?;
                 references::check(tx, project, Some(id), &new.definition.workflow).await?;
                 let row = tx
                     .insert_workflow(

@@ -16,7 +16,7 @@ pub enum Role {
     Operator,
     /// Creates, changes, deletes.
     Editor,
-    /// Reveals keys, reads the audit log.
+    /// Reveals keys, reads the audit log; in all projects: creates and deletes projects, sets their quotas.
     Admin,
 }
 
@@ -136,8 +136,11 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.AuditService/ListAuditEntries", ADMIN),
     ("/signalbox.v1.NodeService/GetNode", VIEWER),
     ("/signalbox.v1.NodeService/ListNodes", VIEWER),
+    ("/signalbox.v1.ProjectService/CreateProject", ADMIN),
     ("/signalbox.v1.ProjectService/GetProject", VIEWER),
+    ("/signalbox.v1.ProjectService/ListProjects", VIEWER),
     ("/signalbox.v1.ProjectService/UpdateProject", ADMIN),
+    ("/signalbox.v1.ProjectService/DeleteProject", ADMIN),
     ("/signalbox.v1.TokenService/RevokeToken", ADMIN),
     ("/signalbox.v1.TokenService/ListRevokedTokens", ADMIN),
     ("/signalbox.v1.TokenService/RotateSigningKey", ADMIN),

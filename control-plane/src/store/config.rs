@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use signalbox_model::{
     error::Error,
-    ids::{ApiKeyName, ProjectId, SecretName, WorkflowName},
+    ids::{ApiKeyName, ProjectId, ProjectName, SecretName, WorkflowName},
     labels::LabelSelector,
 };
 
@@ -16,12 +16,13 @@ use super::{
     Page, PageOf, Store, Tx, entity, internal,
     labels::labelled,
     page::keyset,
-    rows::{ApiKey, Secret, Workflow, WorkflowVersion},
+    rows::{ApiKey, Project, Secret, Workflow, WorkflowVersion},
 };
 
-const KIND_KEY: &str = "key";
-const KIND_WORKFLOW: &str = "workflow";
+pub(super) const KIND_KEY: &str = "key";
+pub(super) const KIND_WORKFLOW: &str = "workflow";
 pub(super) const KIND_SECRET: &str = "secret";
+pub(super) const KIND_PROJECT: &str = "project";
 
 /// A resource of the configuration as the nodes need it.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub enum ConfigEntry {
     Workflow(Workflow, Option<Vec<u8>>),
     /// A secret, as it is stored.
     Secret(Secret),
+    /// A project.
+    Project(Project),
 }
 
 /// A change of the configuration: the newest state of one resource.
@@ -56,21 +59,6 @@ fn workflow_name(row: &Workflow) -> String {
 }
 
 impl Tx {
-    /// The project must exist.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn require_project(&self, project: &ProjectId) -> Result<(), Error> {
-        let found = entity::project::Entity::find_by_id(project.to_string())
-            .one(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        match found {
-            Some(_) => Ok(()),
-            None => Err(Error::not_found(format!("projects/{project}"))),
-        }
-    }
-
     /// What the request with this id made before. One that is repeated while the first is under way, at another replica, waits
     /// for its end.
     ///
@@ -375,7 +363,7 @@ impl Store {
         use entity::api_key::{Column, Entity};
         let query = Entity::find()
             .filter(Column::Project.eq(project.as_str()))
-            .filter(labelled(project, KIND_KEY, Column::Id, labels));
+            .filter(labelled(project.as_str(), KIND_KEY, Column::Id, labels));
         let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
             .all(&self.db)
             .await
@@ -416,7 +404,12 @@ impl Store {
         use entity::workflow::{Column, Entity};
         let query = Entity::find()
             .filter(Column::Project.eq(project.as_str()))
-            .filter(labelled(project, KIND_WORKFLOW, Column::Id, labels));
+            .filter(labelled(
+                project.as_str(),
+                KIND_WORKFLOW,
+                Column::Id,
+                labels,
+            ));
         let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
             .all(&self.db)
             .await
@@ -459,6 +452,10 @@ impl Store {
             },
             KIND_SECRET => match resource.parse::<SecretName>() {
                 Ok(name) => self.secret(&name).await.map(ConfigEntry::Secret),
+                Err(_) => return Ok(None),
+            },
+            KIND_PROJECT => match resource.parse::<ProjectName>() {
+                Ok(name) => self.project(&name.project).await.map(ConfigEntry::Project),
                 Err(_) => return Ok(None),
             },
             _ => match resource.parse::<WorkflowName>() {

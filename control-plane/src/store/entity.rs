@@ -196,6 +196,21 @@ pub mod project {
         pub create_time_us: i64,
         /// How long its history is kept; none: as long as the control plane says.
         pub history_retention_us: Option<i64>,
+        pub display_name: String,
+        pub labels_json: String,
+        pub revision: i64,
+        /// It is being deleted since then.
+        pub delete_time_us: Option<i64>,
+        /// None: as many as the control plane says; 0: without limit.
+        pub quota_workflows: Option<i64>,
+        pub quota_api_keys: Option<i64>,
+        pub quota_events_per_second: Option<i64>,
+        pub quota_history_bytes: Option<i64>,
+        /// What nodes are told; 0: no limit.
+        pub events_per_second: i64,
+        pub history_bytes: i64,
+        /// When the history was counted as a whole; none: never.
+        pub history_count_time_us: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

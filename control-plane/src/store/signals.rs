@@ -21,6 +21,7 @@ use super::{
     awaited::WAIT_THEMSELVES,
     entity, internal,
     rows::{Execution, Signal as Row, StepRun},
+    usage::Weight as _,
 };
 
 const APPROVAL: &str = "approval";
@@ -160,6 +161,7 @@ impl Tx {
     async fn insert_signal(&mut self, name: &ExecutionName, row: Row) -> Result<Row, Error> {
         self.wake_nodes();
         self.settle_ended().await?;
+        self.grows(&row.project, row.weight());
         let active = row.into_active_model().reset_all();
         active
             .insert(&self.inner)

@@ -23,7 +23,7 @@ use signalbox_test_postgres::Postgres;
 
 use super::*;
 use crate::{
-    app::{App, Definition, NewKey, NewWorkflow, RunRequest, Settings, etag},
+    app::{App, Definition, Limits, NewKey, NewWorkflow, RunRequest, Settings, etag},
     crypto::MasterKey,
 };
 
@@ -34,6 +34,7 @@ mod labels;
 mod limits;
 mod lists;
 mod methods;
+mod projects;
 mod replicas;
 mod retention;
 mod retries;
@@ -41,6 +42,7 @@ mod schedules;
 mod secrets;
 mod signals;
 mod tokens;
+mod usage;
 mod values;
 
 async fn sqlite(dir: &Path) -> Store {
@@ -59,6 +61,7 @@ fn app(store: Store) -> App {
         deliveries_kept_max: DELIVERIES_KEPT,
         history_value_max_bytes: VALUE_MAX_BYTES,
         history_retention: limits_of::HISTORY_RETENTION,
+        quotas: Limits::USUAL,
     };
     App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
 }

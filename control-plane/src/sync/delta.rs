@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use moka::future::Cache;
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest},
+    config::{KeyConfig, KeyDigest, ProjectConfig},
     error::Error,
+    rate_limit::RateLimit,
 };
 use signalbox_proto::{convert, dataplane::v1 as wire};
 
@@ -13,7 +14,7 @@ use crate::{
     app::App,
     store::{
         ConfigChange, ConfigEntry,
-        rows::{ApiKey, Secret, Workflow},
+        rows::{ApiKey, Project, Secret, Workflow},
     },
 };
 
@@ -86,6 +87,12 @@ impl Deltas {
                 ConfigChange::Upsert(ConfigEntry::Workflow(row, source)) => {
                     workflow_resource(&row, source.as_deref())
                 }
+                // Nodes hold those that have something to hold.
+                ConfigChange::Upsert(ConfigEntry::Project(row)) if row.events_per_second == 0 => {
+                    delta.deletes.push(row.name());
+                    continue;
+                }
+                ConfigChange::Upsert(ConfigEntry::Project(row)) => project_resource(&row),
             };
             match converted {
                 Ok(resource) => delta.upserts.push(resource),
@@ -114,6 +121,18 @@ fn workflow_resource(row: &Workflow, source: Option<&[u8]>) -> Result<wire::Reso
         source.map(|source| (u64::try_from(row.published_version).unwrap_or(0), source));
     convert::config::workflow_to_wire(&name, row.enabled, published, row.bound_topic.as_deref())
         .map_err(|error| error.to_string())
+}
+
+fn project_resource(row: &Project) -> Result<wire::Resource, String> {
+    let id = row.id.parse();
+    let project = id.map_err(|error: signalbox_model::ids::IdError| error.to_string())?;
+    let rate_limit = RateLimit::new(row.events_per_second, 0)
+        .map_err(|_| format!("{}: its quota is damaged", row.name()))?;
+    let config = ProjectConfig {
+        project,
+        rate_limit,
+    };
+    Ok(convert::config::project_to_wire(&config))
 }
 
 fn key(row: &ApiKey) -> Result<KeyConfig, String> {

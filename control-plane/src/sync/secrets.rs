@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        app::Settings,
+        app::{Limits, Settings},
         crypto::MasterKey,
         store::{Actor, Store},
         sync::delta::Deltas,
@@ -85,6 +85,7 @@ mod tests {
             deliveries_kept_max: 1,
             history_value_max_bytes: 1024,
             history_retention: std::time::Duration::MAX,
+            quotas: Limits::USUAL,
         };
         App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
     }

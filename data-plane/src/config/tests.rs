@@ -22,10 +22,23 @@ fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
 fn decode(encoded: &[u8]) -> Result<Resource, String> {
     let text = String::from_utf8(encoded.to_vec()).unwrap();
     match text.split(' ').collect::<Vec<_>>()[..] {
+        ["project", per_second] => Ok(quota(per_second.parse().unwrap()).resource),
         [id, digest, revoked] => {
             Ok(key(id, digest.parse().unwrap(), revoked.parse().unwrap()).resource)
         }
         _ => Err("no".to_owned()),
+    }
+}
+
+fn quota(events_per_second: i64) -> Upsert {
+    let name = "projects/default".to_owned();
+    Upsert {
+        resource: Resource::Project(ProjectConfig {
+            project: ProjectId::default_project(),
+            rate_limit: RateLimit::new(events_per_second, 0).unwrap(),
+        }),
+        encoded: Bytes::from(format!("project {events_per_second}")),
+        name,
     }
 }
 
@@ -240,4 +253,43 @@ fn what_sets_no_limit_has_the_nodes() {
         assert_eq!(hundreds_at_once(&store), 4);
     }
     assert_eq!(hundreds_at_once(&open()), 4, "from the disk, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_has_a_bucket_as_long_as_it_has_a_quota() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let project = ProjectId::default_project();
+    let taken = |store: &ConfigStore| {
+        let now = store.current();
+        let project = now.project(&project)?;
+        Some((0..1000).take_while(|_| project.take().is_ok()).count())
+    };
+    let set = |revision, all, upserts, deletes: &[&str]| {
+        let mut change = change(revision, all, upserts, &[], &[]);
+        change.deletes = deletes.iter().map(|name| (*name).to_owned()).collect();
+        store.apply(change).unwrap();
+    };
+    set(1, true, vec![key("a", 1, false)], &[]);
+    assert_eq!(taken(&store), None);
+    set(2, false, vec![quota(200)], &[]);
+    assert_eq!(taken(&store), Some(200));
+    // Neither another change nor a whole new snapshot is worth a burst.
+    set(3, false, vec![key("b", 2, false)], &[]);
+    set(4, true, vec![quota(200)], &[]);
+    assert_eq!(taken(&store), Some(0));
+    let mut kept = change(5, true, vec![], &[], &[]);
+    kept.keep = vec!["projects/default".to_owned()];
+    store.apply(kept).unwrap();
+    assert_eq!(taken(&store), Some(0), "a newer state was refused");
+    let again = ConfigStore::open(dir.path(), decode).unwrap();
+    assert_eq!(taken(&again), Some(200), "from the disk");
+    set(6, false, vec![quota(300)], &[]);
+    assert_eq!(taken(&store), Some(300));
+    let other: ProjectId = "other".parse().unwrap();
+    assert!(store.current().project(&other).is_none());
+    set(7, false, vec![], &["projects/default"]);
+    for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
+        assert_eq!(taken(store), None);
+    }
 }

@@ -113,6 +113,14 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
         let detail = "more requests came for the workflow than its rate limit allows";
         over_rate(head.kind, "workflow-rate-limited", detail, wait)
     })?;
+    // And the project last, for the same reason.
+    if let Some(project) = snapshot.project(&head.workflow.project) {
+        project.take().map_err(|wait| {
+            let detail =
+                "more requests came for the project than its quota of events per second allows";
+            over_rate(head.kind, "quota-events-per-second", detail, wait)
+        })?;
+    }
     Ok(Found {
         key,
         workflow,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    ids::{ApiKeyName, SecretName, WorkflowName},
+    ids::{ApiKeyName, ProjectId, SecretName, WorkflowName},
     rate_limit::RateLimit,
     secret::Secret,
     workflow::Workflow,
@@ -115,6 +115,15 @@ pub struct SecretConfig {
     pub value: Secret,
 }
 
+/// What a node knows of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectConfig {
+    /// Which.
+    pub project: ProjectId,
+    /// How many requests are taken for all its workflows together.
+    pub rate_limit: RateLimit,
+}
+
 /// One resource of the configuration.
 #[derive(Clone, Debug)]
 pub enum Resource {
@@ -124,4 +133,6 @@ pub enum Resource {
     Workflow(WorkflowConfig),
     /// A secret.
     Secret(SecretConfig),
+    /// A project that has a quota which nodes hold.
+    Project(ProjectConfig),
 }

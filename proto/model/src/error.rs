@@ -58,6 +58,18 @@ pub enum Error {
         /// Which limit.
         message: String,
     },
+    /// RESOURCE_EXHAUSTED with `google.rpc.QuotaFailure` and `google.rpc.ErrorInfo`: a quota of a project.
+    #[error("{subject} has reached its quota {quota}: it uses {used} of {limit}")]
+    Quota {
+        /// Name of the project.
+        subject: String,
+        /// Which: the field of `ProjectQuotas`.
+        quota: &'static str,
+        /// How much it may have.
+        limit: i64,
+        /// How much it has.
+        used: i64,
+    },
     /// UNAVAILABLE: trying again may help.
     #[error("{message}")]
     Unavailable {

@@ -176,3 +176,7 @@ pub const LABELS_MAX: usize = 64;
 pub const LABEL_NAME_MAX_BYTES: usize = 63;
 /// Length of a label's value, in bytes.
 pub const LABEL_VALUE_MAX_BYTES: usize = 128;
+/// Workflows of one project, unless the control plane or the project says so.
+pub const QUOTA_WORKFLOWS: i64 = 10_000;
+/// API keys of one project, unless the control plane or the project says so.
+pub const QUOTA_API_KEYS: i64 = 10_000;

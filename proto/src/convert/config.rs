@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use signalbox_model::{
     config::{
-        KeyConfig, KeyDigest, PublishedVersion, Resource, Revision, SealedSecret, SecretConfig,
-        WorkflowConfig,
+        KeyConfig, KeyDigest, ProjectConfig, PublishedVersion, Resource, Revision, SealedSecret,
+        SecretConfig, WorkflowConfig,
     },
-    ids::{ApiKeyName, SecretName, WorkflowName},
-    rate_limit::RateLimitError,
+    ids::{ApiKeyName, ProjectName, SecretName, WorkflowName},
+    rate_limit::{RateLimit, RateLimitError},
     secret::Secret,
 };
 
@@ -100,6 +100,21 @@ pub fn secret_to_wire(secret: &SealedSecret) -> wire::Resource {
     }
 }
 
+/// A project for the wire.
+#[must_use]
+pub fn project_to_wire(project: &ProjectConfig) -> wire::Resource {
+    let ProjectConfig {
+        project,
+        rate_limit,
+    } = project;
+    wire::Resource {
+        kind: Some(wire::resource::Kind::Project(wire::ProjectConfig {
+            name: format!("projects/{project}"),
+            events_per_second: rate_limit.events_per_second().get().into(),
+        })),
+    }
+}
+
 /// The name of a resource as it came, for refusing it.
 #[must_use]
 pub fn name_of(resource: &wire::Resource) -> &str {
@@ -107,6 +122,7 @@ pub fn name_of(resource: &wire::Resource) -> &str {
         Some(wire::resource::Kind::Key(key)) => &key.name,
         Some(wire::resource::Kind::Workflow(workflow)) => &workflow.name,
         Some(wire::resource::Kind::Secret(secret)) => &secret.name,
+        Some(wire::resource::Kind::Project(project)) => &project.name,
         None => "",
     }
 }
@@ -131,6 +147,9 @@ pub fn resource(
                 name: sealed.name,
                 value,
             }))
+        }
+        Some(wire::resource::Kind::Project(project)) => {
+            project_config(&project).map(Resource::Project)
         }
         None => Err(WireError::Missing(
             "a kind of resource that this node knows",
@@ -162,6 +181,19 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
             .map(rate_limit::from_wire)
             .transpose()
             .map_err(|problems| WireError::invalid("rate_limit", listed(&problems)))?,
+    })
+}
+
+fn project_config(project: &wire::ProjectConfig) -> Result<ProjectConfig, WireError> {
+    let wire::ProjectConfig {
+        name,
+        events_per_second,
+    } = project;
+    let rate_limit = RateLimit::new(*events_per_second, 0)
+        .map_err(|problems| WireError::invalid("events_per_second", listed(&problems)))?;
+    Ok(ProjectConfig {
+        project: parse::<ProjectName>("name", name)?.project,
+        rate_limit,
     })
 }
 

@@ -1252,7 +1252,7 @@ impl ::prost::Name for ConfigUpdate {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Resource {
     /// Which.
-    #[prost(oneof = "resource::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "resource::Kind", tags = "1, 2, 3, 40")]
     pub kind: ::core::option::Option<resource::Kind>,
 }
 /// Nested message and enum types in `Resource`.
@@ -1269,6 +1269,9 @@ pub mod resource {
         /// A secret, sealed to the node.
         #[prost(message, tag = "3")]
         Secret(super::SecretConfig),
+        /// A project that has a quota which nodes hold; one that has none is deleted, or never sent.
+        #[prost(message, tag = "40")]
+        Project(super::ProjectConfig),
     }
 }
 impl ::prost::Name for Resource {
@@ -1279,6 +1282,26 @@ impl ::prost::Name for Resource {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.dataplane.v1.Resource".into()
+    }
+}
+/// What a node knows of a project.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProjectConfig {
+    /// Resource name, `projects/{project}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Requests a second that are taken for all its workflows together, and as many at once after a pause.
+    #[prost(int64, tag = "2")]
+    pub events_per_second: i64,
+}
+impl ::prost::Name for ProjectConfig {
+    const NAME: &'static str = "ProjectConfig";
+    const PACKAGE: &'static str = "signalbox.dataplane.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.dataplane.v1.ProjectConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.dataplane.v1.ProjectConfig".into()
     }
 }
 /// What a node knows of an API key: never its value.

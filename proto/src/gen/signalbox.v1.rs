@@ -5806,7 +5806,7 @@ pub mod node_service_server {
     }
 }
 /// The tenancy boundary: keys, workflows, secrets and executions are each of one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Project {
     /// Resource name, `projects/{project}`.
     #[prost(string, tag = "1")]
@@ -5821,6 +5821,35 @@ pub struct Project {
     /// When it was created. Output only.
     #[prost(message, optional, tag = "4")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Name for people, up to 128 characters.
+    #[prost(string, tag = "10")]
+    pub display_name: ::prost::alloc::string::String,
+    /// Names and values by which people and tools find what belongs together, as of keys and workflows.
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How much it may have. An absent number: what the control plane's `--quota-…` says; 0: no limit. RESOURCE_EXHAUSTED past
+    /// them, with `google.rpc.QuotaFailure`, and a `google.rpc.ErrorInfo` of reason QUOTA_EXCEEDED whose metadata say `quota`,
+    /// `limit` and `used`.
+    #[prost(message, optional, tag = "12")]
+    pub quotas: ::core::option::Option<ProjectQuotas>,
+    /// What counts now: those of quotas, or the control plane's. Output only.
+    #[prost(message, optional, tag = "13")]
+    pub effective_quotas: ::core::option::Option<ProjectQuotas>,
+    /// What it uses; not in lists. Output only.
+    #[prost(message, optional, tag = "14")]
+    pub usage: ::core::option::Option<ProjectUsage>,
+    /// Whether it is being deleted. Output only.
+    #[prost(enumeration = "ProjectState", tag = "15")]
+    pub state: i32,
+    /// When it was deleted, if it was. Output only.
+    #[prost(message, optional, tag = "16")]
+    pub delete_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Changes with every change of the resource (AIP-154); not with what it uses.
+    #[prost(string, tag = "17")]
+    pub etag: ::prost::alloc::string::String,
 }
 impl ::prost::Name for Project {
     const NAME: &'static str = "Project";
@@ -5830,6 +5859,82 @@ impl ::prost::Name for Project {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.Project".into()
+    }
+}
+/// How much a project may have.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProjectQuotas {
+    /// Workflows.
+    #[prost(int64, optional, tag = "1")]
+    pub workflows: ::core::option::Option<i64>,
+    /// API keys, revoked and expired ones too.
+    #[prost(int64, optional, tag = "2")]
+    pub api_keys: ::core::option::Option<i64>,
+    /// Requests with events a second that each node takes for all its workflows together, at most 1000000; as many at once after
+    /// a pause. More are told to come again. Manual runs and schedules do not count.
+    #[prost(int64, optional, tag = "3")]
+    pub events_per_second: ::core::option::Option<i64>,
+    /// Size of its executions' history in bytes, as usage.history_bytes has it. Past it the executions that ended first are
+    /// deleted; RunWorkflow and RetryExecution are refused when none is left that has ended. Messages are taken all the same, and
+    /// what runs goes on.
+    #[prost(int64, optional, tag = "4")]
+    pub history_bytes: ::core::option::Option<i64>,
+}
+impl ::prost::Name for ProjectQuotas {
+    const NAME: &'static str = "ProjectQuotas";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ProjectQuotas".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ProjectQuotas".into()
+    }
+}
+/// What a project uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProjectUsage {
+    /// Workflows.
+    #[prost(int64, tag = "1")]
+    pub workflows: i64,
+    /// API keys.
+    #[prost(int64, tag = "2")]
+    pub api_keys: i64,
+    /// Size of its executions' history in bytes: events, inputs, outputs and signals, and an allowance for each row. Absent until
+    /// it has been counted for the first time.
+    #[prost(int64, optional, tag = "3")]
+    pub history_bytes: ::core::option::Option<i64>,
+}
+impl ::prost::Name for ProjectUsage {
+    const NAME: &'static str = "ProjectUsage";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ProjectUsage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ProjectUsage".into()
+    }
+}
+/// Request of CreateProject.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateProjectRequest {
+    /// Last segment of the new name: `[a-z](\[a-z0-9-\]{0,61}\[a-z0-9\])?` (AIP-122).
+    #[prost(string, tag = "1")]
+    pub project_id: ::prost::alloc::string::String,
+    /// The project; display_name, labels, history_retention and quotas are read.
+    #[prost(message, optional, tag = "2")]
+    pub project: ::core::option::Option<Project>,
+    /// Makes a repeated call idempotent (AIP-155): a UUID.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateProjectRequest {
+    const NAME: &'static str = "CreateProjectRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CreateProjectRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CreateProjectRequest".into()
     }
 }
 /// Request of GetProject.
@@ -5849,12 +5954,63 @@ impl ::prost::Name for GetProjectRequest {
         "/signalbox.v1.GetProjectRequest".into()
     }
 }
-/// Request of UpdateProject.
+/// Request of ListProjects.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProjectsRequest {
+    /// At most this many (default 50, at most 1000).
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// next_page_token of the page before.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
+    #[prost(string, tag = "3")]
+    pub filter: ::prost::alloc::string::String,
+    /// `create_time desc` (the default) or `create_time`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListProjectsRequest {
+    const NAME: &'static str = "ListProjectsRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListProjectsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListProjectsRequest".into()
+    }
+}
+/// Answer of ListProjects.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProjectsResponse {
+    /// The projects.
+    #[prost(message, repeated, tag = "1")]
+    pub projects: ::prost::alloc::vec::Vec<Project>,
+    /// Token of the next page; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListProjectsResponse {
+    const NAME: &'static str = "ListProjectsResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListProjectsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListProjectsResponse".into()
+    }
+}
+/// Request of UpdateProject.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateProjectRequest {
-    /// The project; name says which, history_retention is written: absent, the control plane's counts again.
+    /// The project; its name says which. If its etag is set, it must be the current one; ABORTED otherwise.
     #[prost(message, optional, tag = "1")]
     pub project: ::core::option::Option<Project>,
+    /// What is changed (AIP-134): `display_name`, `labels` (all of them), `history_retention`, `quotas` (all of them), or one of
+    /// `quotas.workflows`, `quotas.api_keys`, `quotas.events_per_second`, `quotas.history_bytes`. What is named here and not set
+    /// is taken away: the control plane's counts again. Absent: those that are set, and history_retention in any case.
+    #[prost(message, optional, tag = "10")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 impl ::prost::Name for UpdateProjectRequest {
     const NAME: &'static str = "UpdateProjectRequest";
@@ -5864,6 +6020,62 @@ impl ::prost::Name for UpdateProjectRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.UpdateProjectRequest".into()
+    }
+}
+/// Request of DeleteProject.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProjectRequest {
+    /// Resource name, `projects/{project}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// If set, it must be the project's current etag; ABORTED otherwise.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    /// Delete its workflows, keys and secrets, too (AIP-135).
+    #[prost(bool, tag = "3")]
+    pub force: bool,
+}
+impl ::prost::Name for DeleteProjectRequest {
+    const NAME: &'static str = "DeleteProjectRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.DeleteProjectRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.DeleteProjectRequest".into()
+    }
+}
+/// Whether a project is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProjectState {
+    /// Not set.
+    Unspecified = 0,
+    /// It is.
+    Active = 1,
+    /// It was deleted, with all that it had but the rest of its history, which goes. Nothing of it can be changed.
+    Deleting = 2,
+}
+impl ProjectState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROJECT_STATE_UNSPECIFIED",
+            Self::Active => "PROJECT_STATE_ACTIVE",
+            Self::Deleting => "PROJECT_STATE_DELETING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROJECT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROJECT_STATE_ACTIVE" => Some(Self::Active),
+            "PROJECT_STATE_DELETING" => Some(Self::Deleting),
+            _ => None,
+        }
     }
 }
 /// Generated client implementations.
@@ -5877,7 +6089,7 @@ pub mod project_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads and changes what is decided for a project as a whole.
+    /// Manages projects, and what is decided for each as a whole.
     #[derive(Debug, Clone)]
     pub struct ProjectServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5958,7 +6170,30 @@ pub mod project_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Reads one project. Role: viewer.
+        /// Creates a project. FAILED_PRECONDITION, PROJECT_DELETED, while what a deleted one of that id had is still being deleted.
+        /// Role: admin, in all projects (`*`).
+        pub async fn create_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/CreateProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "CreateProject"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads one project, with what it uses. Role: viewer.
         pub async fn get_project(
             &mut self,
             request: impl tonic::IntoRequest<super::GetProjectRequest>,
@@ -5980,7 +6215,32 @@ pub mod project_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ProjectService", "GetProject"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes a project. Role: admin.
+        /// Lists the projects in which the caller's role is viewer or higher, newest first. Role: viewer, in any project.
+        pub async fn list_projects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/ListProjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "ListProjects"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a project; its quotas need role admin in all projects (`*`). Role: admin.
         pub async fn update_project(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateProjectRequest>,
@@ -6002,6 +6262,31 @@ pub mod project_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ProjectService", "UpdateProject"));
             self.inner.unary(req, path, codec).await
         }
+        /// Deletes a project. FAILED_PRECONDITION, PROJECT_NOT_EMPTY, while it has workflows, keys or secrets, unless `force` is set:
+        /// then they go with it, at once, and every connected node answers their callers 401 within one second. Executions under
+        /// way are cancelled; the history is deleted in the background, and until that is over the project is shown as DELETING and
+        /// its id is not free. `projects/default` stays. Role: admin, in all projects (`*`).
+        pub async fn delete_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteProjectRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/DeleteProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "DeleteProject"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6017,18 +6302,40 @@ pub mod project_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ProjectServiceServer.
     #[async_trait]
     pub trait ProjectService: std::marker::Send + std::marker::Sync + 'static {
-        /// Reads one project. Role: viewer.
+        /// Creates a project. FAILED_PRECONDITION, PROJECT_DELETED, while what a deleted one of that id had is still being deleted.
+        /// Role: admin, in all projects (`*`).
+        async fn create_project(
+            &self,
+            request: tonic::Request<super::CreateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// Reads one project, with what it uses. Role: viewer.
         async fn get_project(
             &self,
             request: tonic::Request<super::GetProjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
-        /// Changes a project. Role: admin.
+        /// Lists the projects in which the caller's role is viewer or higher, newest first. Role: viewer, in any project.
+        async fn list_projects(
+            &self,
+            request: tonic::Request<super::ListProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectsResponse>,
+            tonic::Status,
+        >;
+        /// Changes a project; its quotas need role admin in all projects (`*`). Role: admin.
         async fn update_project(
             &self,
             request: tonic::Request<super::UpdateProjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// Deletes a project. FAILED_PRECONDITION, PROJECT_NOT_EMPTY, while it has workflows, keys or secrets, unless `force` is set:
+        /// then they go with it, at once, and every connected node answers their callers 401 within one second. Executions under
+        /// way are cancelled; the history is deleted in the background, and until that is over the project is shown as DELETING and
+        /// its id is not free. `projects/default` stays. Role: admin, in all projects (`*`).
+        async fn delete_project(
+            &self,
+            request: tonic::Request<super::DeleteProjectRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
     }
-    /// Reads and changes what is decided for a project as a whole.
+    /// Manages projects, and what is decided for each as a whole.
     #[derive(Debug)]
     pub struct ProjectServiceServer<T> {
         inner: Arc<T>,
@@ -6105,6 +6412,51 @@ pub mod project_service_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
+                "/signalbox.v1.ProjectService/CreateProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::CreateProjectRequest>
+                    for CreateProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::create_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/signalbox.v1.ProjectService/GetProject" => {
                     #[allow(non_camel_case_types)]
                     struct GetProjectSvc<T: ProjectService>(pub Arc<T>);
@@ -6150,6 +6502,51 @@ pub mod project_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/signalbox.v1.ProjectService/ListProjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListProjectsSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::ListProjectsRequest>
+                    for ListProjectsSvc<T> {
+                        type Response = super::ListProjectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListProjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::list_projects(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListProjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/signalbox.v1.ProjectService/UpdateProject" => {
                     #[allow(non_camel_case_types)]
                     struct UpdateProjectSvc<T: ProjectService>(pub Arc<T>);
@@ -6180,6 +6577,51 @@ pub mod project_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ProjectService/DeleteProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::DeleteProjectRequest>
+                    for DeleteProjectSvc<T> {
+                        type Response = ();
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::delete_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteProjectSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -99,6 +99,9 @@ fn request(method: &MethodDescriptor) -> (Place, Value) {
         ("SecretService", _) => name("secrets/x"),
         ("SubscriptionService", _) => name("workflows/x/subscriptions/x"),
         ("ProjectService", "GetProject") => project(json!({"name": "projects/default"})),
+        ("ProjectService", "CreateProject") => (Place::All, json!({"projectId": "X"})),
+        ("ProjectService", "DeleteProject") => (Place::All, json!({"name": "projects/default"})),
+        ("ProjectService", "ListProjects") => (Place::Any, json!({})),
         ("ProjectService", _) => {
             project(json!({"project": {"name": "projects/default", "historyRetention": "0s"}}))
         }
@@ -185,7 +188,28 @@ fn table(rows: &[(String, Place, [bool; 5])]) -> String {
         let cells = may.map(|may| if may { "yes" } else { "" }).join(" | ");
         writeln!(text, "| {method} | {place} | {cells} |").unwrap();
     }
+    text.push_str("\nProjectService.UpdateProject writes a project's quotas for an admin of all projects only.\n");
     text
+}
+
+/// Whoever is bounded by quotas must not set them.
+async fn quotas_are_for_admins_of_all_projects(
+    channel: &Channel,
+    method: &MethodDescriptor,
+    (all, own): (&[String; 5], &[String; 5]),
+) {
+    let quotas = json!({"workflows": "-1"});
+    let request = json!({"project": {"name": "projects/default", "quotas": quotas}});
+    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    let message = bytes(method, &request);
+    for (index, role) in ROLES.into_iter().enumerate() {
+        let may_all = may(channel, &path, &all[index], message.clone()).await;
+        assert_eq!(may_all, role == "admin", "{role}");
+        assert!(
+            !may(channel, &path, &own[index], message.clone()).await,
+            "{role}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,6 +231,9 @@ async fn every_method_by_every_role() {
         let service = method.parent_service();
         let path = format!("/{}/{}", service.full_name(), method.name());
         let (place, request) = request(&method);
+        if method.name() == "UpdateProject" {
+            quotas_are_for_admins_of_all_projects(&channel, &method, (&all, &own)).await;
+        }
         let message = bytes(&method, &request);
         let call = async |token: &str| may(&channel, &path, token, message.clone()).await;
         assert!(!call("").await, "{path} without a token");

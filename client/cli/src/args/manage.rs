@@ -433,20 +433,3 @@ pub enum SecretsCommand {
         id: String,
     },
 }
-
-/// `projects`.
-#[derive(Debug, Subcommand)]
-pub enum ProjectsCommand {
-    /// Show the project that --project names.
-    Get,
-    /// Change the project that --project names.
-    #[command(group = ArgGroup::new("change").required(true))]
-    Update {
-        /// How long executions are kept after their end, and deliveries after they came: 12h, 30d.
-        #[arg(long, value_parser = span::parse, group = "change")]
-        history_retention: Option<Duration>,
-        /// As long as the control plane says.
-        #[arg(long, group = "change")]
-        no_history_retention: bool,
-    },
-}

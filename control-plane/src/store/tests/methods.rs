@@ -27,6 +27,7 @@ use crate::{
 const KEY: &str = "projects/default/apiKeys/k";
 const SECRET: &str = "projects/default/secrets/s";
 const WORKFLOW: &str = "projects/default/workflows/w";
+const OTHER: &str = "projects/another";
 const SECRET_VALUE: &str = "hunter22-hunter22";
 
 type Service = InterceptedService<AuthService<Routes>, Bearer>;
@@ -48,8 +49,8 @@ struct World {
     _dir: tempfile::TempDir,
     sequence: std::cell::Cell<u64>,
     covered: BTreeSet<&'static str>,
-    /// The newest entry that was seen: of the project, and of the installation.
-    seen: [i64; 2],
+    /// The newest entry that was seen: of the project, of the installation, and of another project.
+    seen: [i64; 3],
 }
 
 impl World {
@@ -63,7 +64,7 @@ impl World {
             _dir: dir,
             sequence: 0.into(),
             covered: BTreeSet::new(),
-            seen: [0, 0],
+            seen: [0, 0, 0],
         }
     }
 
@@ -114,10 +115,10 @@ impl World {
 
     /// `method` was called just now: there is one entry more, which says so.
     async fn noted(&mut self, method: &'static str, resource: &str) -> Vec<String> {
-        let is_of_project = resource.starts_with("projects/");
-        let (parent, service, of) = match is_of_project {
-            true => ("projects/default", self.service(), 0),
-            false => ("", self.service_of_all(), 1),
+        let (parent, service, of) = match resource {
+            OTHER => (OTHER, self.service_of_all(), 2),
+            of if of.starts_with("projects/") => ("projects/default", self.service(), 0),
+            _ => ("", self.service_of_all(), 1),
         };
         let listed = self.list(parent, service).await.unwrap();
         let newest = &listed.audit_entries[0];
@@ -447,6 +448,7 @@ async fn the_rest(world: &mut World) {
     };
     let update = v1::UpdateProjectRequest {
         project: Some(project),
+        update_mask: None,
     };
     let mut projects = ProjectServiceClient::new(world.service());
     projects.update_project(update).await.unwrap();
@@ -457,6 +459,7 @@ async fn the_rest(world: &mut World) {
         )
         .await;
     assert_eq!(changes, ["historyRetention:  → \"60s\""]);
+    of_another_project(world).await;
 
     let mut tokens = TokenServiceClient::new(world.service_of_all());
     let revoke = v1::RevokeTokenRequest {
@@ -479,6 +482,58 @@ async fn the_rest(world: &mut World) {
     world
         .noted("/signalbox.v1.TokenService/RotateSigningKey", &name)
         .await;
+}
+
+async fn of_another_project(world: &mut World) {
+    let mut projects = ProjectServiceClient::new(world.service_of_all());
+    let create = v1::CreateProjectRequest {
+        project_id: "another".into(),
+        project: Some(v1::Project {
+            display_name: "Another".into(),
+            quotas: Some(v1::ProjectQuotas {
+                workflows: Some(3),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    projects.create_project(create).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.ProjectService/CreateProject", OTHER)
+        .await;
+    assert_eq!(
+        changes,
+        ["displayName:  → \"Another\"", "quotas.workflows:  → 3"]
+    );
+    let create = v1::CreateSecretRequest {
+        parent: OTHER.into(),
+        secret_id: "s".into(),
+        secret: Some(v1::Secret {
+            value: SECRET_VALUE.as_bytes().to_vec().into(),
+            ..Default::default()
+        }),
+    };
+    let mut secrets = SecretServiceClient::new(world.service_of_all());
+    secrets.create_secret(create).await.unwrap();
+    world.seen[2] += 1;
+    let delete = v1::DeleteProjectRequest {
+        name: OTHER.into(),
+        force: true,
+        ..Default::default()
+    };
+    projects.delete_project(delete).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.ProjectService/DeleteProject", OTHER)
+        .await;
+    assert_eq!(
+        changes,
+        [
+            "displayName: \"Another\" → ",
+            "had.secrets: 1 → ",
+            "quotas.workflows: 3 → "
+        ]
+    );
 }
 
 async fn the_end(world: &mut World) {
