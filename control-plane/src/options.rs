@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use signalbox_model::limits;
-use signalbox_runtime::{span, telemetry::TelemetryArgs};
+use signalbox_runtime::{span, telemetry::TelemetryArgs, tls::ServerFiles};
 
 use crate::{
     master_key::{MasterKeySource, Rotation},
@@ -89,12 +89,15 @@ pub struct Options {
         value_parser = retention
     )]
     pub history_retention: Duration,
-    /// PEM file of the listener's certificate chain.
+    /// PEM file of the listener's certificate chain. It and those below are read anew when they change, and on SIGHUP.
     #[arg(long, env = "SIGNALBOX_CP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file of its private key.
     #[arg(long, env = "SIGNALBOX_CP_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// PEM file of authorities: whoever connects to the listener must have a certificate by one of them (mutual TLS).
+    #[arg(long, env = "SIGNALBOX_CP_TLS_CLIENT_CA", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Origin of a browser that may call by gRPC-web (https://console.example.com).
     #[arg(long, env = "SIGNALBOX_CP_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<http::HeaderValue>,
@@ -240,8 +243,18 @@ impl Options {
                 value_max_bytes: self.history_value_max_bytes,
                 retention: self.history_retention,
             },
-            tls: self.tls_cert.clone().zip(self.tls_key.clone()),
+            tls: self.tls_files(),
             cors_origins: self.cors_origin.clone(),
+        })
+    }
+
+    fn tls_files(&self) -> Option<ServerFiles> {
+        let (cert, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        let client_ca = self.tls_client_ca.clone();
+        Some(ServerFiles {
+            cert,
+            key,
+            client_ca,
         })
     }
 

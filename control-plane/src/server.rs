@@ -1,6 +1,7 @@
 //! A whole control plane: opens what it keeps, binds its listeners, serves.
 
 mod links;
+mod listener;
 mod trace;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -13,11 +14,11 @@ use signalbox_runtime::{
     data_dir::{DataDir, DataDirError},
     net::{self, BindError},
     shutdown::Shutdown,
+    tls::{self, ReloadedFiles, ServerFiles, TlsError},
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     service::Routes,
-    transport::{Identity, Server, ServerTlsConfig},
+    transport::{Server, server::TcpIncoming},
 };
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -63,8 +64,8 @@ pub struct ControlPlaneConfig {
     pub deliveries_kept_max: u64,
     /// How much of executions is recorded, and how long it is kept.
     pub history: History,
-    /// Certificate chain and key of the gRPC listener.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// TLS of the gRPC listener, and whom it lets in.
+    pub tls: Option<ServerFiles>,
     /// Origins of browsers that may call by gRPC-web.
     pub cors_origins: Vec<http::HeaderValue>,
 }
@@ -112,16 +113,8 @@ pub enum StartError {
     #[error("the listener has no address")]
     Address(#[source] std::io::Error),
     /// A TLS file.
-    #[error("the TLS file {} cannot be read", path.display())]
-    TlsFile {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// TLS or the services.
-    #[error("the gRPC server cannot be set up")]
-    Server(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The descriptors of reflection.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -151,8 +144,11 @@ pub async fn start(
     config: ControlPlaneConfig,
     shutdown: &Shutdown,
 ) -> Result<RunningControlPlane, StartError> {
-    signalbox_runtime::tls::install_crypto_provider();
+    tls::install_crypto_provider();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
+    let tls_files = config.tls.clone().map(ReloadedFiles::open).transpose()?;
+    let tls_config = tls_files.as_ref().map(ReloadedFiles::server_config);
+    let tls_config = tls_config.transpose()?;
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
@@ -188,11 +184,6 @@ pub async fn start(
     let links = Links::new(tokens.clone(), config.public_url.clone());
     let pages = LinksLayer::new(app.clone(), links.clone());
     let routes = routes(&app, Api::new(app.clone(), links, tokens.clone()), shutdown)?;
-    let mut server = Server::builder();
-    if let Some((chain, key)) = &config.tls {
-        let identity = Identity::from_pem(read(chain)?, read(key)?);
-        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
-    }
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(config.cors_origins.clone()))
         .allow_headers(tower_http::cors::Any)
@@ -200,9 +191,8 @@ pub async fn start(
             ["grpc-status", "grpc-message", "grpc-status-details-bin"]
                 .map(http::HeaderName::from_static),
         );
-    let serving = server
+    let serving = Server::builder()
         .accept_http1(true)
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -214,13 +204,27 @@ pub async fn start(
         .layer(TraceLayer)
         .layer(AuthLayer::new(authenticator))
         .add_routes(routes);
-    let stopping = shutdown.clone();
+    if let Some(files) = tls_files {
+        shutdown.spawn(files.watch(tls::RELOAD_PERIOD, shutdown.clone()));
+    }
+    let (stopping, shutting_down) = (shutdown.clone(), shutdown.clone());
     shutdown.spawn(async move {
-        let ended = serving
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
-                stopping.stopping().await
-            })
-            .await;
+        let stopping = async move { stopping.stopping().await };
+        let ended = match tls_config {
+            None => {
+                // Messages are small, and each is waited for.
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                serving
+                    .serve_with_incoming_shutdown(incoming, stopping)
+                    .await
+            }
+            Some(tls) => {
+                let incoming = listener::incoming(listener, tls, &shutting_down);
+                serving
+                    .serve_with_incoming_shutdown(incoming, stopping)
+                    .await
+            }
+        };
         if let Err(error) = ended {
             tracing::error!(%error, "the gRPC server failed");
         }
@@ -281,11 +285,4 @@ fn routes(app: &App, api: Api, shutdown: &Shutdown) -> Result<Routes, StartError
             .await;
     });
     Ok(routes.routes())
-}
-
-fn read(path: &std::path::Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(path).map_err(|source| StartError::TlsFile {
-        path: path.to_owned(),
-        source,
-    })
 }

@@ -5,7 +5,9 @@ mod listener_tls;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, TokenSource};
+use signalbox_client::{
+    CertificateFiles, Client, ClientConfig, ConfigError as ClientConfigError, TokenSource,
+};
 use signalbox_model::ids::NodeId;
 use signalbox_runtime::{
     admin::{self, Check},
@@ -17,7 +19,7 @@ use signalbox_runtime::{
     shutdown::Shutdown,
     telemetry::context,
     tls::{
-        self, TlsError,
+        self, ServerFiles, TlsError,
         acme::{AcmeConfig, AcmeOpenError},
     },
 };
@@ -59,22 +61,15 @@ pub struct ControlPlaneAddress {
     pub token: Option<TokenSource>,
     /// Authorities to trust.
     pub ca_file: Option<PathBuf>,
-}
-
-/// Certificate and key of the webhook listener.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// Chain.
-    pub cert: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
+    /// What the node shows, where the control plane demands a certificate.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// Where the webhook listener's certificate comes from.
 #[derive(Clone, Debug)]
 pub enum TlsSource {
     /// Files, read anew when they change.
-    Files(TlsFiles),
+    Files(ServerFiles),
     /// An authority, asked by ACME.
     Acme(AcmeConfig),
 }
@@ -341,6 +336,7 @@ fn control_plane_client(address: &ControlPlaneAddress) -> Result<Client, ClientC
     let mut config = ClientConfig::new(address.endpoint.clone());
     config.token = address.token.clone();
     config.ca_file = address.ca_file.clone();
+    config.certificate = address.certificate.clone();
     config.traceparent = Some(context::current_traceparent);
     Client::new(config)
 }

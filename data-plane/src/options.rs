@@ -7,14 +7,14 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use secrecy::SecretString;
-use signalbox_client::TokenSource;
+use signalbox_client::{CertificateFiles, TokenSource};
 use signalbox_model::{limits::RATE_MAX, rate_limit::RateLimit};
-use signalbox_runtime::telemetry::TelemetryArgs;
+use signalbox_runtime::{telemetry::TelemetryArgs, tls::ServerFiles};
 use signalbox_sns::TrustedOrigin;
 
 use crate::{
     config::Rates,
-    node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles, TlsSource},
+    node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
     server::Proxies,
     spool::SpoolMax,
     spool_command::SpoolCommand,
@@ -69,12 +69,31 @@ pub struct Options {
     /// PEM file of the authorities that the control plane's certificate may come from.
     #[arg(long, env = "SIGNALBOX_DP_CONTROL_PLANE_CA")]
     pub control_plane_ca: Option<PathBuf>,
+    /// PEM file of the certificate chain that the node shows a control plane that demands one (mutual TLS). It and its key are read
+    /// anew when they change.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_CONTROL_PLANE_CLIENT_CERT",
+        requires = "control_plane_client_key"
+    )]
+    pub control_plane_client_cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_CONTROL_PLANE_CLIENT_KEY",
+        requires = "control_plane_client_cert"
+    )]
+    pub control_plane_client_key: Option<PathBuf>,
     /// PEM file of the webhook listener's certificate chain. Amazon SNS demands a publicly trusted one.
     #[arg(long, env = "SIGNALBOX_DP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file of its private key.
     #[arg(long, env = "SIGNALBOX_DP_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// PEM file of authorities: whoever connects to the webhook listener must have a certificate by one of them (mutual TLS).
+    /// Amazon SNS has none: for gateways, and senders of your own.
+    #[arg(long, env = "SIGNALBOX_DP_TLS_CLIENT_CA", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Also accept an SNS served at this origin (http://127.0.0.1:4566). Whoever controls it can sign anything.
     #[arg(long, env = "SIGNALBOX_DP_SNS_TRUSTED_ORIGIN", value_delimiter = ',')]
     pub sns_trusted_origin: Vec<TrustedOrigin>,
@@ -168,12 +187,22 @@ impl Options {
     pub fn node_config(&self) -> Result<NodeConfig, AcmeArgsError> {
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
         let acme = self.acme.config(files.is_some())?;
-        let files = files.map(|(cert, key)| TlsSource::Files(TlsFiles { cert, key }));
+        let files = files.map(|(cert, key)| {
+            TlsSource::Files(ServerFiles {
+                cert,
+                key,
+                client_ca: self.tls_client_ca.clone(),
+            })
+        });
         let token = self
             .token
             .clone()
             .map(TokenSource::Value)
             .or_else(|| self.token_file.clone().map(TokenSource::File));
+        let certificate = self
+            .control_plane_client_cert
+            .clone()
+            .zip(self.control_plane_client_key.clone());
         Ok(NodeConfig {
             listen: self.listen,
             admin_listen: Some(self.admin_listen),
@@ -182,6 +211,7 @@ impl Options {
                 endpoint: self.control_plane.clone(),
                 token,
                 ca_file: self.control_plane_ca.clone(),
+                certificate: certificate.map(|(cert, key)| CertificateFiles { cert, key }),
             },
             tls: files.or(acme.map(TlsSource::Acme)),
             sns_trusted_origins: self.sns_trusted_origin.clone(),

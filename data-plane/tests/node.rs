@@ -4,13 +4,11 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use signalbox_data_plane::{
-    node::{
-        self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsFiles, TlsSource,
-    },
+    node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsSource},
     server::Proxies,
     spool::SpoolMax,
 };
-use signalbox_runtime::{exit, shutdown::Shutdown};
+use signalbox_runtime::{exit, shutdown::Shutdown, tls::ServerFiles};
 
 fn config(data_dir: &Path) -> NodeConfig {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -23,6 +21,7 @@ fn config(data_dir: &Path) -> NodeConfig {
             endpoint: "http://127.0.0.1:1".to_owned(),
             token: None,
             ca_file: None,
+            certificate: None,
         },
         tls: None,
         sns_trusted_origins: Vec::new(),
@@ -114,9 +113,10 @@ async fn what_keeps_a_node_from_starting_is_one_line() {
     assert!(taken.contains(&running.webhook_addr.to_string()), "{taken}");
     assert!(taken.contains("in use"), "{taken}");
     let mut tls = config(other.path());
-    tls.tls = Some(TlsSource::Files(TlsFiles {
+    tls.tls = Some(TlsSource::Files(ServerFiles {
         cert: file.clone(),
         key: file.clone(),
+        client_ca: None,
     }));
     let tls = why(tls).await;
     assert!(tls.contains("file"), "{tls}");

@@ -27,6 +27,7 @@ mod lists;
 mod local_stack;
 mod maintenance;
 mod manual;
+mod mutual_tls;
 mod overload;
 mod partition;
 mod rejected;

@@ -12,7 +12,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use secrecy::{ExposeSecret as _, SecretString};
-use signalbox_client::{Client, ClientConfig, TokenSource};
+use signalbox_client::{CertificateFiles, Client, ClientConfig, TokenSource};
 use signalbox_control_plane::auth::ALL_PROJECTS;
 use signalbox_model::ids::{IdError, ProjectId};
 use signalbox_runtime::{span, telemetry::TelemetryArgs};
@@ -104,6 +104,12 @@ pub struct Global {
     /// PEM file of the authorities that the control plane's certificate may come from.
     #[arg(long, global = true, env = "SIGNALBOX_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// PEM file of a certificate chain to show a control plane that demands one (mutual TLS).
+    #[arg(long, global = true, env = "SIGNALBOX_CLIENT_CERT")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(long, global = true, env = "SIGNALBOX_CLIENT_KEY")]
+    pub client_key: Option<PathBuf>,
     /// How long a call may take: 500ms, 30s, 2m.
     #[arg(long, global = true, env = "SIGNALBOX_TIMEOUT", default_value = "30s", value_parser = span::parse)]
     pub timeout: Duration,
@@ -156,6 +162,18 @@ impl Global {
             .map(TokenSource::Value)
             .or_else(|| self.token_file.clone().map(TokenSource::File));
         config.ca_file.clone_from(&self.ca_file);
+        config.certificate = match (&self.client_cert, &self.client_key) {
+            (Some(cert), Some(key)) => Some(CertificateFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+            }),
+            (None, None) => None,
+            _ => {
+                return Err(CliError::Usage(
+                    "--client-cert and --client-key need each other".to_owned(),
+                ));
+            }
+        };
         config.deadline = self.timeout;
         Ok(Client::new(config)?)
     }

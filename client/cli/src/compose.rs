@@ -109,6 +109,7 @@ impl Composition {
                     endpoint: endpoint.clone(),
                     token: Some(TokenSource::value(token)),
                     ca_file: None,
+                    certificate: None,
                 },
                 tls: None,
                 sns_trusted_origins: config.sns_trusted_origins,
