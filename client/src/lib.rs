@@ -43,6 +43,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use hyper_util::rt::TokioIo;
 use signalbox_proto::{
     dataplane::v1::{
+        enrollment_service_client::EnrollmentServiceClient,
         report_service_client::ReportServiceClient, sync_service_client::SyncServiceClient,
     },
     v1::{
@@ -61,7 +62,7 @@ use tonic::{
     transport::{Channel, Uri},
 };
 
-pub use auth::{CallContext, TokenSource};
+pub use auth::{CallContext, CurrentToken, TokenSource};
 pub use connection::CertificateFiles;
 pub use error::{ClientError, ConfigError};
 pub use signalbox_proto::convert::status::ApiError;
@@ -127,6 +128,7 @@ pub struct Client {
     place: Arc<AtomicUsize>,
     unary: CallContext,
     stream: CallContext,
+    open: CallContext,
     attempts_max: usize,
 }
 
@@ -168,6 +170,8 @@ services! {
     projects: ProjectServiceClient, unary;
     /// `signalbox.v1.TokenService`.
     tokens: TokenServiceClient, unary;
+    /// `signalbox.dataplane.v1.EnrollmentService`: its calls carry no token.
+    enrollment: EnrollmentServiceClient, open;
     /// `signalbox.dataplane.v1.SyncService`: a stream without a deadline.
     sync: SyncServiceClient, stream;
     /// `signalbox.dataplane.v1.ReportService`: a stream without a deadline.
@@ -218,6 +222,10 @@ impl Client {
             connections: connections.into(),
             place: Arc::new(AtomicUsize::new(usize::try_from(first).unwrap_or(0))),
             unary: stream.clone().with_deadline(config.deadline),
+            open: stream
+                .clone()
+                .with_deadline(config.deadline)
+                .without_token(),
             stream,
             attempts_max: config.attempts_max.max(1),
         }
@@ -239,6 +247,22 @@ impl Client {
         let _ = self
             .place
             .compare_exchange(place.0, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Until there is a token to call with, where one is got first ([`TokenSource::Current`]).
+    pub async fn token_ready(&self) {
+        if let Some(token) = self.stream.current_token() {
+            token.ready().await;
+        }
+    }
+
+    /// Tells whoever renews the token ([`TokenSource::Current`]), when `status` says that it does not count.
+    pub fn note_refusal(&self, status: &Status) {
+        if status.code() == Code::Unauthenticated
+            && let Some(token) = self.stream.current_token()
+        {
+            token.note_refused();
+        }
     }
 
     /// Calls, and calls again (with jittered exponential pauses, at least as long as the control plane asks for) while it

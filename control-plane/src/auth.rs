@@ -1,6 +1,7 @@
 //! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037) or of OpenID Connect issuers, and one table of roles.
 
 mod authenticator;
+mod enrollment;
 mod layer;
 mod link;
 mod oidc;
@@ -11,11 +12,18 @@ mod tokens;
 
 use std::collections::BTreeMap;
 
-use signalbox_model::{error::Error, ids::ProjectId};
+use signalbox_model::{
+    error::Error,
+    ids::{NodeId, ProjectId},
+};
 use signalbox_runtime::telemetry::context;
 use tonic::Request;
 
 pub use authenticator::Authenticator;
+pub use enrollment::{
+    Enrolling, NODE_TOKEN_TTL_DEFAULT, NODE_TOKEN_TTL_MAX, NODE_TOKEN_TTL_MIN, NewEnrollmentToken,
+    Proof, Renewing,
+};
 pub use layer::{AuthLayer, AuthService};
 pub use link::{LINKS_PATH, Link, Links};
 pub use oidc::{Oidc, OidcConfigError};
@@ -43,6 +51,25 @@ pub struct OwnToken {
     pub id: String,
     /// That of its key.
     pub key_id: String,
+    /// The node that it is of, and counts for only, when it is an enrolled node's.
+    pub of_node: Option<OfNode>,
+}
+
+impl OwnToken {
+    /// Its id, and its node's identity: with either, it is revoked.
+    fn revocable_ids(&self) -> impl Iterator<Item = &str> {
+        let identity = self.of_node.iter().map(|of| of.identity.as_str());
+        std::iter::once(self.id.as_str()).chain(identity)
+    }
+}
+
+/// An enrolled node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfNode {
+    /// Which.
+    pub node: NodeId,
+    /// Id of its identity: another with each enrollment.
+    pub identity: String,
 }
 
 impl Identity {
@@ -98,6 +125,28 @@ impl Caller {
         let (identity, target) = parts(request)?;
         let role = identity.highest();
         check(identity, target, role, "some project")
+    }
+
+    /// That it may speak for `node`: an enrolled node speaks for itself only.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub fn check_node(&self, node: &NodeId) -> Result<(), Error> {
+        let of_node = self
+            .0
+            .token
+            .as_ref()
+            .and_then(|token| token.of_node.as_ref());
+        match of_node {
+            Some(of_node) if of_node.node != *node => Err(Error::Denied {
+                reason: "NODE_MISMATCH",
+                message: format!(
+                    "the token is of nodes/{}, and not of nodes/{node}",
+                    of_node.node
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Who it is, for the audit log.

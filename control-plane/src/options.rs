@@ -8,6 +8,7 @@ use signalbox_model::limits;
 use signalbox_runtime::{span, telemetry::TelemetryArgs, tls::ServerFiles};
 
 use crate::{
+    auth::{NODE_TOKEN_TTL_MAX, NODE_TOKEN_TTL_MIN},
     master_key::{MasterKeySource, Rotation},
     server::{ControlPlaneConfig, History},
 };
@@ -56,6 +57,14 @@ pub struct Options {
     /// File of the OpenID Connect issuers whose tokens count, and as which roles: YAML or JSON (docs/operations.md).
     #[arg(long, env = "SIGNALBOX_CP_OIDC_CONFIG")]
     pub oidc_config: Option<PathBuf>,
+    /// How long a token of an enrolled node counts: 1s to 24h. Nodes renew theirs when two thirds of it are over.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_NODE_TOKEN_TTL",
+        default_value = "1h",
+        value_parser = node_token_ttl
+    )]
+    pub node_token_ttl: Duration,
     /// Where senders reach the data plane; what GetWebhook answers with.
     #[arg(
         long,
@@ -128,6 +137,15 @@ fn retention(text: &str) -> Result<Duration, String> {
         return Err("expected 1s to 36500d".to_owned());
     }
     Ok(retention)
+}
+
+/// How long nodes' tokens count.
+fn node_token_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = span::parse(text)?;
+    if !(NODE_TOKEN_TTL_MIN..=NODE_TOKEN_TTL_MAX).contains(&ttl) {
+        return Err("expected 1s to 24h".to_owned());
+    }
+    Ok(ttl)
 }
 
 /// A URL that paths can be put to.
@@ -234,6 +252,7 @@ impl Options {
             data_dir: self.data_dir.clone(),
             database_url: self.database_url.clone(),
             oidc_config: self.oidc_config.clone(),
+            node_token_ttl: self.node_token_ttl,
             master_key: self.master_key()?,
             public_webhook_url: self.public_webhook_url.clone(),
             public_url: self.public_url.clone(),

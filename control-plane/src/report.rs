@@ -168,7 +168,7 @@ impl ReportService for Reports {
         &self,
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
-        Caller::anywhere(&request).map_err(to_status)?;
+        let caller = Caller::anywhere(&request).map_err(to_status)?;
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
         let Ok(Some(Ok(ReportRequest {
@@ -189,6 +189,7 @@ impl ReportService for Reports {
             .map_err(|error: signalbox_model::ids::IdError| {
                 to_status(Error::invalid("hello.node_id", error.to_string()))
             })?;
+        caller.check_node(&node).map_err(to_status)?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let reports = self.clone();
         self.shutdown.spawn(async move {

@@ -28,6 +28,7 @@ use crate::{
     api::Api,
     app::{App, Settings},
     auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, Tokens},
+    enrollment::Enrollments,
     master_key::{MasterKeyError, MasterKeySource},
     replicas,
     report::Reports,
@@ -52,6 +53,8 @@ pub struct ControlPlaneConfig {
     pub database_url: Option<SecretString>,
     /// File of the OpenID Connect issuers whose tokens count; none: only tokens of our own do.
     pub oidc_config: Option<PathBuf>,
+    /// How long tokens of enrolled nodes count.
+    pub node_token_ttl: Duration,
     /// What values are encrypted under.
     pub master_key: MasterKeySource,
     /// Where senders reach the data plane.
@@ -183,7 +186,9 @@ pub async fn start(
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
     let links = Links::new(tokens.clone(), config.public_url.clone());
     let pages = LinksLayer::new(app.clone(), links.clone());
-    let routes = routes(&app, Api::new(app.clone(), links, tokens.clone()), shutdown)?;
+    let api = Api::new(app.clone(), links, tokens.clone());
+    let enrollments = Enrollments::new(tokens.clone(), config.node_token_ttl);
+    let routes = routes(&app, &api, &enrollments, shutdown)?;
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(config.cors_origins.clone()))
         .allow_headers(tower_http::cors::Any)
@@ -259,13 +264,19 @@ pub async fn start(
     })
 }
 
-fn routes(app: &App, api: Api, shutdown: &Shutdown) -> Result<Routes, StartError> {
+fn routes(
+    app: &App,
+    api: &Api,
+    enrollments: &Enrollments,
+    shutdown: &Shutdown,
+) -> Result<Routes, StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
     api.add_to(&mut routes);
     routes
         .add_service(Hub::new(app.clone(), shutdown.clone()).service())
         .add_service(Reports::new(app.clone(), shutdown.clone()).service())
+        .add_service(enrollments.service())
         .add_service(health_service);
     let reflection = || {
         tonic_reflection::server::Builder::configure()

@@ -66,7 +66,7 @@ impl SyncService for Hub {
         &self,
         request: Request<Streaming<SyncRequest>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
-        Caller::anywhere(&request).map_err(to_status)?;
+        let caller = Caller::anywhere(&request).map_err(to_status)?;
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
         let Ok(Some(Ok(SyncRequest {
@@ -85,6 +85,7 @@ impl SyncService for Hub {
                 .map_err(|error: signalbox_model::ids::IdError| {
                     to_status(Error::invalid("hello.node_id", error.to_string()))
                 })?;
+        caller.check_node(&node).map_err(to_status)?;
         let recipient = secrets::recipient(&hello).map_err(to_status)?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let hub = self.clone();

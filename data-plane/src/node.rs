@@ -6,7 +6,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Du
 
 use ipnet::IpNet;
 use signalbox_client::{
-    CertificateFiles, Client, ClientConfig, ConfigError as ClientConfigError, TokenSource,
+    CertificateFiles, Client, ClientConfig, ConfigError as ClientConfigError, CurrentToken,
+    TokenSource,
 };
 use signalbox_model::ids::NodeId;
 use signalbox_runtime::{
@@ -29,6 +30,7 @@ use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
     execution::{Cancels, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performers, Wakes},
+    identity::{EnrollmentSource, IdentityClient, IdentityKey, IdentityKeyError},
     ingest::{
         self, Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
@@ -57,8 +59,10 @@ const SECRETS_KEY_FILE: &str = "secrets.key";
 pub struct ControlPlaneAddress {
     /// gRPC endpoint.
     pub endpoint: String,
-    /// Token of role data-plane.
+    /// Token of role data-plane; none: the node has those of its identity, if it has one.
     pub token: Option<TokenSource>,
+    /// What gets it an identity, where it has none.
+    pub enrollment: Option<EnrollmentSource>,
     /// Authorities to trust.
     pub ca_file: Option<PathBuf>,
     /// What the node shows, where the control plane demands a certificate.
@@ -102,6 +106,8 @@ pub struct NodeConfig {
     pub admin_listen: Option<SocketAddr>,
     /// Folder of what it keeps.
     pub data_dir: PathBuf,
+    /// The id that a new folder gets, and an old one must have; none: a new one gets one of its own.
+    pub node_id: Option<NodeId>,
     /// The control plane.
     pub control_plane: ControlPlaneAddress,
     /// TLS of the webhook listener.
@@ -129,6 +135,19 @@ pub enum StartError {
     /// The node's id in it.
     #[error("the file {} holds no node id", .0.display())]
     NodeId(PathBuf),
+    /// It is another.
+    #[error("--node-id is {wanted}, but {} says that this is the folder of {found}", path.display())]
+    OtherNodeId {
+        /// The id that was given.
+        wanted: NodeId,
+        /// The folder's.
+        found: NodeId,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// What the node is known by.
+    #[error(transparent)]
+    Identity(#[from] IdentityKeyError),
     /// The key to which secrets are sealed.
     #[error(transparent)]
     SecretsKey(#[from] HpkeError),
@@ -183,7 +202,7 @@ pub struct RunningNode {
 pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNode, StartError> {
     tls::install_crypto_provider();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
-    let node = node_id(&data_dir)?;
+    let node = node_id(&data_dir, config.node_id)?;
     let listener_tls = ListenerTls::open(config.tls, &data_dir)?;
     let tls = listener_tls.server_config()?;
     let listener = net::bind(config.listen, "--listen").await?;
@@ -220,7 +239,15 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         deny: config.egress_deny.clone(),
     };
     let certificates = Certificates::new(egress_policy.clone())?;
-    let client = control_plane_client(&config.control_plane)?;
+    let token = CurrentToken::default();
+    let identity = identity_key(&data_dir, &config.control_plane)?;
+    let client = match &identity {
+        None => control_plane_client(&config.control_plane, config.control_plane.token.clone())?,
+        Some(_) => {
+            let token = TokenSource::Current(token.clone());
+            control_plane_client(&config.control_plane, Some(token))?
+        }
+    };
 
     let handler = Arc::new(Handler {
         ingest: Ingest {
@@ -285,6 +312,17 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         ambient: System::shared(),
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
+    if let Some(key) = identity {
+        let identity = IdentityClient {
+            node: node.clone(),
+            key,
+            enrollment: config.control_plane.enrollment.clone(),
+            client: client.clone(),
+            token,
+            ambient: System::shared(),
+        };
+        shutdown.spawn(identity.run(shutdown.clone()));
+    }
     let sync = SyncClient {
         node: node.clone(),
         client: client.clone(),
@@ -332,9 +370,26 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     })
 }
 
-fn control_plane_client(address: &ControlPlaneAddress) -> Result<Client, ClientConfigError> {
+/// What the node is known by, unless it has a token from elsewhere.
+fn identity_key(
+    data_dir: &DataDir,
+    address: &ControlPlaneAddress,
+) -> Result<Option<IdentityKey>, IdentityKeyError> {
+    if address.token.is_some() {
+        return Ok(None);
+    }
+    match address.enrollment {
+        Some(_) => IdentityKey::load_or_create(data_dir).map(Some),
+        None => IdentityKey::load(data_dir),
+    }
+}
+
+fn control_plane_client(
+    address: &ControlPlaneAddress,
+    token: Option<TokenSource>,
+) -> Result<Client, ClientConfigError> {
     let mut config = ClientConfig::new(address.endpoint.clone());
-    config.token = address.token.clone();
+    config.token = token;
     config.ca_file = address.ca_file.clone();
     config.certificate = address.certificate.clone();
     config.traceparent = Some(context::current_traceparent);
@@ -342,17 +397,28 @@ fn control_plane_client(address: &ControlPlaneAddress) -> Result<Client, ClientC
 }
 
 /// The node's id: made once, with its folder.
-fn node_id(data_dir: &DataDir) -> Result<NodeId, StartError> {
+fn node_id(data_dir: &DataDir, wanted: Option<NodeId>) -> Result<NodeId, StartError> {
+    let path = data_dir.join(NODE_ID_FILE);
     if let Some(bytes) = data_dir.read(NODE_ID_FILE)? {
         let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-        return text
-            .parse()
-            .map_err(|_| StartError::NodeId(data_dir.join(NODE_ID_FILE)));
+        let found: NodeId = text.parse().map_err(|_| StartError::NodeId(path.clone()))?;
+        return match wanted {
+            Some(wanted) if wanted != found => Err(StartError::OtherNodeId {
+                wanted,
+                found,
+                path,
+            }),
+            _ => Ok(found),
+        };
     }
-    let text = format!("n{}", uuid::Uuid::now_v7().simple());
-    data_dir.write_secret_file(NODE_ID_FILE, text.as_bytes())?;
-    text.parse()
-        .map_err(|_| StartError::NodeId(data_dir.join(NODE_ID_FILE)))
+    let node = match wanted {
+        Some(wanted) => wanted,
+        None => format!("n{}", uuid::Uuid::now_v7().simple())
+            .parse()
+            .map_err(|_| StartError::NodeId(path))?,
+    };
+    data_dir.write_secret_file(NODE_ID_FILE, node.as_str().as_bytes())?;
+    Ok(node)
 }
 
 fn checks(store: &ConfigStore, spool: &dyn Spool) -> Vec<Check> {

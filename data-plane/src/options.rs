@@ -8,12 +8,13 @@ use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use signalbox_client::{CertificateFiles, TokenSource};
-use signalbox_model::{limits::RATE_MAX, rate_limit::RateLimit};
+use signalbox_model::{ids::NodeId, limits::RATE_MAX, rate_limit::RateLimit};
 use signalbox_runtime::{telemetry::TelemetryArgs, tls::ServerFiles};
 use signalbox_sns::TrustedOrigin;
 
 use crate::{
     config::Rates,
+    identity::EnrollmentSource,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
     server::Proxies,
     spool::SpoolMax,
@@ -66,6 +67,25 @@ pub struct Options {
     /// File with a token of role data-plane; read anew at each connection.
     #[arg(long, env = "SIGNALBOX_DP_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// One-time token (`signalbox nodes enroll-token`) by which the node gets an identity of its own, whose tokens it renews itself.
+    /// Needed once: with an identity in its data folder a node starts without, and one that is given is not used.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_ENROLLMENT_TOKEN",
+        hide_env_values = true,
+        conflicts_with_all = ["token", "token_file", "enrollment_token_file"]
+    )]
+    pub enrollment_token: Option<SecretString>,
+    /// File with such a token.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_ENROLLMENT_TOKEN_FILE",
+        conflicts_with_all = ["token", "token_file"]
+    )]
+    pub enrollment_token_file: Option<PathBuf>,
+    /// Id of the node, for a new data folder; one that is there must have it. Without, a new folder gets one of its own.
+    #[arg(long, env = "SIGNALBOX_DP_NODE_ID")]
+    pub node_id: Option<NodeId>,
     /// PEM file of the authorities that the control plane's certificate may come from.
     #[arg(long, env = "SIGNALBOX_DP_CONTROL_PLANE_CA")]
     pub control_plane_ca: Option<PathBuf>,
@@ -180,6 +200,14 @@ Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a 
 not as it was left), 70 failed while running. Of `spool`: 0 whole or mended, 1 damaged, 64 no spool, or in use.";
 
 impl Options {
+    fn enrollment(&self) -> Option<EnrollmentSource> {
+        let file = self.enrollment_token_file.clone();
+        let value = self.enrollment_token.clone();
+        value
+            .map(EnrollmentSource::Value)
+            .or_else(|| file.map(EnrollmentSource::File))
+    }
+
     /// What a node needs of it.
     ///
     /// # Errors
@@ -207,9 +235,11 @@ impl Options {
             listen: self.listen,
             admin_listen: Some(self.admin_listen),
             data_dir: self.data_dir.clone(),
+            node_id: self.node_id.clone(),
             control_plane: ControlPlaneAddress {
                 endpoint: self.control_plane.clone(),
                 token,
+                enrollment: self.enrollment(),
                 ca_file: self.control_plane_ca.clone(),
                 certificate: certificate.map(|(cert, key)| CertificateFiles { cert, key }),
             },

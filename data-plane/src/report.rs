@@ -98,6 +98,9 @@ impl ReportClient {
                 backoff.reset();
             }
             if let Err(error) = ended {
+                if let ReportError::Status(status) = &error {
+                    self.client.note_refusal(status);
+                }
                 let reason = signalbox_runtime::exit::chain(&error);
                 if told == reason {
                     tracing::debug!(reason, "still not reporting");
@@ -121,6 +124,7 @@ impl ReportClient {
         backoff: &mut Backoff,
         told: &mut String,
     ) -> Result<(), ReportError> {
+        self.client.token_ready().await;
         let silence = || ReportError::Silence(timing.acknowledge_timeout);
         let (requests, outgoing) = mpsc::channel(UNACKNOWLEDGED_MAX + 1);
         let hello = wire::ReportHello {

@@ -17,9 +17,11 @@ fn config(data_dir: &Path) -> NodeConfig {
         listen: any,
         admin_listen: Some(any),
         data_dir: data_dir.to_owned(),
+        node_id: None,
         control_plane: ControlPlaneAddress {
             endpoint: "http://127.0.0.1:1".to_owned(),
             token: None,
+            enrollment: None,
             ca_file: None,
             certificate: None,
         },
@@ -129,7 +131,16 @@ async fn what_keeps_a_node_from_starting_is_one_line() {
         "{shut}"
     );
     assert!(!shut.contains("repair"), "{shut}");
-    for line in [locked, no_folder, taken, tls, shut] {
+    let named = tempfile::tempdir().unwrap();
+    std::fs::write(named.path().join("node-id"), "n1").unwrap();
+    let mut another = config(named.path());
+    another.node_id = Some("n2".parse().unwrap());
+    let another = why(another).await;
+    assert!(
+        another.contains("--node-id is n2") && another.contains("of n1"),
+        "{another}"
+    );
+    for line in [locked, no_folder, taken, tls, shut, another] {
         assert!(!line.contains('\n'), "{line}");
     }
     shutdown.drain(Duration::from_secs(10)).await;

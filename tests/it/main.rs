@@ -20,6 +20,7 @@ mod crash;
 mod dev;
 mod disk;
 mod endurance;
+mod enroll;
 mod examples;
 mod filter;
 mod links;

@@ -147,6 +147,7 @@ pub struct DataPlane {
     admin_port: u16,
     control_plane: String,
     token_file: PathBuf,
+    has_token: bool,
     extra: Vec<String>,
     env: Vec<(String, String)>,
     files_max: Option<u32>,
@@ -177,11 +178,12 @@ impl DataPlane {
             .arg(&self.data_dir)
             .arg("--control-plane")
             .arg(&self.control_plane)
-            .arg("--token-file")
-            .arg(&self.token_file)
             .args(["--egress-allow", "127.0.0.0/8"])
             .args(&self.extra)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
+        if self.has_token {
+            command.arg("--token-file").arg(&self.token_file);
+        }
         command
     }
 
@@ -231,6 +233,11 @@ impl DataPlane {
     /// Gives it more arguments, from the next start on.
     pub fn add_args(&mut self, args: impl IntoIterator<Item = impl Into<String>>) {
         self.extra.extend(args.into_iter().map(Into::into));
+    }
+
+    /// Gives it no token of ours, from the next start on: it has one by its own means.
+    pub fn without_token(&mut self) {
+        self.has_token = false;
     }
 
     /// What its `/readyz` says of one check: whether it holds, and the detail.
@@ -359,6 +366,7 @@ impl Planes {
             admin_port: free_port(),
             control_plane: options.control_plane_seen_as.unwrap_or(endpoint),
             token_file: dir.path().join("data-plane.token"),
+            has_token: true,
             extra: options.data_plane,
             env: options.data_plane_env,
             files_max: options.data_plane_files_max,
@@ -443,6 +451,7 @@ impl Planes {
             admin_port: free_port(),
             control_plane: endpoint.to_owned(),
             token_file: self.data.token_file.clone(),
+            has_token: self.data.has_token,
             extra: self.data.extra.clone(),
             env: self.data.env.clone(),
             files_max: self.data.files_max,

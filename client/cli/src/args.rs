@@ -232,7 +232,7 @@ pub enum Command {
     /// Look at Amazon SNS subscriptions.
     #[command(subcommand, visible_alias = "subscription")]
     Subscriptions(SubscriptionsCommand),
-    /// Look at data planes.
+    /// Look at data planes, say which may be one.
     #[command(subcommand, visible_alias = "node")]
     Nodes(NodesCommand),
     /// Manage secrets.

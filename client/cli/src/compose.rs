@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use signalbox_client::TokenSource;
 use signalbox_control_plane::{
-    auth::{ALL_PROJECTS, Claims, Role, Tokens},
+    auth::{ALL_PROJECTS, Claims, NODE_TOKEN_TTL_DEFAULT, Role, Tokens},
     master_key::MasterKeySource,
     server::{self, ControlPlaneConfig, History, RunningControlPlane},
 };
@@ -80,6 +80,7 @@ impl Composition {
                 data_dir: data_dir.join("control-plane"),
                 database_url: None,
                 oidc_config: None,
+                node_token_ttl: NODE_TOKEN_TTL_DEFAULT,
                 master_key: MasterKeySource::DataDir,
                 public_webhook_url: webhook_url.clone(),
                 public_url: Some(format!("http://{grpc_listen}")),
@@ -105,9 +106,11 @@ impl Composition {
                 listen: webhook_listen,
                 admin_listen: None,
                 data_dir: data_dir.join("data-plane"),
+                node_id: None,
                 control_plane: ControlPlaneAddress {
                     endpoint: endpoint.clone(),
                     token: Some(TokenSource::value(token)),
+                    enrollment: None,
                     ca_file: None,
                     certificate: None,
                 },

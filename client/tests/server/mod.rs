@@ -9,7 +9,7 @@ use std::{
 
 use http::HeaderMap;
 use signalbox_proto::v1::{
-    GetNodeRequest, ListNodesRequest, ListNodesResponse, Node,
+    self, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node,
     node_service_server::{NodeService, NodeServiceServer},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -65,6 +65,10 @@ impl Nodes {
     }
 }
 
+fn not_here<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("this server has no such method"))
+}
+
 #[tonic::async_trait]
 impl NodeService for Nodes {
     async fn get_node(&self, _: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
@@ -81,6 +85,34 @@ impl NodeService for Nodes {
             nodes,
             ..Default::default()
         }))
+    }
+
+    async fn revoke_node(
+        &self,
+        _: Request<v1::RevokeNodeRequest>,
+    ) -> Result<Response<Node>, Status> {
+        not_here()
+    }
+
+    async fn create_enrollment_token(
+        &self,
+        _: Request<v1::CreateEnrollmentTokenRequest>,
+    ) -> Result<Response<v1::CreateEnrollmentTokenResponse>, Status> {
+        not_here()
+    }
+
+    async fn list_enrollment_tokens(
+        &self,
+        _: Request<v1::ListEnrollmentTokensRequest>,
+    ) -> Result<Response<v1::ListEnrollmentTokensResponse>, Status> {
+        not_here()
+    }
+
+    async fn delete_enrollment_token(
+        &self,
+        _: Request<v1::DeleteEnrollmentTokenRequest>,
+    ) -> Result<Response<()>, Status> {
+        not_here()
     }
 }
 

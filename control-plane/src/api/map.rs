@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use prost_types::Timestamp as WireTime;
 use signalbox_model::{error::Error, ids::StepInstance};
@@ -14,7 +16,8 @@ use super::signals;
 use crate::{
     app::{Refusal, etag},
     store::{
-        Awaited, Child, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
+        Awaited, Child, EnrollmentTokenRow, ExecutionDetail, NodeIdentityRow, RevokedTokenRow,
+        TokenKeyRow,
         rows::{
             ApiKey, Attempt, Delivery, Event, Execution, Node, Project, Secret, StepRun,
             Subscription, Workflow, WorkflowVersion,
@@ -356,7 +359,7 @@ pub(super) fn project(row: Project, effective: Duration) -> v1::Project {
     }
 }
 
-pub(super) fn node(row: Node, head: i64) -> v1::Node {
+pub(super) fn node(row: Node, identity: Option<NodeIdentityRow>, head: i64) -> v1::Node {
     let refusals: Vec<Refusal> = serde_json::from_str(&row.refusals_json).unwrap_or_default();
     let state = if row.connected {
         v1::NodeState::Connected
@@ -381,5 +384,32 @@ pub(super) fn node(row: Node, head: i64) -> v1::Node {
         last_seen_time: at(row.last_seen_time_us),
         last_report_time: maybe_at(row.last_report_time_us),
         reported_sequence: row.reported_sequence,
+        identity: identity.map(node_identity),
+    }
+}
+
+fn node_identity(row: NodeIdentityRow) -> v1::NodeIdentity {
+    let digest = digest::digest(&digest::SHA256, &row.public_key);
+    v1::NodeIdentity {
+        display_name: row.display_name,
+        enroll_time: at(row.enroll_time_us),
+        renew_time: at(row.renew_time_us),
+        revoke_time: maybe_at(row.revoke_time_us),
+        enrollment_token: format!("enrollmentTokens/{}", row.enrollment_token),
+        public_key_sha256: HEXLOWER.encode(digest.as_ref()),
+    }
+}
+
+pub(super) fn enrollment_token(row: EnrollmentTokenRow) -> v1::EnrollmentToken {
+    let name_of = |node: Option<String>| node.map(|node| format!("nodes/{node}"));
+    v1::EnrollmentToken {
+        name: format!("enrollmentTokens/{}", row.id),
+        node: name_of(row.node).unwrap_or_default(),
+        display_name: row.display_name,
+        create_time: at(row.create_time_us),
+        expire_time: at(row.expire_time_us),
+        created_by: row.actor,
+        use_time: maybe_at(row.use_time_us),
+        used_by: name_of(row.used_by).unwrap_or_default(),
     }
 }

@@ -756,3 +756,63 @@ pub mod revoked_token {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// A token by which one node enrolls, once.
+pub mod enrollment_token {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "enrollment_tokens")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        /// SHA-256 of the secret.
+        #[sea_orm(column_type = "Blob")]
+        pub digest: Vec<u8>,
+        /// The node that it is for; none: any without an identity.
+        pub node: Option<String>,
+        pub display_name: String,
+        pub actor: String,
+        pub create_time_us: i64,
+        pub expire_time_us: i64,
+        pub use_time_us: Option<i64>,
+        /// The node that used it.
+        pub used_by: Option<String>,
+        /// How often it was presented in vain.
+        pub refusals: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What an enrolled node gets its tokens by.
+pub mod node_identity {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_identities")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub node: String,
+        /// Another with each enrollment.
+        pub id: String,
+        #[sea_orm(column_type = "Blob")]
+        pub public_key: Vec<u8>,
+        pub display_name: String,
+        /// Id of the enrollment token.
+        pub enrollment_token: String,
+        pub enroll_time_us: i64,
+        pub renew_time_us: i64,
+        /// Of the last proof that was taken.
+        pub proof_time_us: i64,
+        pub revoke_time_us: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -30,6 +30,7 @@ use crate::{
 mod audit;
 mod batches;
 mod children;
+mod enrollment;
 mod labels;
 mod limits;
 mod lists;

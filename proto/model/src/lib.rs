@@ -9,6 +9,7 @@ pub mod audit;
 pub mod aws;
 pub mod child;
 pub mod config;
+pub mod enrollment;
 pub mod error;
 pub mod event;
 pub mod execution;

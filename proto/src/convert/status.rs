@@ -87,6 +87,7 @@ fn resource_type(name: &str) -> &'static str {
         Some("deliveries") => "signalbox.dev/Delivery",
         Some("secrets") => "signalbox.dev/Secret",
         Some("nodes") => "signalbox.dev/Node",
+        Some("enrollmentTokens") => "signalbox.dev/EnrollmentToken",
         Some("projects") => "signalbox.dev/Project",
         _ => "",
     }

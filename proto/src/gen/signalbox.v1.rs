@@ -5306,6 +5306,9 @@ pub struct Node {
     /// Highest sequence number of its reports that is durable here.
     #[prost(int64, tag = "10")]
     pub reported_sequence: i64,
+    /// Its identity; not set for a node that never enrolled, but has a token from elsewhere.
+    #[prost(message, optional, tag = "20")]
+    pub identity: ::core::option::Option<NodeIdentity>,
 }
 impl ::prost::Name for Node {
     const NAME: &'static str = "Node";
@@ -5315,6 +5318,76 @@ impl ::prost::Name for Node {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.Node".into()
+    }
+}
+/// What an enrolled node gets its tokens by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeIdentity {
+    /// Name for people, from the enrollment token.
+    #[prost(string, tag = "1")]
+    pub display_name: ::prost::alloc::string::String,
+    /// When it enrolled.
+    #[prost(message, optional, tag = "2")]
+    pub enroll_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last got a token.
+    #[prost(message, optional, tag = "3")]
+    pub renew_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was revoked; not set while it counts.
+    #[prost(message, optional, tag = "4")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Names the enrollment token, `enrollmentTokens/{enrollment_token}`.
+    #[prost(string, tag = "5")]
+    pub enrollment_token: ::prost::alloc::string::String,
+    /// SHA-256 of its public key, in hexadecimal digits.
+    #[prost(string, tag = "6")]
+    pub public_key_sha256: ::prost::alloc::string::String,
+}
+impl ::prost::Name for NodeIdentity {
+    const NAME: &'static str = "NodeIdentity";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.NodeIdentity".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.NodeIdentity".into()
+    }
+}
+/// A token by which one node enrolls, once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnrollmentToken {
+    /// Resource name, `enrollmentTokens/{enrollment_token}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The node that it is for, `nodes/{node}`; empty: any that has no identity yet.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// Name for people, which the node gets.
+    #[prost(string, tag = "3")]
+    pub display_name: ::prost::alloc::string::String,
+    /// When it was made.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when it can be used.
+    #[prost(message, optional, tag = "5")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made it.
+    #[prost(string, tag = "6")]
+    pub created_by: ::prost::alloc::string::String,
+    /// When it was used; not set: it was not.
+    #[prost(message, optional, tag = "7")]
+    pub use_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The node that used it, `nodes/{node}`.
+    #[prost(string, tag = "8")]
+    pub used_by: ::prost::alloc::string::String,
+}
+impl ::prost::Name for EnrollmentToken {
+    const NAME: &'static str = "EnrollmentToken";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.EnrollmentToken".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.EnrollmentToken".into()
     }
 }
 /// A resource that a node did not accept.
@@ -5397,6 +5470,125 @@ impl ::prost::Name for ListNodesResponse {
         "/signalbox.v1.ListNodesResponse".into()
     }
 }
+/// Request of RevokeNode.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeNodeRequest {
+    /// Resource name, `nodes/{node}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RevokeNodeRequest {
+    const NAME: &'static str = "RevokeNodeRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RevokeNodeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RevokeNodeRequest".into()
+    }
+}
+/// Request of CreateEnrollmentToken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateEnrollmentTokenRequest {
+    /// The node that it is for, `nodes/{node}`. Whatever identity that node has ends when it is used. Empty: any node that has no
+    /// identity yet.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// Name for people, which the node gets; at most 128 characters.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+    /// How long it can be used: an hour when not set, at most 7 days.
+    #[prost(message, optional, tag = "3")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+}
+impl ::prost::Name for CreateEnrollmentTokenRequest {
+    const NAME: &'static str = "CreateEnrollmentTokenRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CreateEnrollmentTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CreateEnrollmentTokenRequest".into()
+    }
+}
+/// Answer of CreateEnrollmentToken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CreateEnrollmentTokenResponse {
+    /// The token.
+    #[prost(message, optional, tag = "1")]
+    pub enrollment_token: ::core::option::Option<EnrollmentToken>,
+    /// What the node is given (`sbe_…`). Only its digest is kept: it cannot be shown again.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateEnrollmentTokenResponse {
+    const NAME: &'static str = "CreateEnrollmentTokenResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CreateEnrollmentTokenResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CreateEnrollmentTokenResponse".into()
+    }
+}
+/// Request of ListEnrollmentTokens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEnrollmentTokensRequest {
+    /// At most this many (default 50, at most 1000).
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// next_page_token of the page before.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListEnrollmentTokensRequest {
+    const NAME: &'static str = "ListEnrollmentTokensRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListEnrollmentTokensRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListEnrollmentTokensRequest".into()
+    }
+}
+/// Answer of ListEnrollmentTokens.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListEnrollmentTokensResponse {
+    /// The tokens.
+    #[prost(message, repeated, tag = "1")]
+    pub enrollment_tokens: ::prost::alloc::vec::Vec<EnrollmentToken>,
+    /// Token of the next page; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListEnrollmentTokensResponse {
+    const NAME: &'static str = "ListEnrollmentTokensResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListEnrollmentTokensResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListEnrollmentTokensResponse".into()
+    }
+}
+/// Request of DeleteEnrollmentToken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteEnrollmentTokenRequest {
+    /// Resource name, `enrollmentTokens/{enrollment_token}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for DeleteEnrollmentTokenRequest {
+    const NAME: &'static str = "DeleteEnrollmentTokenRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.DeleteEnrollmentTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.DeleteEnrollmentTokenRequest".into()
+    }
+}
 /// Whether a node is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -5441,7 +5633,7 @@ pub mod node_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads the state of the data planes. Nodes serve all projects.
+    /// Reads the state of the data planes, and says which may be one. Nodes serve all projects.
     #[derive(Debug, Clone)]
     pub struct NodeServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5569,6 +5761,108 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.NodeService", "ListNodes"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ends a node's identity, for good: its tokens count no more, at any replica, a second later, its streams end, and it gets no new
+        /// ones. Only an enrollment token that names the node brings it back. FAILED_PRECONDITION for a node that has no identity, but a
+        /// token from elsewhere. Revoking one again changes nothing. Role: admin, in all projects.
+        pub async fn revoke_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeNodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Node>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/RevokeNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.NodeService", "RevokeNode"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a token by which one node enrolls, once. Its secret is in the answer, and nowhere else. Role: admin, in all projects.
+        pub async fn create_enrollment_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateEnrollmentTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateEnrollmentTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/CreateEnrollmentToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.NodeService", "CreateEnrollmentToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists enrollment tokens, newest first. They are forgotten a week after their end. Role: admin, in all projects.
+        pub async fn list_enrollment_tokens(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEnrollmentTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnrollmentTokensResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/ListEnrollmentTokens",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.NodeService", "ListEnrollmentTokens"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes an enrollment token: no node enrolls by it any more. One that has, stays. Role: admin, in all projects.
+        pub async fn delete_enrollment_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteEnrollmentTokenRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/DeleteEnrollmentToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.NodeService", "DeleteEnrollmentToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5597,8 +5891,36 @@ pub mod node_service_server {
             tonic::Response<super::ListNodesResponse>,
             tonic::Status,
         >;
+        /// Ends a node's identity, for good: its tokens count no more, at any replica, a second later, its streams end, and it gets no new
+        /// ones. Only an enrollment token that names the node brings it back. FAILED_PRECONDITION for a node that has no identity, but a
+        /// token from elsewhere. Revoking one again changes nothing. Role: admin, in all projects.
+        async fn revoke_node(
+            &self,
+            request: tonic::Request<super::RevokeNodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Node>, tonic::Status>;
+        /// Makes a token by which one node enrolls, once. Its secret is in the answer, and nowhere else. Role: admin, in all projects.
+        async fn create_enrollment_token(
+            &self,
+            request: tonic::Request<super::CreateEnrollmentTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateEnrollmentTokenResponse>,
+            tonic::Status,
+        >;
+        /// Lists enrollment tokens, newest first. They are forgotten a week after their end. Role: admin, in all projects.
+        async fn list_enrollment_tokens(
+            &self,
+            request: tonic::Request<super::ListEnrollmentTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnrollmentTokensResponse>,
+            tonic::Status,
+        >;
+        /// Deletes an enrollment token: no node enrolls by it any more. One that has, stays. Role: admin, in all projects.
+        async fn delete_enrollment_token(
+            &self,
+            request: tonic::Request<super::DeleteEnrollmentTokenRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
     }
-    /// Reads the state of the data planes. Nodes serve all projects.
+    /// Reads the state of the data planes, and says which may be one. Nodes serve all projects.
     #[derive(Debug)]
     pub struct NodeServiceServer<T> {
         inner: Arc<T>,
@@ -5750,6 +6072,189 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListNodesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.NodeService/RevokeNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeNodeSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::RevokeNodeRequest>
+                    for RevokeNodeSvc<T> {
+                        type Response = super::Node;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::revoke_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.NodeService/CreateEnrollmentToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateEnrollmentTokenSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::CreateEnrollmentTokenRequest>
+                    for CreateEnrollmentTokenSvc<T> {
+                        type Response = super::CreateEnrollmentTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateEnrollmentTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::create_enrollment_token(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateEnrollmentTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.NodeService/ListEnrollmentTokens" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEnrollmentTokensSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::ListEnrollmentTokensRequest>
+                    for ListEnrollmentTokensSvc<T> {
+                        type Response = super::ListEnrollmentTokensResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEnrollmentTokensRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::list_enrollment_tokens(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEnrollmentTokensSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.NodeService/DeleteEnrollmentToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteEnrollmentTokenSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::DeleteEnrollmentTokenRequest>
+                    for DeleteEnrollmentTokenSvc<T> {
+                        type Response = ();
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteEnrollmentTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::delete_enrollment_token(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteEnrollmentTokenSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -7516,7 +8021,7 @@ pub mod subscription_service_server {
 /// A token that counts no more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokedToken {
-    /// Its id: the claim `jti`.
+    /// Its id: the claim `jti`; or the id of a node's identity, when all of that node's tokens are revoked.
     #[prost(string, tag = "1")]
     pub token_id: ::prost::alloc::string::String,
     /// When it ends by itself, as far as that was said; it is forgotten then.

@@ -403,6 +403,30 @@ pub enum SubscriptionsCommand {
 pub enum NodesCommand {
     /// List data planes.
     List,
+    /// Make a token by which one data plane enrolls, once; prints its secret, once. Needs an admin of all projects.
+    EnrollToken {
+        /// The node that it is for: an id that is to be, or one that is, whose identity ends then. Any new one when not given.
+        #[arg(long)]
+        node: Option<String>,
+        /// Name for people, which the node gets.
+        #[arg(long, default_value = "")]
+        display_name: String,
+        /// How long it can be used: 15m, 1h, 7d at most.
+        #[arg(long, default_value = "1h", value_parser = span::parse)]
+        ttl: Duration,
+    },
+    /// List the tokens by which data planes enroll.
+    ListEnrollTokens,
+    /// Delete such a token: nobody enrolls by it any more.
+    DeleteEnrollToken {
+        /// Its id.
+        id: String,
+    },
+    /// End a data plane's identity, and its tokens at once. Needs an admin of all projects.
+    Revoke {
+        /// Which.
+        id: String,
+    },
 }
 
 /// `secrets`.
