@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub use keys::{KeyChange, NewKey};
-pub use nodes::Refusal;
+pub use nodes::{COMMANDS_MAX, Refusal};
 pub use retention::Expiring;
 pub use retries::{RetryMode, RetryOrder, RetryRequest, RetryVersion};
 pub use runs::RunRequest;

@@ -260,7 +260,7 @@ fn routes(app: &App, api: Api, shutdown: &Shutdown) -> Result<Routes, StartError
     let mut routes = Routes::builder();
     api.add_to(&mut routes);
     routes
-        .add_service(Hub::new(app.clone(), shutdown.clone()).service())
+        .add_service(Hub::start(app.clone(), shutdown.clone()).service())
         .add_service(Reports::new(app.clone(), shutdown.clone()).service())
         .add_service(health_service);
     let reflection = || {

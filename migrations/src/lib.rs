@@ -21,6 +21,7 @@ mod m20261222_000012_add_replicas;
 mod m20261223_000013_add_audit_chain_and_labels;
 mod m20261224_000014_create_tokens;
 mod m20261225_000015_index_history;
+mod m20261226_000020_order_messages;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
 pub const COMPATIBILITY: &str = "schema-compatibility";
@@ -62,6 +63,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261223_000013_add_audit_chain_and_labels::Migration),
             Box::new(m20261224_000014_create_tokens::Migration),
             Box::new(m20261225_000015_index_history::Migration),
+            Box::new(m20261226_000020_order_messages::Migration),
         ]
     }
 }

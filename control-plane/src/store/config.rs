@@ -1,51 +1,25 @@
-//! Keys, workflows and the change log.
+//! Keys and workflows.
 
 use std::collections::BTreeSet;
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use signalbox_model::{
     error::Error,
-    ids::{ApiKeyName, ProjectId, SecretName, WorkflowName},
+    ids::{ApiKeyName, ProjectId, WorkflowName},
     labels::LabelSelector,
 };
 
 use super::{
-    Page, PageOf, Store, Tx, entity, internal,
+    Page, PageOf, Store, Tx,
+    changes::{KIND_KEY, KIND_WORKFLOW},
+    entity, internal,
     labels::labelled,
     page::keyset,
-    rows::{ApiKey, Secret, Workflow, WorkflowVersion},
+    rows::{ApiKey, Workflow, WorkflowVersion},
 };
-
-const KIND_KEY: &str = "key";
-const KIND_WORKFLOW: &str = "workflow";
-pub(super) const KIND_SECRET: &str = "secret";
-
-/// A resource of the configuration as the nodes need it.
-#[derive(Clone, Debug)]
-pub enum ConfigEntry {
-    /// A key.
-    Key(ApiKey),
-    /// A workflow and the source of its published version.
-    Workflow(Workflow, Option<Vec<u8>>),
-    /// A secret, as it is stored.
-    Secret(Secret),
-}
-
-/// A change of the configuration: the newest state of one resource.
-#[derive(Clone, Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there are few at a time, each used once"
-)]
-pub enum ConfigChange {
-    /// It is this now.
-    Upsert(ConfigEntry),
-    /// It is gone.
-    Delete(String),
-}
 
 fn key_name(row: &ApiKey) -> String {
     format!("projects/{}/apiKeys/{}", row.project, row.id)
@@ -448,86 +422,5 @@ impl Store {
             .await
             .map_err(|e| internal(&e))?;
         Ok(page.of(rows, |row| (row.version, "v".to_owned())))
-    }
-
-    /// What a change-log entry's resource is now.
-    async fn entry(&self, kind: &str, resource: &str) -> Result<Option<ConfigEntry>, Error> {
-        let found = match kind {
-            KIND_KEY => match resource.parse::<ApiKeyName>() {
-                Ok(name) => self.key(&name).await.map(ConfigEntry::Key),
-                Err(_) => return Ok(None),
-            },
-            KIND_SECRET => match resource.parse::<SecretName>() {
-                Ok(name) => self.secret(&name).await.map(ConfigEntry::Secret),
-                Err(_) => return Ok(None),
-            },
-            _ => match resource.parse::<WorkflowName>() {
-                Ok(name) => self.workflow_entry(&name).await,
-                Err(_) => return Ok(None),
-            },
-        };
-        match found {
-            Ok(entry) => Ok(Some(entry)),
-            // Deleted since the entry was read: its own entry comes later.
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn workflow_entry(&self, name: &WorkflowName) -> Result<ConfigEntry, Error> {
-        let row = self.workflow(name).await?;
-        let source = match row.published_version {
-            0 => None,
-            version => Some(self.workflow_version(name, version).await?.source),
-        };
-        Ok(ConfigEntry::Workflow(row, source))
-    }
-
-    /// The changes after `revision`, oldest first, at most `max`, and the revision that they lead to.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn changes_since(
-        &self,
-        revision: i64,
-        max: u64,
-    ) -> Result<(Vec<ConfigChange>, i64), Error> {
-        use entity::change::{Column, Entity};
-        let head = *self.revision().borrow();
-        let rows = Entity::find()
-            .filter(Column::Revision.gt(revision))
-            .filter(Column::Revision.lte(head))
-            .order_by_asc(Column::Revision)
-            .limit(max)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let reached = if (rows.len() as u64) < max {
-            head
-        } else {
-            rows.last().map_or(head, |row| row.revision)
-        };
-        let mut changes = Vec::with_capacity(rows.len());
-        for row in rows {
-            if row.deleted {
-                changes.push(ConfigChange::Delete(row.resource));
-            } else if let Some(entry) = self.entry(&row.kind, &row.resource).await? {
-                changes.push(ConfigChange::Upsert(entry));
-            }
-        }
-        Ok((changes, reached))
-    }
-
-    /// How many changes come after `revision`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count_changes_since(&self, revision: i64) -> Result<u64, Error> {
-        use entity::change::{Column, Entity};
-        Entity::find()
-            .filter(Column::Revision.gt(revision))
-            .count(&self.db)
-            .await
-            .map_err(|e| internal(&e))
     }
 }

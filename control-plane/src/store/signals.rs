@@ -26,7 +26,7 @@ use super::{
 const APPROVAL: &str = "approval";
 const WAITING: &str = "WAITING";
 /// As the index has it: with a parameter in it, no database would use that.
-const UNSETTLED: &str = "signals.settled = false";
+pub(super) const UNSETTLED: &str = "signals.settled = false";
 
 /// Something to tell an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,6 +34,7 @@ mod labels;
 mod limits;
 mod lists;
 mod methods;
+mod plans;
 mod replicas;
 mod retention;
 mod retries;

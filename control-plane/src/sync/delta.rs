@@ -1,8 +1,10 @@
-//! What lies between two revisions, read once for all nodes; converted once, too, but for secrets: each node is sent its own.
+//! What lies between two revisions, read, converted and encoded once for all nodes, but for secrets: each node is sent its own.
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use moka::future::Cache;
+use prost::Message as _;
 use signalbox_model::{
     config::{KeyConfig, KeyDigest},
     error::Error,
@@ -18,7 +20,7 @@ use crate::{
 };
 
 /// Changes of one delta.
-const CHANGES_MAX: u64 = 500;
+pub(super) const CHANGES_MAX: u64 = 500;
 /// Deltas kept: nodes that follow stand at the same few revisions.
 const KEPT_MAX: u64 = 64;
 /// A delta from a revision grows old as changes come; nodes that take an old one ask again from where it leads.
@@ -28,17 +30,18 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Delta {
     pub(super) to: i64,
-    pub(super) upserts: Vec<wire::Resource>,
+    /// The `ConfigUpdate`, encoded, without what is a node's own: nonce, secrets, and what part of what it is.
+    pub(super) shared: Bytes,
     /// As they are stored.
     pub(super) secrets: Vec<Secret>,
-    pub(super) deletes: Vec<String>,
 }
 
 /// Reads deltas; keeps them while several nodes may want them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Deltas {
     app: App,
-    kept: Cache<(i64, i64), Arc<Delta>>,
+    /// By the revision from which they lead: whoever stands there goes on to the same one, and so all read the same few.
+    kept: Cache<i64, Arc<Delta>>,
 }
 
 impl Deltas {
@@ -52,50 +55,62 @@ impl Deltas {
         }
     }
 
-    /// What comes after `revision`, when the newest is `head`: all of it, or a part.
-    pub(super) async fn after(&self, revision: i64, head: i64) -> Result<Arc<Delta>, Error> {
+    /// What comes after `revision`, which is not the newest: all of it, or a part.
+    pub(super) async fn after(&self, revision: i64) -> Result<Arc<Delta>, Error> {
         self.kept
-            .try_get_with((revision, head), self.read(revision))
+            .try_get_with(revision, self.read(revision))
             .await
             .map_err(|error: Arc<Error>| (*error).clone())
     }
 
     async fn read(&self, revision: i64) -> Result<Arc<Delta>, Error> {
-        let (changes, to) = self
-            .app
-            .store()
-            .changes_since(revision, CHANGES_MAX)
-            .await?;
-        let mut delta = Delta {
-            to,
-            upserts: Vec::with_capacity(changes.len()),
-            secrets: Vec::new(),
-            deletes: Vec::new(),
+        let store = self.app.store();
+        let (changes, to) = store.changes_since(revision, CHANGES_MAX).await?;
+        let mut update = wire::ConfigUpdate {
+            incarnation: store.incarnation().to_owned(),
+            revision: to,
+            ..wire::ConfigUpdate::default()
         };
+        let mut secrets = Vec::new();
         for change in changes {
-            let converted = match change {
-                ConfigChange::Delete(name) => {
-                    delta.deletes.push(name);
-                    continue;
-                }
-                ConfigChange::Upsert(ConfigEntry::Secret(row)) => {
-                    delta.secrets.push(row);
-                    continue;
-                }
-                ConfigChange::Upsert(ConfigEntry::Key(row)) => key_resource(&row),
-                ConfigChange::Upsert(ConfigEntry::Workflow(row, source)) => {
-                    workflow_resource(&row, source.as_deref())
-                }
-            };
-            match converted {
-                Ok(resource) => delta.upserts.push(resource),
-                Err(error) => unsendable(&error),
+            match change {
+                ConfigChange::Delete(name) => update.deletes.push(name),
+                ConfigChange::Upsert(entry) => match converted(entry) {
+                    Some(Converted::Shared(resource)) => update.upserts.push(resource),
+                    Some(Converted::Secret(row)) => secrets.push(row),
+                    None => {}
+                },
             }
         }
-        Ok(Arc::new(delta))
+        Ok(Arc::new(Delta {
+            to,
+            shared: update.encode_to_vec().into(),
+            secrets,
+        }))
     }
 }
 
+/// A resource for the wire.
+#[expect(clippy::large_enum_variant, reason = "used at once")]
+pub(super) enum Converted {
+    /// The same for all nodes.
+    Shared(wire::Resource),
+    /// Sealed to each.
+    Secret(Secret),
+}
+
+/// None: it cannot be sent, which the log says.
+pub(super) fn converted(entry: ConfigEntry) -> Option<Converted> {
+    let converted = match entry {
+        ConfigEntry::Secret(row) => return Some(Converted::Secret(row)),
+        ConfigEntry::Key(row) => key_resource(&row),
+        ConfigEntry::Workflow(row, source) => workflow_resource(&row, source.as_deref()),
+    };
+    converted
+        .map_err(|error| unsendable(&error))
+        .ok()
+        .map(Converted::Shared)
+}
 /// A row that cannot be sent must not keep the others from being sent.
 pub(super) fn unsendable(error: &str) {
     tracing::error!(error, "a resource cannot be sent to the nodes");
