@@ -302,14 +302,15 @@ impl<'a> Batch<'a> {
         Ok(sequence)
     }
 
-    /// The number of an execution, ended or not.
-    pub(super) fn number_of(&self, name: &str) -> Sql<i64> {
+    /// The number of an execution, ended or not; none when there is none.
+    pub(super) fn number_of(&self, name: &str) -> Sql<Option<i64>> {
         match self.numbers.get(name) {
-            Some(number) => Ok(*number),
+            Some(number) => Ok(Some(*number)),
             None => self
                 .transaction
                 .prepare_cached("SELECT execution FROM names WHERE name = ?1")?
-                .query_row(params![name], |row| row.get(0)),
+                .query_row(params![name], |row| row.get(0))
+                .optional(),
         }
     }
 
@@ -431,7 +432,12 @@ impl<'a> Batch<'a> {
     }
 
     fn journal(&mut self, execution: &str, records: &[Vec<u8>], ended: bool) -> Sql<()> {
-        let number = self.number_of(execution)?;
+        let Some(number) = self.number_of(execution)? else {
+            // Of nobody's: told once, and no more.
+            return records
+                .iter()
+                .try_for_each(|record| self.log(KIND_OTHER, None, record).map(drop));
+        };
         let mut last = number;
         for record in records {
             last = self.log(KIND_FACT, Some(number), record)?;

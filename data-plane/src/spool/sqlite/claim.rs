@@ -219,7 +219,9 @@ impl Batch<'_> {
 
     /// What was told by somebody who found it claimed is not left unheard, wherever the process ends.
     pub(super) fn park(&mut self, execution: &str, due: Timestamp, heard_until: u64) -> Sql<()> {
-        let number = self.number_of(execution)?;
+        let Some(number) = self.number_of(execution)? else {
+            return Ok(());
+        };
         let is_told = !told_of(self.transaction, number, heard_until)?.is_empty();
         let due = if is_told { self.now } else { due };
         let changed = self
