@@ -4,10 +4,12 @@ use std::{
     fmt,
     io::Read as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::{Notify, watch};
 use tonic::{Request, Status, metadata::MetadataValue, service::Interceptor};
 use zeroize::Zeroizing;
 
@@ -21,6 +23,53 @@ pub enum TokenSource {
     Value(SecretString),
     /// A file, read at each call, so that a new token needs no restart.
     File(PathBuf),
+    /// Whichever is current.
+    Current(CurrentToken),
+}
+
+/// A token that its owner renews, for clients that call with whichever is current. Cheap to clone; clones are one.
+#[derive(Clone, Default)]
+pub struct CurrentToken(Arc<Current>);
+
+#[derive(Default)]
+struct Current {
+    token: watch::Sender<Option<SecretString>>,
+    refused: Notify,
+}
+
+impl fmt::Debug for CurrentToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CurrentToken(***)")
+    }
+}
+
+impl CurrentToken {
+    /// Calls carry `token` from now on.
+    pub fn set(&self, token: SecretString) {
+        self.0.token.send_replace(Some(token));
+    }
+
+    /// Until there is one.
+    pub async fn ready(&self) {
+        let mut token = self.0.token.subscribe();
+        // The sender is ours: it is not gone before we are.
+        let _ = token.wait_for(Option::is_some).await;
+    }
+
+    /// Until somebody was refused with it.
+    pub async fn refused(&self) {
+        self.0.refused.notified().await;
+    }
+
+    pub(crate) fn note_refused(&self) {
+        self.0.refused.notify_one();
+    }
+
+    fn read(&self) -> Option<Zeroizing<String>> {
+        let token = self.0.token.borrow();
+        let token = token.as_ref()?;
+        Some(Zeroizing::new(token.expose_secret().to_owned()))
+    }
 }
 
 impl TokenSource {
@@ -45,13 +94,18 @@ impl TokenSource {
                     path.display()
                 ))
             })?,
+            Self::Current(current) => current
+                .read()
+                .ok_or_else(|| missing("there is no token yet".to_owned()))?,
         };
         match (token.trim(), self) {
             ("", Self::File(path)) => Err(missing(format!(
                 "the token file {} is empty",
                 path.display()
             ))),
-            ("", Self::Value(_)) => Err(missing("the token is empty".to_owned())),
+            ("", Self::Value(_) | Self::Current(_)) => {
+                Err(missing("the token is empty".to_owned()))
+            }
             (token, _) => Ok(Zeroizing::new(format!("Bearer {token}"))),
         }
     }
@@ -75,6 +129,7 @@ impl fmt::Debug for TokenSource {
         match self {
             Self::Value(_) => f.write_str("Value(***)"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Current(current) => fmt::Debug::fmt(current, f),
         }
     }
 }
@@ -97,6 +152,20 @@ impl CallContext {
             token,
             deadline,
             traceparent,
+        }
+    }
+
+    pub(crate) fn without_token(self) -> Self {
+        Self {
+            token: None,
+            ..self
+        }
+    }
+
+    pub(crate) fn current_token(&self) -> Option<&CurrentToken> {
+        match &self.token {
+            Some(TokenSource::Current(current)) => Some(current),
+            _ => None,
         }
     }
 

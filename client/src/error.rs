@@ -14,6 +14,9 @@ pub enum ConfigError {
     /// The CA file cannot be read.
     #[error("the CA file {} cannot be read", .0.display())]
     CaFile(PathBuf, #[source] std::io::Error),
+    /// The certificate that is to be shown, or its key, cannot be read.
+    #[error("the certificate file {} cannot be read", .0.display())]
+    CertificateFile(PathBuf, #[source] std::io::Error),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] tonic::transport::Error),

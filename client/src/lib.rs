@@ -23,6 +23,7 @@
 //! ```
 
 mod auth;
+mod connection;
 mod error;
 
 use std::{
@@ -42,6 +43,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use hyper_util::rt::TokioIo;
 use signalbox_proto::{
     dataplane::v1::{
+        enrollment_service_client::EnrollmentServiceClient,
         report_service_client::ReportServiceClient, sync_service_client::SyncServiceClient,
     },
     v1::{
@@ -57,12 +59,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
     Code, Response, Status,
     service::interceptor::InterceptedService,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri},
+    transport::{Channel, Uri},
 };
 
-pub use auth::{CallContext, TokenSource};
+pub use auth::{CallContext, CurrentToken, TokenSource};
+pub use connection::CertificateFiles;
 pub use error::{ClientError, ConfigError};
 pub use signalbox_proto::convert::status::ApiError;
+
+use connection::{Connection, plain_endpoint};
 
 /// Largest message that is taken from the control plane.
 const MESSAGE_MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -78,8 +83,11 @@ pub struct ClientConfig {
     pub endpoint: String,
     /// Where the token comes from; none: calls carry none.
     pub token: Option<TokenSource>,
-    /// PEM file of the authorities to trust, instead of the public ones.
+    /// PEM file of the authorities to trust, instead of the public ones. It and [`Self::certificate`] are read anew when they
+    /// change: what is called from then on goes by what they say.
     pub ca_file: Option<PathBuf>,
+    /// What is shown to a control plane that demands a certificate.
+    pub certificate: Option<CertificateFiles>,
     /// How long a unary call may take in all (`grpc-timeout`). Streams have none.
     pub deadline: Duration,
     /// How long connecting may take.
@@ -97,6 +105,7 @@ impl ClientConfig {
             endpoint: endpoint.into(),
             token: None,
             ca_file: None,
+            certificate: None,
             deadline: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             attempts_max: 4,
@@ -115,10 +124,11 @@ pub struct Place(usize);
 /// A client of one control plane, or its replicas. Cheap to clone; clones stay at one place.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channels: Arc<[Channel]>,
+    connections: Arc<[Connection]>,
     place: Arc<AtomicUsize>,
     unary: CallContext,
     stream: CallContext,
+    open: CallContext,
     attempts_max: usize,
 }
 
@@ -160,6 +170,8 @@ services! {
     projects: ProjectServiceClient, unary;
     /// `signalbox.v1.TokenService`.
     tokens: TokenServiceClient, unary;
+    /// `signalbox.dataplane.v1.EnrollmentService`: its calls carry no token.
+    enrollment: EnrollmentServiceClient, open;
     /// `signalbox.dataplane.v1.SyncService`: a stream without a deadline.
     sync: SyncServiceClient, stream;
     /// `signalbox.dataplane.v1.ReportService`: a stream without a deadline.
@@ -170,14 +182,14 @@ impl Client {
     /// A client; it connects when first used, and again whenever the connection is gone.
     ///
     /// # Errors
-    /// When the endpoint is no URL or the CA file cannot be read.
+    /// When the endpoint is no URL or a file cannot be read.
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
-        let channels = config
+        let connections = config
             .endpoint
             .split(',')
-            .map(|text| Ok(endpoint(text.trim(), &config)?.connect_lazy()))
+            .map(|text| Connection::open(text.trim(), &config))
             .collect::<Result<Vec<_>, ConfigError>>()?;
-        Ok(Self::over(channels, config))
+        Ok(Self::over(connections, config))
     }
 
     /// A client of one control plane whose connections `connect` opens, in the place of TCP.
@@ -197,25 +209,30 @@ impl Client {
             let connected = connect(uri);
             async move { connected.await.map(TokioIo::new) }
         });
-        let channel = endpoint(&config.endpoint, &config)?.connect_with_connector_lazy(connector);
-        Ok(Self::over(vec![channel], config))
+        let endpoint = plain_endpoint(&config.endpoint, &config)?;
+        let channel = endpoint.connect_with_connector_lazy(connector);
+        Ok(Self::over(vec![Connection::over(channel)], config))
     }
 
-    fn over(channels: Vec<Channel>, config: ClientConfig) -> Self {
+    fn over(connections: Vec<Connection>, config: ClientConfig) -> Self {
         let stream = CallContext::new(config.token, None, config.traceparent);
         // Clients that have the same list spread over it.
-        let first = RandomState::new().build_hasher().finish() % channels.len().max(1) as u64;
+        let first = RandomState::new().build_hasher().finish() % connections.len().max(1) as u64;
         Self {
-            channels: channels.into(),
+            connections: connections.into(),
             place: Arc::new(AtomicUsize::new(usize::try_from(first).unwrap_or(0))),
             unary: stream.clone().with_deadline(config.deadline),
+            open: stream
+                .clone()
+                .with_deadline(config.deadline)
+                .without_token(),
             stream,
             attempts_max: config.attempts_max.max(1),
         }
     }
 
     fn channel(&self) -> Channel {
-        self.channels[self.place().0 % self.channels.len()].clone()
+        self.connections[self.place().0 % self.connections.len()].channel()
     }
 
     /// Where calls go.
@@ -230,6 +247,22 @@ impl Client {
         let _ = self
             .place
             .compare_exchange(place.0, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Until there is a token to call with, where one is got first ([`TokenSource::Current`]).
+    pub async fn token_ready(&self) {
+        if let Some(token) = self.stream.current_token() {
+            token.ready().await;
+        }
+    }
+
+    /// Tells whoever renews the token ([`TokenSource::Current`]), when `status` says that it does not count.
+    pub fn note_refusal(&self, status: &Status) {
+        if status.code() == Code::Unauthenticated
+            && let Some(token) = self.stream.current_token()
+        {
+            token.note_refused();
+        }
     }
 
     /// Calls, and calls again (with jittered exponential pauses, at least as long as the control plane asks for) while it
@@ -261,35 +294,4 @@ impl Client {
             .map(Response::into_inner)
             .map_err(ClientError::from)
     }
-}
-
-/// What the channel connects to, and how.
-fn endpoint(text: &str, config: &ClientConfig) -> Result<Endpoint, ConfigError> {
-    let wrong = || ConfigError::Endpoint(text.to_owned());
-    let mut endpoint = Endpoint::from_shared(text.to_owned())
-        .map_err(|_| wrong())?
-        .connect_timeout(config.connect_timeout)
-        .tcp_nodelay(true)
-        // A peer that vanished without a word is noticed within 15 s.
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true);
-    let is_tls = match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
-        (Some("http"), Some(_)) => false,
-        (Some("https"), Some(_)) => true,
-        _ => return Err(wrong()),
-    };
-    if is_tls {
-        let mut tls = ClientTlsConfig::new();
-        tls = match &config.ca_file {
-            Some(path) => {
-                let pem = std::fs::read(path)
-                    .map_err(|error| ConfigError::CaFile(path.clone(), error))?;
-                tls.ca_certificate(Certificate::from_pem(pem))
-            }
-            None => tls.with_enabled_roots(),
-        };
-        endpoint = endpoint.tls_config(tls).map_err(ConfigError::Tls)?;
-    }
-    Ok(endpoint)
 }

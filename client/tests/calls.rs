@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use server::{Answer, Server};
-use signalbox_client::{Client, ClientConfig, ClientError, ConfigError, TokenSource};
+use server::{Answer, Ca, Server};
+use signalbox_client::{
+    CertificateFiles, Client, ClientConfig, ClientError, ConfigError, TokenSource,
+};
 use signalbox_proto::v1::{GetNodeRequest, ListNodesRequest, ListNodesResponse, Node};
 use tonic::Code;
 
@@ -197,8 +199,9 @@ async fn a_server_that_comes_back_is_found_again() {
 async fn tls_trusts_the_given_authority_only() {
     let dir = tempfile::tempdir().unwrap();
     let ca_file = dir.path().join("ca.pem");
-    let (server, ca) = Server::start_tls().await;
-    std::fs::write(&ca_file, ca).unwrap();
+    let ca = Ca::new();
+    let server = Server::start_tls(&ca, None).await;
+    std::fs::write(&ca_file, &ca.pem).unwrap();
     let mut with_ca = ClientConfig::new(format!("https://localhost:{}", server.address().port()));
     with_ca.attempts_max = 1;
     let without = with_ca.clone();
@@ -206,6 +209,46 @@ async fn tls_trusts_the_given_authority_only() {
     list(&Client::new(with_ca).unwrap()).await.unwrap();
     let error = list(&Client::new(without).unwrap()).await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_and_read_anew_when_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, clients, other) = (Ca::new(), Ca::new(), Ca::new());
+    let server = Server::start_tls(&own, Some(&clients)).await;
+    let path = |name: &str| dir.path().join(name);
+    let show = |(cert, key): (String, String)| {
+        std::fs::write(path("cert.pem"), cert).unwrap();
+        std::fs::write(path("key.pem"), key).unwrap();
+    };
+    std::fs::write(path("ca.pem"), &own.pem).unwrap();
+    let mut config = ClientConfig::new(format!("https://localhost:{}", server.address().port()));
+    config.attempts_max = 1;
+    config.ca_file = Some(path("ca.pem"));
+    let refused = async |client: &Client| {
+        let error = list(client).await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable(_)), "{error:?}");
+    };
+    refused(&Client::new(config.clone()).unwrap()).await;
+
+    config.certificate = Some(CertificateFiles {
+        cert: path("cert.pem"),
+        key: path("key.pem"),
+    });
+    let missing = Client::new(config.clone()).unwrap_err();
+    assert!(missing.to_string().contains("cert.pem"), "{missing}");
+    show(other.issue("node"));
+    let client = Client::new(config).unwrap();
+    refused(&client).await;
+    show(clients.issue("node"));
+    list(&client).await.unwrap();
+    // Half of a new pair, or none, changes nothing.
+    std::fs::write(path("cert.pem"), clients.issue("node").0).unwrap();
+    list(&client).await.unwrap();
+    std::fs::remove_file(path("key.pem")).unwrap();
+    list(&client).await.unwrap();
+    show(other.issue("node"));
+    refused(&client).await;
 }
 
 #[tokio::test]

@@ -124,6 +124,11 @@ impl Api {
     }
 }
 
+/// Whether a list shows what is deleted, as a part of what its tokens are of.
+fn shown(show_deleted: bool) -> &'static str {
+    if show_deleted { "deleted" } else { "" }
+}
+
 /// A name of the request, or what is wrong with `field`.
 fn name<T: std::str::FromStr<Err: ToString>>(field: &str, text: &str) -> Result<T, Error> {
     if text.is_empty() {

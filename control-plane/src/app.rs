@@ -1,10 +1,12 @@
 //! Use cases: what operators, nodes and the hub ask for. No transport here.
 
 mod audit;
+mod deleted;
 mod executions;
 mod keys;
 mod nodes;
 mod projects;
+mod quotas;
 mod reports;
 mod retention;
 mod retries;
@@ -17,14 +19,18 @@ mod workflows;
 use std::{sync::Arc, time::Duration};
 
 use signalbox_model::error::Error;
+use tokio::sync::Notify;
 
 use crate::{
     crypto::{CryptoError, MasterKey},
     store::Store,
 };
 
+pub use deleted::{Deletion, Found};
 pub use keys::{KeyChange, NewKey};
-pub use nodes::Refusal;
+pub use nodes::{COMMANDS_MAX, Refusal};
+pub use projects::{ProjectChange, ShownProject};
+pub use quotas::{Limits, Quotas};
 pub use retention::Expiring;
 pub use retries::{RetryMode, RetryOrder, RetryRequest, RetryVersion};
 pub use runs::RunRequest;
@@ -38,6 +44,8 @@ pub struct App {
     store: Store,
     master_key: Arc<MasterKey>,
     settings: Arc<Settings>,
+    /// Told when more is to be deleted from now on.
+    look: Arc<Notify>,
 }
 
 /// What an installation decides.
@@ -53,6 +61,10 @@ pub struct Settings {
     pub history_value_max_bytes: usize,
     /// How long the history of projects is kept that do not say.
     pub history_retention: Duration,
+    /// How long deleted keys and workflows are kept.
+    pub deleted_retention: Duration,
+    /// The quotas of projects that do not say.
+    pub quotas: Limits,
 }
 
 impl App {
@@ -63,6 +75,7 @@ impl App {
             store,
             master_key: Arc::new(master_key),
             settings: Arc::new(settings),
+            look: Arc::default(),
         }
     }
 

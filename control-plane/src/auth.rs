@@ -1,6 +1,7 @@
 //! Who calls, and whether it may: JWTs of our own (EdDSA, RFC 8037) or of OpenID Connect issuers, and one table of roles.
 
 mod authenticator;
+mod enrollment;
 mod layer;
 mod link;
 mod oidc;
@@ -9,13 +10,20 @@ mod streams;
 mod token;
 mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use signalbox_model::{error::Error, ids::ProjectId};
+use signalbox_model::{
+    error::Error,
+    ids::{NodeId, ProjectId},
+};
 use signalbox_runtime::telemetry::context;
 use tonic::Request;
 
 pub use authenticator::Authenticator;
+pub use enrollment::{
+    Enrolling, NODE_TOKEN_TTL_DEFAULT, NODE_TOKEN_TTL_MAX, NODE_TOKEN_TTL_MIN, NewEnrollmentToken,
+    Proof, Renewing,
+};
 pub use layer::{AuthLayer, AuthService};
 pub use link::{LINKS_PATH, Link, Links};
 pub use oidc::{Oidc, OidcConfigError};
@@ -43,6 +51,25 @@ pub struct OwnToken {
     pub id: String,
     /// That of its key.
     pub key_id: String,
+    /// The node that it is of, and counts for only, when it is an enrolled node's.
+    pub of_node: Option<OfNode>,
+}
+
+impl OwnToken {
+    /// Its id, and its node's identity: with either, it is revoked.
+    fn revocable_ids(&self) -> impl Iterator<Item = &str> {
+        let identity = self.of_node.iter().map(|of| of.identity.as_str());
+        std::iter::once(self.id.as_str()).chain(identity)
+    }
+}
+
+/// An enrolled node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfNode {
+    /// Which.
+    pub node: NodeId,
+    /// Id of its identity: another with each enrollment.
+    pub identity: String,
 }
 
 impl Identity {
@@ -50,6 +77,19 @@ impl Identity {
         let name = format!("projects/{project}");
         let everywhere = self.roles.get(ALL_PROJECTS).copied();
         everywhere.max(self.roles.get(&name).copied())
+    }
+
+    /// The projects in which a role is enough; none: all there are.
+    fn projects(&self, requirement: Requirement) -> Option<BTreeSet<String>> {
+        let everywhere = self.roles.get(ALL_PROJECTS).copied();
+        if requirement.is_met_by(everywhere) {
+            return None;
+        }
+        let projects = self.roles.iter().filter_map(|(name, role)| {
+            let id = name.strip_prefix("projects/")?;
+            requirement.is_met_by(Some(*role)).then(|| id.to_owned())
+        });
+        Some(projects.collect())
     }
 
     fn highest(&self) -> Option<Role> {
@@ -90,6 +130,19 @@ impl Caller {
         check(identity, target, role, "all projects")
     }
 
+    /// The ids of the projects in which the role of the caller of a request is enough for the method; none: all there are.
+    ///
+    /// # Errors
+    /// `Denied` with what is needed, when there is no such project.
+    pub fn projects<T>(request: &Request<T>) -> Result<Option<BTreeSet<String>>, Error> {
+        let (identity, target) = parts(request)?;
+        let projects = identity.projects(target.requirement);
+        if projects.as_ref().is_some_and(BTreeSet::is_empty) {
+            check(identity, target, None, "some project")?;
+        }
+        Ok(projects)
+    }
+
     /// The caller of a request about no project.
     ///
     /// # Errors
@@ -98,6 +151,28 @@ impl Caller {
         let (identity, target) = parts(request)?;
         let role = identity.highest();
         check(identity, target, role, "some project")
+    }
+
+    /// That it may speak for `node`: an enrolled node speaks for itself only.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub fn check_node(&self, node: &NodeId) -> Result<(), Error> {
+        let of_node = self
+            .0
+            .token
+            .as_ref()
+            .and_then(|token| token.of_node.as_ref());
+        match of_node {
+            Some(of_node) if of_node.node != *node => Err(Error::Denied {
+                reason: "NODE_MISMATCH",
+                message: format!(
+                    "the token is of nodes/{}, and not of nodes/{node}",
+                    of_node.node
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Who it is, for the audit log.

@@ -18,6 +18,8 @@ const VERSION: u8 = 1;
 pub const MASTER_KEY_BYTES: usize = 32;
 /// What every API key's value begins with.
 const KEY_PREFIX: &str = "sbk_";
+/// What every enrollment token's secret begins with.
+const ENROLLMENT_PREFIX: &str = "sbe_";
 /// Random characters of a key's value: 62^43 is more than 2^256.
 const KEY_RANDOM_CHARS: usize = 43;
 /// Characters of its checksum (CRC-32 in base 62).
@@ -159,21 +161,7 @@ impl KeyValue {
     /// # Errors
     /// [`CryptoError::Seal`] without randomness.
     pub fn generate() -> Result<Self, CryptoError> {
-        let random = SystemRandom::new();
-        let mut value =
-            String::with_capacity(KEY_PREFIX.len() + KEY_RANDOM_CHARS + KEY_CHECKSUM_CHARS);
-        value.push_str(KEY_PREFIX);
-        let mut byte = [0_u8; 1];
-        while value.len() < KEY_PREFIX.len() + KEY_RANDOM_CHARS {
-            random.fill(&mut byte).map_err(|_| CryptoError::Seal)?;
-            // 248 is the largest multiple of 62 in a byte: above it, the remainder would favour some characters.
-            if byte[0] < 248 {
-                value.push(char::from(BASE62[usize::from(byte[0] % 62)]));
-            }
-        }
-        let checksum = checksum(&value);
-        value.push_str(&checksum);
-        Ok(Self(value.into()))
+        generate(KEY_PREFIX).map(Self)
     }
 
     /// One that was stored.
@@ -202,6 +190,60 @@ impl KeyValue {
     pub fn digest(&self) -> Vec<u8> {
         digest(&SHA256, self.expose().as_bytes()).as_ref().to_vec()
     }
+}
+
+/// An enrollment token's secret, of the same form: `sbe_`, 43 random characters, 6 of checksum.
+#[derive(Clone, Debug)]
+pub struct EnrollmentSecret(SecretString);
+
+impl EnrollmentSecret {
+    /// A new one: 256 random bits and more. Nobody guesses it, however often it is tried.
+    ///
+    /// # Errors
+    /// [`CryptoError::Seal`] without randomness.
+    pub fn generate() -> Result<Self, CryptoError> {
+        generate(ENROLLMENT_PREFIX).map(Self)
+    }
+
+    /// The one that `text` is, if it is one: what was cut or mistyped is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let random = text.strip_prefix(ENROLLMENT_PREFIX)?;
+        let is_whole = random.len() == KEY_RANDOM_CHARS + KEY_CHECKSUM_CHARS
+            && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let (value, sum) = text.split_at_checked(text.len().checked_sub(KEY_CHECKSUM_CHARS)?)?;
+        (is_whole && checksum(value) == sum).then(|| Self(text.to_owned().into()))
+    }
+
+    /// The secret.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// SHA-256 of it: what is kept, and looked up by. How long a look-up takes tells of digests only, and nothing of secrets.
+    #[must_use]
+    pub fn digest(&self) -> Vec<u8> {
+        digest(&SHA256, self.expose().as_bytes()).as_ref().to_vec()
+    }
+}
+
+/// `prefix`, random characters, and their checksum.
+fn generate(prefix: &str) -> Result<SecretString, CryptoError> {
+    let random = SystemRandom::new();
+    let mut value = String::with_capacity(prefix.len() + KEY_RANDOM_CHARS + KEY_CHECKSUM_CHARS);
+    value.push_str(prefix);
+    let mut byte = [0_u8; 1];
+    while value.len() < prefix.len() + KEY_RANDOM_CHARS {
+        random.fill(&mut byte).map_err(|_| CryptoError::Seal)?;
+        // 248 is the largest multiple of 62 in a byte: above it, the remainder would favour some characters.
+        if byte[0] < 248 {
+            value.push(char::from(BASE62[usize::from(byte[0] % 62)]));
+        }
+    }
+    let checksum = checksum(&value);
+    value.push_str(&checksum);
+    Ok(value.into())
 }
 
 fn checksum(value: &str) -> String {
@@ -269,5 +311,32 @@ mod tests {
         assert_eq!(checksum(random), sum);
         assert!(!format!("{one:?}").contains(&value[8..]));
         assert!(one.shown().len() == 8 && value.starts_with(&one.shown()));
+    }
+
+    #[test]
+    fn enrollment_secrets_are_told_from_what_is_none() {
+        let secret = EnrollmentSecret::generate().unwrap();
+        let text = secret.expose();
+        assert!(!format!("{secret:?}").contains(&text[4..]));
+        let same = EnrollmentSecret::parse(text).unwrap();
+        assert_eq!(same.digest(), secret.digest());
+        let mut other = text.to_owned();
+        let last = if other.ends_with('0') { '1' } else { '0' };
+        other.pop();
+        other.push(last);
+        let key = KeyValue::generate().unwrap();
+        let long = format!("{text}0");
+        for wrong in [
+            "",
+            "sbe_",
+            &text[1..],
+            &text[..52],
+            &other,
+            &long,
+            key.expose(),
+        ] {
+            assert!(EnrollmentSecret::parse(wrong).is_none(), "{wrong}");
+        }
+        assert!(EnrollmentSecret::parse("sbe_ä").is_none());
     }
 }

@@ -1,13 +1,15 @@
 //! The Signalbox control plane: keys, workflows, execution history, and the nodes' configuration, over gRPC.
 //!
-//! Imports point downwards only: `server` → `auth` → `api` → `app` → `store` → `signalbox-model`; `sync` and `report`
-//! stand beside `api`, and so do `schedules`, `retention` and `replicas`. SeaORM entities do not leave `store`; only these see
+//! Imports point downwards only: `server` → `auth` → `api` → `app` → `store` → `signalbox-model`; `sync`, `report`
+//! and `enrollment` stand beside `api`, and so do `schedules`, `retention`, `calls` and `replicas`. SeaORM entities do not leave `store`; only these see
 //! wire types.
 
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod calls;
 pub mod crypto;
+pub mod enrollment;
 pub mod maintenance;
 pub mod master_key;
 pub mod options;

@@ -5,9 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 use signalbox_model::limits;
-use signalbox_runtime::{span, telemetry::TelemetryArgs};
+use signalbox_runtime::{span, telemetry::TelemetryArgs, tls::ServerFiles};
 
 use crate::{
+    app::Limits,
+    auth::{NODE_TOKEN_TTL_MAX, NODE_TOKEN_TTL_MIN},
     master_key::{MasterKeySource, Rotation},
     server::{ControlPlaneConfig, History},
 };
@@ -56,6 +58,14 @@ pub struct Options {
     /// File of the OpenID Connect issuers whose tokens count, and as which roles: YAML or JSON (docs/operations.md).
     #[arg(long, env = "SIGNALBOX_CP_OIDC_CONFIG")]
     pub oidc_config: Option<PathBuf>,
+    /// How long a token of an enrolled node counts: 1s to 24h. Nodes renew theirs when two thirds of it are over.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_NODE_TOKEN_TTL",
+        default_value = "1h",
+        value_parser = node_token_ttl
+    )]
+    pub node_token_ttl: Duration,
     /// Where senders reach the data plane; what GetWebhook answers with.
     #[arg(
         long,
@@ -89,12 +99,26 @@ pub struct Options {
         value_parser = retention
     )]
     pub history_retention: Duration,
-    /// PEM file of the listener's certificate chain.
+    /// How long deleted keys and workflows can be undeleted; then they are removed for good: 12h, 30d.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_DELETED_RETENTION",
+        default_value = "30d",
+        value_parser = retention
+    )]
+    pub deleted_retention: Duration,
+    /// What projects may have that do not say.
+    #[command(flatten)]
+    pub quotas: QuotaArgs,
+    /// PEM file of the listener's certificate chain. It and those below are read anew when they change, and on SIGHUP.
     #[arg(long, env = "SIGNALBOX_CP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file of its private key.
     #[arg(long, env = "SIGNALBOX_CP_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// PEM file of authorities: whoever connects to the listener must have a certificate by one of them (mutual TLS).
+    #[arg(long, env = "SIGNALBOX_CP_TLS_CLIENT_CA", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Origin of a browser that may call by gRPC-web (https://console.example.com).
     #[arg(long, env = "SIGNALBOX_CP_CORS_ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<http::HeaderValue>,
@@ -104,6 +128,54 @@ pub struct Options {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// What a project may have, unless it says so itself (`signalbox projects update --quota-…`); 0: no limit.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct QuotaArgs {
+    /// Workflows that a project may have; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_WORKFLOWS",
+        default_value_t = limits::QUOTA_WORKFLOWS,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub quota_workflows: i64,
+    /// API keys that a project may have, revoked ones too; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_API_KEYS",
+        default_value_t = limits::QUOTA_API_KEYS,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub quota_api_keys: i64,
+    /// Requests with events a second that each node takes for a project; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_EVENTS_PER_SECOND",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(i64).range(0..=i64::from(limits::RATE_MAX))
+    )]
+    pub quota_events_per_second: i64,
+    /// Size in bytes of the history of a project's executions, past which those that ended first are deleted; 0: no limit.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_QUOTA_HISTORY_BYTES",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub quota_history_bytes: i64,
+}
+
+impl From<QuotaArgs> for Limits {
+    fn from(given: QuotaArgs) -> Self {
+        Self {
+            workflows: given.quota_workflows,
+            api_keys: given.quota_api_keys,
+            events_per_second: given.quota_events_per_second,
+            history_bytes: given.quota_history_bytes,
+        }
+    }
 }
 
 fn value_max_bytes(text: &str) -> Result<usize, String> {
@@ -125,6 +197,15 @@ fn retention(text: &str) -> Result<Duration, String> {
         return Err("expected 1s to 36500d".to_owned());
     }
     Ok(retention)
+}
+
+/// How long nodes' tokens count.
+fn node_token_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = span::parse(text)?;
+    if !(NODE_TOKEN_TTL_MIN..=NODE_TOKEN_TTL_MAX).contains(&ttl) {
+        return Err("expected 1s to 24h".to_owned());
+    }
+    Ok(ttl)
 }
 
 /// A URL that paths can be put to.
@@ -231,6 +312,7 @@ impl Options {
             data_dir: self.data_dir.clone(),
             database_url: self.database_url.clone(),
             oidc_config: self.oidc_config.clone(),
+            node_token_ttl: self.node_token_ttl,
             master_key: self.master_key()?,
             public_webhook_url: self.public_webhook_url.clone(),
             public_url: self.public_url.clone(),
@@ -239,9 +321,21 @@ impl Options {
             history: History {
                 value_max_bytes: self.history_value_max_bytes,
                 retention: self.history_retention,
+                deleted_retention: self.deleted_retention,
             },
-            tls: self.tls_cert.clone().zip(self.tls_key.clone()),
+            quotas: self.quotas.into(),
+            tls: self.tls_files(),
             cors_origins: self.cors_origin.clone(),
+        })
+    }
+
+    fn tls_files(&self) -> Option<ServerFiles> {
+        let (cert, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        let client_ca = self.tls_client_ca.clone();
+        Some(ServerFiles {
+            cert,
+            key,
+            client_ca,
         })
     }
 

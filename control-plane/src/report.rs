@@ -6,12 +6,13 @@ use futures::StreamExt as _;
 use signalbox_model::{
     error::Error,
     ids::NodeId,
+    key_use::KeyUse,
     record::{RecordBody, SequencedRecord},
 };
 use signalbox_proto::{
-    convert::{definition, record, status::to_status},
+    convert::{definition, key_use, record, status::to_status},
     dataplane::v1::{
-        RecordBatch, ReportHello, ReportRequest, ReportResponse, report_request,
+        KeyUses, RecordBatch, ReportHello, ReportRequest, ReportResponse, report_request,
         report_service_server::{ReportService, ReportServiceServer},
     },
 };
@@ -64,18 +65,35 @@ impl Reports {
             .report_cursor(node, incarnation)
             .await
             .map_err(to_status)?;
-        acknowledge(outgoing, durable).await?;
+        answer(outgoing, durable, 0).await?;
         while let Some(request) = incoming.next().await {
-            let Some(report_request::Message::Batch(batch)) = request?.message else {
-                continue;
-            };
-            let durable = self
-                .store(node, incarnation, batch)
-                .await
-                .map_err(to_status)?;
-            acknowledge(outgoing, durable).await?;
+            match request?.message {
+                Some(report_request::Message::Batch(batch)) => {
+                    let stored = self.store(node, incarnation, batch).await;
+                    answer(outgoing, stored.map_err(to_status)?, 0).await?;
+                }
+                Some(report_request::Message::KeyUses(uses)) => {
+                    let number = uses.number;
+                    self.note_uses(node, uses).await.map_err(to_status)?;
+                    answer(outgoing, 0, number).await?;
+                }
+                Some(report_request::Message::Hello(_)) | None => {}
+            }
         }
         Ok(())
+    }
+
+    async fn note_uses(&self, node: &NodeId, uses: KeyUses) -> Result<(), Error> {
+        let uses: Vec<KeyUse> = uses
+            .uses
+            .into_iter()
+            .filter_map(|wire| {
+                key_use::from_wire(wire)
+                    .map_err(|error| tracing::error!(%node, %error, "a use of a key means nothing and is passed over"))
+                    .ok()
+            })
+            .collect();
+        self.app.note_key_uses(&uses).await
     }
 
     async fn store(
@@ -148,12 +166,15 @@ fn spans_of(records: &[SequencedRecord]) -> Vec<Span> {
     spans
 }
 
-async fn acknowledge(
+/// Says which records are durable, or which uses of keys.
+async fn answer(
     to: &mpsc::Sender<Result<ReportResponse, Status>>,
     durable: u64,
+    key_uses_number: i64,
 ) -> Result<(), Status> {
     let response = ReportResponse {
         durable_sequence: i64::try_from(durable).unwrap_or(i64::MAX),
+        key_uses_number,
     };
     to.send(Ok(response))
         .await
@@ -168,7 +189,7 @@ impl ReportService for Reports {
         &self,
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
-        Caller::anywhere(&request).map_err(to_status)?;
+        let caller = Caller::anywhere(&request).map_err(to_status)?;
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
         let Ok(Some(Ok(ReportRequest {
@@ -189,6 +210,7 @@ impl ReportService for Reports {
             .map_err(|error: signalbox_model::ids::IdError| {
                 to_status(Error::invalid("hello.node_id", error.to_string()))
             })?;
+        caller.check_node(&node).map_err(to_status)?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let reports = self.clone();
         self.shutdown.spawn(async move {

@@ -1,5 +1,5 @@
-//! Sees to it that history is deleted when it is kept no longer: every replica does, in the background
-//! (`docs/decisions/0025-history.md`).
+//! Sees to it that history is deleted when it is kept no longer, and that what was deleted is purged: every replica does, in the
+//! background (`docs/decisions/0025-history.md`, `docs/decisions/0031-deleted.md`).
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// There are so many looks in the time that anything is kept.
 const LOOKS: u32 = 10;
+/// How often there is a look for histories that are to be counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// Least pause between two batches. It is as long as the batch took: reports have half of the database at least.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// How often work that takes longer says how far it is.
@@ -27,6 +29,7 @@ pub async fn run(app: App, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.stopping() => return,
             () = tokio::time::sleep(interval) => {}
+            () = app.look_wanted() => {}
         }
         let look = tokio::select! {
             () = shutdown.stopping() => return,
@@ -39,11 +42,34 @@ pub async fn run(app: App, shutdown: Shutdown) {
             }
             Err(error) => {
                 if !was_told {
-                    tracing::warn!(%error, "history that is kept no longer cannot be deleted; it waits");
+                    tracing::warn!(%error, "what is kept no longer cannot be deleted; it waits");
                     was_told = true;
                 }
                 interval = LOOK_INTERVAL_MAX;
             }
+        }
+    }
+}
+
+/// Counts how large histories are of which that is not known, until the shutdown.
+pub async fn count(app: App, shutdown: Shutdown) {
+    loop {
+        let counting = async {
+            for project in app.uncounted(Timestamp::now()).await? {
+                app.count_history(&project).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        let counted = tokio::select! {
+            () = shutdown.stopping() => return,
+            counted = counting => counted,
+        };
+        if let Err(error) = counted {
+            tracing::warn!(%error, "it cannot be counted how large a history is; it waits");
+        }
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = tokio::time::sleep(COUNT_INTERVAL) => {}
         }
     }
 }
@@ -56,14 +82,41 @@ async fn look(app: &App) -> Result<Duration, Error> {
     let mut deleted = 0;
     for of in app.expiring().await? {
         interval = interval.min(app.retention(&of) / LOOKS);
+        if let Expiring::Deleted(project) = &of {
+            app.cancel_all(project).await?;
+        }
         deleted += purge(app, &of, now).await?;
     }
+    interval = interval.min(app.deleted_retention() / LOOKS);
+    deleted += purge_deleted(app, now).await?;
     if deleted > 0 {
         while app.store().give_back().await? {
             tokio::time::sleep(PAUSE_MIN).await;
         }
     }
     Ok(interval.max(LOOK_INTERVAL_MIN))
+}
+
+/// Keys and workflows that were deleted long enough ago.
+async fn purge_deleted(app: &App, now: Timestamp) -> Result<u64, Error> {
+    let mut purged = 0;
+    loop {
+        let batch_began = Instant::now();
+        let count = app.purge_deleted(now).await?;
+        if count == 0 {
+            break;
+        }
+        purged += count;
+        metrics::counter!("signalbox_deleted_purged_total").increment(count);
+        tokio::time::sleep(batch_began.elapsed().max(PAUSE_MIN)).await;
+    }
+    if purged > 0 {
+        tracing::info!(
+            purged,
+            "purged deleted keys and workflows that are kept no longer"
+        );
+    }
+    Ok(purged)
 }
 
 async fn purge(app: &App, of: &Expiring, now: Timestamp) -> Result<u64, Error> {

@@ -1,6 +1,7 @@
 //! A whole control plane: opens what it keeps, binds its listeners, serves.
 
 mod links;
+mod listener;
 mod trace;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -13,11 +14,11 @@ use signalbox_runtime::{
     data_dir::{DataDir, DataDirError},
     net::{self, BindError},
     shutdown::Shutdown,
+    tls::{self, ReloadedFiles, ServerFiles, TlsError},
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     service::Routes,
-    transport::{Identity, Server, ServerTlsConfig},
+    transport::{Server, server::TcpIncoming},
 };
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -25,8 +26,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use self::{links::LinksLayer, trace::TraceLayer};
 use crate::{
     api::Api,
-    app::{App, Settings},
+    app::{App, Limits, Settings},
     auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, Tokens},
+    calls,
+    enrollment::Enrollments,
     master_key::{MasterKeyError, MasterKeySource},
     replicas,
     report::Reports,
@@ -51,6 +54,8 @@ pub struct ControlPlaneConfig {
     pub database_url: Option<SecretString>,
     /// File of the OpenID Connect issuers whose tokens count; none: only tokens of our own do.
     pub oidc_config: Option<PathBuf>,
+    /// How long tokens of enrolled nodes count.
+    pub node_token_ttl: Duration,
     /// What values are encrypted under.
     pub master_key: MasterKeySource,
     /// Where senders reach the data plane.
@@ -63,19 +68,23 @@ pub struct ControlPlaneConfig {
     pub deliveries_kept_max: u64,
     /// How much of executions is recorded, and how long it is kept.
     pub history: History,
-    /// Certificate chain and key of the gRPC listener.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The quotas of projects that do not say; 0 stands for none.
+    pub quotas: Limits,
+    /// TLS of the gRPC listener, and whom it lets in.
+    pub tls: Option<ServerFiles>,
     /// Origins of browsers that may call by gRPC-web.
     pub cors_origins: Vec<http::HeaderValue>,
 }
 
-/// How much of executions is recorded, and how long it is kept.
+/// How much of executions is recorded, and how long it is kept; and how long what is deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct History {
     /// Size of the JSON text of an input or output, in bytes, up to which it is recorded whole.
     pub value_max_bytes: usize,
     /// How long the history of projects is kept that do not say.
     pub retention: Duration,
+    /// How long deleted keys and workflows are kept.
+    pub deleted_retention: Duration,
 }
 
 impl Default for History {
@@ -83,6 +92,7 @@ impl Default for History {
         Self {
             value_max_bytes: limits::HISTORY_VALUE_MAX_BYTES,
             retention: limits::HISTORY_RETENTION,
+            deleted_retention: limits::DELETED_RETENTION,
         }
     }
 }
@@ -112,16 +122,8 @@ pub enum StartError {
     #[error("the listener has no address")]
     Address(#[source] std::io::Error),
     /// A TLS file.
-    #[error("the TLS file {} cannot be read", path.display())]
-    TlsFile {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// TLS or the services.
-    #[error("the gRPC server cannot be set up")]
-    Server(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The descriptors of reflection.
     #[error("reflection cannot be set up")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -151,8 +153,11 @@ pub async fn start(
     config: ControlPlaneConfig,
     shutdown: &Shutdown,
 ) -> Result<RunningControlPlane, StartError> {
-    signalbox_runtime::tls::install_crypto_provider();
+    tls::install_crypto_provider();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
+    let tls_files = config.tls.clone().map(ReloadedFiles::open).transpose()?;
+    let tls_config = tls_files.as_ref().map(ReloadedFiles::server_config);
+    let tls_config = tls_config.transpose()?;
     let listener = net::bind(config.listen, "--listen").await?;
     let admin_listener = match config.admin_listen {
         Some(address) => Some(net::bind(address, "--admin-listen").await?),
@@ -168,8 +173,11 @@ pub async fn start(
         deliveries_kept_max: config.deliveries_kept_max,
         history_value_max_bytes: config.history.value_max_bytes,
         history_retention: config.history.retention,
+        deleted_retention: config.history.deleted_retention,
+        quotas: config.quotas,
     };
     let app = App::new(store.clone(), master_key, settings);
+    app.settle_quotas().await?;
     if store.is_shared() {
         shutdown.spawn(replicas::follow(store.clone(), shutdown.clone()));
     } else {
@@ -177,6 +185,8 @@ pub async fn start(
     }
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     shutdown.spawn(retention::run(app.clone(), shutdown.clone()));
+    shutdown.spawn(calls::run(app.clone(), shutdown.clone()));
+    shutdown.spawn(retention::count(app.clone(), shutdown.clone()));
 
     let oidc = match &config.oidc_config {
         Some(file) => Oidc::start(file, shutdown)?,
@@ -187,12 +197,9 @@ pub async fn start(
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
     let links = Links::new(tokens.clone(), config.public_url.clone());
     let pages = LinksLayer::new(app.clone(), links.clone());
-    let routes = routes(&app, Api::new(app.clone(), links, tokens.clone()), shutdown)?;
-    let mut server = Server::builder();
-    if let Some((chain, key)) = &config.tls {
-        let identity = Identity::from_pem(read(chain)?, read(key)?);
-        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
-    }
+    let api = Api::new(app.clone(), links, tokens.clone());
+    let enrollments = Enrollments::new(tokens.clone(), config.node_token_ttl);
+    let routes = routes(&app, &api, &enrollments, shutdown)?;
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(config.cors_origins.clone()))
         .allow_headers(tower_http::cors::Any)
@@ -200,9 +207,8 @@ pub async fn start(
             ["grpc-status", "grpc-message", "grpc-status-details-bin"]
                 .map(http::HeaderName::from_static),
         );
-    let serving = server
+    let serving = Server::builder()
         .accept_http1(true)
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -214,13 +220,27 @@ pub async fn start(
         .layer(TraceLayer)
         .layer(AuthLayer::new(authenticator))
         .add_routes(routes);
-    let stopping = shutdown.clone();
+    if let Some(files) = tls_files {
+        shutdown.spawn(files.watch(tls::RELOAD_PERIOD, shutdown.clone()));
+    }
+    let (stopping, shutting_down) = (shutdown.clone(), shutdown.clone());
     shutdown.spawn(async move {
-        let ended = serving
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
-                stopping.stopping().await
-            })
-            .await;
+        let stopping = async move { stopping.stopping().await };
+        let ended = match tls_config {
+            None => {
+                // Messages are small, and each is waited for.
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                serving
+                    .serve_with_incoming_shutdown(incoming, stopping)
+                    .await
+            }
+            Some(tls) => {
+                let incoming = listener::incoming(listener, tls, &shutting_down);
+                serving
+                    .serve_with_incoming_shutdown(incoming, stopping)
+                    .await
+            }
+        };
         if let Err(error) = ended {
             tracing::error!(%error, "the gRPC server failed");
         }
@@ -255,13 +275,19 @@ pub async fn start(
     })
 }
 
-fn routes(app: &App, api: Api, shutdown: &Shutdown) -> Result<Routes, StartError> {
+fn routes(
+    app: &App,
+    api: &Api,
+    enrollments: &Enrollments,
+    shutdown: &Shutdown,
+) -> Result<Routes, StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
     api.add_to(&mut routes);
     routes
-        .add_service(Hub::new(app.clone(), shutdown.clone()).service())
+        .add_service(Hub::start(app.clone(), shutdown.clone()).service())
         .add_service(Reports::new(app.clone(), shutdown.clone()).service())
+        .add_service(enrollments.service())
         .add_service(health_service);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -281,11 +307,4 @@ fn routes(app: &App, api: Api, shutdown: &Shutdown) -> Result<Routes, StartError
             .await;
     });
     Ok(routes.routes())
-}
-
-fn read(path: &std::path::Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(path).map_err(|source| StartError::TlsFile {
-        path: path.to_owned(),
-        source,
-    })
 }

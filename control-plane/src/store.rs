@@ -7,13 +7,20 @@
 mod audit;
 mod awaited;
 mod backup;
+mod calls;
 mod cancellations;
+mod changes;
 mod children;
 mod commands;
 mod config;
+mod deleted;
 mod deliveries;
+mod enrollment;
 mod entity;
+mod errands;
 mod history;
+mod key_scope;
+mod key_uses;
 mod labels;
 mod nodes;
 mod notify;
@@ -24,6 +31,7 @@ mod rate_limit;
 mod records;
 mod retention;
 mod retries;
+mod rotation;
 mod schedules;
 mod schema;
 mod sealed;
@@ -31,8 +39,12 @@ mod secrets;
 mod signals;
 mod tokens;
 mod transfer;
+mod usage;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use sea_orm::{
@@ -50,15 +62,19 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 pub use audit::{AuditFilter, Audited};
 pub use awaited::Awaited;
 pub use backup::{Backup, BackupError, back_up, put_back};
+pub use changes::{ConfigChange, ConfigEntry};
 pub use children::Child;
 pub use commands::OpenCommand;
-pub use config::{ConfigChange, ConfigEntry};
+pub use deleted::{Deletable, Deleted};
 pub use deliveries::DeliveryFilter;
+pub use enrollment::{EnrollmentTokenRow, NodeIdentityRow};
+pub use errands::Errands;
 pub use history::{ExecutionDetail, ExecutionFilter, Times};
-pub use nodes::Arrival;
+pub use nodes::{Arrival, Heard};
 pub use notify::Trouble;
 pub use open::{DATABASE_FILE, OpenError};
 pub use page::{Order, Page, PageOf, Position, Tokens};
+pub use projects::Contents;
 pub use records::{ConfirmedTopic, trigger_of};
 pub use schedules::{NEVER_US, ScheduleRow};
 pub use sealed::{Resealed, Sealed};
@@ -70,15 +86,17 @@ pub use transfer::{Sum, TransferError, Transferred, transfer};
 pub mod rows {
     pub use super::entity::{
         api_key::Model as ApiKey, attempt::Model as Attempt, delivery::Model as Delivery,
-        event::Model as Event, execution::Model as Execution, node::Model as Node,
-        project::Model as Project, secret::Model as Secret, signal::Model as Signal,
-        step_run::Model as StepRun, subscription::Model as Subscription,
+        event::Model as Event, execution::Model as Execution, key_use::Model as KeyUse,
+        node::Model as Node, project::Model as Project, secret::Model as Secret,
+        signal::Model as Signal, step_run::Model as StepRun, subscription::Model as Subscription,
         workflow::Model as Workflow, workflow_version::Model as WorkflowVersion,
     };
 }
 
 const REVISION: &str = "revision";
 const HISTORY: &str = "history";
+/// Resources that one statement names.
+const NAMES_MAX: usize = 500;
 /// Not a count: its label is the id of the master key that values are sealed under.
 const MASTER_KEY: &str = "master-key";
 
@@ -118,6 +136,8 @@ pub struct Tx {
     wakes_nodes: bool,
     /// Whose deliveries of which verdict have become more.
     grown: BTreeSet<(WorkflowName, &'static str)>,
+    /// By how many bytes the histories of projects become larger.
+    growth: BTreeMap<String, i64>,
     /// What was done, for the audit log.
     audits: Vec<audit::Pending>,
 }
@@ -187,6 +207,7 @@ impl Store {
             history: None,
             wakes_nodes: false,
             grown: BTreeSet::new(),
+            growth: BTreeMap::new(),
             audits: Vec::new(),
         })
     }
@@ -194,6 +215,10 @@ impl Store {
     /// Commits what was done, with its entries in the audit log, or nothing; tells who waits for it, here and at other
     /// replicas.
     async fn end<T>(&self, mut tx: Tx, result: Result<T, Error>) -> Result<T, Error> {
+        let result = match result {
+            Ok(result) => tx.write_growth().await.map(|()| result),
+            Err(error) => Err(error),
+        };
         let result = match result {
             Ok(result) => tx.write_audits().await.map(|()| result),
             Err(error) => Err(error),
@@ -262,7 +287,7 @@ impl Tx {
 
     /// One more than the newest revision: each change has its own. Locks the counter until the commit.
     async fn next_revision(&mut self) -> Result<i64, Error> {
-        let revision = self.increment(REVISION).await?;
+        let revision = self.advance(REVISION, 1).await?;
         self.revision = Some(revision);
         Ok(revision)
     }
@@ -272,15 +297,15 @@ impl Tx {
         if let Some(history) = self.history {
             return Ok(history);
         }
-        let history = self.increment(HISTORY).await?;
+        let history = self.advance(HISTORY, 1).await?;
         self.history = Some(history);
         Ok(history)
     }
 
-    async fn increment(&mut self, name: &str) -> Result<i64, Error> {
+    async fn advance(&mut self, name: &str, by: i64) -> Result<i64, Error> {
         use entity::counter::{Column, Entity};
         Entity::update_many()
-            .col_expr(Column::Value, Expr::col(Column::Value).add(1_i64))
+            .col_expr(Column::Value, Expr::col(Column::Value).add(by))
             .filter(Column::Name.eq(name))
             .exec(&self.inner)
             .await
@@ -309,6 +334,32 @@ impl Tx {
         .await
         .map_err(|e| internal(&e))?;
         Ok(revision)
+    }
+
+    /// Notes that resources are deleted, as [`Tx::changed`] does of each, in few statements.
+    async fn all_deleted(&mut self, kind: &str, resources: Vec<String>) -> Result<(), Error> {
+        use entity::change::{Column, Entity, Model};
+        let Some(count) = i64::try_from(resources.len()).ok().filter(|it| *it > 0) else {
+            return Ok(());
+        };
+        let last = self.advance(REVISION, count).await?;
+        self.revision = Some(last);
+        for some in resources.chunks(NAMES_MAX) {
+            Entity::delete_many()
+                .filter(Column::Resource.is_in(some.iter().map(String::as_str)))
+                .exec(&self.inner)
+                .await
+                .map_err(|e| internal(&e))?;
+        }
+        let rows = (last - count + 1..).zip(resources);
+        let rows = rows.map(|(revision, resource)| Model {
+            revision,
+            kind: kind.to_owned(),
+            resource,
+            deleted: true,
+            time_us: self.now_us(),
+        });
+        records::insert_all::<Entity>(&self.inner, rows.collect()).await
     }
 
     /// Writes a row that is new.

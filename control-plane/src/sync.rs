@@ -1,51 +1,59 @@
 //! The hub: brings configuration and commands to the nodes (`SyncService`).
 //!
 //! Each node has a task of its own that reads the change log from where the node stands: the hint that something changed
-//! only wakes it. What lies between two revisions is read and converted once for all nodes that stand there; secrets are sealed
-//! to each node by itself. A node that does not take what it is sent is let go; it comes back and is brought up to date.
+//! only wakes it. What lies between two revisions is read, converted and encoded once for all nodes that stand there, and a
+//! snapshot once for all that ask for it meanwhile; secrets are sealed to each node by itself. A node that does not take what
+//! it is sent is let go; it comes back and is brought up to date.
 
 mod delta;
 mod secrets;
 mod session;
+mod snapshot;
+mod streams;
+mod wire;
 
 use futures::StreamExt as _;
 use signalbox_model::{error::Error, ids::NodeId};
 use signalbox_proto::{
     convert::status::to_status,
-    dataplane::v1::{
-        SyncRequest, SyncResponse, sync_request,
-        sync_service_server::{SyncService, SyncServiceServer},
-    },
+    dataplane::v1::{SyncRequest, sync_request},
 };
 use signalbox_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use self::{delta::Deltas, session::Session};
+use self::{delta::Deltas, session::Session, snapshot::Snapshots, streams::Streams, wire::Encoded};
 use crate::{app::App, auth::Caller};
+
+pub use wire::SyncServer;
 
 /// Messages that may wait for a node.
 const OUTGOING_MAX: usize = 16;
 /// How long the first message may take.
 const HELLO_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-/// Size of a message from a node: a Nack that refuses much.
-const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The hub.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Hub {
     app: App,
     deltas: Deltas,
+    snapshots: Snapshots,
+    streams: Streams,
     shutdown: Shutdown,
 }
 
 impl Hub {
-    /// Over `app`.
+    /// Over `app`; looks after the nodes' streams until the shutdown.
     #[must_use]
-    pub fn new(app: App, shutdown: Shutdown) -> Self {
+    pub fn start(app: App, shutdown: Shutdown) -> Self {
+        let streams = Streams::new(app.clone());
+        shutdown.spawn(streams.clone().wake(shutdown.clone()));
+        shutdown.spawn(streams.clone().note(shutdown.clone()));
         Self {
             deltas: Deltas::new(app.clone()),
+            snapshots: Snapshots::new(app.clone()),
+            streams,
             app,
             shutdown,
         }
@@ -53,20 +61,16 @@ impl Hub {
 
     /// The service.
     #[must_use]
-    pub fn service(&self) -> SyncServiceServer<Self> {
-        SyncServiceServer::new(self.clone()).max_decoding_message_size(REQUEST_MAX_BYTES)
+    pub fn service(&self) -> SyncServer {
+        SyncServer(self.clone())
     }
-}
 
-#[tonic::async_trait]
-impl SyncService for Hub {
-    type SyncStream = ReceiverStream<Result<SyncResponse, Status>>;
-
+    /// The node says what it has (Hello, first); the hub answers with a snapshot, or with the missing changes, then follows.
     async fn sync(
         &self,
         request: Request<Streaming<SyncRequest>>,
-    ) -> Result<Response<Self::SyncStream>, Status> {
-        Caller::anywhere(&request).map_err(to_status)?;
+    ) -> Result<Response<ReceiverStream<Result<Encoded, Status>>>, Status> {
+        let caller = Caller::anywhere(&request).map_err(to_status)?;
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
         let Ok(Some(Ok(SyncRequest {
@@ -85,6 +89,7 @@ impl SyncService for Hub {
                 .map_err(|error: signalbox_model::ids::IdError| {
                     to_status(Error::invalid("hello.node_id", error.to_string()))
                 })?;
+        caller.check_node(&node).map_err(to_status)?;
         let recipient = secrets::recipient(&hello).map_err(to_status)?;
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let hub = self.clone();
@@ -94,8 +99,7 @@ impl SyncService for Hub {
             tracing::info!(%node, revision = hello.revision, "a node has come");
             metrics::gauge!("signalbox_sync_nodes").increment(1);
             let session = Session::new(
-                &hub.app,
-                &hub.deltas,
+                &hub,
                 (node.clone(), recipient),
                 name.clone(),
                 outgoing.clone(),
@@ -110,10 +114,11 @@ impl SyncService for Hub {
                 // If it does not take even this, it is gone.
                 let _ = outgoing.try_send(Err(status));
             }
-            if let Err(error) = hub.app.node_disconnected(&node, &name).await {
-                tracing::warn!(%node, %error, "it cannot be noted that the node has gone");
-            }
+            hub.streams.gone(&node, &name, &hub.shutdown).await;
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
+
+#[cfg(test)]
+mod tests;

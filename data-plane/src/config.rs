@@ -3,6 +3,7 @@
 
 mod disk;
 mod limited;
+mod usage;
 
 use std::{
     path::Path,
@@ -13,8 +14,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::{HashMap, HashSet};
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest, Resource, Revision, SecretConfig, WorkflowConfig},
-    ids::{ProjectId, SecretId, SecretName, WorkflowName},
+    config::{
+        KeyConfig, KeyDigest, ProjectConfig, Resource, Revision, SecretConfig, WorkflowConfig,
+    },
+    ids::{ProjectId, ProjectName, SecretId, SecretName, WorkflowName},
     secret::Secret,
 };
 
@@ -22,6 +25,7 @@ use self::disk::Disk;
 
 pub use disk::ConfigError;
 pub use limited::{Limited, Rates};
+pub use usage::{Key, LastUse, Usage};
 
 /// A state of the configuration. Cheap to clone: its maps share what did not change.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +35,16 @@ pub struct Snapshot {
     /// Its number.
     pub revision: Revision,
     rates: Rates,
-    keys: HashMap<[u8; 32], Arc<Limited<KeyConfig>>>,
+    /// By the digests of their values: of the one before, too.
+    keys: HashMap<[u8; 32], Arc<Key>>,
+    /// Of each key's newest value.
     digests: HashMap<String, [u8; 32]>,
     workflows: HashMap<WorkflowName, Arc<Limited<WorkflowConfig>>>,
     refused: HashSet<WorkflowName>,
     /// Open, in memory only: the disk has them sealed.
     secrets: HashMap<SecretName, Secret>,
+    /// Those that have a quota.
+    projects: HashMap<ProjectId, Arc<Limited<ProjectConfig>>>,
 }
 
 impl Snapshot {
@@ -46,16 +54,39 @@ impl Snapshot {
         !self.incarnation.is_empty()
     }
 
-    /// The key whose value has this digest. A look-up by a digest of 256 random bits takes no time that tells of a value.
+    /// The key that has, or had before its last rotation, the value with this digest: [`KeyConfig::has_value`] says whether it
+    /// counts.
+    ///
+    /// Nothing here need take constant time. What a sender presents is hashed first, so that the time that a look-up or a
+    /// comparison takes depends on SHA-256 of it: whoever learns from it how many bits of a digest are right cannot make a value
+    /// whose digest has more of them, but by trying values of 256 random bits.
     #[must_use]
-    pub fn key(&self, digest: &KeyDigest) -> Option<&Arc<Limited<KeyConfig>>> {
+    pub fn key(&self, digest: &KeyDigest) -> Option<&Arc<Key>> {
         self.keys.get(&digest.0)
+    }
+
+    /// All keys, each once.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        let by_newest = self
+            .keys
+            .iter()
+            .filter(|(digest, key)| key.digest.0 == **digest);
+        by_newest.map(|(_, key)| key)
     }
 
     /// A workflow.
     #[must_use]
     pub fn workflow(&self, name: &WorkflowName) -> Option<&Arc<Limited<WorkflowConfig>>> {
         self.workflows.get(name)
+    }
+
+    /// A project, when it has a quota. Where none has, this costs one comparison.
+    #[must_use]
+    pub fn project(&self, project: &ProjectId) -> Option<&Arc<Limited<ProjectConfig>>> {
+        if self.projects.is_empty() {
+            return None;
+        }
+        self.projects.get(project)
     }
 
     /// The value of a secret.
@@ -77,7 +108,7 @@ impl Snapshot {
     /// How many workflows, keys and secrets it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.workflows.len() + self.keys.len() + self.secrets.len()
+        self.workflows.len() + self.digests.len() + self.secrets.len()
     }
 
     /// Whether it holds nothing.
@@ -93,10 +124,15 @@ impl Snapshot {
                 let name = key.name.to_string();
                 self.remove(&name);
                 let digest = key.digest.0;
-                let counted = before.key_called(&name).map(Arc::as_ref);
-                let key = Limited::key(key, self.rates, counted);
+                let before = before.key_called(&name).map(Arc::as_ref);
+                let previous = key.previous.as_ref().map(|previous| previous.digest.0);
+                let limited = Limited::key(key, self.rates, before.map(Key::limited));
+                let key = Arc::new(Key::new(limited, before));
                 self.digests.insert(name, digest);
-                self.keys.insert(digest, Arc::new(key));
+                if let Some(previous) = previous {
+                    self.keys.insert(previous, Arc::clone(&key));
+                }
+                self.keys.insert(digest, key);
             }
             Resource::Workflow(workflow) => {
                 let name = workflow.name.clone();
@@ -107,16 +143,26 @@ impl Snapshot {
             Resource::Secret(SecretConfig { name, value }) => {
                 self.secrets.insert(name, value);
             }
+            Resource::Project(config) => {
+                let project = config.project.clone();
+                let counted = before.project(&project).map(Arc::as_ref);
+                let config = Limited::project(config, counted);
+                self.projects.insert(project, Arc::new(config));
+            }
         }
     }
 
-    fn key_called(&self, name: &str) -> Option<&Arc<Limited<KeyConfig>>> {
+    fn key_called(&self, name: &str) -> Option<&Arc<Key>> {
         self.keys.get(self.digests.get(name)?)
     }
 
     fn remove(&mut self, name: &str) {
-        if let Some(digest) = self.digests.remove(name) {
-            self.keys.remove(&digest);
+        let key = self
+            .digests
+            .remove(name)
+            .and_then(|digest| self.keys.remove(&digest));
+        if let Some(previous) = key.as_ref().and_then(|key| key.previous.as_ref()) {
+            self.keys.remove(&previous.digest.0);
         }
         if let Ok(name) = name.parse::<WorkflowName>() {
             self.workflows.remove(&name);
@@ -124,6 +170,9 @@ impl Snapshot {
         }
         if let Ok(name) = name.parse::<SecretName>() {
             self.secrets.remove(&name);
+        }
+        if let Ok(name) = name.parse::<ProjectName>() {
+            self.projects.remove(&name.project);
         }
     }
 
@@ -185,7 +234,7 @@ impl ConfigStore {
 
     /// As [`Self::open`], with limits for what sets none itself, and the public key that secrets are sealed to. A store that
     /// was last written by a node with another key, or with none (an earlier version), lacks secrets, or has what does not
-    /// open: it takes itself to be at revision 0, too.
+    /// open, and one by a node that knew no scopes has lost them: it takes itself to be at revision 0, too.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -203,7 +252,7 @@ impl ConfigStore {
             rates,
             ..Snapshot::default()
         };
-        if !stored.has_secrets {
+        if !stored.is_whole {
             snapshot.revision = Revision(0);
         }
         for name in stored.refused {
@@ -260,6 +309,11 @@ impl ConfigStore {
                     && let Some(secret) = current.secrets.get(&name)
                 {
                     kept.secrets.insert(name, secret.clone());
+                }
+                if let Ok(name) = name.parse::<ProjectName>()
+                    && let Some(project) = current.project(&name.project)
+                {
+                    kept.set(Resource::Project(ProjectConfig::clone(project)), &current);
                 }
             }
             kept

@@ -5,7 +5,10 @@ mod listener_tls;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use signalbox_client::{Client, ClientConfig, ConfigError as ClientConfigError, TokenSource};
+use signalbox_client::{
+    CertificateFiles, Client, ClientConfig, ConfigError as ClientConfigError, CurrentToken,
+    TokenSource,
+};
 use signalbox_model::ids::NodeId;
 use signalbox_runtime::{
     admin::{self, Check},
@@ -17,7 +20,7 @@ use signalbox_runtime::{
     shutdown::Shutdown,
     telemetry::context,
     tls::{
-        self, TlsError,
+        self, ServerFiles, TlsError,
         acme::{AcmeConfig, AcmeOpenError},
     },
 };
@@ -27,6 +30,7 @@ use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
     execution::{Cancels, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performers, Wakes},
+    identity::{EnrollmentSource, IdentityClient, IdentityKey, IdentityKeyError},
     ingest::{
         self, Budget, Certificates, Ingest,
         confirm::{ConfirmPolicy, Confirmer},
@@ -55,26 +59,21 @@ const SECRETS_KEY_FILE: &str = "secrets.key";
 pub struct ControlPlaneAddress {
     /// gRPC endpoint.
     pub endpoint: String,
-    /// Token of role data-plane.
+    /// Token of role data-plane; none: the node has those of its identity, if it has one.
     pub token: Option<TokenSource>,
+    /// What gets it an identity, where it has none.
+    pub enrollment: Option<EnrollmentSource>,
     /// Authorities to trust.
     pub ca_file: Option<PathBuf>,
-}
-
-/// Certificate and key of the webhook listener.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// Chain.
-    pub cert: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
+    /// What the node shows, where the control plane demands a certificate.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// Where the webhook listener's certificate comes from.
 #[derive(Clone, Debug)]
 pub enum TlsSource {
     /// Files, read anew when they change.
-    Files(TlsFiles),
+    Files(ServerFiles),
     /// An authority, asked by ACME.
     Acme(AcmeConfig),
 }
@@ -92,6 +91,8 @@ pub struct Limits {
     pub executions_max: NonZeroUsize,
     /// Size of the spool on disk.
     pub spool_max: SpoolMax,
+    /// What is taken from the intake log at a time although enough wait: [`IntakeSpoolConfig::skim_max`].
+    pub intake_skim_max: usize,
     /// Connections at once of one address.
     pub connections_per_address_max: NonZeroUsize,
     /// Requests of a workflow, and with a key, that set no limit themselves.
@@ -107,6 +108,8 @@ pub struct NodeConfig {
     pub admin_listen: Option<SocketAddr>,
     /// Folder of what it keeps.
     pub data_dir: PathBuf,
+    /// The id that a new folder gets, and an old one must have; none: a new one gets one of its own.
+    pub node_id: Option<NodeId>,
     /// The control plane.
     pub control_plane: ControlPlaneAddress,
     /// TLS of the webhook listener.
@@ -134,6 +137,19 @@ pub enum StartError {
     /// The node's id in it.
     #[error("the file {} holds no node id", .0.display())]
     NodeId(PathBuf),
+    /// It is another.
+    #[error("--node-id is {wanted}, but {} says that this is the folder of {found}", path.display())]
+    OtherNodeId {
+        /// The id that was given.
+        wanted: NodeId,
+        /// The folder's.
+        found: NodeId,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// What the node is known by.
+    #[error(transparent)]
+    Identity(#[from] IdentityKeyError),
     /// The key to which secrets are sealed.
     #[error(transparent)]
     SecretsKey(#[from] HpkeError),
@@ -188,7 +204,7 @@ pub struct RunningNode {
 pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNode, StartError> {
     tls::install_crypto_provider();
     let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
-    let node = node_id(&data_dir)?;
+    let node = node_id(&data_dir, config.node_id)?;
     let listener_tls = ListenerTls::open(config.tls, &data_dir)?;
     let tls = listener_tls.server_config()?;
     let listener = net::bind(config.listen, "--listen").await?;
@@ -211,6 +227,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
                 read_scope: ingest::read_scope,
                 ..SqliteSpoolConfig::default()
             },
+            skim_max: config.limits.intake_skim_max,
             ..IntakeSpoolConfig::default()
         },
     )?);
@@ -225,7 +242,15 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         deny: config.egress_deny.clone(),
     };
     let certificates = Certificates::new(egress_policy.clone())?;
-    let client = control_plane_client(&config.control_plane)?;
+    let token = CurrentToken::default();
+    let identity = identity_key(&data_dir, &config.control_plane)?;
+    let client = match &identity {
+        None => control_plane_client(&config.control_plane, config.control_plane.token.clone())?,
+        Some(_) => {
+            let token = TokenSource::Current(token.clone());
+            control_plane_client(&config.control_plane, Some(token))?
+        }
+    };
 
     let handler = Arc::new(Handler {
         ingest: Ingest {
@@ -290,6 +315,17 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         ambient: System::shared(),
     };
     shutdown.spawn(confirmer.run(shutdown.clone()));
+    if let Some(key) = identity {
+        let identity = IdentityClient {
+            node: node.clone(),
+            key,
+            enrollment: config.control_plane.enrollment.clone(),
+            client: client.clone(),
+            token,
+            ambient: System::shared(),
+        };
+        shutdown.spawn(identity.run(shutdown.clone()));
+    }
     let sync = SyncClient {
         node: node.clone(),
         client: client.clone(),
@@ -305,6 +341,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         node: node.clone(),
         client,
         spool: spool.clone(),
+        keys: Some(store.clone()),
         ambient: System::shared(),
     };
     background.spawn(shutdown, report.run(shutdown.clone()));
@@ -337,26 +374,55 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     })
 }
 
-fn control_plane_client(address: &ControlPlaneAddress) -> Result<Client, ClientConfigError> {
+/// What the node is known by, unless it has a token from elsewhere.
+fn identity_key(
+    data_dir: &DataDir,
+    address: &ControlPlaneAddress,
+) -> Result<Option<IdentityKey>, IdentityKeyError> {
+    if address.token.is_some() {
+        return Ok(None);
+    }
+    match address.enrollment {
+        Some(_) => IdentityKey::load_or_create(data_dir).map(Some),
+        None => IdentityKey::load(data_dir),
+    }
+}
+
+fn control_plane_client(
+    address: &ControlPlaneAddress,
+    token: Option<TokenSource>,
+) -> Result<Client, ClientConfigError> {
     let mut config = ClientConfig::new(address.endpoint.clone());
-    config.token = address.token.clone();
+    config.token = token;
     config.ca_file = address.ca_file.clone();
+    config.certificate = address.certificate.clone();
     config.traceparent = Some(context::current_traceparent);
     Client::new(config)
 }
 
 /// The node's id: made once, with its folder.
-fn node_id(data_dir: &DataDir) -> Result<NodeId, StartError> {
+fn node_id(data_dir: &DataDir, wanted: Option<NodeId>) -> Result<NodeId, StartError> {
+    let path = data_dir.join(NODE_ID_FILE);
     if let Some(bytes) = data_dir.read(NODE_ID_FILE)? {
         let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-        return text
-            .parse()
-            .map_err(|_| StartError::NodeId(data_dir.join(NODE_ID_FILE)));
+        let found: NodeId = text.parse().map_err(|_| StartError::NodeId(path.clone()))?;
+        return match wanted {
+            Some(wanted) if wanted != found => Err(StartError::OtherNodeId {
+                wanted,
+                found,
+                path,
+            }),
+            _ => Ok(found),
+        };
     }
-    let text = format!("n{}", uuid::Uuid::now_v7().simple());
-    data_dir.write_secret_file(NODE_ID_FILE, text.as_bytes())?;
-    text.parse()
-        .map_err(|_| StartError::NodeId(data_dir.join(NODE_ID_FILE)))
+    let node = match wanted {
+        Some(wanted) => wanted,
+        None => format!("n{}", uuid::Uuid::now_v7().simple())
+            .parse()
+            .map_err(|_| StartError::NodeId(path))?,
+    };
+    data_dir.write_secret_file(NODE_ID_FILE, node.as_str().as_bytes())?;
+    Ok(node)
 }
 
 fn checks(store: &ConfigStore, spool: &dyn Spool) -> Vec<Check> {

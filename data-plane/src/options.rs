@@ -7,16 +7,17 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use secrecy::SecretString;
-use signalbox_client::TokenSource;
-use signalbox_model::{limits::RATE_MAX, rate_limit::RateLimit};
-use signalbox_runtime::telemetry::TelemetryArgs;
+use signalbox_client::{CertificateFiles, TokenSource};
+use signalbox_model::{ids::NodeId, limits::RATE_MAX, rate_limit::RateLimit};
+use signalbox_runtime::{telemetry::TelemetryArgs, tls::ServerFiles};
 use signalbox_sns::TrustedOrigin;
 
 use crate::{
     config::Rates,
-    node::{ControlPlaneAddress, Limits, NodeConfig, TlsFiles, TlsSource},
+    identity::EnrollmentSource,
+    node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
     server::Proxies,
-    spool::SpoolMax,
+    spool::{IntakeSpoolConfig, SpoolMax},
     spool_command::SpoolCommand,
 };
 
@@ -66,15 +67,53 @@ pub struct Options {
     /// File with a token of role data-plane; read anew at each connection.
     #[arg(long, env = "SIGNALBOX_DP_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// One-time token (`signalbox nodes enroll-token`) by which the node gets an identity of its own, whose tokens it renews itself.
+    /// Needed once: with an identity in its data folder a node starts without, and one that is given is not used.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_ENROLLMENT_TOKEN",
+        hide_env_values = true,
+        conflicts_with_all = ["token", "token_file", "enrollment_token_file"]
+    )]
+    pub enrollment_token: Option<SecretString>,
+    /// File with such a token.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_ENROLLMENT_TOKEN_FILE",
+        conflicts_with_all = ["token", "token_file"]
+    )]
+    pub enrollment_token_file: Option<PathBuf>,
+    /// Id of the node, for a new data folder; one that is there must have it. Without, a new folder gets one of its own.
+    #[arg(long, env = "SIGNALBOX_DP_NODE_ID")]
+    pub node_id: Option<NodeId>,
     /// PEM file of the authorities that the control plane's certificate may come from.
     #[arg(long, env = "SIGNALBOX_DP_CONTROL_PLANE_CA")]
     pub control_plane_ca: Option<PathBuf>,
+    /// PEM file of the certificate chain that the node shows a control plane that demands one (mutual TLS). It and its key are read
+    /// anew when they change.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_CONTROL_PLANE_CLIENT_CERT",
+        requires = "control_plane_client_key"
+    )]
+    pub control_plane_client_cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_CONTROL_PLANE_CLIENT_KEY",
+        requires = "control_plane_client_cert"
+    )]
+    pub control_plane_client_key: Option<PathBuf>,
     /// PEM file of the webhook listener's certificate chain. Amazon SNS demands a publicly trusted one.
     #[arg(long, env = "SIGNALBOX_DP_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file of its private key.
     #[arg(long, env = "SIGNALBOX_DP_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// PEM file of authorities: whoever connects to the webhook listener must have a certificate by one of them (mutual TLS).
+    /// Amazon SNS has none: for gateways, and senders of your own.
+    #[arg(long, env = "SIGNALBOX_DP_TLS_CLIENT_CA", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Also accept an SNS served at this origin (http://127.0.0.1:4566). Whoever controls it can sign anything.
     #[arg(long, env = "SIGNALBOX_DP_SNS_TRUSTED_ORIGIN", value_delimiter = ',')]
     pub sns_trusted_origin: Vec<TrustedOrigin>,
@@ -103,6 +142,10 @@ pub struct Options {
     /// Size of the spool on disk beyond which webhooks are answered 503; at least 134217728 (128 MiB).
     #[arg(long, env = "SIGNALBOX_DP_SPOOL_MAX_BYTES", default_value_t = SpoolMax::DEFAULT)]
     pub spool_max_bytes: SpoolMax,
+    /// Messages that are taken from the intake log 20 times a second although executions enough wait in the store: those of other
+    /// workflows may stand behind them. 0: none, until some of these have ended.
+    #[arg(long, env = "SIGNALBOX_DP_INTAKE_SKIM_MAX", default_value_t = IntakeSpoolConfig::SKIM_MAX)]
+    pub intake_skim_max: usize,
     /// How long requests and steps under way may take after SIGTERM, in seconds.
     #[arg(long, env = "SIGNALBOX_DP_DRAIN_TIMEOUT_S", default_value_t = 20)]
     pub drain_timeout_s: u64,
@@ -161,6 +204,14 @@ Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a 
 not as it was left), 70 failed while running. Of `spool`: 0 whole or mended, 1 damaged, 64 no spool, or in use.";
 
 impl Options {
+    fn enrollment(&self) -> Option<EnrollmentSource> {
+        let file = self.enrollment_token_file.clone();
+        let value = self.enrollment_token.clone();
+        value
+            .map(EnrollmentSource::Value)
+            .or_else(|| file.map(EnrollmentSource::File))
+    }
+
     /// What a node needs of it.
     ///
     /// # Errors
@@ -168,20 +219,33 @@ impl Options {
     pub fn node_config(&self) -> Result<NodeConfig, AcmeArgsError> {
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
         let acme = self.acme.config(files.is_some())?;
-        let files = files.map(|(cert, key)| TlsSource::Files(TlsFiles { cert, key }));
+        let files = files.map(|(cert, key)| {
+            TlsSource::Files(ServerFiles {
+                cert,
+                key,
+                client_ca: self.tls_client_ca.clone(),
+            })
+        });
         let token = self
             .token
             .clone()
             .map(TokenSource::Value)
             .or_else(|| self.token_file.clone().map(TokenSource::File));
+        let certificate = self
+            .control_plane_client_cert
+            .clone()
+            .zip(self.control_plane_client_key.clone());
         Ok(NodeConfig {
             listen: self.listen,
             admin_listen: Some(self.admin_listen),
             data_dir: self.data_dir.clone(),
+            node_id: self.node_id.clone(),
             control_plane: ControlPlaneAddress {
                 endpoint: self.control_plane.clone(),
                 token,
+                enrollment: self.enrollment(),
                 ca_file: self.control_plane_ca.clone(),
+                certificate: certificate.map(|(cert, key)| CertificateFiles { cert, key }),
             },
             tls: files.or(acme.map(TlsSource::Acme)),
             sns_trusted_origins: self.sns_trusted_origin.clone(),
@@ -194,6 +258,7 @@ impl Options {
                 in_flight_max: self.in_flight_max,
                 executions_max: self.executions_max,
                 spool_max: self.spool_max_bytes,
+                intake_skim_max: self.intake_skim_max,
                 connections_per_address_max: self.connections_per_address_max,
                 rates: Rates {
                     workflow_max: self.workflow_rate_max.0,

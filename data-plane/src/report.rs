@@ -1,5 +1,6 @@
 //! The node's end of the Report stream: sends what the control plane does not have, in order, and trims what it has.
 
+mod uses;
 mod window;
 
 use std::{sync::Arc, time::Duration};
@@ -8,12 +9,15 @@ use signalbox_client::Client;
 use signalbox_model::ids::NodeId;
 use signalbox_proto::{convert, dataplane::v1 as wire};
 use signalbox_runtime::{ambient::Ambient, backoff::Backoff, shutdown::Shutdown};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use self::window::Window;
-use crate::spool::{Spool, SpoolError};
+use self::{uses::Uses, window::Window};
+use crate::{
+    config::ConfigStore,
+    spool::{Spool, SpoolError},
+};
 
 /// Records of one batch.
 const BATCH_RECORDS_MAX: usize = 500;
@@ -33,6 +37,8 @@ struct Timing {
     acknowledge_timeout: Duration,
     /// How long opening the stream may take.
     open_timeout: Duration,
+    /// How often it is looked which keys were used.
+    uses_interval: Duration,
 }
 
 impl Default for Timing {
@@ -40,6 +46,7 @@ impl Default for Timing {
         Self {
             acknowledge_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(10),
+            uses_interval: Duration::from_secs(5),
         }
     }
 }
@@ -52,7 +59,9 @@ pub struct ReportClient {
     pub client: Client,
     /// Where the records are.
     pub spool: Arc<dyn Spool>,
-    /// Chance, for the pauses between streams.
+    /// The keys whose last uses are told; none: nothing is told of them.
+    pub keys: Option<Arc<ConfigStore>>,
+    /// The time of day; chance, for the pauses between streams.
     pub ambient: Arc<dyn Ambient>,
 }
 
@@ -98,6 +107,9 @@ impl ReportClient {
                 backoff.reset();
             }
             if let Err(error) = ended {
+                if let ReportError::Status(status) = &error {
+                    self.client.note_refusal(status);
+                }
                 let reason = signalbox_runtime::exit::chain(&error);
                 if told == reason {
                     tracing::debug!(reason, "still not reporting");
@@ -121,8 +133,9 @@ impl ReportClient {
         backoff: &mut Backoff,
         told: &mut String,
     ) -> Result<(), ReportError> {
+        self.client.token_ready().await;
         let silence = || ReportError::Silence(timing.acknowledge_timeout);
-        let (requests, outgoing) = mpsc::channel(UNACKNOWLEDGED_MAX + 1);
+        let (requests, outgoing) = mpsc::channel(UNACKNOWLEDGED_MAX + 2);
         let hello = wire::ReportHello {
             node_id: self.node.to_string(),
             incarnation: self.spool.incarnation().to_owned(),
@@ -156,6 +169,9 @@ impl ReportClient {
             tracing::info!(durable, "reporting again");
             told.clear();
         }
+        let mut uses = Uses::new(self.keys.as_deref());
+        let mut look = tokio::time::interval(timing.uses_interval);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let newest = *head.borrow_and_update();
             if window.has_room() && newest > window.sent() {
@@ -178,8 +194,14 @@ impl ReportClient {
                 .map(|sent| sent + timing.acknowledge_timeout);
             tokio::select! {
                 biased;
+                _ = look.tick(), if self.keys.is_some() => {
+                    if let Some(uses) = uses.next(self.ambient.now()) {
+                        send(&requests, wire::report_request::Message::KeyUses(uses)).await?;
+                    }
+                }
                 response = incoming.message() => {
                     let response = response?.ok_or(ReportError::Closed)?;
+                    uses.answered(response.key_uses_number);
                     if let Some(durable) = window.acknowledged(sequence(&response)) {
                         backoff.reset();
                         self.trim(durable).await?;

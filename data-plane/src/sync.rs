@@ -130,6 +130,9 @@ impl SyncClient {
             metrics::gauge!("signalbox_sync_connected").set(0.0);
             self.client.leave(place);
             if let Err(error) = ended {
+                if let SyncError::Status(status) = &error {
+                    self.client.note_refusal(status);
+                }
                 let reason = signalbox_runtime::exit::chain(&error);
                 // Once for each reason, not once for each attempt.
                 if told == reason {
@@ -156,6 +159,7 @@ impl SyncClient {
         backoff: &mut Backoff,
         told: &mut String,
     ) -> Result<(), SyncError> {
+        self.client.token_ready().await;
         let silence = || SyncError::Silence(timing.silence_max);
         let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
         let current = self.config.current();

@@ -1,4 +1,4 @@
-//! Flags of automatic certificates that do not go together, tried on the binary.
+//! Flags that do not go together, tried on the binary: those of automatic certificates first.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::process::{Command, Output};
@@ -91,5 +91,37 @@ fn what_is_no_domain_is_no_usage() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{value}: {said}");
         assert!(said.contains(expected), "{value}: {said}");
+    }
+}
+
+#[test]
+fn what_needs_or_excludes_another_flag_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = "sbe_a-secret-that-nobody-is-to-see";
+    for (args, told) in [
+        (&["--tls-client-ca", "ca.pem"][..], "--tls-cert"),
+        (
+            &["--control-plane-client-cert", "a.pem"],
+            "--control-plane-client-key",
+        ),
+        (
+            &["--enrollment-token", token, "--token", "t"],
+            "cannot be used with",
+        ),
+        (
+            &["--enrollment-token-file", "a", "--token-file", "b"],
+            "cannot be used with",
+        ),
+        (
+            &["--enrollment-token-file", "a", "--enrollment-token", token],
+            "cannot be used with",
+        ),
+        (&["--node-id", "Not One"], "a node id"),
+    ] {
+        let output = run(dir.path(), args);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains(told), "{args:?}: {error}");
+        assert!(!error.contains(token), "{error}");
     }
 }

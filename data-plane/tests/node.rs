@@ -4,13 +4,11 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use signalbox_data_plane::{
-    node::{
-        self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsFiles, TlsSource,
-    },
+    node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsSource},
     server::Proxies,
-    spool::SpoolMax,
+    spool::{IntakeSpoolConfig, SpoolMax},
 };
-use signalbox_runtime::{exit, shutdown::Shutdown};
+use signalbox_runtime::{exit, shutdown::Shutdown, tls::ServerFiles};
 
 fn config(data_dir: &Path) -> NodeConfig {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -19,10 +17,13 @@ fn config(data_dir: &Path) -> NodeConfig {
         listen: any,
         admin_listen: Some(any),
         data_dir: data_dir.to_owned(),
+        node_id: None,
         control_plane: ControlPlaneAddress {
             endpoint: "http://127.0.0.1:1".to_owned(),
             token: None,
+            enrollment: None,
             ca_file: None,
+            certificate: None,
         },
         tls: None,
         sns_trusted_origins: Vec::new(),
@@ -35,6 +36,7 @@ fn config(data_dir: &Path) -> NodeConfig {
             in_flight_max: many,
             executions_max: many,
             spool_max: SpoolMax::DEFAULT,
+            intake_skim_max: IntakeSpoolConfig::SKIM_MAX,
             connections_per_address_max: many,
             rates: signalbox_data_plane::config::Rates::default(),
         },
@@ -114,9 +116,10 @@ async fn what_keeps_a_node_from_starting_is_one_line() {
     assert!(taken.contains(&running.webhook_addr.to_string()), "{taken}");
     assert!(taken.contains("in use"), "{taken}");
     let mut tls = config(other.path());
-    tls.tls = Some(TlsSource::Files(TlsFiles {
+    tls.tls = Some(TlsSource::Files(ServerFiles {
         cert: file.clone(),
         key: file.clone(),
+        client_ca: None,
     }));
     let tls = why(tls).await;
     assert!(tls.contains("file"), "{tls}");
@@ -129,7 +132,16 @@ async fn what_keeps_a_node_from_starting_is_one_line() {
         "{shut}"
     );
     assert!(!shut.contains("repair"), "{shut}");
-    for line in [locked, no_folder, taken, tls, shut] {
+    let named = tempfile::tempdir().unwrap();
+    std::fs::write(named.path().join("node-id"), "n1").unwrap();
+    let mut another = config(named.path());
+    another.node_id = Some("n2".parse().unwrap());
+    let another = why(another).await;
+    assert!(
+        another.contains("--node-id is n2") && another.contains("of n1"),
+        "{another}"
+    );
+    for line in [locked, no_folder, taken, tls, shut, another] {
         assert!(!line.contains('\n'), "{line}");
     }
     shutdown.drain(Duration::from_secs(10)).await;

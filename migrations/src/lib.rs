@@ -21,6 +21,11 @@ mod m20261222_000012_add_replicas;
 mod m20261223_000013_add_audit_chain_and_labels;
 mod m20261224_000014_create_tokens;
 mod m20261225_000015_index_history;
+mod m20261226_000016_extend_api_keys;
+mod m20261227_000017_keep_deleted;
+mod m20261228_000018_enroll_nodes;
+mod m20261229_000019_add_projects;
+mod m20261230_000020_order_messages;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
 pub const COMPATIBILITY: &str = "schema-compatibility";
@@ -62,6 +67,11 @@ impl MigratorTrait for Migrator {
             Box::new(m20261223_000013_add_audit_chain_and_labels::Migration),
             Box::new(m20261224_000014_create_tokens::Migration),
             Box::new(m20261225_000015_index_history::Migration),
+            Box::new(m20261226_000016_extend_api_keys::Migration),
+            Box::new(m20261227_000017_keep_deleted::Migration),
+            Box::new(m20261228_000018_enroll_nodes::Migration),
+            Box::new(m20261229_000019_add_projects::Migration),
+            Box::new(m20261230_000020_order_messages::Migration),
         ]
     }
 }

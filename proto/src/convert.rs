@@ -6,6 +6,7 @@ pub mod config;
 pub mod definition;
 pub mod enums;
 pub mod json;
+pub mod key_use;
 pub mod manifest;
 pub mod rate_limit;
 pub mod record;

@@ -2,7 +2,13 @@
 
 use std::fmt;
 
-use crate::v1::{ApprovalLinks, CreateApiKeyResponse, RevealApiKeyResponse, Secret};
+use crate::{
+    dataplane::v1::{EnrollNodeRequest, NodeToken},
+    v1::{
+        ApprovalLinks, CreateApiKeyResponse, CreateEnrollmentTokenResponse, RevealApiKeyResponse,
+        RotateApiKeyResponse, Secret,
+    },
+};
 
 const HIDDEN: &str = "***";
 
@@ -33,10 +39,60 @@ impl fmt::Debug for CreateApiKeyResponse {
     }
 }
 
+impl fmt::Debug for CreateEnrollmentTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            enrollment_token,
+            secret: _,
+        } = self;
+        f.debug_struct("CreateEnrollmentTokenResponse")
+            .field("enrollment_token", enrollment_token)
+            .field("secret", &HIDDEN)
+            .finish()
+    }
+}
+
+impl fmt::Debug for EnrollNodeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            enrollment_token: _,
+            node_id,
+            public_key,
+            proof,
+        } = self;
+        f.debug_struct("EnrollNodeRequest")
+            .field("enrollment_token", &HIDDEN)
+            .field("node_id", node_id)
+            .field("public_key", public_key)
+            .field("proof", proof)
+            .finish()
+    }
+}
+
+impl fmt::Debug for NodeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { jwt: _, lifetime } = self;
+        f.debug_struct("NodeToken")
+            .field("jwt", &HIDDEN)
+            .field("lifetime", lifetime)
+            .finish()
+    }
+}
+
 impl fmt::Debug for RevealApiKeyResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value: _ } = self;
         f.debug_struct("RevealApiKeyResponse")
+            .field("value", &HIDDEN)
+            .finish()
+    }
+}
+
+impl fmt::Debug for RotateApiKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { api_key, value: _ } = self;
+        f.debug_struct("RotateApiKeyResponse")
+            .field("api_key", api_key)
             .field("value", &HIDDEN)
             .finish()
     }

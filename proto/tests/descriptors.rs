@@ -33,5 +33,5 @@ fn every_import_is_there() {
                 .map(|s| format!("{}.{}", file.package(), s.name()))
         })
         .collect();
-    assert_eq!(services.len(), 12, "{services:?}");
+    assert_eq!(services.len(), 13, "{services:?}");
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "signalbox/v1/api_key.proto",
     "signalbox/v1/audit.proto",
     "signalbox/v1/delivery.proto",
@@ -19,6 +19,7 @@ const FILES: [&str; 16] = [
     "signalbox/v1/token.proto",
     "signalbox/v1/workflow.proto",
     "signalbox/v1/workflow_spec.proto",
+    "signalbox/dataplane/v1/enrollment.proto",
     "signalbox/dataplane/v1/report.proto",
     "signalbox/dataplane/v1/signal.proto",
     "signalbox/dataplane/v1/sync.proto",
@@ -33,9 +34,13 @@ fn generate(out: &Path) {
     config.btree_map(["."]);
     // Messages that hold a secret value get a `Debug` of their own (`src/redact.rs`).
     config.skip_debug([
+        "signalbox.dataplane.v1.EnrollNodeRequest",
+        "signalbox.dataplane.v1.NodeToken",
         "signalbox.v1.ApprovalLinks",
         "signalbox.v1.CreateApiKeyResponse",
+        "signalbox.v1.CreateEnrollmentTokenResponse",
         "signalbox.v1.RevealApiKeyResponse",
+        "signalbox.v1.RotateApiKeyResponse",
         "signalbox.v1.Secret",
     ]);
     tonic_prost_build::configure()

@@ -87,11 +87,11 @@ fn what_is_written_is_as_people_write_it() {
         name: "k".to_owned(),
         labels: labels.into_iter().collect(),
         spec: Some(v1::ApiKeySpec {
-            expire_time: None,
             rate_limit: Some(v1::RateLimit {
                 events_per_second: 2,
                 burst: 3,
             }),
+            ..Default::default()
         }),
         ..Default::default()
     };

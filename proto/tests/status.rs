@@ -72,6 +72,16 @@ fn every_error_has_its_code_and_a_reason() {
             "LIMIT_REACHED",
         ),
         (
+            Error::Quota {
+                subject: "projects/p".to_owned(),
+                quota: "api_keys",
+                limit: 3,
+                used: 3,
+            },
+            Code::ResourceExhausted,
+            "QUOTA_EXCEEDED",
+        ),
+        (
             Error::Unavailable { message: message() },
             Code::Unavailable,
             "UNAVAILABLE",
@@ -118,6 +128,19 @@ fn details_come_back_whole() {
         ApiError::from(status).resource.as_deref(),
         Some("projects/p/apiKeys/k")
     );
+
+    let status = to_status(Error::Quota {
+        subject: "projects/p".to_owned(),
+        quota: "workflows",
+        limit: 10,
+        used: 12,
+    });
+    let info = status.get_details_error_info().unwrap();
+    let said = ["quota", "limit", "used"].map(|name| info.metadata[name].as_str());
+    assert_eq!(said, ["workflows", "10", "12"]);
+    let failure = status.get_details_quota_failure().unwrap();
+    assert_eq!(failure.violations[0].subject, "projects/p");
+    assert!(failure.violations[0].description.contains("12 of 10"));
 
     let away = ApiError::from(to_status(Error::Unavailable {
         message: "m".into(),

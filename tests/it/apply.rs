@@ -471,3 +471,61 @@ async fn what_is_exported_is_applied_without_a_change_here_and_elsewhere() {
     assert_eq!(cli.run(&["export", "workflows/nobody"]).await.code, Some(1));
     assert_eq!(cli.run(&["export", "sheep/dolly"]).await.code, Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_is_undeleted_and_who_is_run_comes_first() {
+    let (planes, cli) = control_plane().await;
+    let files = Files::new(planes.dir());
+    let outer = NIGHTLY
+        .replace("name: nightly", "name: a-first")
+        .replace("succeed: {}", "runWorkflow: {workflow: nightly}");
+    files.write("workflows/a-first.yaml", &outer);
+    let last = "created projects/default/workflows/a-first";
+    ends(apply(&cli, &files, &[]).await, 0, last);
+
+    for arguments in [
+        ["workflows", "delete", "a-first"],
+        ["workflows", "delete", "hello"],
+        ["keys", "delete", "pager"],
+    ] {
+        cli.ok(&arguments).await;
+    }
+    let hello = HELLO.replace("Hello, ", "Good day, ");
+    files.write("workflows/hello.yml", &hello);
+    let shown = apply(&cli, &files, &["--dry-run"]).await;
+    let summary = "0 to create, 0 to update, 3 to undelete, 0 to delete, 2 unchanged";
+    let shown = ends(shown, 2, summary);
+    for line in [
+        "undelete projects/default/apiKeys/pager as it was",
+        "undelete projects/default/workflows/hello",
+        "--- projects/default/workflows/hello (control plane, deleted)",
+        "+      expression: \"'Good day, ' + event.json.name\"",
+    ] {
+        assert!(shown.lines().any(|it| it == line), "{line:?} in {shown}");
+    }
+    let last = "undeleted projects/default/workflows/hello";
+    ends(apply(&cli, &files, &[]).await, 0, last);
+    let nothing = "0 to create, 0 to update, 0 to delete, 5 unchanged";
+    ends(apply(&cli, &files, &["--dry-run"]).await, 0, nothing);
+    let hello = json(&cli, &["workflows", "get", "hello"]).await;
+    let versions = (&hello["latestVersion"], &hello["publishedVersion"]);
+    assert_eq!(versions, (&"2".into(), &"2".into()));
+
+    // What is pruned can be undeleted; who runs another goes before it.
+    files.remove("workflows/a-first.yaml");
+    files.remove("workflows/nightly.yaml");
+    let done = apply(&cli, &files, &["--prune", "-l", "team=desk"]).await;
+    let done = ends(done, 0, "deleted projects/default/workflows/nightly");
+    assert!(
+        done.contains("deleted projects/default/workflows/a-first\n"),
+        "{done}"
+    );
+    let file = planes.dir().join("nightly.yaml");
+    std::fs::write(&file, NIGHTLY.replace("kind: Workflow\n", "")).unwrap();
+    let file = file.to_str().unwrap();
+    let said = cli.ok(&["workflows", "apply", "-f", file]).await;
+    assert!(
+        said.starts_with("undeleted projects/default/workflows/nightly "),
+        "{said}"
+    );
+}

@@ -152,12 +152,15 @@ async fn it_says_who_did_what_and_in_which_trace() {
 
     // The rotation of the master key belongs to no project.
     planes.control.kill();
-    let rotated = Command::new(binary("signalbox-control-plane"))
+    let mut rotate = Command::new(binary("signalbox-control-plane"));
+    rotate
         .arg("rotate-master-key")
         .arg("--data-dir")
-        .arg(&planes.control.data_dir)
-        .output()
-        .unwrap();
+        .arg(&planes.control.data_dir);
+    if let Some(postgres) = planes.postgres() {
+        rotate.args(["--database-url", &postgres.url()]);
+    }
+    let rotated = rotate.output().unwrap();
     assert!(rotated.status.success(), "{rotated:?}");
     planes.control.start().await;
     let installation = entries(&cli, &["--installation"]).await;
@@ -171,7 +174,11 @@ async fn it_says_who_did_what_and_in_which_trace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_what_was_done_to_the_database() {
-    let mut planes = Planes::new(Options::default());
+    let mut planes = Planes::new(Options {
+        // What is tampered with is the file.
+        sqlite: true,
+        ..Options::default()
+    });
     planes.control.start().await;
     let cli = Cli::new(&planes.control, "admin");
     let empty = cli.ok(&["audit", "verify"]).await;

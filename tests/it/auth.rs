@@ -1,5 +1,5 @@
 //! Who may call: tokens of OpenID Connect issuers, our own tokens' keys and their revocation, and which role may what.
 
 mod oidc;
-mod roles;
+pub(crate) mod roles;
 mod tokens;

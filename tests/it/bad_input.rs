@@ -91,9 +91,13 @@ async fn a_data_folder_of_another_process_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_schema_is_refused() {
-    let mut planes = Planes::new(Options::default());
+    let mut planes = Planes::new(Options {
+        // What is made newer is the file.
+        sqlite: true,
+        ..Options::default()
+    });
     planes.control.start().await;
-    planes.control.process().terminate(Duration::from_secs(20));
+    planes.control.terminate(Duration::from_secs(20));
     let database = std::fs::read_dir(&planes.control.data_dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())

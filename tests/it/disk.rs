@@ -65,7 +65,8 @@ async fn refuses_to_start(world: &mut World) -> String {
 
 /// A world whose executions wait, with messages in the log that the store has not taken; its node is killed.
 async fn backlog() -> (World, signalbox_tests::endurance::Sent) {
-    let arguments = ["--executions-max".to_owned(), "1".to_owned()];
+    // The store takes no more than enough, however slowly messages come.
+    let arguments = ["--executions-max", "1", "--intake-skim-max", "0"].map(str::to_owned);
     let mut world = World::start(arguments.into(), |_| {}).await;
     world.open.store(false, Ordering::Relaxed);
     let load = world.send(12, 4, 300);

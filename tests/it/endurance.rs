@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signalbox_tests::endurance::{descriptors, full, in_flight, kills};
+use signalbox_tests::endurance::{descriptors, full, in_flight, kills, replicas};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_over_sns_is_executed_exactly_once_through_every_kill() {
@@ -33,5 +33,20 @@ async fn a_disk_that_fills_up_refuses_and_goes_on_when_there_is_room() {
 async fn without_descriptors_nothing_acknowledged_is_lost() {
     let report = descriptors::run(Duration::from_secs(3), false).await;
     assert!(report.settled.acknowledged > 40, "{report:?}");
+    eprintln!("{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_killed_databases_crashed_and_connections_cut_lose_nothing_and_make_nothing_twice()
+{
+    let plan = replicas::Plan {
+        changes: 100,
+        reports: 500,
+    };
+    let report = replicas::run(plan, false).await;
+    assert!(
+        report.replicas_killed > 0 && report.database_crashed > 0 && report.connections_ended > 0,
+        "{report:?}"
+    );
     eprintln!("{report:?}");
 }

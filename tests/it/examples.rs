@@ -36,7 +36,7 @@ use signalbox_tests::{
 
 /// Two minutes of them one example waits.
 const LIMIT: Duration = Duration::from_secs(240);
-const ALL: [&str; 11] = [
+const ALL: [&str; 13] = [
     "budget-approval",
     "fan-out",
     "guardduty-isolate",
@@ -44,6 +44,8 @@ const ALL: [&str; 11] = [
     "hello",
     "lifecycle-hook",
     "nightly",
+    "replace-host",
+    "retire-hosts",
     "s3-to-lambda",
     "ses-bounces",
     "shard",
@@ -83,6 +85,7 @@ async fn examples_do_what_they_say() {
         http::ses_bounces(stage),
         http::nightly(stage),
         http::shard(stage),
+        http::retire_hosts(stage),
         aws::stop_instance(stage),
         aws::guardduty_isolate(stage),
         aws::budget_approval(stage),

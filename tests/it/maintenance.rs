@@ -142,7 +142,7 @@ async fn a_backup_is_put_back_and_the_nodes_go_on_from_it() {
     })
     .await;
 
-    planes.control.process().terminate(Duration::from_secs(20));
+    planes.control.terminate(Duration::from_secs(20));
     planes.control.kill();
     refused(
         &planes.control.maintain(&["restore", path]),
@@ -207,7 +207,7 @@ async fn all_of_it_moves_to_postgresql_once_and_goes_on_there() {
         &planes.control.maintain(&["move", "--to", &to]),
         "is in use by process",
     );
-    planes.control.process().terminate(Duration::from_secs(20));
+    planes.control.terminate(Duration::from_secs(20));
     planes.control.kill();
     assert!(done(&planes.control.maintain(&["migrate", "--check"])).contains("up to date"));
     sent.extend(send(&url, 100..120).await);
@@ -273,7 +273,7 @@ async fn all_of_it_moves_to_postgresql_once_and_goes_on_there() {
     assert!(verified.contains("is whole"));
 
     // A database that PostgreSQL's own tools put back is another for the nodes.
-    planes.control.process().terminate(Duration::from_secs(20));
+    planes.control.terminate(Duration::from_secs(20));
     planes.control.kill();
     let incarnation = "SELECT label FROM counters WHERE name = 'revision'";
     let before = postgres.sql(incarnation);

@@ -102,7 +102,7 @@ async fn a_cut_network_and_cold_starts_lose_and_repeat_nothing() {
     }
 
     // The control plane restarts meanwhile; then the network mends.
-    planes.control.process().terminate(Duration::from_secs(20));
+    planes.control.terminate(Duration::from_secs(20));
     planes.control.kill();
     planes.control.start().await;
     proxy.mend();
@@ -115,7 +115,7 @@ async fn either_plane_may_start_first() {
     // The data plane first: it has never synced, so it says "later", not "no" (I4).
     planes.control.start().await;
     planes.write_node_token();
-    planes.control.process().terminate(Duration::from_secs(20));
+    planes.control.terminate(Duration::from_secs(20));
     planes.control.kill();
     planes.data.spawn();
     let url = planes.endpoint("hook", "webhook", "sbk_unknown");

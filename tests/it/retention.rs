@@ -28,6 +28,7 @@ async fn keep(api: &Api, seconds: Option<i64>) -> Result<Project, Status> {
             history_retention: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
             ..Project::default()
         }),
+        ..UpdateProjectRequest::default()
     };
     Ok(api.projects().update_project(request).await?.into_inner())
 }

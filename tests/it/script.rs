@@ -1,5 +1,7 @@
 //! Scripts from outside: refused when they are written, and run by a node.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use signalbox_proto::{
     convert::{definition, json as format},
@@ -11,6 +13,7 @@ use signalbox_proto::{
 use signalbox_tests::{
     api::Api,
     planes::{Options, Planes},
+    wait,
 };
 use tonic::Code;
 
@@ -131,4 +134,75 @@ async fn a_script_that_could_do_more_is_refused_when_it_is_written() {
             "{message}"
         );
     }
+}
+
+/// Computes for a second or so, and writes what its clock says, in nanoseconds.
+const SLOW_CLOCK: &str = r#"(module
+  (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $left i32) (local $at i32) (local $number i64)
+    (local.set $left (i32.const 100000000))
+    (loop $burn
+      (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+      (br_if $burn (local.get $left)))
+    (drop (call $clock (i32.const 0) (i64.const 1) (i32.const 16)))
+    (local.set $number (i64.load (i32.const 16)))
+    (local.set $at (i32.const 128))
+    (loop $digit
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 48) (i32.wrap_i64 (i64.rem_u (local.get $number) (i64.const 10)))))
+      (local.set $number (i64.div_u (local.get $number) (i64.const 10)))
+      (br_if $digit (i64.ne (local.get $number) (i64.const 0))))
+    (i32.store (i32.const 0) (local.get $at))
+    (i32.store (i32.const 4) (i32.sub (i32.const 128) (local.get $at)))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_a_kill_interrupted_runs_again_and_gives_what_it_would_have() {
+    // Each takes a second, and at most four run at once: when all are under way, some are.
+    const EXECUTIONS: usize = 10;
+    let (mut planes, api) = Planes::start(Options::default()).await;
+    let done = "  - {id: done, succeed: {output: '${{ steps.run.output.result }}'}}";
+    api.create_workflow("slow", &spec(SLOW_CLOCK, "fuel: 2000000000", done))
+        .await;
+    let mut names = Vec::new();
+    for _ in 0..EXECUTIONS {
+        names.push(run(&api, "slow", &json!({})).await);
+    }
+    wait::until("all to be under way", Duration::from_secs(30), || async {
+        let mut begun = 0;
+        for name in &names {
+            let execution = api.execution(name).await.map_err(|s| s.to_string())?;
+            let attempts = execution
+                .steps
+                .first()
+                .map_or(0, |step| step.attempts.len());
+            begun += attempts.min(1);
+        }
+        (begun == EXECUTIONS)
+            .then_some(())
+            .ok_or_else(|| format!("{begun} are"))
+    })
+    .await;
+    planes.data.kill();
+    planes.data.start().await;
+    let mut repeated = 0;
+    for name in &names {
+        let execution = api.execution_in(name, ExecutionState::Succeeded).await;
+        // The control plane keeps microseconds.
+        let began = execution.start_time.unwrap();
+        let began_us = began.seconds * 1_000_000 + i64::from(began.nanos) / 1000;
+        let clock_ns: i64 = execution.output_json.parse().unwrap();
+        assert_eq!(clock_ns / 1000, began_us);
+        let marks: Vec<bool> = execution.steps[0]
+            .attempts
+            .iter()
+            .map(|attempt| attempt.repeated)
+            .collect();
+        assert!([&[false][..], &[true]].contains(&&marks[..]), "{marks:?}");
+        repeated += usize::from(marks[0]);
+    }
+    assert!(repeated > 0, "the kill came too late");
 }

@@ -227,7 +227,11 @@ async fn secrets_that_do_not_exist_are_refused_and_those_in_use_are_kept() {
         let (mut workflows, spec) = (api.workflows(), Some(spec.clone()));
         async move {
             let parent = "projects/default".to_owned();
-            let request = ValidateWorkflowRequest { parent, spec };
+            let request = ValidateWorkflowRequest {
+                parent,
+                spec,
+                ..Default::default()
+            };
             let answer = workflows.validate_workflow(request).await.unwrap();
             answer.into_inner().violations
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signalbox_proto::v1::{
-    self, api_key_service_client::ApiKeyServiceClient,
+    self, api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
     delivery_service_client::DeliveryServiceClient,
     execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
     project_service_client::ProjectServiceClient, secret_service_client::SecretServiceClient,
@@ -105,6 +105,12 @@ impl Api {
     #[must_use]
     pub fn nodes(&self) -> NodeServiceClient<Authed> {
         NodeServiceClient::new(self.authed())
+    }
+
+    /// AuditService.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<Authed> {
+        AuditServiceClient::new(self.authed())
     }
 
     /// TokenService.

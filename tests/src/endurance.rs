@@ -8,6 +8,7 @@ pub mod full;
 pub mod in_flight;
 pub mod kills;
 pub mod overload;
+pub mod replicas;
 mod senders;
 
 use std::{

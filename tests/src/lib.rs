@@ -10,6 +10,7 @@
 )]
 
 pub mod api;
+pub mod balancer;
 pub mod cli;
 pub mod disk;
 pub mod endurance;

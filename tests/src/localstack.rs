@@ -96,6 +96,42 @@ impl LocalStack {
     }
 }
 
+/// moto's DynamoDB on a loopback port (`tests/tools/serve_dynamodb.py`).
+#[derive(Debug)]
+pub struct DynamoDb {
+    /// Its origin.
+    pub origin: String,
+    _process: Process,
+}
+
+impl DynamoDb {
+    /// Starts it, with its log in `dir`, and waits until it answers.
+    pub async fn start(dir: &Path) -> Self {
+        let port = free_port();
+        let origin = format!("http://127.0.0.1:{port}");
+        let mut command = Command::new(python());
+        command
+            .arg(root().join("tests/tools/serve_dynamodb.py"))
+            .arg(port.to_string());
+        let process = Process::start("DynamoDB", &dir.join("dynamodb.log"), &mut command);
+        wait::until("DynamoDB", Duration::from_secs(120), || {
+            let origin = origin.clone();
+            async move {
+                let answer = reqwest::get(origin).await.map_err(|e| e.to_string())?;
+                answer
+                    .error_for_status()
+                    .map(drop)
+                    .map_err(|e| e.to_string())
+            }
+        })
+        .await;
+        Self {
+            origin,
+            _process: process,
+        }
+    }
+}
+
 /// A session of the AWS SDK (`tests/tools/sns_publish.py`).
 #[derive(Debug)]
 pub struct Sdk {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     api::Api,
+    balancer::Balancer,
     process::{Process, binary, free_port},
     wait,
 };
@@ -19,6 +20,9 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// With the value `postgres`, control planes have a PostgreSQL database each, in the place of SQLite.
 const DATABASE_VARIABLE: &str = "SIGNALBOX_TEST_DATABASE";
+/// How many replicas a control plane has, where it has a PostgreSQL database: they listen behind a balancer, so that nodes, the
+/// API and each command of the CLI are connected to one or another. Killed and started are all of them together.
+const REPLICAS_VARIABLE: &str = "SIGNALBOX_TEST_REPLICAS";
 /// What each replica of a control plane has the same of.
 const SHARED_FILES: [&str; 1] = ["master.key"];
 
@@ -34,9 +38,63 @@ pub struct ControlPlane {
     webhook_url: String,
     extra: Vec<String>,
     process: Option<Process>,
+    replicas: Option<Replicas>,
+}
+
+/// The other replicas of a control plane.
+#[derive(Debug)]
+struct Replicas {
+    others: Vec<ControlPlane>,
+    _balancer: Balancer,
 }
 
 impl ControlPlane {
+    fn new(dir: &Path, webhook_url: &str, extra: Vec<String>) -> Self {
+        let port = free_port();
+        Self {
+            data_dir: dir.join("control-plane"),
+            endpoint: format!("http://127.0.0.1:{port}"),
+            port,
+            admin_port: free_port(),
+            webhook_url: webhook_url.to_owned(),
+            extra,
+            process: None,
+            replicas: None,
+        }
+    }
+
+    /// The same on a port, where it is given.
+    fn listening_on(mut self, port: Option<u16>) -> Self {
+        if let Some(port) = port {
+            self.port = port;
+            self.endpoint = format!("http://127.0.0.1:{port}");
+        }
+        self
+    }
+
+    /// Another one with the same arguments.
+    fn another(&self, dir: &Path) -> Self {
+        let another = Self::new(dir, &self.webhook_url, self.extra.clone());
+        Self {
+            data_dir: dir.join(format!("control-plane-{}", another.port)),
+            ..another
+        }
+    }
+
+    /// It and others, `count` in all, behind a balancer.
+    fn replicated(mut self, dir: &Path, count: usize, port: Option<u16>) -> Self {
+        let others: Vec<_> = (1..count).map(|_| self.another(dir)).collect();
+        let ports = std::iter::once(self.port).chain(others.iter().map(|other| other.port));
+        let to = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let balancer = Balancer::start(port.unwrap_or(0), to.collect());
+        self.endpoint = format!("http://{}", balancer.addr);
+        self.replicas = Some(Replicas {
+            others,
+            _balancer: balancer,
+        });
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(binary("signalbox-control-plane"));
         command
@@ -54,18 +112,51 @@ impl ControlPlane {
 
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) {
-        self.spawn();
+        self.spawn_one();
         ready("the control plane", self.admin_port).await;
+        self.spawn_others();
+        for other in self.others() {
+            ready("a replica", other.admin_port).await;
+        }
     }
 
     /// Starts it.
     pub fn spawn(&mut self) {
+        self.spawn_one();
+        self.spawn_others();
+    }
+
+    fn spawn_one(&mut self) {
         assert!(self.process.is_none());
         let log = self.data_dir.with_extension("log");
         self.process = Some(Process::start("control plane", &log, &mut self.command()));
     }
 
-    /// The running process.
+    fn spawn_others(&mut self) {
+        let Some(Replicas { others, .. }) = &mut self.replicas else {
+            return;
+        };
+        for other in others {
+            share_files(&self.data_dir, &other.data_dir);
+            other.spawn_one();
+        }
+    }
+
+    fn others(&self) -> &[Self] {
+        match &self.replicas {
+            Some(replicas) => &replicas.others,
+            None => &[],
+        }
+    }
+
+    fn others_mut(&mut self) -> &mut [Self] {
+        match &mut self.replicas {
+            Some(replicas) => &mut replicas.others,
+            None => &mut [],
+        }
+    }
+
+    /// The running process; where there are replicas, the first.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap()
     }
@@ -74,13 +165,32 @@ impl ControlPlane {
     #[must_use]
     pub fn log(&self) -> String {
         let log = std::fs::read(self.data_dir.with_extension("log")).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let others = self.others().iter().map(Self::log);
+        std::iter::once(log).chain(others).collect()
     }
 
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
+        }
+        for other in self.others_mut() {
+            other.kill();
+        }
+    }
+
+    /// SIGTERM, then waits for the end.
+    ///
+    /// # Panics
+    /// When it has not ended within `limit`.
+    pub fn terminate(&mut self, limit: Duration) {
+        for other in self.others_mut() {
+            other.process().signal_end();
+        }
+        self.process().terminate(limit);
+        for other in self.others_mut() {
+            other.process().terminate(limit);
         }
     }
 
@@ -97,7 +207,17 @@ impl ControlPlane {
 
     /// Gives it more arguments, from the next start on.
     pub fn add_args(&mut self, args: impl IntoIterator<Item = impl Into<String>>) {
-        self.extra.extend(args.into_iter().map(Into::into));
+        let args: Vec<String> = args.into_iter().map(Into::into).collect();
+        for other in self.others_mut() {
+            other.extra.extend(args.clone());
+        }
+        self.extra.extend(args);
+    }
+
+    /// Gives an argument that it has another value, from the next start on.
+    pub fn set_arg(&mut self, name: &str, value: &str) {
+        let at = self.extra.iter().position(|argument| argument == name);
+        value.clone_into(&mut self.extra[at.unwrap() + 1]);
     }
 
     /// What its `/readyz` says.
@@ -136,6 +256,28 @@ impl ControlPlane {
     }
 }
 
+/// How many replicas each control plane is to have.
+fn replicas() -> usize {
+    let Ok(count) = std::env::var(REPLICAS_VARIABLE) else {
+        return 1;
+    };
+    let count = count.parse().unwrap();
+    let is_postgres = std::env::var(DATABASE_VARIABLE).is_ok_and(|it| it == "postgres");
+    assert!(
+        is_postgres || count == 1,
+        "{REPLICAS_VARIABLE} needs {DATABASE_VARIABLE}=postgres: SQLite has one process"
+    );
+    count
+}
+
+/// Gives a replica what all have the same of.
+fn share_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for name in SHARED_FILES {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
 /// A data plane and its ports, running or not.
 #[derive(Debug)]
 pub struct DataPlane {
@@ -147,6 +289,7 @@ pub struct DataPlane {
     admin_port: u16,
     control_plane: String,
     token_file: PathBuf,
+    has_token: bool,
     extra: Vec<String>,
     env: Vec<(String, String)>,
     files_max: Option<u32>,
@@ -177,11 +320,12 @@ impl DataPlane {
             .arg(&self.data_dir)
             .arg("--control-plane")
             .arg(&self.control_plane)
-            .arg("--token-file")
-            .arg(&self.token_file)
             .args(["--egress-allow", "127.0.0.0/8"])
             .args(&self.extra)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
+        if self.has_token {
+            command.arg("--token-file").arg(&self.token_file);
+        }
         command
     }
 
@@ -231,6 +375,11 @@ impl DataPlane {
     /// Gives it more arguments, from the next start on.
     pub fn add_args(&mut self, args: impl IntoIterator<Item = impl Into<String>>) {
         self.extra.extend(args.into_iter().map(Into::into));
+    }
+
+    /// Gives it no token of ours, from the next start on: it has one by its own means.
+    pub fn without_token(&mut self) {
+        self.has_token = false;
     }
 
     /// What its `/readyz` says of one check: whether it holds, and the detail.
@@ -332,9 +481,7 @@ impl Planes {
             Some(parent) => tempfile::tempdir_in(parent).unwrap(),
             None => tempfile::tempdir().unwrap(),
         };
-        let port = options.control_plane_port.unwrap_or_else(free_port);
         let webhook_port = free_port();
-        let endpoint = format!("http://127.0.0.1:{port}");
         let webhook_url = format!("http://127.0.0.1:{webhook_port}");
         let mut extra = options.control_plane;
         let is_given = extra.iter().any(|argument| argument == "--database-url");
@@ -343,15 +490,13 @@ impl Planes {
         if let Some(postgres) = &postgres {
             extra.extend(["--database-url".to_owned(), postgres.url()]);
         }
-        let control = ControlPlane {
-            data_dir: dir.path().join("control-plane"),
-            endpoint: endpoint.clone(),
-            port,
-            admin_port: free_port(),
-            webhook_url: webhook_url.clone(),
-            extra,
-            process: None,
+        let control = ControlPlane::new(dir.path(), &webhook_url, extra);
+        let port = options.control_plane_port;
+        let control = match (replicas(), &postgres) {
+            (2.., Some(_)) => control.replicated(dir.path(), replicas(), port),
+            _ => control.listening_on(port),
         };
+        let endpoint = control.endpoint.clone();
         let data = DataPlane {
             data_dir: dir.path().join("data-plane"),
             webhook_url,
@@ -359,6 +504,7 @@ impl Planes {
             admin_port: free_port(),
             control_plane: options.control_plane_seen_as.unwrap_or(endpoint),
             token_file: dir.path().join("data-plane.token"),
+            has_token: true,
             extra: options.data_plane,
             env: options.data_plane_env,
             files_max: options.data_plane_files_max,
@@ -403,27 +549,14 @@ impl Planes {
     #[must_use]
     pub fn replica(&self) -> ControlPlane {
         let replica = self.stranger();
-        std::fs::create_dir(&replica.data_dir).unwrap();
-        for name in SHARED_FILES {
-            let from = self.control.data_dir.join(name);
-            std::fs::copy(from, replica.data_dir.join(name)).unwrap();
-        }
+        share_files(&self.control.data_dir, &replica.data_dir);
         replica
     }
 
     /// What would be a replica, if it had the keys; not started.
     #[must_use]
     pub fn stranger(&self) -> ControlPlane {
-        let port = free_port();
-        ControlPlane {
-            data_dir: self.dir.path().join(format!("control-plane-{port}")),
-            endpoint: format!("http://127.0.0.1:{port}"),
-            port,
-            admin_port: free_port(),
-            webhook_url: self.control.webhook_url.clone(),
-            extra: self.control.extra.clone(),
-            process: None,
-        }
+        self.control.another(self.dir.path())
     }
 
     /// Another data plane of the same control plane; not started.
@@ -443,6 +576,7 @@ impl Planes {
             admin_port: free_port(),
             control_plane: endpoint.to_owned(),
             token_file: self.data.token_file.clone(),
+            has_token: self.data.has_token,
             extra: self.data.extra.clone(),
             env: self.data.env.clone(),
             files_max: self.data.files_max,

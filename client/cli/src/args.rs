@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod manage;
+mod projects;
 mod sns;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
@@ -12,13 +13,13 @@ use clap::{
 };
 use clap_complete::Shell;
 use secrecy::{ExposeSecret as _, SecretString};
-use signalbox_client::{Client, ClientConfig, TokenSource};
+use signalbox_client::{CertificateFiles, Client, ClientConfig, TokenSource};
 use signalbox_control_plane::auth::ALL_PROJECTS;
 use signalbox_model::ids::{IdError, ProjectId};
 use signalbox_runtime::{span, telemetry::TelemetryArgs};
 use signalbox_sns::TrustedOrigin;
 
-pub use self::{apply::*, audit::*, manage::*, sns::*};
+pub use self::{apply::*, audit::*, manage::*, projects::*, sns::*};
 use crate::{CliError, output::Format};
 
 const AFTER_HELP: &str = "\
@@ -104,6 +105,12 @@ pub struct Global {
     /// PEM file of the authorities that the control plane's certificate may come from.
     #[arg(long, global = true, env = "SIGNALBOX_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// PEM file of a certificate chain to show a control plane that demands one (mutual TLS).
+    #[arg(long, global = true, env = "SIGNALBOX_CLIENT_CERT")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(long, global = true, env = "SIGNALBOX_CLIENT_KEY")]
+    pub client_key: Option<PathBuf>,
     /// How long a call may take: 500ms, 30s, 2m.
     #[arg(long, global = true, env = "SIGNALBOX_TIMEOUT", default_value = "30s", value_parser = span::parse)]
     pub timeout: Duration,
@@ -156,6 +163,18 @@ impl Global {
             .map(TokenSource::Value)
             .or_else(|| self.token_file.clone().map(TokenSource::File));
         config.ca_file.clone_from(&self.ca_file);
+        config.certificate = match (&self.client_cert, &self.client_key) {
+            (Some(cert), Some(key)) => Some(CertificateFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+            }),
+            (None, None) => None,
+            _ => {
+                return Err(CliError::Usage(
+                    "--client-cert and --client-key need each other".to_owned(),
+                ));
+            }
+        };
         config.deadline = self.timeout;
         Ok(Client::new(config)?)
     }
@@ -214,13 +233,13 @@ pub enum Command {
     /// Look at Amazon SNS subscriptions.
     #[command(subcommand, visible_alias = "subscription")]
     Subscriptions(SubscriptionsCommand),
-    /// Look at data planes.
+    /// Look at data planes, say which may be one.
     #[command(subcommand, visible_alias = "node")]
     Nodes(NodesCommand),
     /// Manage secrets.
     #[command(subcommand, visible_alias = "secret")]
     Secrets(SecretsCommand),
-    /// Say what holds for a project as a whole: how long its history is kept.
+    /// Manage projects: what each may have, and how long its history is kept.
     #[command(subcommand, visible_alias = "project")]
     Projects(ProjectsCommand),
     /// Look at who did what, and verify that nobody changed it.

@@ -6,6 +6,7 @@ pub(crate) mod executions;
 pub(crate) mod export;
 pub(crate) mod keys;
 pub(crate) mod lists;
+pub(crate) mod nodes;
 pub(crate) mod projects;
 pub(crate) mod secrets;
 pub(crate) mod sns;

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use signalbox_client::TokenSource;
 use signalbox_control_plane::{
-    auth::{ALL_PROJECTS, Claims, Role, Tokens},
+    app::Limits as Quotas,
+    auth::{ALL_PROJECTS, Claims, NODE_TOKEN_TTL_DEFAULT, Role, Tokens},
     master_key::MasterKeySource,
     server::{self, ControlPlaneConfig, History, RunningControlPlane},
 };
@@ -13,7 +14,7 @@ use signalbox_data_plane::{
     config::Rates,
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode},
     server::Proxies,
-    spool::SpoolMax,
+    spool::{IntakeSpoolConfig, SpoolMax},
 };
 use signalbox_runtime::{data_dir::DataDir, net, shutdown::Shutdown};
 use signalbox_sns::TrustedOrigin;
@@ -80,12 +81,14 @@ impl Composition {
                 data_dir: data_dir.join("control-plane"),
                 database_url: None,
                 oidc_config: None,
+                node_token_ttl: NODE_TOKEN_TTL_DEFAULT,
                 master_key: MasterKeySource::DataDir,
                 public_webhook_url: webhook_url.clone(),
                 public_url: Some(format!("http://{grpc_listen}")),
                 reveal_enabled: true,
                 deliveries_kept_max: signalbox_model::limits::DELIVERIES_KEPT_MAX,
                 history: History::default(),
+                quotas: Quotas::USUAL,
                 tls: None,
                 cors_origins: Vec::new(),
             },
@@ -105,10 +108,13 @@ impl Composition {
                 listen: webhook_listen,
                 admin_listen: None,
                 data_dir: data_dir.join("data-plane"),
+                node_id: None,
                 control_plane: ControlPlaneAddress {
                     endpoint: endpoint.clone(),
                     token: Some(TokenSource::value(token)),
+                    enrollment: None,
                     ca_file: None,
+                    certificate: None,
                 },
                 tls: None,
                 sns_trusted_origins: config.sns_trusted_origins,
@@ -167,6 +173,7 @@ fn limits() -> Limits {
         in_flight_max: count(256),
         executions_max: count(256),
         spool_max: SPOOL_MAX,
+        intake_skim_max: IntakeSpoolConfig::SKIM_MAX,
         connections_per_address_max: count(1000),
         rates: Rates::default(),
     }

@@ -225,6 +225,14 @@ impl Demo {
     async fn subscribe(&self, workflow: &str, endpoint: &str) -> Result<(), CliError> {
         self.output
             .raw("\n4. Subscribing that endpoint to a topic\n")?;
+        // Amazon SNS asks once whether a subscription is wanted; people are not as fast as this.
+        until("the node to know the workflow", || async {
+            let request = v1::ListNodesRequest::default();
+            let nodes = call!(self.client, nodes.list_nodes(request)).nodes;
+            let knows = |node: &v1::Node| node.applied_revision == node.head_revision;
+            Ok((!nodes.is_empty() && nodes.iter().all(knows)).then_some(()))
+        })
+        .await?;
         let subscribed = self.sns.subscribe(&self.topic, endpoint, false).await;
         expect(&subscribed.map_err(CliError::start)?.delivered, 200)?;
         if !self.sns.wait_confirmed(&self.topic, LIMIT).await {

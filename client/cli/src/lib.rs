@@ -41,7 +41,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), CliError> {
         Command::Subscriptions(command) => {
             commands::lists::subscriptions(&global, command, output).await
         }
-        Command::Nodes(command) => commands::lists::nodes(&global, command, output).await,
+        Command::Nodes(command) => commands::nodes::run(&global, command, output).await,
         Command::Apply(arguments) => commands::apply::run(&global, arguments, output).await,
         Command::Export(arguments) => commands::export::run(&global, arguments, output).await,
         Command::Audit(command) => commands::audit::run(&global, command, output).await,

@@ -1,25 +1,27 @@
 //! PEM files, or an ACME authority, to rustls configurations, with aws-lc-rs as the one cryptographic provider.
 
 pub mod acme;
+mod clients;
 mod error;
 mod hangups;
 mod reload;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::ResolvesServerCert;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use clients::Clients;
 pub use error::TlsError;
-pub use reload::{PERIOD as RELOAD_PERIOD, ReloadedPair};
+pub use reload::{PERIOD as RELOAD_PERIOD, ReloadedFiles};
 
 /// Largest PEM file that is read, in bytes; the whole Mozilla root program takes a quarter of it.
 const PEM_MAX_BYTES: u64 = 1024 * 1024;
@@ -33,7 +35,18 @@ pub fn install_crypto_provider() {
     let _already = aws_lc_rs::default_provider().install_default();
 }
 
-/// Server configuration from a certificate chain (leaf first) and its private key, both PEM, for good; [`ReloadedPair`]
+/// A listener's PEM files.
+#[derive(Clone, Debug)]
+pub struct ServerFiles {
+    /// The certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities of which every client must have a certificate; none: clients need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Server configuration from a certificate chain (leaf first) and its private key, both PEM, for good; [`ReloadedFiles`]
 /// follows changes of the files.
 ///
 /// # Errors
@@ -54,11 +67,30 @@ pub fn resolving_config(
     resolver: Arc<dyn ResolvesServerCert>,
     more_protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(provider())
+    listener_config(resolver, None, more_protocols)
+}
+
+/// The same that lets in `clients` only, if there are some.
+fn listener_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    clients: Option<Arc<Clients>>,
+    more_protocols: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Provider)?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+        .map_err(TlsError::Provider)?;
+    let mut config = match clients {
+        None => builder.with_no_client_auth().with_cert_resolver(resolver),
+        Some(clients) => {
+            let mut config = builder
+                .with_client_cert_verifier(clients)
+                .with_cert_resolver(resolver);
+            // A session that is resumed is not verified anew: the authority that vouched for it may be gone.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            config
+        }
+    };
     let protocols = ALPN.iter().chain(more_protocols);
     config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
@@ -96,8 +128,13 @@ pub fn root_store(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         });
     };
+    roots_in(path, &read(path)?)
+}
+
+/// The authorities of a PEM file, at least one.
+fn roots_in(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates_in(path, pem)? {
         roots.add(certificate).map_err(|source| TlsError::Ca {
             path: path.to_owned(),
             source,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
 use signalbox_runtime::shutdown::Shutdown;
-use signalbox_runtime::tls::{self, ReloadedPair};
+use signalbox_runtime::tls::{self, ReloadedFiles, ServerFiles};
 use signalbox_runtime::{exit, metrics};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -59,6 +59,14 @@ impl Folder {
         replace(&chain, &pair.chain);
         replace(&key, &pair.key);
         Self { dir, chain, key }
+    }
+
+    fn files(&self) -> ServerFiles {
+        ServerFiles {
+            cert: self.chain.clone(),
+            key: self.key.clone(),
+            client_ca: None,
+        }
     }
 }
 
@@ -109,7 +117,7 @@ async fn a_new_pair_is_for_new_connections_and_a_broken_one_for_none() {
     let (old, new) = (pair(), pair());
     let both = [&old, &new];
     let folder = Folder::with(&old);
-    let files = ReloadedPair::open(&folder.chain, &folder.key).unwrap();
+    let files = ReloadedFiles::open(folder.files()).unwrap();
     let config = files.server_config().unwrap();
     let shutdown = Shutdown::new();
     shutdown.spawn(files.watch(OFTEN, shutdown.clone()));
@@ -160,7 +168,12 @@ async fn symbolic_links_are_followed_as_kubernetes_swaps_them() {
     for file in ["tls.crt", "tls.key"] {
         symlink(Path::new("..data").join(file), mount.join(file)).unwrap();
     }
-    let files = ReloadedPair::open(&mount.join("tls.crt"), &mount.join("tls.key")).unwrap();
+    let files = ReloadedFiles::open(ServerFiles {
+        cert: mount.join("tls.crt"),
+        key: mount.join("tls.key"),
+        client_ca: None,
+    })
+    .unwrap();
     let config = files.server_config().unwrap();
     let shutdown = Shutdown::new();
     shutdown.spawn(files.watch(OFTEN, shutdown.clone()));
@@ -176,7 +189,7 @@ async fn sighup_asks_for_it_at_once() {
     let _alone = ALONE.lock().await;
     let (old, new) = (pair(), pair());
     let folder = Folder::with(&old);
-    let files = ReloadedPair::open(&folder.chain, &folder.key).unwrap();
+    let files = ReloadedFiles::open(folder.files()).unwrap();
     let config = files.server_config().unwrap();
     let shutdown = Shutdown::new();
     shutdown.spawn(files.watch(NEVER, shutdown.clone()));
@@ -200,7 +213,7 @@ fn a_pair_that_cannot_be_used_is_refused_at_the_start() {
     let (one, other) = (pair(), pair());
     let folder = Folder::with(&one);
     fs::write(&folder.key, &other.key).unwrap();
-    let error = ReloadedPair::open(&folder.chain, &folder.key).unwrap_err();
+    let error = ReloadedFiles::open(folder.files()).unwrap_err();
     let line = exit::chain(&error);
     assert!(line.contains("cannot be used together"), "{line}");
     assert!(!line.contains("BEGIN"), "{line}");

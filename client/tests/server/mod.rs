@@ -9,14 +9,14 @@ use std::{
 
 use http::HeaderMap;
 use signalbox_proto::v1::{
-    GetNodeRequest, ListNodesRequest, ListNodesResponse, Node,
+    self, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node,
     node_service_server::{NodeService, NodeServiceServer},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Code, Request, Response, Status,
-    transport::{Identity, ServerTlsConfig},
+    transport::{Certificate, Identity, ServerTlsConfig},
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -65,6 +65,10 @@ impl Nodes {
     }
 }
 
+fn not_here<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("this server has no such method"))
+}
+
 #[tonic::async_trait]
 impl NodeService for Nodes {
     async fn get_node(&self, _: Request<GetNodeRequest>) -> Result<Response<Node>, Status> {
@@ -81,6 +85,59 @@ impl NodeService for Nodes {
             nodes,
             ..Default::default()
         }))
+    }
+
+    async fn revoke_node(
+        &self,
+        _: Request<v1::RevokeNodeRequest>,
+    ) -> Result<Response<Node>, Status> {
+        not_here()
+    }
+
+    async fn create_enrollment_token(
+        &self,
+        _: Request<v1::CreateEnrollmentTokenRequest>,
+    ) -> Result<Response<v1::CreateEnrollmentTokenResponse>, Status> {
+        not_here()
+    }
+
+    async fn list_enrollment_tokens(
+        &self,
+        _: Request<v1::ListEnrollmentTokensRequest>,
+    ) -> Result<Response<v1::ListEnrollmentTokensResponse>, Status> {
+        not_here()
+    }
+
+    async fn delete_enrollment_token(
+        &self,
+        _: Request<v1::DeleteEnrollmentTokenRequest>,
+    ) -> Result<Response<()>, Status> {
+        not_here()
+    }
+}
+
+/// An authority.
+pub(crate) struct Ca {
+    pub(crate) pem: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, key);
+        Self { pem, issuer }
+    }
+
+    /// PEM of a certificate and its key.
+    pub(crate) fn issue(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = leaf.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
     }
 }
 
@@ -103,20 +160,14 @@ impl Server {
         Self::serve(address, answers, None).await
     }
 
-    /// With a certificate for `localhost`; gives the PEM of its authority.
-    pub(crate) async fn start_tls() -> (Self, String) {
-        let mut ca = rcgen::CertificateParams::default();
-        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
-        let ca_key = rcgen::KeyPair::generate().unwrap();
-        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-        let issuer = rcgen::Issuer::new(ca, ca_key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let leaf = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-        let certificate = leaf.signed_by(&key, &issuer).unwrap().pem();
-        let tls =
-            ServerTlsConfig::new().identity(Identity::from_pem(certificate, key.serialize_pem()));
-        let server = Self::serve("127.0.0.1:0".parse().unwrap(), [], Some(tls)).await;
-        (server, ca_pem)
+    /// With a certificate for `localhost` by `ca`, for clients by `clients` if it is given.
+    pub(crate) async fn start_tls(ca: &Ca, clients: Option<&Ca>) -> Self {
+        let (certificate, key) = ca.issue("localhost");
+        let mut tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+        if let Some(clients) = clients {
+            tls = tls.client_ca_root(Certificate::from_pem(&clients.pem));
+        }
+        Self::serve("127.0.0.1:0".parse().unwrap(), [], Some(tls)).await
     }
 
     async fn serve(

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use prost_types::FieldMask;
 use signalbox_model::{
     error::Error,
-    ids::ApiKeyName,
+    ids::{ApiKeyName, ProjectId},
+    key_scope::KeyScope,
     labels::Labels,
     rate_limit::{RateLimit, RateLimitError},
     violation::{Violation, Violations},
@@ -15,10 +16,11 @@ use signalbox_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, parent_project, required};
+use super::{Api, filter, map, name, parent_project, required, shown};
 use crate::{
-    app::{KeyChange, NewKey},
+    app::{Found, KeyChange, NewKey},
     auth::Caller,
+    store::rows::ApiKey,
 };
 
 /// The limit that was given, if any.
@@ -48,21 +50,39 @@ fn expiry_of(given: &v1::ApiKey) -> Result<Option<Timestamp>, Error> {
         .map_err(|error| Error::invalid("api_key.expire_time", error.to_string()))
 }
 
+/// For which workflows of `project` it counts, and from where.
+fn scope_of(given: &v1::ApiKey, project: &ProjectId) -> Result<KeyScope, Error> {
+    KeyScope::new(project, &given.workflows, &given.source_networks).map_err(|problems| {
+        let violations = problems.iter().map(|problem| {
+            let field = problem.field("api_key.workflows", "api_key.source_networks");
+            Violation::new(field, problem.to_string())
+        });
+        Violations(violations.collect()).into()
+    })
+}
+
 fn labels_of(given: &v1::ApiKey) -> Result<Labels, Error> {
     Ok(Labels::new("api_key.labels", given.labels.clone())?)
 }
 
 /// What `mask` names, or without one what is set (AIP-134).
-fn change_of(given: &v1::ApiKey, mask: Option<&FieldMask>) -> Result<KeyChange, Error> {
+fn change_of(
+    given: &v1::ApiKey,
+    project: &ProjectId,
+    mask: Option<&FieldMask>,
+) -> Result<KeyChange, Error> {
     let rate_limit = rate_limit_of(given)?;
     let expires_at = expiry_of(given)?;
     let labels = labels_of(given)?;
     let mut change = KeyChange::default();
+    change.scope.given = scope_of(given, project)?;
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
         change.display_name = Some(given.display_name.clone()).filter(|name| !name.is_empty());
         change.rate_limit = rate_limit.map(Some);
         change.expires_at = expires_at.map(Some);
         change.labels = Some(labels).filter(|labels| !labels.get().is_empty());
+        change.scope.changes_workflows = !given.workflows.is_empty();
+        change.scope.changes_source_networks = !given.source_networks.is_empty();
         return Ok(change);
     };
     for path in &mask.paths {
@@ -71,17 +91,29 @@ fn change_of(given: &v1::ApiKey, mask: Option<&FieldMask>) -> Result<KeyChange, 
             "rate_limit" => change.rate_limit = Some(rate_limit),
             "expire_time" => change.expires_at = Some(expires_at),
             "labels" => change.labels = Some(labels.clone()),
+            "workflows" => change.scope.changes_workflows = true,
+            "source_networks" => change.scope.changes_source_networks = true,
             _ => {
                 return Err(Error::invalid(
                     "update_mask",
                     format!(
-                        "{path:?} cannot be changed; expected display_name, rate_limit, expire_time or labels"
+                        "{path:?} cannot be changed; expected display_name, rate_limit, expire_time, workflows, \
+                         source_networks or labels"
                     ),
                 ));
             }
         }
     }
     Ok(change)
+}
+
+impl Api {
+    /// A key, with its last use.
+    async fn shown_key(&self, found: Found<ApiKey>) -> Result<v1::ApiKey, Error> {
+        let uses = self.app.key_uses([&found.row]).await?;
+        let last = uses.get(&found.row.id);
+        map::api_key(found, last)
+    }
 }
 
 #[tonic::async_trait]
@@ -100,6 +132,7 @@ impl ApiKeyService for Api {
                 rate_limit: rate_limit_of(&given)?,
                 expires_at: expiry_of(&given)?,
                 labels: labels_of(&given)?,
+                scope: scope_of(&given, &project)?,
                 display_name: given.display_name,
             };
             let actor = caller.actor(&asked.request_id);
@@ -109,7 +142,7 @@ impl ApiKeyService for Api {
         };
         let (row, value) = create().await.map_err(to_status)?;
         Ok(Response::new(v1::CreateApiKeyResponse {
-            api_key: Some(map::api_key(row)),
+            api_key: Some(self.shown_key(Found::live(row)).await.map_err(to_status)?),
             value: value.expose().to_owned(),
         }))
     }
@@ -123,9 +156,10 @@ impl ApiKeyService for Api {
             Caller::of(&request, &key.project)?;
             self.app.key(&key).await
         };
-        get()
+        let found = get().await.map_err(to_status)?;
+        self.shown_key(found)
             .await
-            .map(|row| Response::new(map::api_key(row)))
+            .map(Response::new)
             .map_err(to_status)
     }
 
@@ -134,18 +168,30 @@ impl ApiKeyService for Api {
         request: Request<v1::ListApiKeysRequest>,
     ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
         let asked = request.get_ref();
-        let of = ["apiKeys", asked.parent.as_str(), asked.filter.as_str()];
+        let of = [
+            "apiKeys",
+            asked.parent.as_str(),
+            asked.filter.as_str(),
+            shown(asked.show_deleted),
+        ];
         let list = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let labels = filter::labels(&asked.filter)?;
             let page = self.page(&of, asked.page_size, &asked.page_token)?;
-            self.app.keys(&project, &labels, &page).await
+            let with_deleted = asked.show_deleted;
+            self.app.keys(&project, &labels, with_deleted, &page).await
         };
         let page = list().await.map_err(to_status)?;
+        let rows: Vec<_> = page.rows.iter().map(|found| &found.row).collect();
+        let uses = self.app.key_uses(rows).await.map_err(to_status)?;
+        let keys = page.rows.into_iter().map(|found| {
+            let last = uses.get(&found.row.id);
+            map::api_key(found, last)
+        });
         Ok(Response::new(v1::ListApiKeysResponse {
-            api_keys: page.rows.into_iter().map(map::api_key).collect(),
+            api_keys: keys.collect::<Result<_, _>>().map_err(to_status)?,
             next_page_token: self.next_page_token(&of, page.next),
         }))
     }
@@ -159,14 +205,15 @@ impl ApiKeyService for Api {
             let given = required("api_key", asked.api_key.as_ref())?;
             let key: ApiKeyName = name("api_key.name", &given.name)?;
             let caller = Caller::of(&request, &key.project)?;
-            let change = change_of(given, asked.update_mask.as_ref())?;
+            let change = change_of(given, &key.project, asked.update_mask.as_ref())?;
             self.app
                 .update_key(&caller.actor(""), &key, change, &given.etag)
                 .await
         };
-        update()
+        let row = update().await.map_err(to_status)?;
+        self.shown_key(Found::live(row))
             .await
-            .map(|row| Response::new(map::api_key(row)))
+            .map(Response::new)
             .map_err(to_status)
     }
 
@@ -185,6 +232,28 @@ impl ApiKeyService for Api {
         }))
     }
 
+    async fn rotate_api_key(
+        &self,
+        request: Request<v1::RotateApiKeyRequest>,
+    ) -> Result<Response<v1::RotateApiKeyResponse>, Status> {
+        let rotate = async || {
+            let asked = request.get_ref();
+            let key: ApiKeyName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &key.project)?;
+            let overlap = asked.overlap.map(time::duration).transpose();
+            let overlap = overlap.map_err(|error| Error::invalid("overlap", error))?;
+            let actor = caller.actor(&asked.request_id);
+            self.app
+                .rotate_key(&actor, &key, overlap, &asked.etag, &asked.request_id)
+                .await
+        };
+        let (row, value) = rotate().await.map_err(to_status)?;
+        Ok(Response::new(v1::RotateApiKeyResponse {
+            api_key: Some(self.shown_key(Found::live(row)).await.map_err(to_status)?),
+            value: value.expose().to_owned(),
+        }))
+    }
+
     async fn revoke_api_key(
         &self,
         request: Request<v1::RevokeApiKeyRequest>,
@@ -197,9 +266,10 @@ impl ApiKeyService for Api {
                 .revoke_key(&caller.actor(""), &key, &asked.etag)
                 .await
         };
-        revoke()
+        let row = revoke().await.map_err(to_status)?;
+        self.shown_key(Found::live(row))
             .await
-            .map(|row| Response::new(map::api_key(row)))
+            .map(Response::new)
             .map_err(to_status)
     }
 
@@ -211,10 +281,31 @@ impl ApiKeyService for Api {
             let asked = request.get_ref();
             let key: ApiKeyName = name("name", &asked.name)?;
             let caller = Caller::of(&request, &key.project)?;
-            self.app
-                .delete_key(&caller.actor(""), &key, &asked.etag)
-                .await
+            let actor = caller.actor("");
+            match asked.purge {
+                true => self.app.purge_key(&actor, &key, &asked.etag).await,
+                false => self.app.delete_key(&actor, &key, &asked.etag).await,
+            }
         };
         delete().await.map(Response::new).map_err(to_status)
+    }
+
+    async fn undelete_api_key(
+        &self,
+        request: Request<v1::UndeleteApiKeyRequest>,
+    ) -> Result<Response<v1::ApiKey>, Status> {
+        let undelete = async || {
+            let asked = request.get_ref();
+            let key: ApiKeyName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &key.project)?;
+            self.app
+                .undelete_key(&caller.actor(""), &key, &asked.etag)
+                .await
+        };
+        let row = undelete().await.map_err(to_status)?;
+        self.shown_key(Found::live(row))
+            .await
+            .map(Response::new)
+            .map_err(to_status)
     }
 }

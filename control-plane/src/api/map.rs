@@ -1,7 +1,7 @@
 //! Rows → messages.
 
-use std::time::Duration;
-
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use prost_types::Timestamp as WireTime;
 use signalbox_model::{error::Error, ids::StepInstance};
@@ -12,11 +12,12 @@ use signalbox_proto::{
 
 use super::signals;
 use crate::{
-    app::{Refusal, etag},
+    app::{Deletion, Found, Refusal, ShownProject, etag},
     store::{
-        Awaited, Child, ExecutionDetail, RevokedTokenRow, TokenKeyRow,
+        Awaited, Child, EnrollmentTokenRow, ExecutionDetail, NodeIdentityRow, RevokedTokenRow,
+        TokenKeyRow,
         rows::{
-            ApiKey, Attempt, Delivery, Event, Execution, Node, Project, Secret, StepRun,
+            ApiKey, Attempt, Delivery, Event, Execution, KeyUse, Node, Project, Secret, StepRun,
             Subscription, Workflow, WorkflowVersion,
         },
     },
@@ -30,11 +31,43 @@ fn maybe_at(us: Option<i64>) -> Option<WireTime> {
     us.and_then(at)
 }
 
-pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
+fn delete_time(deletion: Option<Deletion>) -> Option<WireTime> {
+    deletion.and_then(|deletion| at(deletion.delete_time_us))
+}
+
+fn purge_time(deletion: Option<Deletion>) -> Option<WireTime> {
+    deletion.and_then(|deletion| at(deletion.purge_time_us))
+}
+
+/// One that may be deleted.
+pub(super) fn found_workflow(
+    found: Found<Workflow>,
+    source: Option<&[u8]>,
+) -> Result<v1::Workflow, Error> {
+    let Found { row, deletion } = found;
+    let mut of = workflow(row, source)?;
+    if deletion.is_some() {
+        of.set_state(v1::WorkflowState::Deleted);
+    }
+    Ok(v1::Workflow {
+        delete_time: delete_time(deletion),
+        purge_time: purge_time(deletion),
+        ..of
+    })
+}
+
+/// One that may be deleted, and its last use.
+///
+/// # Errors
+/// When its scope is stored damaged.
+pub(super) fn api_key(found: Found<ApiKey>, last: Option<&KeyUse>) -> Result<v1::ApiKey, Error> {
+    let Found { row, deletion } = found;
     let expired = row
         .expire_time_us
         .is_some_and(|at| at <= Timestamp::now().as_microsecond());
-    let state = if row.revoke_time_us.is_some() {
+    let state = if deletion.is_some() {
+        v1::ApiKeyState::Deleted
+    } else if row.revoke_time_us.is_some() {
         v1::ApiKeyState::Revoked
     } else if expired {
         v1::ApiKeyState::Expired
@@ -43,7 +76,15 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
     };
     let rate_limit = row.rate_limit();
     let labels = row.labels();
-    v1::ApiKey {
+    let previous_expire_time = row
+        .previous_expires_at(Timestamp::now().as_microsecond())
+        .map(time::to_wire);
+    let (workflows, source_networks) = row.scope()?.to_texts();
+    let workflows = workflows.iter();
+    let workflows = workflows.map(|id| format!("projects/{}/workflows/{id}", row.project));
+    Ok(v1::ApiKey {
+        workflows: workflows.collect(),
+        source_networks,
         name: format!("projects/{}/apiKeys/{}", row.project, row.id),
         display_name: row.display_name,
         prefix: row.prefix,
@@ -53,8 +94,16 @@ pub(super) fn api_key(row: ApiKey) -> v1::ApiKey {
         revoke_time: maybe_at(row.revoke_time_us),
         etag: etag(row.revision),
         rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
+        delete_time: delete_time(deletion),
+        purge_time: purge_time(deletion),
         labels,
-    }
+        rotate_time: maybe_at(row.rotate_time_us),
+        previous_expire_time,
+        last_used_time: last.and_then(|last| at(last.use_time_us)),
+        last_used_address: last
+            .map(|last| last.source_address.clone())
+            .unwrap_or_default(),
+    })
 }
 
 pub(super) fn revoked_token(row: RevokedTokenRow) -> v1::RevokedToken {
@@ -103,6 +152,8 @@ pub(super) fn workflow(row: Workflow, source: Option<&[u8]>) -> Result<v1::Workf
         create_time: at(row.create_time_us),
         update_time: at(row.update_time_us),
         etag: etag(row.revision),
+        delete_time: None,
+        purge_time: None,
     })
 }
 
@@ -346,17 +397,57 @@ pub(super) fn secret(row: Secret) -> v1::Secret {
     }
 }
 
-pub(super) fn project(row: Project, effective: Duration) -> v1::Project {
+pub(super) fn project(shown: ShownProject) -> v1::Project {
+    let ShownProject {
+        row,
+        history_retention,
+        quotas,
+        contents,
+    } = shown;
     let own = row.history_retention_us.is_some();
+    let state = match row.is_deleted() {
+        false => v1::ProjectState::Active,
+        true => v1::ProjectState::Deleting,
+    };
+    let usage = contents.map(|contents| v1::ProjectUsage {
+        workflows: i64::try_from(contents.workflows).unwrap_or(i64::MAX),
+        api_keys: i64::try_from(contents.api_keys).unwrap_or(i64::MAX),
+        history_bytes: row.history_count_time_us.map(|_| row.history_bytes.max(0)),
+    });
     v1::Project {
-        name: format!("projects/{}", row.id),
-        history_retention: own.then(|| time::duration_to_wire(effective)),
-        effective_history_retention: Some(time::duration_to_wire(effective)),
+        name: row.name(),
+        history_retention: own.then(|| time::duration_to_wire(history_retention)),
+        effective_history_retention: Some(time::duration_to_wire(history_retention)),
         create_time: at(row.create_time_us),
+        labels: row.labels(),
+        quotas: own_quotas(&row),
+        effective_quotas: Some(v1::ProjectQuotas {
+            workflows: Some(quotas.workflows),
+            api_keys: Some(quotas.api_keys),
+            events_per_second: Some(quotas.events_per_second),
+            history_bytes: Some(quotas.history_bytes),
+        }),
+        usage,
+        state: state.into(),
+        delete_time: maybe_at(row.delete_time_us),
+        etag: etag(row.revision),
+        display_name: row.display_name,
     }
 }
 
-pub(super) fn node(row: Node, head: i64) -> v1::Node {
+/// None, when it says nothing.
+fn own_quotas(row: &Project) -> Option<v1::ProjectQuotas> {
+    let own = row.quotas();
+    let quotas = v1::ProjectQuotas {
+        workflows: own.workflows,
+        api_keys: own.api_keys,
+        events_per_second: own.events_per_second,
+        history_bytes: own.history_bytes,
+    };
+    Some(quotas).filter(|quotas| *quotas != v1::ProjectQuotas::default())
+}
+
+pub(super) fn node(row: Node, identity: Option<NodeIdentityRow>, head: i64) -> v1::Node {
     let refusals: Vec<Refusal> = serde_json::from_str(&row.refusals_json).unwrap_or_default();
     let state = if row.connected {
         v1::NodeState::Connected
@@ -381,5 +472,32 @@ pub(super) fn node(row: Node, head: i64) -> v1::Node {
         last_seen_time: at(row.last_seen_time_us),
         last_report_time: maybe_at(row.last_report_time_us),
         reported_sequence: row.reported_sequence,
+        identity: identity.map(node_identity),
+    }
+}
+
+fn node_identity(row: NodeIdentityRow) -> v1::NodeIdentity {
+    let digest = digest::digest(&digest::SHA256, &row.public_key);
+    v1::NodeIdentity {
+        display_name: row.display_name,
+        enroll_time: at(row.enroll_time_us),
+        renew_time: at(row.renew_time_us),
+        revoke_time: maybe_at(row.revoke_time_us),
+        enrollment_token: format!("enrollmentTokens/{}", row.enrollment_token),
+        public_key_sha256: HEXLOWER.encode(digest.as_ref()),
+    }
+}
+
+pub(super) fn enrollment_token(row: EnrollmentTokenRow) -> v1::EnrollmentToken {
+    let name_of = |node: Option<String>| node.map(|node| format!("nodes/{node}"));
+    v1::EnrollmentToken {
+        name: format!("enrollmentTokens/{}", row.id),
+        node: name_of(row.node).unwrap_or_default(),
+        display_name: row.display_name,
+        create_time: at(row.create_time_us),
+        expire_time: at(row.expire_time_us),
+        created_by: row.actor,
+        use_time: maybe_at(row.use_time_us),
+        used_by: name_of(row.used_by).unwrap_or_default(),
     }
 }

@@ -1,17 +1,112 @@
 //! `ProjectService`.
 
-use signalbox_model::{error::Error, ids::ProjectName};
+use std::time::Duration;
+
+use prost_types::FieldMask;
+use signalbox_model::{error::Error, ids::ProjectName, labels::Labels};
 use signalbox_proto::{
     convert::{status::to_status, time},
     v1::{self, project_service_server::ProjectService},
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, map, name, required};
-use crate::auth::Caller;
+use super::{Api, filter, map, name, order, required};
+use crate::{
+    app::{ProjectChange, Quotas},
+    auth::Caller,
+};
+
+fn retention_of(given: &v1::Project) -> Result<Option<Duration>, Error> {
+    let retention = given.history_retention.map(time::duration).transpose();
+    retention.map_err(|problem| Error::invalid("project.history_retention", problem))
+}
+
+fn labels_of(given: &v1::Project) -> Result<Labels, Error> {
+    Ok(Labels::new("project.labels", given.labels.clone())?)
+}
+
+/// What is set.
+fn set_of(given: &v1::Project) -> Result<ProjectChange, Error> {
+    let labels = labels_of(given)?;
+    let quotas = given.quotas.unwrap_or_default();
+    Ok(ProjectChange {
+        display_name: Some(given.display_name.clone()).filter(|name| !name.is_empty()),
+        labels: Some(labels).filter(|labels| !labels.get().is_empty()),
+        history_retention: retention_of(given)?.map(Some),
+        quotas: Quotas {
+            workflows: quotas.workflows.map(Some),
+            api_keys: quotas.api_keys.map(Some),
+            events_per_second: quotas.events_per_second.map(Some),
+            history_bytes: quotas.history_bytes.map(Some),
+        },
+    })
+}
+
+/// What `mask` names; without one what is set (AIP-134), and how long the history is kept in any case.
+fn change_of(given: &v1::Project, mask: Option<&FieldMask>) -> Result<ProjectChange, Error> {
+    let set = set_of(given)?;
+    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+        return Ok(ProjectChange {
+            history_retention: Some(set.history_retention.flatten()),
+            ..set
+        });
+    };
+    let quotas = given.quotas.unwrap_or_default();
+    let mut change = ProjectChange::default();
+    for path in &mask.paths {
+        let to = &mut change.quotas;
+        match path.as_str() {
+            "display_name" => change.display_name = Some(given.display_name.clone()),
+            "labels" => change.labels = Some(labels_of(given)?),
+            "history_retention" => change.history_retention = Some(retention_of(given)?),
+            "quotas" => {
+                *to = Quotas {
+                    workflows: Some(quotas.workflows),
+                    api_keys: Some(quotas.api_keys),
+                    events_per_second: Some(quotas.events_per_second),
+                    history_bytes: Some(quotas.history_bytes),
+                };
+            }
+            "quotas.workflows" => to.workflows = Some(quotas.workflows),
+            "quotas.api_keys" => to.api_keys = Some(quotas.api_keys),
+            "quotas.events_per_second" => to.events_per_second = Some(quotas.events_per_second),
+            "quotas.history_bytes" => to.history_bytes = Some(quotas.history_bytes),
+            _ => {
+                return Err(Error::invalid(
+                    "update_mask",
+                    format!(
+                        "{path:?} cannot be changed; expected display_name, labels, history_retention, quotas, or one of \
+                         quotas.workflows, quotas.api_keys, quotas.events_per_second and quotas.history_bytes"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(change)
+}
 
 #[tonic::async_trait]
 impl ProjectService for Api {
+    async fn create_project(
+        &self,
+        request: Request<v1::CreateProjectRequest>,
+    ) -> Result<Response<v1::Project>, Status> {
+        let create = async || {
+            let caller = Caller::everywhere(&request)?;
+            let asked = request.get_ref();
+            let project = name("project_id", &asked.project_id)?;
+            let new = set_of(&asked.project.clone().unwrap_or_default())?;
+            let actor = caller.actor(&asked.request_id);
+            let request_id = asked.request_id.as_str();
+            self.app
+                .create_project(&actor, &project, &new, request_id)
+                .await?;
+            self.app.project(&project).await
+        };
+        let shown = create().await.map_err(to_status)?;
+        Ok(Response::new(map::project(shown)))
+    }
+
     async fn get_project(
         &self,
         request: Request<v1::GetProjectRequest>,
@@ -21,9 +116,30 @@ impl ProjectService for Api {
             Caller::of(&request, &project)?;
             self.app.project(&project).await
         };
-        let row = get().await.map_err(to_status)?;
-        let effective = self.app.history_retention(&row);
-        Ok(Response::new(map::project(row, effective)))
+        let shown = get().await.map_err(to_status)?;
+        Ok(Response::new(map::project(shown)))
+    }
+
+    async fn list_projects(
+        &self,
+        request: Request<v1::ListProjectsRequest>,
+    ) -> Result<Response<v1::ListProjectsResponse>, Status> {
+        let asked = request.get_ref();
+        let of = ["projects", asked.filter.as_str(), asked.order_by.as_str()];
+        let list = async || {
+            let asked = request.get_ref();
+            let among = Caller::projects(&request)?;
+            let labels = filter::labels(&asked.filter)?;
+            let mut page = self.page(&of, asked.page_size, &asked.page_token)?;
+            page.order = order("create_time", &asked.order_by)?;
+            self.app.projects(among.as_ref(), &labels, &page).await
+        };
+        let page = list().await.map_err(to_status)?;
+        let rows = page.rows.into_iter();
+        Ok(Response::new(v1::ListProjectsResponse {
+            projects: rows.map(|row| map::project(self.app.shown(row))).collect(),
+            next_page_token: self.next_page_token(&of, page.next),
+        }))
     }
 
     async fn update_project(
@@ -31,18 +147,36 @@ impl ProjectService for Api {
         request: Request<v1::UpdateProjectRequest>,
     ) -> Result<Response<v1::Project>, Status> {
         let update = async || {
-            let given = required("project", request.get_ref().project.as_ref())?;
+            let asked = request.get_ref();
+            let given = required("project", asked.project.as_ref())?;
             let ProjectName { project } = name("project.name", &given.name)?;
             let caller = Caller::of(&request, &project)?;
-            let retention = given.history_retention.map(time::duration).transpose();
-            let retention = retention
-                .map_err(|problem| Error::invalid("project.history_retention", problem))?;
+            let change = change_of(given, asked.update_mask.as_ref())?;
+            // Whoever is bounded by them must not set them.
+            if change.has_quotas() {
+                Caller::everywhere(&request)?;
+            }
             self.app
-                .set_history_retention(&caller.actor(""), &project, retention)
+                .update_project(&caller.actor(""), &project, &change, &given.etag)
+                .await?;
+            self.app.project(&project).await
+        };
+        let shown = update().await.map_err(to_status)?;
+        Ok(Response::new(map::project(shown)))
+    }
+
+    async fn delete_project(
+        &self,
+        request: Request<v1::DeleteProjectRequest>,
+    ) -> Result<Response<()>, Status> {
+        let delete = async || {
+            let caller = Caller::everywhere(&request)?;
+            let asked = request.get_ref();
+            let ProjectName { project } = name("name", &asked.name)?;
+            self.app
+                .delete_project(&caller.actor(""), &project, &asked.etag, asked.force)
                 .await
         };
-        let row = update().await.map_err(to_status)?;
-        let effective = self.app.history_retention(&row);
-        Ok(Response::new(map::project(row, effective)))
+        delete().await.map(Response::new).map_err(to_status)
     }
 }

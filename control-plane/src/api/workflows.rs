@@ -19,7 +19,7 @@ use signalbox_proto::{
 use signalbox_runtime::telemetry::context;
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, parent_project, required, subscribe_kit};
+use super::{Api, filter, map, name, parent_project, required, shown, subscribe_kit};
 use crate::{
     app::{Definition, NewWorkflow, RunRequest, Upcoming},
     auth::Caller,
@@ -107,8 +107,8 @@ impl WorkflowService for Api {
         let get = async || {
             let workflow: WorkflowName = name("name", &request.get_ref().name)?;
             Caller::of(&request, &workflow.project)?;
-            let (row, source) = self.app.workflow(&workflow).await?;
-            map::workflow(row, Some(&source)).map(Response::new)
+            let (found, source) = self.app.workflow(&workflow).await?;
+            map::found_workflow(found, Some(&source)).map(Response::new)
         };
         get().await.map_err(to_status)
     }
@@ -122,10 +122,20 @@ impl WorkflowService for Api {
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let labels = filter::labels(&asked.filter)?;
-            let of = ["workflows", asked.parent.as_str(), asked.filter.as_str()];
+            let of = [
+                "workflows",
+                asked.parent.as_str(),
+                asked.filter.as_str(),
+                shown(asked.show_deleted),
+            ];
             let page = self.page(&of, asked.page_size, &asked.page_token)?;
-            let page = self.app.workflows(&project, &labels, &page).await?;
-            let workflows = page.rows.into_iter().map(|row| map::workflow(row, None));
+            let with_deleted = asked.show_deleted;
+            let page = self
+                .app
+                .workflows(&project, &labels, with_deleted, &page)
+                .await?;
+            let rows = page.rows.into_iter();
+            let workflows = rows.map(|found| map::found_workflow(found, None));
             Ok::<_, Error>(v1::ListWorkflowsResponse {
                 workflows: workflows.collect::<Result<_, _>>()?,
                 next_page_token: self.next_page_token(&of, page.next),
@@ -228,11 +238,38 @@ impl WorkflowService for Api {
             let asked = request.get_ref();
             let workflow: WorkflowName = name("name", &asked.name)?;
             let caller = Caller::of(&request, &workflow.project)?;
-            self.app
-                .delete_workflow(&caller.actor(""), &workflow, &asked.etag)
-                .await
+            let actor = caller.actor("");
+            match asked.purge {
+                true => {
+                    self.app
+                        .purge_workflow(&actor, &workflow, &asked.etag)
+                        .await
+                }
+                false => {
+                    self.app
+                        .delete_workflow(&actor, &workflow, &asked.etag)
+                        .await
+                }
+            }
         };
         delete().await.map(Response::new).map_err(to_status)
+    }
+
+    async fn undelete_workflow(
+        &self,
+        request: Request<v1::UndeleteWorkflowRequest>,
+    ) -> Result<Response<v1::Workflow>, Status> {
+        let undelete = async || {
+            let asked = request.get_ref();
+            let workflow: WorkflowName = name("name", &asked.name)?;
+            let caller = Caller::of(&request, &workflow.project)?;
+            let row = self
+                .app
+                .undelete_workflow(&caller.actor(""), &workflow, &asked.etag)
+                .await?;
+            self.with_spec(row).await
+        };
+        undelete().await.map_err(to_status)
     }
 
     async fn list_workflow_versions(
@@ -264,8 +301,12 @@ impl WorkflowService for Api {
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
             let spec = required("spec", asked.spec.as_ref())?;
+            let own = match asked.workflow_id.as_str() {
+                "" => None,
+                id => Some(name("workflow_id", id)?),
+            };
             match definition::workflow(spec, &project) {
-                Ok(workflow) => self.app.validate(&project, &workflow).await,
+                Ok(workflow) => self.app.validate(&project, own.as_ref(), &workflow).await,
                 Err(violations) => Ok(violations.0),
             }
         };

@@ -1,6 +1,6 @@
 //! The audit log: reading it, and what it says of a change.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -13,8 +13,8 @@ use signalbox_proto::convert::definition;
 
 use super::App;
 use crate::store::{
-    AuditFilter, Audited, Page, PageOf,
-    rows::{ApiKey, Workflow},
+    AuditFilter, Audited, Contents, Page, PageOf,
+    rows::{ApiKey, Project, Workflow},
 };
 
 /// Changes of one entry; a definition that is written anew may have more.
@@ -80,9 +80,22 @@ pub(super) fn key(row: &ApiKey) -> Value {
             "burst": limit.burst(),
         });
     }
+    if let Ok(scope) = row.scope() {
+        let (workflows, source_networks) = scope.to_texts();
+        for (name, list) in [
+            ("workflows", workflows),
+            ("sourceNetworks", source_networks),
+        ] {
+            if !list.is_empty() {
+                fields[name] = list.into();
+            }
+        }
+    }
     let times = [
         ("expireTime", row.expire_time_us),
         ("revokeTime", row.revoke_time_us),
+        ("rotateTime", row.rotate_time_us),
+        ("previousExpireTime", row.previous_expire_time_us),
     ];
     for (name, us) in times {
         if let Some(us) = us {
@@ -105,7 +118,37 @@ pub(super) fn workflow(row: &Workflow) -> Value {
     })
 }
 
-/// The same with its definition.
+/// What people read of a project.
+pub(super) fn project(row: &Project) -> Value {
+    let quotas = row.quotas();
+    let retention = row.history_retention_us.map(|us| {
+        let span = Duration::from_micros(u64::try_from(us).unwrap_or_default());
+        format!("{}s", span.as_secs_f64())
+    });
+    json!({
+        "displayName": text(&row.display_name),
+        "labels": present(row.labels()),
+        "historyRetention": retention,
+        "quotas": {
+            "workflows": quotas.workflows,
+            "apiKeys": quotas.api_keys,
+            "eventsPerSecond": quotas.events_per_second,
+            "historyBytes": quotas.history_bytes,
+        },
+    })
+}
+
+/// How much goes with a project.
+pub(super) fn contents(contents: &Contents) -> Value {
+    let some = |count| Some(count).filter(|count| *count > 0_u64);
+    json!({
+        "workflows": some(contents.workflows),
+        "apiKeys": some(contents.api_keys),
+        "secrets": some(contents.secrets),
+    })
+}
+
+/// A workflow with its definition.
 pub(super) fn workflow_with_spec(row: &Workflow, source: &[u8]) -> Value {
     let mut fields = workflow(row);
     fields["spec"] = definition::source_to_json(source);

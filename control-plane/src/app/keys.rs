@@ -1,15 +1,23 @@
 //! API keys.
 
+mod rotation;
+mod scopes;
+mod uses;
+
 use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     ids::{ApiKeyId, ApiKeyName, ProjectId},
+    key_scope::{KeyScope, KeyScopeChange},
     labels::{LabelSelector, Labels},
     limits,
     rate_limit::RateLimit,
 };
 
-use super::{App, audit, check_etag, check_length, check_request_id, crypto};
+use super::{
+    App, Found, audit, check_etag, check_length, check_request_id, crypto, deleted::live_key,
+    quotas::Counted,
+};
 use crate::{
     crypto::KeyValue,
     store::{Actor, Page, PageOf, rows::ApiKey},
@@ -28,6 +36,8 @@ pub struct NewKey {
     pub rate_limit: Option<RateLimit>,
     /// Its labels.
     pub labels: Labels,
+    /// For which workflows it counts, and from where.
+    pub scope: KeyScope,
 }
 
 /// What of a key is changed; what is [`None`] stays.
@@ -41,13 +51,15 @@ pub struct KeyChange {
     pub expires_at: Option<Option<Timestamp>>,
     /// All of its labels.
     pub labels: Option<Labels>,
+    /// For which workflows it counts, and from where.
+    pub scope: KeyScopeChange,
 }
 
 impl App {
-    /// Creates a key; its value leaves here and at [`App::reveal_key`] only.
+    /// Creates a key; its value leaves here, at [`App::rotate_key`] and at [`App::reveal_key`] only.
     ///
     /// # Errors
-    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    /// `NotFound` (project), `Precondition` (project), `Quota`, `AlreadyExists`, `IdKept`, `Invalid`.
     pub async fn create_key(
         &self,
         actor: &Actor,
@@ -72,15 +84,15 @@ impl App {
         let (row, made) = self
             .store
             .configure(async |tx| {
-                tx.require_project(project).await?;
                 if let Some(request_id) = request_id
                     && let Some(before) = tx.request(project, CREATE, request_id).await?
                 {
                     if before != text {
                         return Err(Error::invalid("request_id", "was used for another key"));
                     }
-                    return Ok((tx.key(&name).await?, false));
+                    return Ok((live_key(tx, &name).await?, false));
                 }
+                self.require_quota(tx, project, Counted::ApiKey).await?;
                 let row = tx
                     .insert_key(
                         ApiKey {
@@ -97,9 +109,14 @@ impl App {
                             rate_limit_events_per_second: None,
                             rate_limit_burst: None,
                             labels_json: String::new(),
+                            scope_json: None,
+                            previous_digest: None,
+                            previous_expire_time_us: None,
+                            rotate_time_us: None,
                         }
                         .with_labels(&new.labels)
-                        .with_rate_limit(new.rate_limit),
+                        .with_rate_limit(new.rate_limit)
+                        .with_scope(&new.scope)?,
                     )
                     .await?;
                 tx.require_master_key(self.master_key.id()).await?;
@@ -127,15 +144,15 @@ impl App {
         KeyValue::from_stored(&opened).map_err(crypto)
     }
 
-    /// A key.
+    /// A key, deleted or not.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn key(&self, name: &ApiKeyName) -> Result<ApiKey, Error> {
-        self.store.key(name).await
+    pub async fn key(&self, name: &ApiKeyName) -> Result<Found<ApiKey>, Error> {
+        self.found_key(name).await
     }
 
-    /// The keys of a project that have these labels.
+    /// The keys of a project that have these labels; on demand with those that are deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -143,15 +160,18 @@ impl App {
         &self,
         project: &ProjectId,
         labels: &LabelSelector,
+        with_deleted: bool,
         page: &Page,
-    ) -> Result<PageOf<ApiKey>, Error> {
-        self.store.keys(project, labels, page).await
+    ) -> Result<PageOf<Found<ApiKey>>, Error> {
+        let live = self.store.keys(project, labels, page).await?;
+        self.with_deleted(project, labels, with_deleted, page, live)
+            .await
     }
 
     /// Changes a key. Revoked ones, too: nothing comes of it.
     ///
     /// # Errors
-    /// `NotFound`, `Stale`, `Invalid`.
+    /// `NotFound`, `Stale`, `Invalid`; `Precondition` while a published version names it that it would not count for.
     pub async fn update_key(
         &self,
         actor: &Actor,
@@ -165,7 +185,7 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                let before = tx.key(name).await?;
+                let before = live_key(tx, name).await?;
                 check_etag(etag, before.revision, &text)?;
                 let mut after = before.clone();
                 if let Some(display_name) = &change.display_name {
@@ -180,8 +200,13 @@ impl App {
                 if let Some(labels) = &change.labels {
                     after = after.with_labels(labels);
                 }
+                let scope = change.scope.of(before.scope()?);
+                after = after.with_scope(&scope)?;
                 if after == before {
                     return Ok(before);
+                }
+                if after.scope_json != before.scope_json {
+                    scopes::check_users(tx, &before, &scope).await?;
                 }
                 if after.expire_time_us != before.expire_time_us {
                     check_expiry(change.expires_at.flatten())?;
@@ -214,7 +239,7 @@ impl App {
         let row = self
             .store
             .write(async |tx| {
-                let row = tx.key(name).await?;
+                let row = live_key(tx, name).await?;
                 if row.revoke_time_us.is_some() {
                     return Err(refuse("KEY_REVOKED", "the key was revoked"));
                 }
@@ -238,7 +263,7 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                let row = tx.key(name).await?;
+                let row = live_key(tx, name).await?;
                 check_etag(etag, row.revision, &text)?;
                 if row.revoke_time_us.is_some() {
                     return Ok(row);
@@ -256,7 +281,7 @@ impl App {
             .await
     }
 
-    /// Deletes a key that no published version names.
+    /// Deletes a key that no published version names; it can be undeleted.
     ///
     /// # Errors
     /// `NotFound`, `Stale`, `Precondition`.
@@ -272,7 +297,8 @@ impl App {
                 let row = tx.key(name).await?;
                 check_etag(etag, row.revision, &text)?;
                 let changes = audit::diff(Some(&audit::key(&row)), None);
-                tx.delete_key(row).await?;
+                let revision = tx.delete_key(row.clone()).await?;
+                tx.keep_deleted(&ApiKey { revision, ..row }).await?;
                 tx.audit(actor, "DeleteApiKey", &text, changes);
                 Ok(())
             })

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use signalbox_model::{error::Error, ids::NodeId};
 
 use super::App;
-use crate::store::{Arrival, OpenCommand, Page, PageOf, rows::Node};
+use crate::store::{Arrival, Errands, Heard, OpenCommand, Page, PageOf, rows::Node};
 
 /// Commands given to a node at once.
-const COMMANDS_MAX: u64 = 100;
+pub const COMMANDS_MAX: u64 = 100;
 /// Refusals shown for a node.
 const REFUSALS_MAX: usize = 100;
 /// Characters of a node's version that are kept.
@@ -63,7 +63,7 @@ impl App {
             .await
     }
 
-    /// Notes what a node uses now, and what it refused of it.
+    /// Notes what a node uses now, and what it refused of it; where it refused nothing, [`App::nodes_heard`] costs less.
     ///
     /// # Errors
     /// When the database fails.
@@ -94,24 +94,32 @@ impl App {
             .await
     }
 
-    /// Notes that a node was heard by `stream`. False: the node has come by another since.
+    /// Notes that nodes were heard, and what they use. Gives the streams that are not their nodes' newest any more.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_seen(&self, node: &NodeId, stream: &str) -> Result<bool, Error> {
+    pub async fn nodes_heard(&self, heard: &[Heard]) -> Result<Vec<String>, Error> {
         self.store
-            .write(async |tx| tx.node_seen(node, stream).await)
+            .write(async |tx| tx.nodes_heard(heard).await)
             .await
     }
 
-    /// Notes that a node has gone, unless it has come by another stream than this.
+    /// Notes that nodes have gone, but for those that have come by other streams than these.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_disconnected(&self, node: &NodeId, stream: &str) -> Result<(), Error> {
+    pub async fn nodes_disconnected(&self, streams: &[(NodeId, String)]) -> Result<(), Error> {
         self.store
-            .write(async |tx| tx.node_disconnected(node, stream).await)
+            .write(async |tx| tx.nodes_disconnected(streams).await)
             .await
+    }
+
+    /// Whom there is something to tell.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn errands(&self) -> Result<Errands, Error> {
+        self.store.open_errands().await
     }
 
     /// Notes at a start that no node is connected. Only where there is no other replica, which nodes may be connected to.

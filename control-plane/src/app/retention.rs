@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use signalbox_model::error::Error;
 
 use super::{App, projects::in_us};
-use crate::store::rows::Project;
+use crate::store::{Tx, rows::Project};
 
 /// What is deleted when it is kept no longer.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ pub enum Expiring {
     Executions(Project),
     /// Deliveries of a project.
     Deliveries(Project),
+    /// All that a deleted project had.
+    Deleted(Project),
+    /// Executions of a project whose history is larger than its quota.
+    Excess(Project),
 }
 
 impl Expiring {
@@ -24,6 +28,8 @@ impl Expiring {
         match self {
             Self::Executions(_) => "executions",
             Self::Deliveries(_) => "deliveries",
+            Self::Deleted(_) => "project",
+            Self::Excess(_) => "excess",
         }
     }
 
@@ -31,7 +37,10 @@ impl Expiring {
     #[must_use]
     pub fn project(&self) -> &Project {
         match self {
-            Self::Executions(project) | Self::Deliveries(project) => project,
+            Self::Executions(project)
+            | Self::Deliveries(project)
+            | Self::Deleted(project)
+            | Self::Excess(project) => project,
         }
     }
 }
@@ -44,10 +53,17 @@ impl App {
     pub async fn expiring(&self) -> Result<Vec<Expiring>, Error> {
         let projects = self.store.projects().await?;
         let of_projects = projects.into_iter().flat_map(|project| {
-            [
+            if project.is_deleted() {
+                return vec![Expiring::Deleted(project)];
+            }
+            let mut all = vec![
                 Expiring::Executions(project.clone()),
-                Expiring::Deliveries(project),
-            ]
+                Expiring::Deliveries(project.clone()),
+            ];
+            if self.excess_bytes(&project, project.history_bytes) > 0 {
+                all.push(Expiring::Excess(project));
+            }
+            all
         });
         Ok(of_projects.collect())
     }
@@ -55,7 +71,12 @@ impl App {
     /// How long it is kept.
     #[must_use]
     pub fn retention(&self, of: &Expiring) -> Duration {
-        self.history_retention(of.project())
+        match of {
+            Expiring::Deleted(_) | Expiring::Excess(_) => Duration::ZERO,
+            Expiring::Executions(project) | Expiring::Deliveries(project) => {
+                self.history_retention(project)
+            }
+        }
     }
 
     /// Deletes what at `now` is kept no longer: one batch, the oldest first. Gives how many; 0: there is no more of it.
@@ -67,11 +88,17 @@ impl App {
         let before_us = now
             .as_microsecond()
             .saturating_sub(in_us(self.retention(of)));
-        self.store
-            .write(async |tx| match of {
-                Expiring::Executions(project) => tx.delete_ended(&project.id, before_us).await,
-                Expiring::Deliveries(project) => tx.delete_deliveries(&project.id, before_us).await,
-            })
-            .await
+        match of {
+            Expiring::Executions(project) => {
+                let delete = async |tx: &mut Tx| tx.delete_ended(&project.id, before_us).await;
+                self.store.write(delete).await
+            }
+            Expiring::Deliveries(project) => {
+                let delete = async |tx: &mut Tx| tx.delete_deliveries(&project.id, before_us).await;
+                self.store.write(delete).await
+            }
+            Expiring::Deleted(project) => self.purge_project(project, now).await,
+            Expiring::Excess(project) => self.purge_excess(project).await,
+        }
     }
 }

@@ -16,7 +16,7 @@ use signalbox_model::{
     workflow::Workflow as Valid,
 };
 
-use super::{App, check_request_id, runs};
+use super::{App, check_request_id, deleted::live_workflow, runs};
 use crate::store::{
     Actor, ExecutionDetail, OpenCommand, Tx,
     rows::{Execution, StepRun, Workflow},
@@ -74,7 +74,7 @@ impl App {
     /// these steps the second source has otherwise than the first.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid`; `Precondition` with the reasons that `RetryExecution` names.
+    /// `NotFound`; `Invalid`; `Quota`; `Precondition` with the reasons that `RetryExecution` names.
     pub async fn retry_execution(
         &self,
         actor: &Actor,
@@ -106,7 +106,7 @@ impl App {
                     return Ok(execution);
                 }
                 check_ended(&failed, name)?;
-                let row = tx.workflow(&workflow).await?;
+                let row = live_workflow(tx, &workflow).await?;
                 runs::check_enabled(&row, &workflow)?;
                 let version = version_of(&request, &failed, &row, name)?;
                 let source = tx.workflow_version(&workflow, version).await?.source;
@@ -126,6 +126,8 @@ impl App {
                         kept.into_facts()
                     }
                 };
+                self.require_room(tx, &name.project, Some(&failed.id))
+                    .await?;
                 if !tx.copy_event(name, &execution.execution).await? {
                     return refuse(name, "NO_EVENT", "the execution's event is not kept");
                 }

@@ -10,7 +10,7 @@ use signalbox_model::{
     workflow::Workflow as Valid,
 };
 
-use super::{App, check_request_id};
+use super::{App, check_request_id, deleted::live_workflow};
 use crate::store::{
     Actor, OpenCommand, Tx,
     rows::{Execution, Workflow},
@@ -33,7 +33,7 @@ impl App {
     /// Starts an execution of the published version: its row, and a command for a node. `decode` reads its source.
     ///
     /// # Errors
-    /// `NotFound`; `Precondition` when nothing is published or the workflow is disabled; `Invalid`.
+    /// `NotFound`; `Precondition` when nothing is published or the workflow is disabled; `Quota`; `Invalid`.
     pub async fn run_workflow(
         &self,
         actor: &Actor,
@@ -62,7 +62,7 @@ impl App {
         let made = self
             .store
             .write(async |tx| {
-                let row = tx.workflow(name).await?;
+                let row = live_workflow(tx, name).await?;
                 if let Some(request_id) = request_id
                     && tx.request(&name.project, RUN, request_id).await?.is_some()
                 {
@@ -76,6 +76,7 @@ impl App {
                     inputs if inputs.is_empty() => input.clone(),
                     inputs => JsonText::from_value(&inputs.accept("input", input.to_value())?),
                 };
+                self.require_room(tx, &name.project, None).await?;
                 let start = Start {
                     workflow: &row,
                     execution: &execution,

@@ -76,7 +76,7 @@ impl App {
         max: usize,
         decode: impl Fn(&[u8]) -> Result<Valid, Violations>,
     ) -> Result<Upcoming, Error> {
-        let row = self.store.workflow(name).await?;
+        let row = self.live_workflow(name).await?;
         let version = match row.published_version {
             0 => row.latest_version,
             published => published,

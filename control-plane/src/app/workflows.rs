@@ -1,6 +1,7 @@
 //! Workflows.
 
-mod references;
+pub(super) mod calls;
+pub(super) mod references;
 
 use std::sync::Arc;
 
@@ -13,7 +14,10 @@ use signalbox_model::{
     workflow::{Trigger, Workflow as Valid},
 };
 
-use super::{App, audit, check_etag, check_length, check_request_id};
+use super::{
+    App, Found, audit, check_etag, check_length, check_request_id, deleted::live_workflow,
+    quotas::Counted,
+};
 use crate::store::{
     Actor, Page, PageOf, Tx,
     rows::{Workflow, WorkflowVersion},
@@ -56,7 +60,7 @@ impl App {
     /// Creates a workflow with version 1.
     ///
     /// # Errors
-    /// `NotFound` (project), `AlreadyExists`, `Invalid`.
+    /// `NotFound` (project), `Precondition` (project), `Quota`, `AlreadyExists`, `IdKept`, `Invalid`.
     pub async fn create_workflow(
         &self,
         actor: &Actor,
@@ -75,7 +79,6 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                tx.require_project(project).await?;
                 if let Some(request_id) = request_id
                     && let Some(before) = tx.request(project, CREATE, request_id).await?
                 {
@@ -85,9 +88,11 @@ impl App {
                             "was used for another workflow",
                         ));
                     }
-                    return tx.workflow(&name).await;
+                    return live_workflow(tx, &name).await;
                 }
-                references::check(tx, project, Some(id), &new.definition.workflow).await?;
+                self.require_quota(tx, project, Counted::Workflow).await?;
+                let definition = &new.definition.workflow;
+                check(tx, &name, definition, publish).await?;
                 let row = tx
                     .insert_workflow(
                         Workflow {
@@ -110,7 +115,7 @@ impl App {
                 tx.insert_version(version_row(tx, actor, &name, 1, &new.definition.source))
                     .await?;
                 if publish {
-                    references::note(tx, &name, true, &new.definition.workflow).await?;
+                    references::note(tx, &name, true, 1, definition).await?;
                 }
                 if let Some(request_id) = request_id {
                     tx.note_request(project, CREATE, request_id, &text).await?;
@@ -138,10 +143,9 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                let row = tx.workflow(name).await?;
+                let row = live_workflow(tx, name).await?;
                 check_etag(etag, row.revision, &text)?;
-                let own = Some(&name.workflow);
-                references::check(tx, &name.project, own, &new.definition.workflow).await?;
+                check(tx, name, &new.definition.workflow, publish).await?;
                 let latest = tx.workflow_version(name, row.latest_version).await?;
                 let mut next = Workflow {
                     display_name: new.display_name.clone(),
@@ -158,7 +162,8 @@ impl App {
                 }
                 if publish && next.published_version != next.latest_version {
                     next.published_version = next.latest_version;
-                    references::note(tx, name, row.enabled, &new.definition.workflow).await?;
+                    let (version, definition) = (next.latest_version, &new.definition.workflow);
+                    references::note(tx, name, row.enabled, version, definition).await?;
                 }
                 let unchanged = Workflow {
                     update_time_us: row.update_time_us,
@@ -192,7 +197,7 @@ impl App {
         let text = name.to_string();
         self.store
             .configure(async |tx| {
-                let row = tx.workflow(name).await?;
+                let row = live_workflow(tx, name).await?;
                 check_etag(etag, row.revision, &text)?;
                 let number = if version == 0 {
                     row.latest_version
@@ -201,9 +206,8 @@ impl App {
                 };
                 let source = tx.workflow_version(name, number).await?.source;
                 let workflow = decode(&source)?;
-                let own = Some(&name.workflow);
-                references::check(tx, &name.project, own, &workflow).await?;
-                references::note(tx, name, row.enabled, &workflow).await?;
+                references::check_published(tx, name, &workflow).await?;
+                references::note(tx, name, row.enabled, number, &workflow).await?;
                 let before = audit::workflow(&row);
                 let published = Workflow {
                     published_version: number,
@@ -237,7 +241,7 @@ impl App {
         };
         self.store
             .configure(async |tx| {
-                let row = tx.workflow(name).await?;
+                let row = live_workflow(tx, name).await?;
                 check_etag(etag, row.revision, &text)?;
                 if row.enabled == enabled {
                     return Ok(row);
@@ -257,10 +261,10 @@ impl App {
             .await
     }
 
-    /// Deletes a workflow and its versions; its executions stay.
+    /// Deletes a workflow; it can be undeleted, its executions stay.
     ///
     /// # Errors
-    /// `NotFound`, `Stale`.
+    /// `NotFound`, `Stale`; `Precondition` while the published version of another runs it.
     pub async fn delete_workflow(
         &self,
         actor: &Actor,
@@ -272,9 +276,11 @@ impl App {
             .configure(async |tx| {
                 let row = tx.workflow(name).await?;
                 check_etag(etag, row.revision, &text)?;
+                calls::refuse_while_called(tx, name).await?;
                 let latest = tx.workflow_version(name, row.latest_version).await?;
                 let before = audit::workflow_with_spec(&row, &latest.source);
-                tx.delete_workflow(name).await?;
+                let revision = tx.delete_workflow(name).await?;
+                tx.keep_deleted(&Workflow { revision, ..row }).await?;
                 tx.audit(
                     actor,
                     "DeleteWorkflow",
@@ -286,20 +292,20 @@ impl App {
             .await
     }
 
-    /// A workflow and its latest version's source.
+    /// A workflow and its latest version's source; also one that is deleted.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn workflow(&self, name: &WorkflowName) -> Result<(Workflow, Vec<u8>), Error> {
-        let row = self.store.workflow(name).await?;
+    pub async fn workflow(&self, name: &WorkflowName) -> Result<(Found<Workflow>, Vec<u8>), Error> {
+        let found = self.found_workflow(name).await?;
         let version = self
             .store
-            .workflow_version(name, row.latest_version)
+            .workflow_version(name, found.row.latest_version)
             .await?;
-        Ok((row, version.source))
+        Ok((found, version.source))
     }
 
-    /// The workflows of a project that have these labels.
+    /// The workflows of a project that have these labels; on demand with those that are deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -307,12 +313,15 @@ impl App {
         &self,
         project: &ProjectId,
         labels: &LabelSelector,
+        with_deleted: bool,
         page: &Page,
-    ) -> Result<PageOf<Workflow>, Error> {
-        self.store.workflows(project, labels, page).await
+    ) -> Result<PageOf<Found<Workflow>>, Error> {
+        let live = self.store.workflows(project, labels, page).await?;
+        self.with_deleted(project, labels, with_deleted, page, live)
+            .await
     }
 
-    /// The versions of a workflow, newest first.
+    /// The versions of a workflow, newest first; also of one that is deleted.
     ///
     /// # Errors
     /// `NotFound`.
@@ -321,22 +330,37 @@ impl App {
         name: &WorkflowName,
         page: &Page,
     ) -> Result<PageOf<WorkflowVersion>, Error> {
+        self.found_workflow(name).await?;
         self.store.versions(name, page).await
     }
 
-    /// The keys, secrets and workflows that a definition names and that do not exist in its project.
+    /// The keys, secrets and workflows that a definition names and that do not exist in its project; and, where it is known whose
+    /// it is, the circle in which it would run itself. `own` need not exist.
     ///
     /// # Errors
-    /// When the database fails.
+    /// `NotFound` (project).
     pub async fn validate(
         &self,
         project: &ProjectId,
+        own: Option<&WorkflowId>,
         workflow: &Valid,
     ) -> Result<Vec<Violation>, Error> {
-        let checked = self
-            .store
-            .write(async |tx| references::check(tx, project, None, workflow).await)
-            .await;
+        let name = own.map(|own| WorkflowName {
+            project: project.clone(),
+            workflow: own.clone(),
+        });
+        let check = async |tx: &mut Tx| {
+            tx.require_project(project).await?;
+            match &name {
+                Some(name) => references::check_published(tx, name, workflow).await,
+                None => references::check(tx, project, None, workflow).await,
+            }
+        };
+        // Calls may have to be noted first.
+        let checked = match name.is_some() {
+            true => self.store.configure(check).await,
+            false => self.store.write(check).await,
+        };
         match checked {
             Ok(()) => Ok(Vec::new()),
             Err(Error::Invalid(violations)) => Ok(violations.0),
@@ -353,7 +377,7 @@ impl App {
         name: &WorkflowName,
         decode: impl Fn(&[u8]) -> Result<Valid, Violations>,
     ) -> Result<WebhookAccess, Error> {
-        let row = self.store.workflow(name).await?;
+        let row = self.live_workflow(name).await?;
         let number = match row.published_version {
             0 => row.latest_version,
             published => published,
@@ -381,6 +405,14 @@ impl App {
             trigger,
         })
     }
+}
+
+/// What a definition names must be there; what is published must not run itself without end.
+async fn check(tx: &Tx, name: &WorkflowName, workflow: &Valid, publish: bool) -> Result<(), Error> {
+    if publish {
+        return references::check_published(tx, name, workflow).await;
+    }
+    references::check(tx, &name.project, Some(&name.workflow), workflow).await
 }
 
 fn check_texts(new: &NewWorkflow) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 use zeroize::Zeroizing;
 
 use super::{
-    Authenticator, Identity, METHODS, Target,
+    Authenticator, Identity, METHODS, Requirement, Target,
     streams::{self, Revocation, UntilRevoked},
     token::refused,
 };
@@ -57,10 +57,15 @@ pub struct AuthService<S> {
     inner: S,
 }
 
+/// Whether a call to `path` needs no token.
+fn is_open(path: &str) -> bool {
+    let proves_itself = (path, Requirement::Proof);
+    METHODS.contains(&proves_itself) || OPEN.iter().any(|prefix| path.starts_with(prefix))
+}
+
 /// The token of a call; none where none is needed.
 fn token_of<B>(request: &Request<B>) -> Result<Option<Zeroizing<String>>, Error> {
-    let path = request.uri().path();
-    if OPEN.iter().any(|prefix| path.starts_with(prefix)) {
+    if is_open(request.uri().path()) {
         return Ok(None);
     }
     let header = request.headers().get(AUTHORIZATION).ok_or_else(|| {

@@ -16,7 +16,7 @@ pub enum Role {
     Operator,
     /// Creates, changes, deletes.
     Editor,
-    /// Reveals keys, reads the audit log.
+    /// Reveals keys, reads the audit log; in all projects: creates and deletes projects, sets their quotas.
     Admin,
 }
 
@@ -60,12 +60,15 @@ pub enum Requirement {
     AtLeast(Role),
     /// Role data-plane, and no other.
     Node,
+    /// No token at all, and so no role: the request itself proves from whom it is.
+    Proof,
 }
 
 impl Requirement {
     pub(super) fn is_met_by(self, role: Option<Role>) -> bool {
         match (self, role) {
-            (_, None) => false,
+            // A handler that asks who calls has no answer: deny.
+            (_, None) | (Self::Proof, _) => false,
             (Self::Node, Some(role)) => role == Role::DataPlane,
             (Self::AtLeast(_), Some(Role::DataPlane)) => false,
             (Self::AtLeast(needed), Some(role)) => role >= needed,
@@ -79,6 +82,7 @@ impl fmt::Display for Requirement {
             Self::AtLeast(Role::Admin) => f.write_str("admin"),
             Self::AtLeast(role) => write!(f, "{role} or higher"),
             Self::Node => f.write_str("data-plane"),
+            Self::Proof => f.write_str("none"),
         }
     }
 }
@@ -95,8 +99,10 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.ApiKeyService/ListApiKeys", VIEWER),
     ("/signalbox.v1.ApiKeyService/UpdateApiKey", EDITOR),
     ("/signalbox.v1.ApiKeyService/RevealApiKey", ADMIN),
+    ("/signalbox.v1.ApiKeyService/RotateApiKey", EDITOR),
     ("/signalbox.v1.ApiKeyService/RevokeApiKey", EDITOR),
     ("/signalbox.v1.ApiKeyService/DeleteApiKey", EDITOR),
+    ("/signalbox.v1.ApiKeyService/UndeleteApiKey", EDITOR),
     ("/signalbox.v1.WorkflowService/CreateWorkflow", EDITOR),
     ("/signalbox.v1.WorkflowService/GetWorkflow", VIEWER),
     ("/signalbox.v1.WorkflowService/ListWorkflows", VIEWER),
@@ -105,6 +111,7 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.WorkflowService/DisableWorkflow", OPERATOR),
     ("/signalbox.v1.WorkflowService/EnableWorkflow", OPERATOR),
     ("/signalbox.v1.WorkflowService/DeleteWorkflow", EDITOR),
+    ("/signalbox.v1.WorkflowService/UndeleteWorkflow", EDITOR),
     ("/signalbox.v1.WorkflowService/ListWorkflowVersions", VIEWER),
     ("/signalbox.v1.WorkflowService/ValidateWorkflow", VIEWER),
     ("/signalbox.v1.WorkflowService/RunWorkflow", OPERATOR),
@@ -136,8 +143,15 @@ pub const METHODS: &[(&str, Requirement)] = &[
     ("/signalbox.v1.AuditService/ListAuditEntries", ADMIN),
     ("/signalbox.v1.NodeService/GetNode", VIEWER),
     ("/signalbox.v1.NodeService/ListNodes", VIEWER),
+    ("/signalbox.v1.NodeService/RevokeNode", ADMIN),
+    ("/signalbox.v1.NodeService/CreateEnrollmentToken", ADMIN),
+    ("/signalbox.v1.NodeService/ListEnrollmentTokens", ADMIN),
+    ("/signalbox.v1.NodeService/DeleteEnrollmentToken", ADMIN),
+    ("/signalbox.v1.ProjectService/CreateProject", ADMIN),
     ("/signalbox.v1.ProjectService/GetProject", VIEWER),
+    ("/signalbox.v1.ProjectService/ListProjects", VIEWER),
     ("/signalbox.v1.ProjectService/UpdateProject", ADMIN),
+    ("/signalbox.v1.ProjectService/DeleteProject", ADMIN),
     ("/signalbox.v1.TokenService/RevokeToken", ADMIN),
     ("/signalbox.v1.TokenService/ListRevokedTokens", ADMIN),
     ("/signalbox.v1.TokenService/RotateSigningKey", ADMIN),
@@ -149,5 +163,13 @@ pub const METHODS: &[(&str, Requirement)] = &[
     (
         "/signalbox.dataplane.v1.ReportService/Report",
         Requirement::Node,
+    ),
+    (
+        "/signalbox.dataplane.v1.EnrollmentService/EnrollNode",
+        Requirement::Proof,
+    ),
+    (
+        "/signalbox.dataplane.v1.EnrollmentService/RenewNodeToken",
+        Requirement::Proof,
     ),
 ];

@@ -70,6 +70,32 @@ fn other_tokens_are_refused_with_the_reason() {
 }
 
 #[test]
+fn a_nodes_token_is_for_that_node_only() {
+    let (_dir, key) = key();
+    let node: NodeId = "n1".parse().unwrap();
+    let claims = Claims::of_node(&node, "i1", Duration::from_secs(60));
+    let caller = Caller(key.verify(&key.mint(&claims).unwrap()).unwrap());
+    let other: NodeId = "n2".parse().unwrap();
+    caller.check_node(&node).unwrap();
+    assert!(matches!(
+        caller.check_node(&other),
+        Err(Error::Denied {
+            reason: "NODE_MISMATCH",
+            ..
+        })
+    ));
+    let plain = Claims::new("n1", "*", Role::DataPlane, Duration::from_secs(60));
+    let plain = Caller(key.verify(&key.mint(&plain).unwrap()).unwrap());
+    plain.check_node(&other).unwrap();
+    let nobody = Claims {
+        sub: "No node".into(),
+        ..claims
+    };
+    let refused = key.verify(&key.mint(&nobody).unwrap());
+    assert_eq!(reason(refused), "TOKEN_MALFORMED");
+}
+
+#[test]
 fn roles_are_ordered_and_nodes_stand_apart() {
     let viewer = Requirement::AtLeast(Role::Viewer);
     assert!(viewer.is_met_by(Some(Role::Admin)));
@@ -77,6 +103,7 @@ fn roles_are_ordered_and_nodes_stand_apart() {
     assert!(!viewer.is_met_by(None));
     assert!(Requirement::Node.is_met_by(Some(Role::DataPlane)));
     assert!(!Requirement::Node.is_met_by(Some(Role::Admin)));
+    assert!(!Requirement::Proof.is_met_by(Some(Role::Admin)));
 }
 
 #[test]

@@ -12,11 +12,11 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use signalbox_model::error::Error;
+use signalbox_model::{error::Error, ids::NodeId};
 use signalbox_runtime::data_dir::{DataDir, DataDirError};
 use zeroize::Zeroizing;
 
-use super::{Identity, OwnToken, Role};
+use super::{Identity, OfNode, OwnToken, Role};
 
 /// Name of the signing key's file in the data folder: PKCS#8, PEM.
 pub const SIGNING_KEY_FILE: &str = "jwt-signing-key.pem";
@@ -52,6 +52,9 @@ pub struct Claims {
     pub exp: i64,
     /// Roles by project name, or `*`.
     pub roles: BTreeMap<String, Role>,
+    /// Id of the identity of the node that `sub` is, in a token of an enrolled node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_identity: Option<String>,
 }
 
 impl Claims {
@@ -68,19 +71,40 @@ impl Claims {
             nbf: now,
             exp: now.saturating_add(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)),
             roles: BTreeMap::from([(place.to_owned(), role)]),
+            node_identity: None,
+        }
+    }
+
+    /// Claims of an enrolled node: they may be used as that node only.
+    #[must_use]
+    pub fn of_node(node: &NodeId, identity: &str, ttl: Duration) -> Self {
+        Self {
+            node_identity: Some(identity.to_owned()),
+            ..Self::new(node.as_str(), ALL_PROJECTS, Role::DataPlane, ttl)
         }
     }
 
     /// Who it is that a token by the key `key_id` says this of.
-    pub(super) fn identity(self, key_id: &str) -> Identity {
-        Identity {
-            subject: self.sub,
+    ///
+    /// # Errors
+    /// `Unauthenticated` when it is of a node, and names none.
+    pub(super) fn identity(self, key_id: &str) -> Result<Identity, Error> {
+        let node = self.node_identity.map(|identity| {
+            let node = self
+                .sub
+                .parse()
+                .map_err(|_| refused("TOKEN_MALFORMED", "the token is of a node, and names none"));
+            node.map(|node| OfNode { node, identity })
+        });
+        Ok(Identity {
+            subject: self.sub.clone(),
             roles: self.roles,
             token: Some(OwnToken {
                 id: self.jti,
                 key_id: key_id.to_owned(),
+                of_node: node.transpose()?,
             }),
-        }
+        })
     }
 }
 
@@ -272,7 +296,7 @@ impl TokenKey {
     /// `Unauthenticated` with the reason; never with a part of the token.
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
         let claims: Claims = self.public.claims_of(token, AUDIENCE)?;
-        Ok(claims.identity(&self.id))
+        claims.identity(&self.id)
     }
 }
 

@@ -41,7 +41,7 @@ const REASON_MAX_CHARS: usize = 1_000;
 const OVERLAP_MAX: Duration = Duration::from_secs(400 * 86_400);
 const OVERLAP_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 /// A revocation is kept for so much longer than its token counts: clocks differ.
-const FORGET_AFTER: Duration = Duration::from_secs(3600);
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
 /// Our own tokens. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -218,7 +218,11 @@ impl Tokens {
         })
     }
 
-    async fn reload(&self) -> Result<(), Error> {
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) async fn reload(&self) -> Result<(), Error> {
         let store = &self.0.store;
         // Before the rest: what is written meanwhile is looked at again.
         let version = store.tokens_version().await?;
@@ -287,7 +291,10 @@ impl Tokens {
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
         let claims: Claims = self.claims_of(token, AUDIENCE)?;
         self.check(&claims.jti)?;
-        Ok(claims.identity(&kid_of(token)?))
+        if let Some(identity) = &claims.node_identity {
+            self.check(identity)?;
+        }
+        claims.identity(&kid_of(token)?)
     }
 
     /// What a token for `audience` says.
@@ -314,7 +321,7 @@ impl Tokens {
         verifying.key.claims_of(token, audience)
     }
 
-    /// That the token with this id counts still.
+    /// That the token with this id counts still, or those of a node's identity.
     pub(super) fn check(&self, token_id: &str) -> Result<(), Error> {
         self.0.known.borrow().check(token_id)
     }
@@ -325,7 +332,7 @@ impl Tokens {
         loop {
             let retire_us = {
                 let now = known.borrow_and_update();
-                if now.check(&token.id).is_err() {
+                if token.revocable_ids().any(|id| now.check(id).is_err()) {
                     return;
                 }
                 let key = now.keys.get(&token.key_id);
@@ -455,7 +462,7 @@ fn until(time_us: i64) -> Duration {
     Duration::from_micros(u64::try_from(left_us).unwrap_or_default())
 }
 
-fn micros(duration: Duration) -> i64 {
+pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -6,7 +6,7 @@ use signalbox_model::ids::{ApiKeyName, ProjectId, SecretName};
 
 use super::*;
 use crate::{
-    app::{App, NewKey, Settings},
+    app::{App, Limits, NewKey, Settings},
     store::{Actor, OpenError, Resealed},
 };
 
@@ -60,6 +60,8 @@ impl World {
             deliveries_kept_max: 1,
             history_value_max_bytes: 1024,
             history_retention: std::time::Duration::MAX,
+            deleted_retention: std::time::Duration::MAX,
+            quotas: Limits::USUAL,
         };
         Ok(App::new(store, key, settings))
     }

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use signalbox_model::{error::Error, ids::NodeId};
 
-use super::{Tx, entity, internal};
+use super::{Tx, entity, internal, usage::Weight as _};
 
 /// A command that no node has answered.
 pub type OpenCommand = entity::command::Model;
@@ -21,6 +21,7 @@ impl Tx {
     /// When the database fails.
     pub async fn insert_command(&mut self, command: OpenCommand) -> Result<(), Error> {
         self.wake_nodes();
+        self.grows(&command.project, command.weight());
         let active = command.into_active_model().reset_all();
         active.insert(&self.inner).await.map_err(|e| internal(&e))?;
         Ok(())

@@ -1,51 +1,25 @@
-//! Keys, workflows and the change log.
+//! Keys and workflows.
 
 use std::collections::BTreeSet;
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use signalbox_model::{
     error::Error,
-    ids::{ApiKeyName, ProjectId, SecretName, WorkflowName},
+    ids::{ApiKeyName, ProjectId, WorkflowName},
     labels::LabelSelector,
 };
 
 use super::{
-    Page, PageOf, Store, Tx, entity, internal,
+    Page, PageOf, Store, Tx,
+    changes::{KIND_KEY, KIND_WORKFLOW},
+    entity, internal,
     labels::labelled,
     page::keyset,
-    rows::{ApiKey, Secret, Workflow, WorkflowVersion},
+    rows::{ApiKey, Workflow, WorkflowVersion},
 };
-
-const KIND_KEY: &str = "key";
-const KIND_WORKFLOW: &str = "workflow";
-pub(super) const KIND_SECRET: &str = "secret";
-
-/// A resource of the configuration as the nodes need it.
-#[derive(Clone, Debug)]
-pub enum ConfigEntry {
-    /// A key.
-    Key(ApiKey),
-    /// A workflow and the source of its published version.
-    Workflow(Workflow, Option<Vec<u8>>),
-    /// A secret, as it is stored.
-    Secret(Secret),
-}
-
-/// A change of the configuration: the newest state of one resource.
-#[derive(Clone, Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there are few at a time, each used once"
-)]
-pub enum ConfigChange {
-    /// It is this now.
-    Upsert(ConfigEntry),
-    /// It is gone.
-    Delete(String),
-}
 
 fn key_name(row: &ApiKey) -> String {
     format!("projects/{}/apiKeys/{}", row.project, row.id)
@@ -56,21 +30,6 @@ fn workflow_name(row: &Workflow) -> String {
 }
 
 impl Tx {
-    /// The project must exist.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn require_project(&self, project: &ProjectId) -> Result<(), Error> {
-        let found = entity::project::Entity::find_by_id(project.to_string())
-            .one(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        match found {
-            Some(_) => Ok(()),
-            None => Err(Error::not_found(format!("projects/{project}"))),
-        }
-    }
-
     /// What the request with this id made before. One that is repeated while the first is under way, at another replica, waits
     /// for its end.
     ///
@@ -130,9 +89,11 @@ impl Tx {
     /// Writes a new key.
     ///
     /// # Errors
-    /// `AlreadyExists`.
+    /// `AlreadyExists`, `IdKept`.
     pub async fn insert_key(&mut self, mut row: ApiKey) -> Result<ApiKey, Error> {
         let name = key_name(&row);
+        self.refuse_kept(KIND_KEY, (&row.project, &row.id), &name)
+            .await?;
         row.revision = self.changed(KIND_KEY, &name, false).await?;
         self.index_labels(KIND_KEY, (&row.project, &row.id), &row.labels_json)
             .await?;
@@ -158,11 +119,11 @@ impl Tx {
         self.update_row::<entity::api_key::Entity>(row).await
     }
 
-    /// Deletes a key.
+    /// Deletes a key; gives the revision of that.
     ///
     /// # Errors
     /// `Precondition` while a published version names it.
-    pub async fn delete_key(&mut self, row: ApiKey) -> Result<(), Error> {
+    pub async fn delete_key(&mut self, row: ApiKey) -> Result<i64, Error> {
         use entity::workflow_key::{Column, Entity};
         let name = key_name(&row);
         let user = Entity::find()
@@ -182,7 +143,7 @@ impl Tx {
                 ),
             });
         }
-        self.changed(KIND_KEY, &name, true).await?;
+        let revision = self.changed(KIND_KEY, &name, true).await?;
         self.index_labels(KIND_KEY, (&row.project, &row.id), "{}")
             .await?;
         let key = (row.project, row.id);
@@ -190,7 +151,7 @@ impl Tx {
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(())
+        Ok(revision)
     }
 
     /// Which of `keys` do not exist, by their places.
@@ -232,9 +193,11 @@ impl Tx {
     /// Writes a new workflow.
     ///
     /// # Errors
-    /// `AlreadyExists`.
+    /// `AlreadyExists`, `IdKept`.
     pub async fn insert_workflow(&mut self, mut row: Workflow) -> Result<Workflow, Error> {
         let name = workflow_name(&row);
+        self.refuse_kept(KIND_WORKFLOW, (&row.project, &row.id), &name)
+            .await?;
         row.revision = self.changed(KIND_WORKFLOW, &name, false).await?;
         self.index_labels(KIND_WORKFLOW, (&row.project, &row.id), &row.labels_json)
             .await?;
@@ -294,30 +257,24 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes a workflow and its versions.
+    /// Deletes a workflow, but not its versions; gives the revision of that.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_workflow(&mut self, name: &WorkflowName) -> Result<(), Error> {
-        use entity::workflow_version::{Column, Entity};
-        self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
+    pub async fn delete_workflow(&mut self, name: &WorkflowName) -> Result<i64, Error> {
+        let revision = self.changed(KIND_WORKFLOW, &name.to_string(), true).await?;
         let key = (name.project.as_str(), name.workflow.as_str());
         self.index_labels(KIND_WORKFLOW, key, "{}").await?;
         self.set_workflow_keys(name, &[]).await?;
         self.delete_schedule(name).await?;
         self.set_workflow_secrets(name, &BTreeSet::new()).await?;
-        Entity::delete_many()
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Workflow.eq(name.workflow.as_str()))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
+        self.set_workflow_calls(name, 0, &[]).await?;
         let key = (name.project.to_string(), name.workflow.to_string());
         entity::workflow::Entity::delete_by_id(key)
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(())
+        Ok(revision)
     }
 }
 
@@ -375,7 +332,7 @@ impl Store {
         use entity::api_key::{Column, Entity};
         let query = Entity::find()
             .filter(Column::Project.eq(project.as_str()))
-            .filter(labelled(project, KIND_KEY, Column::Id, labels));
+            .filter(labelled(project.as_str(), KIND_KEY, Column::Id, labels));
         let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
             .all(&self.db)
             .await
@@ -416,7 +373,12 @@ impl Store {
         use entity::workflow::{Column, Entity};
         let query = Entity::find()
             .filter(Column::Project.eq(project.as_str()))
-            .filter(labelled(project, KIND_WORKFLOW, Column::Id, labels));
+            .filter(labelled(
+                project.as_str(),
+                KIND_WORKFLOW,
+                Column::Id,
+                labels,
+            ));
         let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
             .all(&self.db)
             .await
@@ -424,7 +386,7 @@ impl Store {
         Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
     }
 
-    /// The versions of a workflow, newest first.
+    /// The versions of a workflow, newest first; also of one that is deleted and not purged.
     ///
     /// # Errors
     /// When the database fails.
@@ -434,7 +396,6 @@ impl Store {
         page: &Page,
     ) -> Result<PageOf<WorkflowVersion>, Error> {
         use entity::workflow_version::{Column, Entity};
-        self.workflow(name).await?;
         let mut query = Entity::find()
             .filter(Column::Project.eq(name.project.as_str()))
             .filter(Column::Workflow.eq(name.workflow.as_str()));
@@ -448,86 +409,5 @@ impl Store {
             .await
             .map_err(|e| internal(&e))?;
         Ok(page.of(rows, |row| (row.version, "v".to_owned())))
-    }
-
-    /// What a change-log entry's resource is now.
-    async fn entry(&self, kind: &str, resource: &str) -> Result<Option<ConfigEntry>, Error> {
-        let found = match kind {
-            KIND_KEY => match resource.parse::<ApiKeyName>() {
-                Ok(name) => self.key(&name).await.map(ConfigEntry::Key),
-                Err(_) => return Ok(None),
-            },
-            KIND_SECRET => match resource.parse::<SecretName>() {
-                Ok(name) => self.secret(&name).await.map(ConfigEntry::Secret),
-                Err(_) => return Ok(None),
-            },
-            _ => match resource.parse::<WorkflowName>() {
-                Ok(name) => self.workflow_entry(&name).await,
-                Err(_) => return Ok(None),
-            },
-        };
-        match found {
-            Ok(entry) => Ok(Some(entry)),
-            // Deleted since the entry was read: its own entry comes later.
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn workflow_entry(&self, name: &WorkflowName) -> Result<ConfigEntry, Error> {
-        let row = self.workflow(name).await?;
-        let source = match row.published_version {
-            0 => None,
-            version => Some(self.workflow_version(name, version).await?.source),
-        };
-        Ok(ConfigEntry::Workflow(row, source))
-    }
-
-    /// The changes after `revision`, oldest first, at most `max`, and the revision that they lead to.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn changes_since(
-        &self,
-        revision: i64,
-        max: u64,
-    ) -> Result<(Vec<ConfigChange>, i64), Error> {
-        use entity::change::{Column, Entity};
-        let head = *self.revision().borrow();
-        let rows = Entity::find()
-            .filter(Column::Revision.gt(revision))
-            .filter(Column::Revision.lte(head))
-            .order_by_asc(Column::Revision)
-            .limit(max)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let reached = if (rows.len() as u64) < max {
-            head
-        } else {
-            rows.last().map_or(head, |row| row.revision)
-        };
-        let mut changes = Vec::with_capacity(rows.len());
-        for row in rows {
-            if row.deleted {
-                changes.push(ConfigChange::Delete(row.resource));
-            } else if let Some(entry) = self.entry(&row.kind, &row.resource).await? {
-                changes.push(ConfigChange::Upsert(entry));
-            }
-        }
-        Ok((changes, reached))
-    }
-
-    /// How many changes come after `revision`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count_changes_since(&self, revision: i64) -> Result<u64, Error> {
-        use entity::change::{Column, Entity};
-        Entity::find()
-            .filter(Column::Revision.gt(revision))
-            .count(&self.db)
-            .await
-            .map_err(|e| internal(&e))
     }
 }

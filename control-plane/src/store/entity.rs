@@ -10,8 +10,11 @@
 /// One API key.
 pub mod api_key {
     use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
 
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    // Kept as JSON when it is deleted: what an earlier version wrote lacks columns that came later.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+    #[serde(default)]
     #[sea_orm(table_name = "api_keys")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -32,6 +35,33 @@ pub mod api_key {
         pub rate_limit_events_per_second: Option<i64>,
         pub rate_limit_burst: Option<i64>,
         pub labels_json: String,
+        pub scope_json: Option<String>,
+        /// Both or neither.
+        #[sea_orm(column_type = "Blob", nullable)]
+        pub previous_digest: Option<Vec<u8>>,
+        pub previous_expire_time_us: Option<i64>,
+        pub rotate_time_us: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The last use of a key.
+pub mod key_use {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "key_uses")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub api_key: String,
+        pub use_time_us: i64,
+        pub source_address: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -43,8 +73,11 @@ pub mod api_key {
 /// One workflow.
 pub mod workflow {
     use sea_orm::entity::prelude::*;
+    use serde::{Deserialize, Serialize};
 
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    // Kept as JSON when it is deleted: what an earlier version wrote lacks columns that came later.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+    #[serde(default)]
     #[sea_orm(table_name = "workflows")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -160,6 +193,54 @@ pub mod workflow_secret {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// A workflow that a published version runs.
+pub mod workflow_call {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "workflow_calls")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub workflow: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub callee: String,
+        /// Whether every execution does.
+        pub is_certain: bool,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A key or a workflow that was deleted, and can be undeleted.
+pub mod deleted_resource {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "deleted_resources")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub project: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub kind: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub create_time_us: i64,
+        pub delete_time_us: i64,
+        /// The row that it was.
+        pub row_json: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// One secret.
 pub mod secret {
     use sea_orm::entity::prelude::*;
@@ -196,6 +277,21 @@ pub mod project {
         pub create_time_us: i64,
         /// How long its history is kept; none: as long as the control plane says.
         pub history_retention_us: Option<i64>,
+        pub display_name: String,
+        pub labels_json: String,
+        pub revision: i64,
+        /// It is being deleted since then.
+        pub delete_time_us: Option<i64>,
+        /// None: as many as the control plane says; 0: without limit.
+        pub quota_workflows: Option<i64>,
+        pub quota_api_keys: Option<i64>,
+        pub quota_events_per_second: Option<i64>,
+        pub quota_history_bytes: Option<i64>,
+        /// What nodes are told; 0: no limit.
+        pub events_per_second: i64,
+        pub history_bytes: i64,
+        /// When the history was counted as a whole; none: never.
+        pub history_count_time_us: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -749,6 +845,66 @@ pub mod revoked_token {
         pub revoke_time_us: i64,
         pub actor: String,
         pub reason: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A token by which one node enrolls, once.
+pub mod enrollment_token {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "enrollment_tokens")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        /// SHA-256 of the secret.
+        #[sea_orm(column_type = "Blob")]
+        pub digest: Vec<u8>,
+        /// The node that it is for; none: any without an identity.
+        pub node: Option<String>,
+        pub display_name: String,
+        pub actor: String,
+        pub create_time_us: i64,
+        pub expire_time_us: i64,
+        pub use_time_us: Option<i64>,
+        /// The node that used it.
+        pub used_by: Option<String>,
+        /// How often it was presented in vain.
+        pub refusals: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What an enrolled node gets its tokens by.
+pub mod node_identity {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "node_identities")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub node: String,
+        /// Another with each enrollment.
+        pub id: String,
+        #[sea_orm(column_type = "Blob")]
+        pub public_key: Vec<u8>,
+        pub display_name: String,
+        /// Id of the enrollment token.
+        pub enrollment_token: String,
+        pub enroll_time_us: i64,
+        pub renew_time_us: i64,
+        /// Of the last proof that was taken.
+        pub proof_time_us: i64,
+        pub revoke_time_us: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    QuerySelect as _, Select,
 };
 use signalbox_model::{
     error::Error,
@@ -102,6 +102,42 @@ pub struct ExecutionDetail {
     pub children: Vec<Child>,
 }
 
+pub(super) fn listing(
+    project: &ProjectId,
+    filter: &ExecutionFilter,
+    page: &Page,
+) -> Select<entity::execution::Entity> {
+    use entity::execution::{Column, Entity};
+    let query = Entity::find()
+        .filter(Column::Project.eq(project.as_str()))
+        .filter(filter.condition());
+    keyset!(query, page, Column::CreateTimeUs, Column::Id)
+}
+
+pub(super) fn changed_since(
+    project: &ProjectId,
+    filter: &ExecutionFilter,
+    (history, id): &Position,
+    max: u64,
+) -> Select<entity::execution::Entity> {
+    use entity::execution::{Column, Entity};
+    Entity::find()
+        .filter(Column::Project.eq(project.as_str()))
+        // Says where the index is to be entered; by the rest alone it would be read from its beginning.
+        .filter(Column::History.gte(*history))
+        .filter(
+            Condition::any().add(Column::History.gt(*history)).add(
+                Condition::all()
+                    .add(Column::History.eq(*history))
+                    .add(Column::Id.gt(id.as_str())),
+            ),
+        )
+        .filter(filter.condition())
+        .order_by_asc(Column::History)
+        .order_by_asc(Column::Id)
+        .limit(max)
+}
+
 impl Store {
     /// An execution with its steps.
     ///
@@ -162,11 +198,7 @@ impl Store {
         filter: &ExecutionFilter,
         page: &Page,
     ) -> Result<PageOf<Execution>, Error> {
-        use entity::execution::{Column, Entity};
-        let query = Entity::find()
-            .filter(Column::Project.eq(project.as_str()))
-            .filter(filter.condition());
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+        let rows = listing(project, filter, page)
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))?;
@@ -182,23 +214,10 @@ impl Store {
         &self,
         project: &ProjectId,
         filter: &ExecutionFilter,
-        (history, id): &Position,
+        seen: &Position,
         max: u64,
     ) -> Result<Vec<Execution>, Error> {
-        use entity::execution::{Column, Entity};
-        Entity::find()
-            .filter(Column::Project.eq(project.as_str()))
-            .filter(
-                Condition::any().add(Column::History.gt(*history)).add(
-                    Condition::all()
-                        .add(Column::History.eq(*history))
-                        .add(Column::Id.gt(id.as_str())),
-                ),
-            )
-            .filter(filter.condition())
-            .order_by_asc(Column::History)
-            .order_by_asc(Column::Id)
-            .limit(max)
+        changed_since(project, filter, seen, max)
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))

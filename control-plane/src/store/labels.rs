@@ -8,13 +8,12 @@ use sea_orm::{
 };
 use signalbox_model::{
     error::Error,
-    ids::ProjectId,
     labels::{LabelSelector, Labels},
 };
 
 use super::{
     Tx, entity, internal,
-    rows::{ApiKey, Workflow},
+    rows::{ApiKey, Project, Workflow},
 };
 
 /// What a row has; none for what is stored damaged.
@@ -42,6 +41,21 @@ impl ApiKey {
 }
 
 impl Workflow {
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        stored(&self.labels_json)
+    }
+
+    /// The same with other labels.
+    #[must_use]
+    pub fn with_labels(mut self, labels: &Labels) -> Self {
+        self.labels_json = to_json(labels);
+        self
+    }
+}
+
+impl Project {
     /// Its labels.
     #[must_use]
     pub fn labels(&self) -> BTreeMap<String, String> {
@@ -90,7 +104,7 @@ impl Tx {
 
 /// Rows of `kind` in `project`, whose ids are in `id`, that have all labels of `selector`.
 pub(super) fn labelled(
-    project: &ProjectId,
+    project: &str,
     kind: &str,
     id: impl ColumnTrait,
     selector: &LabelSelector,
@@ -101,7 +115,7 @@ pub(super) fn labelled(
         let found = Entity::find()
             .select_only()
             .column(Column::Id)
-            .filter(Column::Project.eq(project.as_str()))
+            .filter(Column::Project.eq(project))
             .filter(Column::Kind.eq(kind))
             .filter(Column::Name.eq(name.as_str()))
             .filter(Column::Value.eq(value.as_str()))

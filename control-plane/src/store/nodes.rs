@@ -1,11 +1,15 @@
 //! The nodes' rows. Streams of one node, at several replicas, change them at once: each writes the columns that it knows of, and
 //! no others. A node's newest stream is noted: only that one hands out commands, and only it may say that the node has gone.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _, UpdateMany,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    UpdateMany,
     sea_query::{Expr, OnConflict},
 };
 use signalbox_model::{error::Error, ids::NodeId};
@@ -15,6 +19,20 @@ use super::{Page, PageOf, Store, Tx, entity, internal, page::keyset, rows::Node}
 /// A node that was not heard for so long is not connected, whatever its row says: the replica that it was connected to may
 /// have died. Nodes say that they are alive every ten seconds, and are given up after thirty.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// Nodes of one statement.
+const NODES_MAX: usize = 500;
+
+/// A node that was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Which.
+    pub node: NodeId,
+    /// The stream that it was heard by.
+    pub stream: String,
+    /// The revision that it said it uses now, and nothing refused of it.
+    pub applied: Option<i64>,
+}
 
 /// A node that has come.
 #[derive(Clone, Copy, Debug)]
@@ -115,34 +133,76 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that a node was heard by `stream`. False: another is its newest.
+    /// Notes that nodes were heard by their streams, and what they use. Gives the streams that are not their nodes' newest any
+    /// more; of those nothing is noted.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_seen(&self, node: &NodeId, stream: &str) -> Result<bool, Error> {
-        use entity::node::Column;
-        let seen = update(node)
-            .col_expr(Column::LastSeenTimeUs, Expr::value(self.now_us()))
-            .col_expr(Column::Connected, Expr::value(true))
-            .filter(Column::Stream.eq(stream))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(seen.rows_affected == 1)
+    pub async fn nodes_heard(&self, heard: &[Heard]) -> Result<Vec<String>, Error> {
+        let mut old = Vec::new();
+        for heard in heard.chunks(NODES_MAX) {
+            old.extend(self.some_heard(heard).await?);
+        }
+        Ok(old)
     }
 
-    /// Notes that a node has gone, unless it has come by another stream.
+    async fn some_heard(&self, heard: &[Heard]) -> Result<Vec<String>, Error> {
+        use entity::node::{Column, Entity};
+        let ids = heard.iter().map(|heard| heard.node.as_str());
+        // Locked in one order: another replica may note some of the same.
+        let newest: HashMap<String, Option<String>> = Entity::find()
+            .filter(Column::Id.is_in(ids))
+            .order_by_asc(Column::Id)
+            .lock_exclusive()
+            .all(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?
+            .into_iter()
+            .map(|row| (row.id, row.stream))
+            .collect();
+        let is_newest = |heard: &&Heard| {
+            let stream = newest.get(heard.node.as_str()).and_then(Option::as_deref);
+            stream == Some(heard.stream.as_str())
+        };
+        // Most have applied the same revision: one statement for those that did.
+        let mut by_applied: BTreeMap<Option<i64>, Vec<&str>> = BTreeMap::new();
+        for heard in heard.iter().filter(is_newest) {
+            let nodes = by_applied.entry(heard.applied).or_default();
+            nodes.push(heard.node.as_str());
+        }
+        for (applied, nodes) in by_applied {
+            let mut update = Entity::update_many()
+                .col_expr(Column::LastSeenTimeUs, Expr::value(self.now_us()))
+                .col_expr(Column::Connected, Expr::value(true))
+                .filter(Column::Id.is_in(nodes));
+            if let Some(revision) = applied {
+                update = update
+                    .col_expr(Column::AppliedRevision, Expr::value(revision))
+                    .col_expr(Column::RefusalsJson, Expr::value("[]"));
+            }
+            update.exec(&self.inner).await.map_err(|e| internal(&e))?;
+        }
+        let old = heard.iter().filter(|heard| !is_newest(heard));
+        Ok(old.map(|heard| heard.stream.clone()).collect())
+    }
+
+    /// Notes that the nodes of `streams` have gone, but for those that have come by others.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_disconnected(&self, node: &NodeId, stream: &str) -> Result<(), Error> {
-        use entity::node::Column;
-        update(node)
-            .col_expr(Column::Connected, Expr::value(false))
-            .filter(Column::Stream.eq(stream))
-            .exec(&self.inner)
-            .await
-            .map_err(|e| internal(&e))?;
+    pub async fn nodes_disconnected(&self, streams: &[(NodeId, String)]) -> Result<(), Error> {
+        use entity::node::{Column, Entity};
+        for streams in streams.chunks(NODES_MAX) {
+            let nodes = streams.iter().map(|(node, _)| node.as_str());
+            let names = streams.iter().map(|(_, stream)| stream.as_str());
+            Entity::update_many()
+                .col_expr(Column::Connected, Expr::value(false))
+                .filter(Column::Id.is_in(nodes))
+                .filter(Column::Stream.is_in(names))
+                .exec(&self.inner)
+                .await
+                .map_err(|e| internal(&e))?;
+        }
         Ok(())
     }
 

@@ -134,12 +134,13 @@ macro_rules! keyset {
         let mut query = $query;
         let is_ascending = $page.order == Order::Ascending;
         if let Some((time_us, id)) = &$page.after {
-            let (later, same) = if is_ascending {
-                ($time.gt(*time_us), $id.gt(id.clone()))
+            let (not_before, later, same) = if is_ascending {
+                ($time.gte(*time_us), $time.gt(*time_us), $id.gt(id.clone()))
             } else {
-                ($time.lt(*time_us), $id.lt(id.clone()))
+                ($time.lte(*time_us), $time.lt(*time_us), $id.lt(id.clone()))
             };
-            query = query.filter(
+            // The first says where an index is to be entered; by the others alone it would be read from its end.
+            query = query.filter(not_before).filter(
                 Condition::any()
                     .add(later)
                     .add(Condition::all().add($time.eq(*time_us)).add(same)),

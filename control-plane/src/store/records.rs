@@ -1,5 +1,7 @@
 //! Folding the nodes' records into rows, a batch at a time. Idempotent: the cursor moves in the same transaction.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, QuerySelect as _,
     sea_query::OnConflict,
@@ -16,6 +18,7 @@ use signalbox_model::{
 use super::{
     Tx, entity, internal,
     rows::{Execution, Workflow},
+    usage::Weight as _,
 };
 
 mod batch;
@@ -25,6 +28,7 @@ mod values;
 use batch::Histories;
 use fold::{At, Claim, History};
 
+pub(in crate::store) use batch::insert_all;
 pub use fold::trigger_of;
 
 /// A topic whose subscription to a workflow was confirmed.
@@ -71,6 +75,7 @@ impl Tx {
         records: &[&SequencedRecord],
         value_max_bytes: usize,
     ) -> Result<Vec<ConfirmedTopic>, Error> {
+        let records = &self.of_known_projects(node, records).await?[..];
         let mut histories = self.histories(node, records).await?;
         let mut deliveries = Vec::new();
         let mut confirmed = Vec::new();
@@ -104,8 +109,27 @@ impl Tx {
             }
         }
         self.write_histories(histories, value_max_bytes).await?;
-        batch::insert_all::<entity::delivery::Entity>(&self.inner, deliveries).await?;
+        insert_all::<entity::delivery::Entity>(&self.inner, deliveries).await?;
         Ok(confirmed)
+    }
+
+    /// Those that are not of a project that was deleted, and is gone. Until the commit none goes.
+    async fn of_known_projects<'r>(
+        &self,
+        node: &NodeId,
+        records: &[&'r SequencedRecord],
+    ) -> Result<Vec<&'r SequencedRecord>, Error> {
+        let project = |record: &&'r SequencedRecord| batch::project_of(&record.record.body);
+        let all: BTreeSet<&str> = records.iter().filter_map(project).collect();
+        let known = self.known_projects(&all).await?;
+        let is_known =
+            |record: &&'r SequencedRecord| project(record).is_none_or(|of| known.contains(of));
+        let kept: Vec<_> = records.iter().copied().filter(is_known).collect();
+        let dropped = records.len() - kept.len();
+        if dropped > 0 {
+            tracing::warn!(%node, dropped, "records of projects that are deleted are passed over");
+        }
+        Ok(kept)
     }
 
     /// An execution's row, locked until the commit; none when it is not known.
@@ -129,6 +153,7 @@ impl Tx {
     /// `AlreadyExists`.
     pub async fn insert_execution(&mut self, mut row: Execution) -> Result<Execution, Error> {
         row.history = self.next_history().await?;
+        self.grows(&row.project, row.weight());
         let name = format!("projects/{}/executions/{}", row.project, row.id);
         self.insert_row::<entity::execution::Entity>(row, &name)
             .await

@@ -68,8 +68,49 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn delete_ended(&mut self, project: &str, before_us: i64) -> Result<u64, Error> {
+        let ended = ended_before(project, before_us, CANDIDATES_MAX);
+        self.delete_executions(project, ended, None).await
+    }
+
+    /// Deletes executions of a project, those first that ended first, until its history is smaller by `bytes`: one batch. The
+    /// one of the id `except` stays. Gives how many; 0: none is left that has ended, or it is in others' hands.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_oldest(
+        &mut self,
+        project: &str,
+        bytes: i64,
+        except: Option<&str>,
+    ) -> Result<u64, Error> {
+        use entity::execution::Column;
+        let except = except.map(|id| Column::Id.ne(id));
+        let ended = ended_before(project, i64::MAX, CANDIDATES_MAX)
+            .filter(Condition::all().add_option(except));
+        self.delete_executions(project, ended, Some(bytes)).await
+    }
+
+    /// The same of executions that have not ended: what their nodes say of them later is of nothing that is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_unended(&mut self, project: &str) -> Result<u64, Error> {
+        use entity::execution::{Column, Entity};
+        let unended = Entity::find()
+            .filter(Column::Project.eq(project))
+            .filter(Column::EndTimeUs.is_null())
+            .limit(CANDIDATES_MAX);
+        self.delete_executions(project, unended, None).await
+    }
+
+    async fn delete_executions(
+        &mut self,
+        project: &str,
+        which: Select<entity::execution::Entity>,
+        bytes: Option<i64>,
+    ) -> Result<u64, Error> {
         use entity::{attempt, command, event, execution, retry, signal, step_run, whole_value};
-        let ids: Vec<String> = ended_before(project, before_us, CANDIDATES_MAX)
+        let ids: Vec<String> = which
             .select_only()
             .column(execution::Column::Id)
             // Another replica deletes those that it has locked; whoever retries one has it until then.
@@ -78,10 +119,22 @@ impl Tx {
             .all(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        let ids = self.as_many_as_fit(project, ids).await?;
+        let mut ids = self.as_many_as_fit(project, ids).await?;
         if ids.is_empty() {
             return Ok(0);
         }
+        let weights = self.weigh(project, &ids).await?;
+        let mut freed = 0;
+        let enough = ids.iter().take_while(|id| {
+            let is_wanted = bytes.is_none_or(|bytes| freed < bytes);
+            if is_wanted {
+                freed += weights.get(*id).copied().unwrap_or_default();
+            }
+            is_wanted
+        });
+        let enough = enough.count();
+        ids.truncate(enough);
+        self.grows(project, -freed);
         macro_rules! delete {
             ($($table:ident . $id:ident),+) => {
                 $(

@@ -10,7 +10,7 @@ use signalbox_model::{
     ids::{ExecutionId, ExecutionName},
 };
 
-use super::{Store, Tx, entity, internal, rows::StepRun};
+use super::{Store, Tx, entity, internal, rows::StepRun, usage::Weight as _};
 
 /// Retries of one execution that are named.
 const NAMED_MAX: u64 = 100;
@@ -46,7 +46,11 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn copy_event(&self, from: &ExecutionName, to: &ExecutionId) -> Result<bool, Error> {
+    pub async fn copy_event(
+        &mut self,
+        from: &ExecutionName,
+        to: &ExecutionId,
+    ) -> Result<bool, Error> {
         let key = (from.project.to_string(), from.execution.to_string());
         let found = entity::event::Entity::find_by_id(key)
             .one(&self.inner)
@@ -59,6 +63,7 @@ impl Tx {
             execution: to.to_string(),
             ..event
         };
+        self.grows(&copy.project, copy.weight());
         copy.into_active_model()
             .reset_all()
             .insert(&self.inner)

@@ -23,7 +23,7 @@ pub struct Sealed {
 /// How many values were sealed anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
-    /// Values of API keys.
+    /// Values of API keys, deleted ones too.
     pub keys: u64,
     /// Values of secrets.
     pub secrets: u64,
@@ -131,8 +131,9 @@ impl Tx {
         reseal: impl Fn(&Sealed) -> Result<Vec<u8>, Error>,
     ) -> Result<Resealed, Error> {
         self.next_revision().await?;
+        let deleted = self.reseal_deleted(&reseal).await?;
         Ok(Resealed {
-            keys: reseal_table!(&self.inner, api_key, "apiKeys", reseal),
+            keys: deleted + reseal_table!(&self.inner, api_key, "apiKeys", reseal),
             secrets: reseal_table!(&self.inner, secret, "secrets", reseal),
         })
     }
@@ -160,10 +161,13 @@ impl Store {
             }));
         }
         let secret = entity::secret::Entity::find().one(&self.db).await;
-        Ok(secret.map_err(|e| internal(&e))?.map(|row| Sealed {
-            name: format!("projects/{}/secrets/{}", row.project, row.id),
-            ciphertext: row.ciphertext,
-        }))
+        if let Some(row) = secret.map_err(|e| internal(&e))? {
+            return Ok(Some(Sealed {
+                name: format!("projects/{}/secrets/{}", row.project, row.id),
+                ciphertext: row.ciphertext,
+            }));
+        }
+        self.any_deleted_sealed().await
     }
 }
 

@@ -12,7 +12,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Store, Tx, config::KIND_SECRET, entity, internal, page::keyset, rows::Secret,
+    Page, PageOf, Store, Tx, changes::KIND_SECRET, entity, internal, page::keyset, rows::Secret,
 };
 
 /// Workflows that a refusal to delete a secret names.

@@ -21,12 +21,13 @@ use super::{
     awaited::WAIT_THEMSELVES,
     entity, internal,
     rows::{Execution, Signal as Row, StepRun},
+    usage::Weight as _,
 };
 
 const APPROVAL: &str = "approval";
 const WAITING: &str = "WAITING";
 /// As the index has it: with a parameter in it, no database would use that.
-const UNSETTLED: &str = "signals.settled = false";
+pub(super) const UNSETTLED: &str = "signals.settled = false";
 
 /// Something to tell an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +161,7 @@ impl Tx {
     async fn insert_signal(&mut self, name: &ExecutionName, row: Row) -> Result<Row, Error> {
         self.wake_nodes();
         self.settle_ended().await?;
+        self.grows(&row.project, row.weight());
         let active = row.into_active_model().reset_all();
         active
             .insert(&self.inner)

@@ -23,17 +23,25 @@ use signalbox_test_postgres::Postgres;
 
 use super::*;
 use crate::{
-    app::{App, Definition, NewKey, NewWorkflow, RunRequest, Settings, etag},
+    app::{App, Definition, Limits, NewKey, NewWorkflow, RunRequest, Settings, etag},
     crypto::MasterKey,
 };
 
 mod audit;
 mod batches;
+mod calls;
 mod children;
+mod deleted;
+mod enrollment;
+mod key_rotation;
+mod key_scopes;
+mod key_uses;
 mod labels;
 mod limits;
 mod lists;
 mod methods;
+mod plans;
+mod projects;
 mod replicas;
 mod retention;
 mod retries;
@@ -41,6 +49,7 @@ mod schedules;
 mod secrets;
 mod signals;
 mod tokens;
+mod usage;
 mod values;
 
 async fn sqlite(dir: &Path) -> Store {
@@ -59,6 +68,8 @@ fn app(store: Store) -> App {
         deliveries_kept_max: DELIVERIES_KEPT,
         history_value_max_bytes: VALUE_MAX_BYTES,
         history_retention: limits_of::HISTORY_RETENTION,
+        deleted_retention: limits_of::DELETED_RETENTION,
+        quotas: Limits::USUAL,
     };
     App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
 }
@@ -218,6 +229,8 @@ async fn keys_and_workflows_live_by_their_rules_on_both_databases() {
         assert!(app.reveal_key(&actor(), &name).await.is_err());
         app.delete_workflow(&actor(), &wname, "").await.unwrap();
         app.delete_key(&actor(), &name, "").await.unwrap();
+        assert!(app.key(&name).await.unwrap().deletion.is_some());
+        app.purge_key(&actor(), &name, "").await.unwrap();
         assert!(matches!(app.key(&name).await, Err(Error::NotFound { .. })));
 
         let secret: signalbox_model::ids::SecretName =
@@ -746,8 +759,8 @@ async fn the_first_confirmed_topic_binds_and_no_other() {
         app.apply_records(&node("n1"), "i", &records, 3, decode_any)
             .await
             .unwrap();
-        let (row, _) = app.workflow(&wname).await.unwrap();
-        assert_eq!(row.bound_topic.as_deref(), Some("arn:one"));
+        let (found, _) = app.workflow(&wname).await.unwrap();
+        assert_eq!(found.row.bound_topic.as_deref(), Some("arn:one"));
         assert!(*store.revision().borrow() > before, "the nodes are told");
         let listed = app
             .subscriptions(&project(), None, &Page::first(10))
@@ -799,8 +812,11 @@ async fn several_topics_may_bind_in_one_report() {
             .await
             .unwrap();
         for name in &names {
-            let (row, _) = app.workflow(name).await.unwrap();
-            assert_eq!(row.bound_topic, Some(format!("arn:{}", name.workflow)));
+            let (found, _) = app.workflow(name).await.unwrap();
+            assert_eq!(
+                found.row.bound_topic,
+                Some(format!("arn:{}", name.workflow))
+            );
         }
         // Whoever follows changes one at a time misses none.
         let (first, reached) = store.changes_since(before, 1).await.unwrap();

@@ -91,7 +91,7 @@ impl Tx {
     }
 
     async fn tokens_changed(&mut self) -> Result<(), Error> {
-        self.increment(TOKENS).await.map(|_| ())
+        self.advance(TOKENS, 1).await.map(|_| ())
     }
 }
 

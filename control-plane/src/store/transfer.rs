@@ -83,9 +83,9 @@ pub enum TransferError {
 macro_rules! each_table {
     ($table:ident => $do:expr) => {
         each_table!(@ $table => $do;
-            project counter api_key workflow workflow_version workflow_key secret workflow_secret schedule change request
-            audit audit_entry label node report_cursor certificate execution event step_run whole_value attempt signal retry command
-            delivery subscription token_key revoked_token)
+            project counter api_key key_use workflow workflow_version workflow_key secret workflow_secret workflow_call deleted_resource
+            schedule change request audit audit_entry label node report_cursor certificate execution event step_run whole_value attempt signal retry command
+            delivery subscription token_key revoked_token enrollment_token node_identity)
     };
     (@ $table:ident => $do:expr; $($name:ident)+) => {
         $({

@@ -65,13 +65,14 @@ fn seal(app: &App, row: &Secret, to: &Recipient) -> Result<SealedSecret, String>
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use prost::Message as _;
     use signalbox_model::secret::Secret as Opened;
     use signalbox_proto::convert;
     use signalbox_runtime::hpke::KeyPair;
 
     use super::*;
     use crate::{
-        app::Settings,
+        app::{Limits, Settings},
         crypto::MasterKey,
         store::{Actor, Store},
         sync::delta::Deltas,
@@ -85,6 +86,8 @@ mod tests {
             deliveries_kept_max: 1,
             history_value_max_bytes: 1024,
             history_retention: std::time::Duration::MAX,
+            deleted_retention: std::time::Duration::MAX,
+            quotas: Limits::USUAL,
         };
         App::new(store, MasterKey::new(&[7; 32]).unwrap(), settings)
     }
@@ -118,9 +121,9 @@ mod tests {
             .create_secret(&actor, &project, &id, b"s3cret-value")
             .await
             .unwrap();
-        let head = *app.store().revision().borrow();
-        let delta = Deltas::new(app.clone()).after(0, head).await.unwrap();
-        assert_eq!((delta.upserts.len(), delta.secrets.len()), (0, 1));
+        let delta = Deltas::new(app.clone()).after(0).await.unwrap();
+        let shared = wire::ConfigUpdate::decode(&delta.shared[..]).unwrap();
+        assert_eq!((shared.upserts.len(), delta.secrets.len()), (0, 1));
 
         assert_eq!(
             sealed(&app, &delta.secrets, None),

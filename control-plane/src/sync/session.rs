@@ -2,26 +2,27 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use prost::Message as _;
 use signalbox_model::{error::Error, ids::NodeId, signal::Signal};
 use signalbox_proto::{
     convert::{record, signal, status::to_status, time},
-    dataplane::v1::{self as wire, SyncRequest, SyncResponse, sync_request, sync_response},
+    dataplane::v1::{self as wire, SyncRequest, sync_request, sync_response},
     v1,
 };
 use signalbox_runtime::hpke::Recipient;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::{
-    delta::{Delta, Deltas},
-    secrets,
-};
+use super::{Hub, secrets, snapshot::TURN, streams::Place, wire::Encoded};
 use crate::{
-    app::{App, Refusal, RetryOrder},
-    store::{OpenCommand, rows::Execution},
+    app::{App, COMMANDS_MAX, Refusal, RetryOrder},
+    store::{
+        OpenCommand,
+        rows::{Execution, Secret},
+    },
 };
 
 /// How often the hub says that it is alive.
@@ -30,28 +31,24 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a node may take to make room for a message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often commands are looked for although nobody said that there is one (another replica may have it).
-const COMMANDS_INTERVAL: Duration = Duration::from_secs(2);
 /// Executions that a node is asked to cancel at once.
 const CANCELLATIONS_MAX: u64 = 1_000;
 /// Signals that a node is told at once.
 const SIGNALS_MAX: u64 = 1_000;
 /// What a node is told that it may take to answer a command.
 const COMMAND_LEASE: Duration = Duration::from_secs(30);
-/// Size of one part of a snapshot.
-const PART_MAX_BYTES: usize = 512 * 1024;
 /// A node further behind than this gets a snapshot.
 const CHANGES_BEHIND_MAX: u64 = 10_000;
 
 pub(super) struct Session<'a> {
+    hub: &'a Hub,
     app: &'a App,
-    deltas: &'a Deltas,
     node: NodeId,
     /// Whom the node's secrets are sealed to.
     recipient: Option<Recipient>,
     /// Names the stream.
     stream: String,
-    outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
+    outgoing: mpsc::Sender<Result<Encoded, Status>>,
     /// Revision that the node has, or was sent.
     sent: i64,
     nonce: u64,
@@ -61,15 +58,14 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(
-        app: &'a App,
-        deltas: &'a Deltas,
+        hub: &'a Hub,
         (node, recipient): (NodeId, Option<Recipient>),
         stream: String,
-        outgoing: mpsc::Sender<Result<SyncResponse, Status>>,
+        outgoing: mpsc::Sender<Result<Encoded, Status>>,
     ) -> Self {
         Self {
-            app,
-            deltas,
+            hub,
+            app: &hub.app,
             node,
             recipient,
             stream,
@@ -90,7 +86,6 @@ impl<'a> Session<'a> {
         // The node may come from a replica that knew more than this one does: it must not be put back.
         store.refresh().await.map_err(to_status)?;
         let mut revision = store.revision();
-        let mut errands = store.errands();
         let head = *revision.borrow_and_update();
         let known =
             hello.incarnation == store.incarnation() && (1..=head).contains(&hello.revision);
@@ -103,17 +98,20 @@ impl<'a> Session<'a> {
             )
             .await
             .map_err(to_status)?;
-        let follows = known && self.behind(hello.revision).await? <= CHANGES_BEHIND_MAX;
-        if follows {
+        let place = self.hub.streams.enter(&self.node, &self.stream);
+        let is_behind = store.is_behind(hello.revision, CHANGES_BEHIND_MAX);
+        if known && !is_behind.await.map_err(to_status)? {
             self.sent = hello.revision;
-            // Says at once that the node is up to date, so that it knows.
+            if self.sent == head {
+                // Says at once that the node is up to date, so that it knows.
+                self.send_nothing_new().await?;
+            }
             self.send_changes().await?;
         } else {
             self.snapshot().await?;
         }
-        self.send_commands(true).await?;
+        self.send_commands(&place, true).await?;
         let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
-        let mut look = tokio::time::interval(COMMANDS_INTERVAL);
         let mut heard = tokio::time::Instant::now();
         loop {
             tokio::select! {
@@ -123,7 +121,7 @@ impl<'a> Session<'a> {
                         Some(message) => message?,
                     };
                     heard = tokio::time::Instant::now();
-                    self.take(message).await?;
+                    self.take(&place, message).await?;
                 }
                 changed = revision.changed() => {
                     if changed.is_err() {
@@ -131,26 +129,18 @@ impl<'a> Session<'a> {
                     }
                     self.send_changes().await?;
                 }
-                _ = errands.changed() => {
+                () = place.called() => {
                     // A command may name a version that the node is only now told of.
                     self.send_changes().await?;
-                    self.send_commands(false).await?;
+                    self.send_commands(&place, false).await?;
                 }
-                _ = look.tick() => self.send_commands(false).await?,
-                _ = heartbeat.tick() => {
-                    let time = Some(time::to_wire(Timestamp::now()));
-                    self.send(sync_response::Message::Heartbeat(wire::Heartbeat { time })).await?;
-                }
+                () = place.superseded() => return Err(superseded()),
+                _ = heartbeat.tick() => self.send(alive()).await?,
                 () = tokio::time::sleep_until(heard + SILENCE_MAX) => {
                     return Err(Status::deadline_exceeded("no word from the node"));
                 }
             }
         }
-    }
-
-    async fn behind(&self, revision: i64) -> Result<u64, Status> {
-        let store = self.app.store();
-        store.count_changes_since(revision).await.map_err(to_status)
     }
 
     fn nonce(&mut self) -> String {
@@ -159,10 +149,11 @@ impl<'a> Session<'a> {
     }
 
     async fn send(&self, message: sync_response::Message) -> Result<(), Status> {
-        let response = SyncResponse {
-            message: Some(message),
-        };
-        match tokio::time::timeout(SEND_TIMEOUT, self.outgoing.send(Ok(response))).await {
+        self.send_encoded(Encoded::message(message)).await
+    }
+
+    async fn send_encoded(&self, message: Encoded) -> Result<(), Status> {
+        match tokio::time::timeout(SEND_TIMEOUT, self.outgoing.send(Ok(message))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Status::cancelled("the node has gone")),
             Err(_) => Err(Status::resource_exhausted(
@@ -171,102 +162,105 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Everything that there is, in parts. The change log holds each resource once, so reading it from its beginning is
-    /// reading the newest state of all.
-    async fn snapshot(&mut self) -> Result<(), Status> {
-        let nonce = self.nonce();
-        let mut revision = 0;
-        let mut part: Vec<wire::Resource> = Vec::new();
-        let mut part_bytes = 0;
-        loop {
-            let head = *self.app.store().revision().borrow();
-            let delta = self.deltas.after(revision, head).await.map_err(to_status)?;
-            for resource in self.upserts(&delta) {
-                let size = resource.encoded_len();
-                if part_bytes + size > PART_MAX_BYTES && !part.is_empty() {
-                    let full = std::mem::take(&mut part);
-                    self.send(self.part(&nonce, delta.to, false, full)).await?;
-                    part_bytes = 0;
-                }
-                part_bytes += size;
-                part.push(resource);
-            }
-            let done = delta.to >= head || delta.to == revision;
-            revision = delta.to;
-            if done {
-                break;
-            }
-        }
-        self.send(self.part(&nonce, revision, true, part)).await?;
-        self.sent = revision;
-        Ok(())
-    }
-
-    /// What this node is sent of a delta's resources.
-    fn upserts(&self, delta: &Delta) -> Vec<wire::Resource> {
-        let mut upserts = delta.upserts.clone();
-        upserts.extend(secrets::sealed(
-            self.app,
-            &delta.secrets,
-            self.recipient.as_ref(),
-        ));
-        upserts
-    }
-
-    fn part(
+    /// Sends an update: of what all nodes are sent, and secrets, sealed to this one.
+    async fn send_update(
         &self,
-        nonce: &str,
-        revision: i64,
-        last: bool,
-        upserts: Vec<wire::Resource>,
-    ) -> sync_response::Message {
-        sync_response::Message::Config(wire::ConfigUpdate {
-            nonce: nonce.to_owned(),
-            incarnation: self.app.store().incarnation().to_owned(),
-            revision,
+        own: wire::ConfigUpdate,
+        shared: Bytes,
+        sealed: &[Secret],
+    ) -> Result<(), Status> {
+        let upserts = secrets::sealed(self.app, sealed, self.recipient.as_ref());
+        let own = wire::ConfigUpdate { upserts, ..own };
+        self.send_encoded(Encoded::config(&own, shared)).await
+    }
+
+    /// Everything that there is, in parts, when it is this node's turn.
+    async fn snapshot(&mut self) -> Result<(), Status> {
+        let hub = self.hub;
+        let mut waiting = tokio::time::interval(HEARTBEAT_INTERVAL);
+        let turn = hub.snapshots.turn();
+        tokio::pin!(turn);
+        let turn = loop {
+            tokio::select! {
+                turn = &mut turn => break turn,
+                _ = waiting.tick() => self.send(alive()).await?,
+            }
+        };
+        let sending = self.send_snapshot();
+        tokio::pin!(sending);
+        tokio::select! {
+            sent = &mut sending => return sent,
+            () = tokio::time::sleep(TURN) => drop(turn),
+        }
+        sending.await
+    }
+
+    async fn send_snapshot(&mut self) -> Result<(), Status> {
+        let mut snapshot = self.hub.snapshots.newest();
+        let part = wire::ConfigUpdate {
+            nonce: self.nonce(),
             snapshot: true,
-            last,
-            upserts,
-            deletes: Vec::new(),
-        })
+            ..wire::ConfigUpdate::default()
+        };
+        let mut number = 0;
+        while let Some(content) = snapshot.part(number).await.map_err(to_status)? {
+            self.send_update(part.clone(), content.shared, &content.secrets)
+                .await?;
+            number += 1;
+        }
+        self.sent = snapshot.revision;
+        // What came later belongs to it: the node must not use what is old even for a moment, since it may have known more.
+        while self.sent < *self.app.store().revision().borrow() {
+            let delta = self.hub.deltas.after(self.sent).await.map_err(to_status)?;
+            self.send_update(part.clone(), delta.shared.clone(), &delta.secrets)
+                .await?;
+            self.sent = delta.to;
+        }
+        let end = wire::ConfigUpdate {
+            incarnation: self.app.store().incarnation().to_owned(),
+            revision: self.sent,
+            last: true,
+            ..part
+        };
+        self.send_update(end, Bytes::new(), &[]).await
+    }
+
+    async fn send_nothing_new(&mut self) -> Result<(), Status> {
+        let update = wire::ConfigUpdate {
+            nonce: self.nonce(),
+            incarnation: self.app.store().incarnation().to_owned(),
+            revision: self.sent,
+            last: true,
+            ..wire::ConfigUpdate::default()
+        };
+        self.send_update(update, Bytes::new(), &[]).await
     }
 
     async fn send_changes(&mut self) -> Result<(), Status> {
-        loop {
-            let head = *self.app.store().revision().borrow();
-            if self.sent >= head && self.nonce > 0 {
-                return Ok(());
-            }
-            let delta = self
-                .deltas
-                .after(self.sent, head)
-                .await
-                .map_err(to_status)?;
+        while self.sent < *self.app.store().revision().borrow() {
+            let delta = self.hub.deltas.after(self.sent).await.map_err(to_status)?;
             let update = wire::ConfigUpdate {
                 nonce: self.nonce(),
-                incarnation: self.app.store().incarnation().to_owned(),
-                revision: delta.to,
-                snapshot: false,
                 last: true,
-                upserts: self.upserts(&delta),
-                deletes: delta.deletes.clone(),
+                ..wire::ConfigUpdate::default()
             };
-            self.send(sync_response::Message::Config(update)).await?;
-            let before = self.sent;
+            self.send_update(update, delta.shared.clone(), &delta.secrets)
+                .await?;
             self.sent = delta.to;
-            if self.sent == before {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
-    async fn send_commands(&mut self, again: bool) -> Result<(), Status> {
+    async fn send_commands(&mut self, place: &Place, again: bool) -> Result<(), Status> {
         let commands = self
             .app
             .hand_out(&self.node, &self.stream, again)
             .await
             .map_err(to_status)?
             .ok_or_else(superseded)?;
+        if commands.len() as u64 >= COMMANDS_MAX {
+            place.call_another();
+        }
         for command in commands {
             if let Some(command) = self.to_wire(command).await? {
                 self.send(sync_response::Message::Command(command)).await?;
@@ -333,10 +327,10 @@ impl<'a> Session<'a> {
         }))
     }
 
-    async fn take(&mut self, request: SyncRequest) -> Result<(), Status> {
+    async fn take(&mut self, place: &Place, request: SyncRequest) -> Result<(), Status> {
         match request.message {
             Some(sync_request::Message::Ack(wire::Ack { nonce: _, revision })) => {
-                self.app.node_applied(&self.node, revision, Vec::new()).await
+                place.heard(Some(revision));
             }
             Some(sync_request::Message::Nack(wire::Nack {
                 nonce: _,
@@ -354,25 +348,31 @@ impl<'a> Session<'a> {
                         }
                     })
                     .collect();
-                self.app.node_applied(&self.node, revision, refusals).await
+                place.refused(revision, refusals).await.map_err(to_status)?;
             }
-            Some(sync_request::Message::CommandResult(wire::CommandResult { command_id, refusal })) => {
+            Some(sync_request::Message::CommandResult(wire::CommandResult {
+                command_id,
+                refusal,
+            })) => {
                 if !refusal.is_empty() {
                     tracing::warn!(node = %self.node, command_id, refusal, "a node refuses a command");
                     self.told.remove(&command_id);
                 }
-                self.app.command_answered(&self.node, &command_id, refusal.is_empty()).await
+                self.app
+                    .command_answered(&self.node, &command_id, refusal.is_empty())
+                    .await
+                    .map_err(to_status)?;
             }
-            Some(sync_request::Message::Heartbeat(_)) => {
-                match self.app.node_seen(&self.node, &self.stream).await {
-                    Ok(false) => return Err(superseded()),
-                    seen => seen.map(|_| ()),
-                }
-            }
-            Some(sync_request::Message::Hello(_)) | None => Ok(()),
+            Some(sync_request::Message::Heartbeat(_)) => place.heard(None),
+            Some(sync_request::Message::Hello(_)) | None => {}
         }
-        .map_err(to_status)
+        Ok(())
     }
+}
+
+fn alive() -> sync_response::Message {
+    let time = Some(time::to_wire(Timestamp::now()));
+    sync_response::Message::Heartbeat(wire::Heartbeat { time })
 }
 
 /// What is handed out by another stream, maybe at another replica, must not be handed out by this one: nobody may listen.

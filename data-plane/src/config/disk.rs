@@ -46,8 +46,8 @@ pub(super) struct Stored {
     pub(super) revision: u64,
     pub(super) resources: Vec<(String, Vec<u8>)>,
     pub(super) refused: Vec<String>,
-    /// Whether the secrets of that revision were sent to the key that the node has now.
-    pub(super) has_secrets: bool,
+    /// Whether the secrets of that revision were sent to the key that the node has now, and the scopes of keys read.
+    pub(super) is_whole: bool,
 }
 
 #[derive(Debug)]
@@ -58,10 +58,11 @@ pub(super) struct Disk {
     public_key: String,
 }
 
-/// What `secrets` in `meta` says: to which key the secrets of which state were sent. A version that knows no secrets goes on
-/// to other revisions and leaves it as it is, and so it tells what is missing.
+/// What `secrets` in `meta` says: to which key the secrets of which state were sent, and that the scopes of keys were read.
+/// A version that knows no secrets goes on to other revisions and leaves it as it is, and so it tells what is missing; one that
+/// knows no scopes, and loses them, writes another mark.
 fn mark(public_key: &str, incarnation: &str, revision: &str) -> String {
-    format!("{public_key} {incarnation} {revision}")
+    format!("{public_key} {incarnation} {revision} scopes")
 }
 
 impl Disk {
@@ -125,7 +126,7 @@ impl Disk {
             let refused = refused.query_map([], |row| row.get(0))?;
             Ok(Stored {
                 refused: refused.collect::<Result<_, _>>()?,
-                has_secrets: meta("secrets")? == mark(&self.public_key, &incarnation, &revision),
+                is_whole: meta("secrets")? == mark(&self.public_key, &incarnation, &revision),
                 revision: revision.parse().unwrap_or(0),
                 incarnation,
                 resources: rows.collect::<Result<_, _>>()?,

@@ -1,11 +1,11 @@
-//! Keys and workflows with the bucket that counts their requests. A limit's state lives and dies with the entry of what it
+//! Keys, workflows and projects with the bucket that counts their requests. A limit's state lives and dies with the entry of what it
 //! limits: what has no limit costs nothing, and nothing is looked up by name.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use governor::Quota;
 use signalbox_model::{
-    config::{KeyConfig, WorkflowConfig},
+    config::{KeyConfig, ProjectConfig, WorkflowConfig},
     rate_limit::RateLimit,
 };
 
@@ -39,6 +39,13 @@ impl Limited<WorkflowConfig> {
         let published = config.published.as_ref();
         let own = published.and_then(|published| published.workflow.rate_limit());
         Self::new(config, own.or(rates.workflow_max), before)
+    }
+}
+
+impl Limited<ProjectConfig> {
+    pub(super) fn project(config: ProjectConfig, before: Option<&Self>) -> Self {
+        let limit = Some(config.rate_limit);
+        Self::new(config, limit, before)
     }
 }
 

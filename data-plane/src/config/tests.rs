@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use signalbox_model::rate_limit::RateLimit;
+use jiff::Timestamp;
+use signalbox_model::{config::PreviousValue, rate_limit::RateLimit};
 
 use super::*;
 
@@ -13,6 +14,8 @@ fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
             revoked,
             expires_at: None,
             rate_limit: None,
+            scope: None,
+            previous: None,
         }),
         encoded: Bytes::from(format!("{id} {digest} {revoked}")),
         name,
@@ -22,10 +25,23 @@ fn key(id: &str, digest: u8, revoked: bool) -> Upsert {
 fn decode(encoded: &[u8]) -> Result<Resource, String> {
     let text = String::from_utf8(encoded.to_vec()).unwrap();
     match text.split(' ').collect::<Vec<_>>()[..] {
+        ["project", per_second] => Ok(quota(per_second.parse().unwrap()).resource),
         [id, digest, revoked] => {
             Ok(key(id, digest.parse().unwrap(), revoked.parse().unwrap()).resource)
         }
         _ => Err("no".to_owned()),
+    }
+}
+
+fn quota(events_per_second: i64) -> Upsert {
+    let name = "projects/default".to_owned();
+    Upsert {
+        resource: Resource::Project(ProjectConfig {
+            project: ProjectId::default_project(),
+            rate_limit: RateLimit::new(events_per_second, 0).unwrap(),
+        }),
+        encoded: Bytes::from(format!("project {events_per_second}")),
+        name,
     }
 }
 
@@ -95,6 +111,57 @@ fn a_key_with_a_new_value_leaves_the_old_one_behind() {
         .unwrap();
     assert_eq!(live(&store.current(), 1), None);
     assert_eq!(live(&store.current(), 9), Some(true));
+}
+
+/// A key and the value before.
+fn rotated(id: &str, digest: u8, previous: u8, expires_at: Timestamp) -> Upsert {
+    let mut upsert = key(id, digest, false);
+    if let Resource::Key(key) = &mut upsert.resource {
+        key.previous = Some(Box::new(PreviousValue {
+            digest: KeyDigest([previous; 32]),
+            expires_at,
+        }));
+    }
+    upsert
+}
+
+#[test]
+fn a_rotated_key_is_found_by_both_values_and_leaves_neither_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let set = |revision, upserts, deletes: &[&str]| {
+        store
+            .apply(change(revision, false, upserts, deletes, &[]))
+            .unwrap();
+    };
+    let found = || [1, 2, 3].map(|digest| live(&store.current(), digest).is_some());
+    let until: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
+    set(1, vec![key("a", 1, false)], &[]);
+    set(2, vec![rotated("a", 2, 1, until)], &[]);
+    assert_eq!(found(), [true, true, false]);
+    assert_eq!(store.current().len(), 1, "one key");
+    let now = store.current();
+    let key_of = |digest| now.key(&KeyDigest([digest; 32])).unwrap();
+    assert!(Arc::ptr_eq(key_of(1), key_of(2)), "with one bucket");
+    let second = std::time::Duration::from_secs(1);
+    for (digest, at, has) in [
+        (1, until - second, true),
+        (1, until, false),
+        (2, until, true),
+        (3, until - second, false),
+    ] {
+        let has_value = key_of(1).has_value(&KeyDigest([digest; 32]), at);
+        assert_eq!(has_value, has, "{digest} at {at}");
+    }
+    // Rotated again, revoked or deleted.
+    set(3, vec![rotated("a", 3, 2, until)], &[]);
+    assert_eq!(found(), [false, true, true]);
+    set(4, vec![key("a", 3, true)], &[]);
+    assert_eq!(found(), [false, false, true]);
+    set(5, vec![rotated("a", 3, 2, until)], &[]);
+    set(6, vec![], &["a"]);
+    assert_eq!(found(), [false; 3]);
+    assert!(store.current().is_empty());
 }
 
 #[test]
@@ -240,4 +307,43 @@ fn what_sets_no_limit_has_the_nodes() {
         assert_eq!(hundreds_at_once(&store), 4);
     }
     assert_eq!(hundreds_at_once(&open()), 4, "from the disk, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_has_a_bucket_as_long_as_it_has_a_quota() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ConfigStore::open(dir.path(), decode).unwrap();
+    let project = ProjectId::default_project();
+    let taken = |store: &ConfigStore| {
+        let now = store.current();
+        let project = now.project(&project)?;
+        Some((0..1000).take_while(|_| project.take().is_ok()).count())
+    };
+    let set = |revision, all, upserts, deletes: &[&str]| {
+        let mut change = change(revision, all, upserts, &[], &[]);
+        change.deletes = deletes.iter().map(|name| (*name).to_owned()).collect();
+        store.apply(change).unwrap();
+    };
+    set(1, true, vec![key("a", 1, false)], &[]);
+    assert_eq!(taken(&store), None);
+    set(2, false, vec![quota(200)], &[]);
+    assert_eq!(taken(&store), Some(200));
+    // Neither another change nor a whole new snapshot is worth a burst.
+    set(3, false, vec![key("b", 2, false)], &[]);
+    set(4, true, vec![quota(200)], &[]);
+    assert_eq!(taken(&store), Some(0));
+    let mut kept = change(5, true, vec![], &[], &[]);
+    kept.keep = vec!["projects/default".to_owned()];
+    store.apply(kept).unwrap();
+    assert_eq!(taken(&store), Some(0), "a newer state was refused");
+    let again = ConfigStore::open(dir.path(), decode).unwrap();
+    assert_eq!(taken(&again), Some(200), "from the disk");
+    set(6, false, vec![quota(300)], &[]);
+    assert_eq!(taken(&store), Some(300));
+    let other: ProjectId = "other".parse().unwrap();
+    assert!(store.current().project(&other).is_none());
+    set(7, false, vec![], &["projects/default"]);
+    for store in [&store, &ConfigStore::open(dir.path(), decode).unwrap()] {
+        assert_eq!(taken(store), None);
+    }
 }

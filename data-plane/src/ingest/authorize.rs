@@ -6,12 +6,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest, PublishedVersion, WorkflowConfig},
+    config::{KeyDigest, PublishedVersion, WorkflowConfig},
     workflow::Trigger,
 };
 
 use super::{Authorized, Head, Kind, Problem, Standing, Turned};
-use crate::config::{Limited, Snapshot};
+use crate::config::{Key, Limited, Snapshot};
 
 /// Length of a key's value, at most; longer ones are unknown without being hashed.
 const KEY_MAX_BYTES: usize = 256;
@@ -40,7 +40,7 @@ pub(super) fn authorize(snapshot: &Snapshot, head: Head) -> Result<Authorized, B
 }
 
 struct Found<'a> {
-    key: &'a Limited<KeyConfig>,
+    key: &'a Key,
     workflow: &'a Arc<Limited<WorkflowConfig>>,
     published: PublishedVersion,
 }
@@ -62,14 +62,24 @@ impl From<Problem> for Refused {
 
 fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
     let key = live_key(snapshot, head)?;
-    // A key of another project learns nothing of what exists in this one.
+    let scope = key.scope.as_deref();
+    if scope.is_some_and(|scope| !scope.has_source(head.source)) {
+        return Err(Problem::forbidden(
+            "source-not-allowed",
+            "the API key may not be used from this address",
+        )
+        .into());
+    }
+    // A key of another project, or for other workflows, learns nothing of what exists.
     let not_its_key = || {
         Problem::forbidden(
             "key-not-allowed",
             "the API key is not one of this workflow's",
         )
     };
-    if key.name.project != head.workflow.project {
+    if key.name.project != head.workflow.project
+        || scope.is_some_and(|scope| !scope.has_workflow(&head.workflow.workflow))
+    {
         return Err(not_its_key().into());
     }
     let unknown = || Problem::not_found("workflow-unknown", "there is no such workflow");
@@ -113,6 +123,15 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
         let detail = "more requests came for the workflow than its rate limit allows";
         over_rate(head.kind, "workflow-rate-limited", detail, wait)
     })?;
+    // And the project last, for the same reason.
+    if let Some(project) = snapshot.project(&head.workflow.project) {
+        project.take().map_err(|wait| {
+            let detail =
+                "more requests came for the project than its quota of events per second allows";
+            over_rate(head.kind, "quota-events-per-second", detail, wait)
+        })?;
+    }
+    key.note_use(head.received_at, head.source);
     Ok(Found {
         key,
         workflow,
@@ -120,7 +139,7 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
     })
 }
 
-fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Limited<KeyConfig>, Problem> {
+fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Key, Problem> {
     if !snapshot.is_synced() {
         return Err(Problem::unavailable(
             "not-synced",
@@ -128,11 +147,11 @@ fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Limited<KeyCo
         ));
     }
     let value = presented(&head.headers, head.uri.query())?;
-    let known = (1..=KEY_MAX_BYTES)
+    let digest = (1..=KEY_MAX_BYTES)
         .contains(&value.len())
-        .then(|| snapshot.key(&digest_of(&value)))
-        .flatten();
-    let Some(key) = known else {
+        .then(|| digest_of(&value));
+    let known = digest.and_then(|digest| Some((snapshot.key(&digest)?, digest)));
+    let Some((key, digest)) = known else {
         return Err(Problem::unauthorized(
             "key-unknown",
             "the API key is not known",
@@ -148,6 +167,12 @@ fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Limited<KeyCo
         return Err(Problem::unauthorized(
             "key-expired",
             "the API key has expired",
+        ));
+    }
+    if !key.has_value(&digest, head.received_at) {
+        return Err(Problem::unauthorized(
+            "key-rotated",
+            "the API key has another value now, and this one does not count any more",
         ));
     }
     Ok(key)

@@ -111,6 +111,8 @@ fn configuration(topics: &[&str]) -> Change {
         revoked: false,
         expires_at: None,
         rate_limit: None,
+        scope: None,
+        previous: None,
     });
     let upserts = [workflow.unwrap(), key].map(|resource| {
         let encoded = Bytes::from(resource.encode_to_vec());

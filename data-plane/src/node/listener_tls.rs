@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 use signalbox_runtime::{
     data_dir::DataDir,
     shutdown::Shutdown,
-    tls::{self, ReloadedPair, TlsError, acme::Acme},
+    tls::{self, ReloadedFiles, TlsError, acme::Acme},
 };
 
 use super::{StartError, TlsSource};
@@ -15,7 +15,7 @@ use super::{StartError, TlsSource};
 pub(super) enum ListenerTls {
     /// Nothing: HTTP in the clear.
     Off,
-    Files(Arc<ReloadedPair>),
+    Files(Arc<ReloadedFiles>),
     Acme(Arc<Acme>),
 }
 
@@ -26,9 +26,7 @@ impl ListenerTls {
     ) -> Result<Self, StartError> {
         Ok(match source {
             None => Self::Off,
-            Some(TlsSource::Files(files)) => {
-                Self::Files(ReloadedPair::open(&files.cert, &files.key)?)
-            }
+            Some(TlsSource::Files(files)) => Self::Files(ReloadedFiles::open(files)?),
             Some(TlsSource::Acme(config)) => Self::Acme(Acme::open(config, data_dir.clone())?),
         })
     }

@@ -4,14 +4,21 @@ mod taker;
 
 use std::path::Path;
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use signalbox_model::record::{Certificate, Record, RecordBody};
+use signalbox_model::{
+    config::{KeyConfig, KeyDigest, Resource, Revision},
+    record::{Certificate, Record, RecordBody},
+};
 use signalbox_runtime::ambient::System;
 use tempfile::TempDir;
 
 use self::taker::{Connection, PATIENCE, Taker};
 use super::*;
-use crate::spool::{SqliteSpool, SqliteSpoolConfig};
+use crate::{
+    config::{Change, Upsert},
+    spool::{SqliteSpool, SqliteSpoolConfig},
+};
 
 /// A node without anything but its spool and its end of the stream.
 struct Node {
@@ -30,13 +37,37 @@ impl Node {
         Self::start_in(endpoint, Timing::default(), tempfile::tempdir().unwrap())
     }
 
+    /// One that tells of these keys.
+    fn start_with(endpoint: &str, keys: &Arc<ConfigStore>) -> Self {
+        let timing = Timing {
+            uses_interval: Duration::from_millis(20),
+            ..Timing::default()
+        };
+        Self::start_of(
+            endpoint,
+            timing,
+            tempfile::tempdir().unwrap(),
+            Some(Arc::clone(keys)),
+        )
+    }
+
     fn start_in(endpoint: &str, timing: Timing, dir: TempDir) -> Self {
+        Self::start_of(endpoint, timing, dir, None)
+    }
+
+    fn start_of(
+        endpoint: &str,
+        timing: Timing,
+        dir: TempDir,
+        keys: Option<Arc<ConfigStore>>,
+    ) -> Self {
         let spool = open(dir.path());
         let shutdown = Shutdown::new();
         let client = ReportClient {
             node: "n1".parse().unwrap(),
             client: Client::new(signalbox_client::ClientConfig::new(endpoint)).unwrap(),
             spool: spool.clone(),
+            keys,
             ambient: System::shared(),
         };
         let task = tokio::spawn(client.run_with(timing, shutdown.clone()));
@@ -266,4 +297,72 @@ async fn a_control_plane_that_does_not_acknowledge_is_left_and_asked_again() {
         .err()
         .expect("the stream stays while nothing is owed");
     drop(held);
+}
+
+const KEY_DIGEST: KeyDigest = KeyDigest([7; 32]);
+
+fn with_a_key(dir: &Path) -> Arc<ConfigStore> {
+    let key = KeyConfig {
+        name: "projects/default/apiKeys/k".parse().unwrap(),
+        digest: KEY_DIGEST,
+        revoked: false,
+        expires_at: None,
+        rate_limit: None,
+        scope: None,
+        previous: None,
+    };
+    let store = ConfigStore::open(dir, |_| Err("none".to_owned())).unwrap();
+    let change = Change {
+        incarnation: "i".to_owned(),
+        revision: Revision(1),
+        replaces_all: true,
+        upserts: vec![Upsert {
+            name: key.name.to_string(),
+            resource: Resource::Key(key),
+            encoded: Bytes::new(),
+        }],
+        deletes: Vec::new(),
+        keep: Vec::new(),
+    };
+    store.apply(change).unwrap();
+    Arc::new(store)
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_told_until_the_control_plane_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = with_a_key(dir.path());
+    let mut taker = Taker::start().await;
+    let node = Node::start_with(&taker.endpoint, &keys);
+    let (_, mut connection) = taker.hello(0).await;
+    assert!(connection.is_quiet().await, "nothing was used");
+    let time = Timestamp::now();
+    let key = keys.current();
+    key.key(&KEY_DIGEST)
+        .unwrap()
+        .note_use(time, "192.0.2.1".parse().unwrap());
+    let told = connection.uses().await;
+    assert_eq!(told.number, 1);
+    let use_of_key = convert::key_use::from_wire(told.uses[0].clone()).unwrap();
+    assert_eq!(use_of_key.key.to_string(), "projects/default/apiKeys/k");
+    assert_eq!(use_of_key.source.to_string(), "192.0.2.1");
+    assert_eq!(
+        use_of_key.time.as_microsecond(),
+        time.as_microsecond(),
+        "as it was noted"
+    );
+    assert!(connection.is_quiet().await, "once on a stream");
+
+    // Records go on meanwhile; an answer that was lost is asked for again.
+    node.append(0..3).await;
+    take_all(&mut connection, 0..3).await;
+    drop(connection);
+    let (_, mut connection) = taker.hello(3).await;
+    assert_eq!(connection.uses().await, told);
+    connection.acknowledge_uses(told.number).await;
+    assert!(connection.is_quiet().await, "it has it");
+    drop(connection);
+    let (_, mut connection) = taker.hello(3).await;
+    assert!(connection.is_quiet().await, "and on the next stream");
+    node.unreported(0).await;
 }

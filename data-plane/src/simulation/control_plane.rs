@@ -230,7 +230,10 @@ impl Service {
     async fn answer(&self, to: &mpsc::Sender<Answer>) -> Result<(), Status> {
         tokio::time::sleep(self.chance.ms(0..10)).await;
         let durable_sequence = i64::try_from(lock(&self.book).cursor()).unwrap_or(i64::MAX);
-        let answer = Ok(ReportResponse { durable_sequence });
+        let answer = Ok(ReportResponse {
+            durable_sequence,
+            ..ReportResponse::default()
+        });
         to.send(answer)
             .await
             .map_err(|_| Status::unavailable("gone"))

@@ -82,6 +82,8 @@ fn configuration() -> Change {
         revoked: false,
         expires_at: None,
         rate_limit: None,
+        scope: None,
+        previous: None,
     });
     let upserts = [workflow.unwrap(), key].map(|resource| {
         let encoded = Bytes::from(resource.encode_to_vec());
@@ -336,6 +338,8 @@ impl Node {
             node: "n1".parse().unwrap(),
             client: self.client(&life),
             spool: spool.clone(),
+            // The configuration is that of all simulations.
+            keys: None,
             ambient: self.day.clone(),
         };
         tasks.push(tokio::spawn(report.run(shutdown.clone())));

@@ -87,6 +87,11 @@ pub struct IntakeSpoolConfig {
     pub mark_after: Duration,
 }
 
+impl IntakeSpoolConfig {
+    /// Usual [`Self::skim_max`].
+    pub const SKIM_MAX: usize = 100;
+}
+
 impl Default for IntakeSpoolConfig {
     fn default() -> Self {
         Self {
@@ -95,7 +100,7 @@ impl Default for IntakeSpoolConfig {
             pending_max: 1_800_000,
             queue_max: 4096,
             unclaimed_max: 1024,
-            skim_max: 100,
+            skim_max: Self::SKIM_MAX,
             // Less than the log leaves free when it grows.
             kept_bytes: 16 * 1024 * 1024,
             mark_after: Duration::from_secs(1),

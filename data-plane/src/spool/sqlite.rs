@@ -7,6 +7,7 @@
 mod along;
 mod batch;
 mod claim;
+mod handshake;
 mod index;
 mod look;
 mod read;
@@ -14,6 +15,7 @@ mod room;
 mod schema;
 mod signals;
 mod turns;
+mod upgrade;
 mod upkeep;
 mod writer;
 
@@ -42,6 +44,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use self::{
     along::Encoded,
     batch::encode,
+    claim::Taken,
     writer::{Answer, Job, Shared, Writer},
 };
 use super::{
@@ -396,7 +399,8 @@ impl Spool for SqliteSpool {
         max: usize,
         admission: Arc<dyn Admission>,
     ) -> BoxFuture<'_, Result<Vec<Claimed>, SpoolError>> {
-        self.submit_waiting(move |answer| Job::Claim(max, admission, answer))
+        let taken = self.submit_waiting(move |answer| Job::Claim(max, admission, answer));
+        async move { taken.await?.into_iter().map(Taken::decode).collect() }.boxed()
     }
 
     fn claimable(&self) -> Arc<Notify> {
@@ -456,7 +460,9 @@ impl Spool for SqliteSpool {
         execution: ExecutionName,
         after: u64,
     ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
-        self.query(move |connection| signals::told_of(connection, &execution.to_string(), after))
+        self.query(move |connection| {
+            signals::told_by_name(connection, &execution.to_string(), after)
+        })
     }
 
     fn park(

@@ -1,7 +1,9 @@
 //! Where a key may stand.
 
+use signalbox_data_plane::server::Proxies;
+
 use crate::{
-    node::{KEY, Node, change, key},
+    node::{KEY, Node, Options, change, key, with_previous, with_scope},
     sns::sign,
 };
 
@@ -90,6 +92,109 @@ async fn a_revoked_key_is_refused_at_once_also_for_a_replayed_confirmation() {
         (answer.status.as_u16(), answer.reason().as_str()),
         (401, "key-revoked")
     );
+}
+
+/// The status and the reason of a webhook with the key.
+async fn called(node: &Node, workflow: &str, source: Option<&str>) -> (u16, String) {
+    let mut request = node
+        .request(&node.hook_url(workflow))
+        .header("content-type", "application/json")
+        .header("x-api-key", KEY)
+        .body("{}");
+    if let Some(source) = source {
+        request = request.header("x-forwarded-for", source);
+    }
+    let answer = node.send(request).await;
+    (answer.status.as_u16(), answer.reason())
+}
+
+#[tokio::test]
+async fn a_key_for_other_workflows_learns_nothing_of_this_one() {
+    let node = Node::start().await;
+    let set = |revision, workflows: &[&str]| {
+        let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+        let sender = with_scope(sender, workflows, &[]);
+        node.store.apply(change(revision, vec![sender])).unwrap();
+    };
+    set(2, &["hook", "absent"]);
+    assert_eq!(called(&node, "hook", None).await.0, 200);
+    // What its scope names is answered as ever.
+    let absent = called(&node, "absent", None).await;
+    assert_eq!(absent, (404, "workflow-unknown".to_owned()));
+    set(3, &["orders"]);
+    let refused = (403, "key-not-allowed".to_owned());
+    for workflow in ["hook", "hook-disabled", "unpublished", "manual", "nowhere"] {
+        assert_eq!(called(&node, workflow, None).await, refused, "{workflow}");
+    }
+    let delivery = node.refused("key-not-allowed").await;
+    assert_eq!(delivery.http_status, 403);
+    set(4, &[]);
+    assert_eq!(called(&node, "hook", None).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_key_counts_from_its_networks_only_by_the_address_that_is_trusted() {
+    let proxies = Proxies {
+        trusted: vec!["127.0.0.0/8".parse().unwrap()].into(),
+        ..Proxies::default()
+    };
+    let node = Node::with(Options {
+        proxies,
+        ..Options::default()
+    })
+    .await;
+    let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+    let sender = with_scope(sender, &[], &["203.0.113.0/24", "2001:db8::/32"]);
+    node.store.apply(change(2, vec![sender])).unwrap();
+    for source in ["203.0.113.9", "::ffff:203.0.113.200", "2001:db8:7::1"] {
+        assert_eq!(called(&node, "hook", Some(source)).await.0, 200, "{source}");
+    }
+    let refused = (403, "source-not-allowed".to_owned());
+    // The last is the proxy's own address; and whatever exists, nothing is told from elsewhere.
+    for source in [Some("203.0.114.1"), Some("2001:db9::1"), None] {
+        for workflow in ["hook", "hook-disabled", "nowhere"] {
+            assert_eq!(called(&node, workflow, source).await, refused, "{source:?}");
+        }
+    }
+    let delivery = node.refused("source-not-allowed").await;
+    assert_eq!(delivery.http_status, 403);
+    assert_eq!(delivery.source_address, "203.0.114.1");
+
+    // Nobody else is believed.
+    let alone = Node::start().await;
+    let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+    let sender = with_scope(sender, &[], &["203.0.113.0/24"]);
+    alone.store.apply(change(2, vec![sender])).unwrap();
+    assert_eq!(called(&alone, "hook", Some("203.0.113.9")).await, refused);
+}
+
+#[tokio::test]
+async fn the_value_before_counts_for_the_overlap_and_ends_with_the_key() {
+    let node = Node::start().await;
+    let new = |revoked, expires_at| {
+        let new = key("projects/default/apiKeys/sender", "sbk_new", revoked, None);
+        with_previous(new, KEY, expires_at)
+    };
+    let set = |revision, upsert| node.store.apply(change(revision, vec![upsert])).unwrap();
+    let call = async |value: &str| {
+        let request = node.request(&node.hook_url("hook"));
+        let request = request.header("content-type", "application/json");
+        let answer = node
+            .send(request.header("x-api-key", value).body("{}"))
+            .await;
+        (answer.status.as_u16(), answer.reason())
+    };
+    let hour = std::time::Duration::from_secs(3600);
+    set(2, new(false, jiff::Timestamp::now() + hour));
+    assert_eq!(call(KEY).await.0, 200);
+    assert_eq!(call("sbk_new").await.0, 200);
+    set(3, new(false, jiff::Timestamp::now() - hour));
+    assert_eq!(call(KEY).await, (401, "key-rotated".to_owned()));
+    assert_eq!(call("sbk_new").await.0, 200);
+    set(4, new(true, jiff::Timestamp::now() + hour));
+    for value in [KEY, "sbk_new"] {
+        assert_eq!(call(value).await, (401, "key-revoked".to_owned()));
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@ use signalbox_data_plane::{
 };
 use signalbox_log::LogConfig;
 use signalbox_model::{
-    config::{KeyConfig, KeyDigest, Resource, Revision},
+    config::{KeyConfig, KeyDigest, PreviousValue, Resource, Revision},
+    key_scope::KeyScope,
     rate_limit::RateLimit,
     record::{Accepted, Delivery, RecordBody, SequencedRecord, SubscriptionChange},
 };
@@ -359,19 +360,47 @@ fn upsert(name: String, resource: &signalbox_proto::dataplane::v1::Resource) -> 
     }
 }
 
-pub fn key(name: &str, value: &str, revoked: bool, expires_at: Option<&str>) -> Upsert {
+fn digest_of(value: &str) -> KeyDigest {
     let mut digest = [0; 32];
     digest.copy_from_slice(
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.as_bytes()).as_ref(),
     );
+    KeyDigest(digest)
+}
+
+pub fn key(name: &str, value: &str, revoked: bool, expires_at: Option<&str>) -> Upsert {
     let config = KeyConfig {
         name: name.parse().unwrap(),
-        digest: KeyDigest(digest),
+        digest: digest_of(value),
         revoked,
         expires_at: expires_at.map(|at| at.parse::<Timestamp>().unwrap()),
         rate_limit: None,
+        scope: None,
+        previous: None,
     };
     upsert(name.to_owned(), &convert::config::key_to_wire(&config))
+}
+
+/// The same for some workflows, or networks.
+pub fn with_scope(key: Upsert, workflows: &[&str], source_networks: &[&str]) -> Upsert {
+    let Resource::Key(mut config) = key.resource else {
+        panic!("is no key");
+    };
+    let scope = KeyScope::new(&config.name.project, workflows, source_networks).unwrap();
+    config.scope = Some(Arc::new(scope));
+    upsert(key.name, &convert::config::key_to_wire(&config))
+}
+
+/// The same with a value before, which works until `expires_at`.
+pub fn with_previous(key: Upsert, value: &str, expires_at: Timestamp) -> Upsert {
+    let Resource::Key(mut config) = key.resource else {
+        panic!("is no key");
+    };
+    config.previous = Some(Box::new(PreviousValue {
+        digest: digest_of(value),
+        expires_at,
+    }));
+    upsert(key.name, &convert::config::key_to_wire(&config))
 }
 
 /// The same with a rate limit.

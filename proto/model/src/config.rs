@@ -6,7 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    ids::{ApiKeyName, SecretName, WorkflowName},
+    ids::{ApiKeyName, ProjectId, SecretName, WorkflowName},
+    key_scope::KeyScope,
     rate_limit::RateLimit,
     secret::Secret,
     workflow::Workflow,
@@ -32,12 +33,21 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
+/// The value that a key had before its last rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousValue {
+    /// Digest of it.
+    pub digest: KeyDigest,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
 /// What a node knows of an API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyConfig {
     /// Its name.
     pub name: ApiKeyName,
-    /// Digest of its value.
+    /// Digest of its value: of the newest, when it has two.
     pub digest: KeyDigest,
     /// Refuse it.
     pub revoked: bool,
@@ -45,6 +55,10 @@ pub struct KeyConfig {
     pub expires_at: Option<Timestamp>,
     /// How many requests are taken with it.
     pub rate_limit: Option<RateLimit>,
+    /// For which workflows it counts, and from where; none: for all of its project, from anywhere.
+    pub scope: Option<Arc<KeyScope>>,
+    /// The value before, if it had an overlap with this one.
+    pub previous: Option<Box<PreviousValue>>,
 }
 
 impl KeyConfig {
@@ -52,6 +66,14 @@ impl KeyConfig {
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         !self.revoked && self.expires_at.is_none_or(|at| now < at)
+    }
+
+    /// Whether the value with this digest is one that it has at `now`.
+    #[must_use]
+    pub fn has_value(&self, digest: &KeyDigest, now: Timestamp) -> bool {
+        let is_previous =
+            |previous: &PreviousValue| previous.digest == *digest && now < previous.expires_at;
+        self.digest == *digest || self.previous.as_deref().is_some_and(is_previous)
     }
 }
 
@@ -115,6 +137,15 @@ pub struct SecretConfig {
     pub value: Secret,
 }
 
+/// What a node knows of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectConfig {
+    /// Which.
+    pub project: ProjectId,
+    /// How many requests are taken for all its workflows together.
+    pub rate_limit: RateLimit,
+}
+
 /// One resource of the configuration.
 #[derive(Clone, Debug)]
 pub enum Resource {
@@ -124,4 +155,6 @@ pub enum Resource {
     Workflow(WorkflowConfig),
     /// A secret.
     Secret(SecretConfig),
+    /// A project that has a quota which nodes hold.
+    Project(ProjectConfig),
 }

@@ -2,6 +2,9 @@
 
 use crate::violation::Violations;
 
+/// Reason of what is refused because its resource is deleted.
+pub const RESOURCE_DELETED: &str = "RESOURCE_DELETED";
+
 /// Why a use case gave nothing. Each variant is one `google.rpc.Code`; texts hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -17,6 +20,14 @@ pub enum Error {
     /// ALREADY_EXISTS.
     #[error("{resource} exists already")]
     AlreadyExists {
+        /// Its name.
+        resource: String,
+    },
+    /// ALREADY_EXISTS: its id is that of one that was deleted, and is kept.
+    #[error(
+        "{resource} was deleted, and is kept: undelete it, or delete it for good (purge), and its id is free"
+    )]
+    IdKept {
         /// Its name.
         resource: String,
     },
@@ -58,6 +69,18 @@ pub enum Error {
         /// Which limit.
         message: String,
     },
+    /// RESOURCE_EXHAUSTED with `google.rpc.QuotaFailure` and `google.rpc.ErrorInfo`: a quota of a project.
+    #[error("{subject} has reached its quota {quota}: it uses {used} of {limit}")]
+    Quota {
+        /// Name of the project.
+        subject: String,
+        /// Which: the field of `ProjectQuotas`.
+        quota: &'static str,
+        /// How much it may have.
+        limit: i64,
+        /// How much it has.
+        used: i64,
+    },
     /// UNAVAILABLE: trying again may help.
     #[error("{message}")]
     Unavailable {
@@ -76,6 +99,16 @@ impl Error {
     /// One problem of the request.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(Violations::one(field, description))
+    }
+
+    /// `resource` is deleted, and can be undeleted: nothing else can be done with it.
+    pub fn deleted(resource: impl ToString) -> Self {
+        let subject = resource.to_string();
+        Self::Precondition {
+            message: format!("{subject} is deleted: undelete it first"),
+            subject,
+            reason: RESOURCE_DELETED,
+        }
     }
 
     /// `resource` does not exist.

@@ -9,8 +9,8 @@ mod names;
 
 pub use instance::StepInstance;
 pub use names::{
-    ApiKeyName, DeliveryName, ExecutionName, NodeName, ProjectName, SecretName, SubscriptionName,
-    WorkflowName, WorkflowVersionName,
+    ApiKeyName, DeliveryName, EnrollmentTokenName, ExecutionName, NodeName, ProjectName,
+    SecretName, SubscriptionName, WorkflowName, WorkflowVersionName,
 };
 
 /// Why a text is not the id or name that it should be. Display says what was expected.
@@ -150,6 +150,10 @@ id!(
 id!(
     /// Last segment of a node's name; made with the node's data folder.
     NodeId, is_resource_id, "a node id: 1 to 63 of a-z, 0-9 and '-', starting with a letter"
+);
+id!(
+    /// Last segment of an enrollment token's name.
+    EnrollmentTokenId, is_resource_id, "an enrollment token's id: 1 to 63 of a-z, 0-9 and '-', starting with a letter"
 );
 id!(
     /// Tells a signal from the others of its execution.

@@ -134,6 +134,12 @@ pub const DISPLAY_NAME_MAX_CHARS: usize = 128;
 pub const DESCRIPTION_MAX_CHARS: usize = 2048;
 /// Executions of one workflow that its concurrency limit may let run at once.
 pub const WORKFLOW_EXECUTIONS_MAX: u32 = 10_000;
+/// How long the value that a key had before goes on working when it is rotated, unless it is said.
+pub const KEY_OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// The longest that it may.
+pub const KEY_OVERLAP_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Workflows, and networks, that one key's scope may name.
+pub const KEY_SCOPE_MAX: usize = 100;
 /// Events a second, and at once, that a rate limit may allow.
 pub const RATE_MAX: u32 = 1_000_000;
 /// Deliveries of each verdict but ACCEPTED that are kept for a workflow: the newest.
@@ -166,7 +172,9 @@ pub const HISTORY_VALUE_MAX_BYTES_MIN: usize = 1024;
 /// How long executions are kept after their end, and deliveries after they came, unless the control plane or the project says
 /// so.
 pub const HISTORY_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The shortest and the longest that it may be.
+/// How long deleted keys and workflows can be undeleted unless the control plane says so.
+pub const DELETED_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The shortest and the longest that these may be.
 pub const RETENTION_MIN: Duration = Duration::from_secs(1);
 /// As said: 100 years.
 pub const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 24 * 3600);
@@ -176,3 +184,7 @@ pub const LABELS_MAX: usize = 64;
 pub const LABEL_NAME_MAX_BYTES: usize = 63;
 /// Length of a label's value, in bytes.
 pub const LABEL_VALUE_MAX_BYTES: usize = 128;
+/// Workflows of one project, unless the control plane or the project says so.
+pub const QUOTA_WORKFLOWS: i64 = 10_000;
+/// API keys of one project, unless the control plane or the project says so.
+pub const QUOTA_API_KEYS: i64 = 10_000;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use signalbox_model::{
     config::{
-        KeyConfig, KeyDigest, PublishedVersion, Resource, Revision, SealedSecret, SecretConfig,
-        WorkflowConfig,
+        KeyConfig, KeyDigest, PreviousValue, ProjectConfig, PublishedVersion, Resource, Revision,
+        SealedSecret, SecretConfig, WorkflowConfig,
     },
-    ids::{ApiKeyName, SecretName, WorkflowName},
-    rate_limit::RateLimitError,
+    ids::{ApiKeyName, ProjectName, SecretName, WorkflowName},
+    key_scope::KeyScope,
+    rate_limit::RateLimit,
     secret::Secret,
 };
 
@@ -25,14 +26,33 @@ pub fn key_to_wire(key: &KeyConfig) -> wire::Resource {
         revoked,
         expires_at,
         rate_limit,
+        scope,
+        previous,
     } = key;
+    let scope = scope.as_deref().map(|scope| {
+        let (workflows, source_networks) = scope.to_texts();
+        wire::KeyScope {
+            workflows,
+            source_networks,
+            revoked: *revoked,
+        }
+    });
     wire::Resource {
         kind: Some(wire::resource::Kind::Key(wire::KeyConfig {
             name: name.to_string(),
             digest: Bytes::copy_from_slice(&digest.0),
-            revoked: *revoked,
+            // A node that knows no scopes must not take the key for everything.
+            revoked: *revoked || scope.is_some(),
             expire_time: expires_at.map(time::to_wire),
             rate_limit: rate_limit.as_ref().map(rate_limit::to_wire),
+            scope,
+            previous_digest: previous
+                .as_ref()
+                .map(|previous| Bytes::copy_from_slice(&previous.digest.0))
+                .unwrap_or_default(),
+            previous_expire_time: previous
+                .as_ref()
+                .map(|previous| time::to_wire(previous.expires_at)),
         })),
     }
 }
@@ -100,6 +120,21 @@ pub fn secret_to_wire(secret: &SealedSecret) -> wire::Resource {
     }
 }
 
+/// A project for the wire.
+#[must_use]
+pub fn project_to_wire(project: &ProjectConfig) -> wire::Resource {
+    let ProjectConfig {
+        project,
+        rate_limit,
+    } = project;
+    wire::Resource {
+        kind: Some(wire::resource::Kind::Project(wire::ProjectConfig {
+            name: format!("projects/{project}"),
+            events_per_second: rate_limit.events_per_second().get().into(),
+        })),
+    }
+}
+
 /// The name of a resource as it came, for refusing it.
 #[must_use]
 pub fn name_of(resource: &wire::Resource) -> &str {
@@ -107,6 +142,7 @@ pub fn name_of(resource: &wire::Resource) -> &str {
         Some(wire::resource::Kind::Key(key)) => &key.name,
         Some(wire::resource::Kind::Workflow(workflow)) => &workflow.name,
         Some(wire::resource::Kind::Secret(secret)) => &secret.name,
+        Some(wire::resource::Kind::Project(project)) => &project.name,
         None => "",
     }
 }
@@ -132,6 +168,9 @@ pub fn resource(
                 value,
             }))
         }
+        Some(wire::resource::Kind::Project(project)) => {
+            project_config(&project).map(Resource::Project)
+        }
         None => Err(WireError::Missing(
             "a kind of resource that this node knows",
         )),
@@ -145,14 +184,26 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
         revoked,
         expire_time,
         rate_limit,
+        scope,
+        previous_digest,
+        previous_expire_time,
     } = key;
-    let digest = digest
-        .as_ref()
-        .try_into()
-        .map_err(|_| WireError::invalid("digest", "is no SHA-256"))?;
+    let name = parse::<ApiKeyName>("name", &name)?;
+    let (scope, revoked) = match scope {
+        None => (None, revoked),
+        Some(scope) => (Some(key_scope(&name, &scope)?), scope.revoked),
+    };
+    let previous = if previous_digest.is_empty() {
+        None
+    } else {
+        Some(Box::new(PreviousValue {
+            digest: key_digest("previous_digest", &previous_digest)?,
+            expires_at: time::required("previous_expire_time", previous_expire_time)?,
+        }))
+    };
     Ok(KeyConfig {
-        name: parse::<ApiKeyName>("name", &name)?,
-        digest: KeyDigest(digest),
+        name,
+        digest: key_digest("digest", &digest)?,
         revoked,
         expires_at: expire_time
             .map(|at| time::from_wire("expire_time", at))
@@ -162,6 +213,33 @@ fn key_config(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
             .map(rate_limit::from_wire)
             .transpose()
             .map_err(|problems| WireError::invalid("rate_limit", listed(&problems)))?,
+        scope: scope.map(Arc::new),
+        previous,
+    })
+}
+
+fn key_scope(key: &ApiKeyName, scope: &wire::KeyScope) -> Result<KeyScope, WireError> {
+    KeyScope::new(&key.project, &scope.workflows, &scope.source_networks)
+        .map_err(|problems| WireError::invalid("scope", listed(&problems)))
+}
+
+fn key_digest(field: &'static str, digest: &[u8]) -> Result<KeyDigest, WireError> {
+    digest
+        .try_into()
+        .map(KeyDigest)
+        .map_err(|_| WireError::invalid(field, "is no SHA-256"))
+}
+
+fn project_config(project: &wire::ProjectConfig) -> Result<ProjectConfig, WireError> {
+    let wire::ProjectConfig {
+        name,
+        events_per_second,
+    } = project;
+    let rate_limit = RateLimit::new(*events_per_second, 0)
+        .map_err(|problems| WireError::invalid("events_per_second", listed(&problems)))?;
+    Ok(ProjectConfig {
+        project: parse::<ProjectName>("name", name)?.project,
+        rate_limit,
     })
 }
 
@@ -179,7 +257,7 @@ fn sealed_secret(secret: wire::SecretConfig) -> Result<SealedSecret, WireError> 
     })
 }
 
-fn listed(problems: &[RateLimitError]) -> String {
+fn listed(problems: &[impl ToString]) -> String {
     let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
@@ -196,7 +274,10 @@ fn workflow_config(workflow: wire::WorkflowConfig) -> Result<WorkflowConfig, Wir
     let enabled = match v1::WorkflowState::try_from(state) {
         Ok(v1::WorkflowState::Enabled) => true,
         Ok(v1::WorkflowState::Disabled) => false,
-        Ok(v1::WorkflowState::Unspecified) | Err(_) => return Err(WireError::Missing("state")),
+        // What is deleted is not sent.
+        Ok(v1::WorkflowState::Unspecified | v1::WorkflowState::Deleted) | Err(_) => {
+            return Err(WireError::Missing("state"));
+        }
     };
     let published = match (version, spec) {
         (0, _) => None,

@@ -2,9 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use signalbox_model::{error::Error, violation::Violation};
+use signalbox_model::{
+    error::{Error, RESOURCE_DELETED},
+    violation::Violation,
+};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+use tonic_types::{
+    ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt as _,
+};
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "signalbox.dev";
@@ -16,6 +21,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn to_status(error: Error) -> Status {
     let message = error.to_string();
+    let mut metadata = HashMap::new();
     let (code, reason, mut details) = match error {
         Error::Invalid(violations) => {
             let fields: Vec<_> = violations.0.into_iter().map(field_violation).collect();
@@ -29,6 +35,7 @@ pub fn to_status(error: Error) -> Status {
         Error::AlreadyExists { resource } => {
             (Code::AlreadyExists, "RESOURCE_EXISTS", about(resource))
         }
+        Error::IdKept { resource } => (Code::AlreadyExists, RESOURCE_DELETED, about(resource)),
         Error::Stale { resource } => (Code::Aborted, "ETAG_MISMATCH", about(resource)),
         Error::Precondition {
             subject,
@@ -51,6 +58,30 @@ pub fn to_status(error: Error) -> Status {
             "LIMIT_REACHED",
             ErrorDetails::new(),
         ),
+        Error::Quota {
+            subject,
+            quota,
+            limit,
+            used,
+        } => {
+            for (name, value) in [
+                ("quota", quota.to_owned()),
+                ("limit", limit.to_string()),
+                ("used", used.to_string()),
+            ] {
+                metadata.insert(name.to_owned(), value);
+            }
+            let violation = QuotaViolation {
+                quota_id: quota.to_owned(),
+                quota_value: limit,
+                ..QuotaViolation::new(subject, message.clone())
+            };
+            (
+                Code::ResourceExhausted,
+                "QUOTA_EXCEEDED",
+                ErrorDetails::with_quota_failure(vec![violation]),
+            )
+        }
         Error::Unavailable { .. } => (
             Code::Unavailable,
             "UNAVAILABLE",
@@ -58,7 +89,7 @@ pub fn to_status(error: Error) -> Status {
         ),
         Error::Internal { .. } => (Code::Internal, "INTERNAL", ErrorDetails::new()),
     };
-    details.set_error_info(reason, DOMAIN, HashMap::new());
+    details.set_error_info(reason, DOMAIN, metadata);
     Status::with_error_details(code, message, details)
 }
 
@@ -87,6 +118,7 @@ fn resource_type(name: &str) -> &'static str {
         Some("deliveries") => "signalbox.dev/Delivery",
         Some("secrets") => "signalbox.dev/Secret",
         Some("nodes") => "signalbox.dev/Node",
+        Some("enrollmentTokens") => "signalbox.dev/EnrollmentToken",
         Some("projects") => "signalbox.dev/Project",
         _ => "",
     }

@@ -51,6 +51,33 @@ pub struct ApiKey {
     /// limit.
     #[prost(message, optional, tag = "9")]
     pub rate_limit: ::core::option::Option<RateLimit>,
+    /// The workflows that it counts for, at most 100 names of workflows of its project, or their last segments; they need not exist.
+    /// Empty: all of the project, those to come too. For others it is refused with 403, whatever their triggers name.
+    #[prost(string, repeated, tag = "10")]
+    pub workflows: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The networks from which it counts, at most 100 in CIDR notation, such as `203.0.113.0/24` or `2001:db8::/32`. Empty: anywhere.
+    /// From elsewhere it is refused with 403. The address is the connection's, or what a proxy says that the node trusts.
+    #[prost(string, repeated, tag = "11")]
+    pub source_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it was given the value that it has, if not when it was created. Output only.
+    #[prost(message, optional, tag = "12")]
+    pub rotate_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when the value that it had before goes on working. Absent: it does not. Output only.
+    #[prost(message, optional, tag = "13")]
+    pub previous_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last let a request in, to the second, as the nodes have reported it: seconds after a use that comes after a minute
+    /// without one, and about a minute late otherwise. Absent: it never did. Does not change the etag. Output only.
+    #[prost(message, optional, tag = "14")]
+    pub last_used_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// From which address that request came. Output only.
+    #[prost(string, tag = "15")]
+    pub last_used_address: ::prost::alloc::string::String,
+    /// When it was deleted; absent: it is not. Output only.
+    #[prost(message, optional, tag = "20")]
+    pub delete_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When a deleted one is removed for good, with its value. Output only.
+    #[prost(message, optional, tag = "21")]
+    pub purge_time: ::core::option::Option<::prost_types::Timestamp>,
     /// Names and values by which people and tools find what belongs together: names of up to 63 of `a-z`, `0-9`, `-`, `_`, `.`
     /// and `/`, values of up to 128 bytes, at most 64.
     #[prost(btree_map = "string, string", tag = "80")]
@@ -78,7 +105,7 @@ pub struct CreateApiKeyRequest {
     /// Last segment of the new name: `[a-z](\[a-z0-9-\]{0,61}\[a-z0-9\])?` (AIP-122).
     #[prost(string, tag = "2")]
     pub api_key_id: ::prost::alloc::string::String,
-    /// The key; only display_name, expire_time, rate_limit and labels are read.
+    /// The key; only display_name, expire_time, rate_limit, workflows, source_networks and labels are read.
     #[prost(message, optional, tag = "3")]
     pub api_key: ::core::option::Option<ApiKey>,
     /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same key and value.
@@ -148,6 +175,9 @@ pub struct ListApiKeysRequest {
     /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
     #[prost(string, tag = "80")]
     pub filter: ::prost::alloc::string::String,
+    /// Those that are deleted and not purged yet, too.
+    #[prost(bool, tag = "81")]
+    pub show_deleted: bool,
 }
 impl ::prost::Name for ListApiKeysRequest {
     const NAME: &'static str = "ListApiKeysRequest";
@@ -185,8 +215,8 @@ pub struct UpdateApiKeyRequest {
     /// The key; its name says which. If its etag is set, it must be the current one; ABORTED otherwise.
     #[prost(message, optional, tag = "1")]
     pub api_key: ::core::option::Option<ApiKey>,
-    /// What is changed (AIP-134): `display_name`, `rate_limit`, `expire_time`, `labels` (all of them). Absent: those of them
-    /// that are set. A `rate_limit` or `expire_time` that is named here and not set is taken away.
+    /// What is changed (AIP-134): `display_name`, `rate_limit`, `expire_time`, `workflows`, `source_networks`, `labels` (of the
+    /// last three all of them). Absent: those of them that are set. What is named here and not set is taken away.
     #[prost(message, optional, tag = "2")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
@@ -235,6 +265,54 @@ impl ::prost::Name for RevealApiKeyResponse {
         "/signalbox.v1.RevealApiKeyResponse".into()
     }
 }
+/// Request of RotateApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyRequest {
+    /// Resource name, `projects/{project}/apiKeys/{api_key}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the value before goes on working: at most 30 days. Absent: 24 hours. Zero: it is refused within one second of the
+    /// answer.
+    #[prost(message, optional, tag = "2")]
+    pub overlap: ::core::option::Option<::prost_types::Duration>,
+    /// If set, must be the current etag; ABORTED otherwise.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id rotates once and answers with the value that the key has.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RotateApiKeyRequest {
+    const NAME: &'static str = "RotateApiKeyRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RotateApiKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RotateApiKeyRequest".into()
+    }
+}
+/// Answer of RotateApiKey.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RotateApiKeyResponse {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub api_key: ::core::option::Option<ApiKey>,
+    /// Its new value, `sbk_…`.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RotateApiKeyResponse {
+    const NAME: &'static str = "RotateApiKeyResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RotateApiKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RotateApiKeyResponse".into()
+    }
+}
 /// Request of RevokeApiKey.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeApiKeyRequest {
@@ -264,6 +342,9 @@ pub struct DeleteApiKeyRequest {
     /// If set, must be the current etag; ABORTED otherwise.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// For good, at once: it cannot be undeleted, and its id is free. So with one that is deleted already.
+    #[prost(bool, tag = "20")]
+    pub purge: bool,
 }
 impl ::prost::Name for DeleteApiKeyRequest {
     const NAME: &'static str = "DeleteApiKeyRequest";
@@ -273,6 +354,26 @@ impl ::prost::Name for DeleteApiKeyRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.DeleteApiKeyRequest".into()
+    }
+}
+/// Request of UndeleteApiKey.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndeleteApiKeyRequest {
+    /// Resource name, `projects/{project}/apiKeys/{api_key}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// If set, must be the current etag; ABORTED otherwise.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UndeleteApiKeyRequest {
+    const NAME: &'static str = "UndeleteApiKeyRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.UndeleteApiKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.UndeleteApiKeyRequest".into()
     }
 }
 /// Whether an API key is accepted.
@@ -287,6 +388,8 @@ pub enum ApiKeyState {
     Revoked = 2,
     /// Past its expire_time.
     Expired = 3,
+    /// Deleted, and not purged yet.
+    Deleted = 20,
 }
 impl ApiKeyState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -299,6 +402,7 @@ impl ApiKeyState {
             Self::Active => "API_KEY_STATE_ACTIVE",
             Self::Revoked => "API_KEY_STATE_REVOKED",
             Self::Expired => "API_KEY_STATE_EXPIRED",
+            Self::Deleted => "API_KEY_STATE_DELETED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -308,6 +412,7 @@ impl ApiKeyState {
             "API_KEY_STATE_ACTIVE" => Some(Self::Active),
             "API_KEY_STATE_REVOKED" => Some(Self::Revoked),
             "API_KEY_STATE_EXPIRED" => Some(Self::Expired),
+            "API_KEY_STATE_DELETED" => Some(Self::Deleted),
             _ => None,
         }
     }
@@ -404,7 +509,8 @@ pub mod api_key_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Creates a key. The answer is the one place, besides RevealApiKey, that holds the key's value. Role: editor.
+        /// Creates a key. The answer is the one place, besides those of RotateApiKey and RevealApiKey, that holds the key's value.
+        /// Role: editor.
         pub async fn create_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
@@ -476,7 +582,8 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "ListApiKeys"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes a key's display_name, rate_limit, expire_time or labels. Role: editor.
+        /// Changes a key's display_name, rate_limit, expire_time, workflows, source_networks or labels. FAILED_PRECONDITION while the
+        /// published version of a workflow that it would not count for any more names it. Role: editor.
         pub async fn update_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateApiKeyRequest>,
@@ -523,7 +630,35 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "RevealApiKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Revokes a key for good. Every connected node refuses it within one second of the answer. Role: editor.
+        /// Gives a key a new value, which is in the answer. The value before goes on working for the overlap, then no more.
+        /// FAILED_PRECONDITION for a key that is revoked or expired, and while the overlap of an earlier rotation lasts, unless this one
+        /// has none: then it ends both values before at once. Role: editor.
+        pub async fn rotate_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ApiKeyService/RotateApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "RotateApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Revokes a key for good, with the value before, if it still works. Every connected node refuses it within one second of the
+        /// answer. Role: editor.
         pub async fn revoke_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeApiKeyRequest>,
@@ -545,7 +680,8 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "RevokeApiKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a key. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
+        /// Deletes a key. Every connected node refuses it within one second of the answer; until its purge_time it can be undeleted,
+        /// and is shown by GetApiKey. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
         pub async fn delete_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteApiKeyRequest>,
@@ -567,6 +703,29 @@ pub mod api_key_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "DeleteApiKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// Brings a deleted key back as it was, with its value (AIP-164); one that is revoked stays revoked. ALREADY_EXISTS when it
+        /// is not deleted. Role: editor.
+        pub async fn undelete_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UndeleteApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApiKey>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ApiKeyService/UndeleteApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ApiKeyService", "UndeleteApiKey"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -582,7 +741,8 @@ pub mod api_key_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ApiKeyServiceServer.
     #[async_trait]
     pub trait ApiKeyService: std::marker::Send + std::marker::Sync + 'static {
-        /// Creates a key. The answer is the one place, besides RevealApiKey, that holds the key's value. Role: editor.
+        /// Creates a key. The answer is the one place, besides those of RotateApiKey and RevealApiKey, that holds the key's value.
+        /// Role: editor.
         async fn create_api_key(
             &self,
             request: tonic::Request<super::CreateApiKeyRequest>,
@@ -603,7 +763,8 @@ pub mod api_key_service_server {
             tonic::Response<super::ListApiKeysResponse>,
             tonic::Status,
         >;
-        /// Changes a key's display_name, rate_limit, expire_time or labels. Role: editor.
+        /// Changes a key's display_name, rate_limit, expire_time, workflows, source_networks or labels. FAILED_PRECONDITION while the
+        /// published version of a workflow that it would not count for any more names it. Role: editor.
         async fn update_api_key(
             &self,
             request: tonic::Request<super::UpdateApiKeyRequest>,
@@ -616,16 +777,34 @@ pub mod api_key_service_server {
             tonic::Response<super::RevealApiKeyResponse>,
             tonic::Status,
         >;
-        /// Revokes a key for good. Every connected node refuses it within one second of the answer. Role: editor.
+        /// Gives a key a new value, which is in the answer. The value before goes on working for the overlap, then no more.
+        /// FAILED_PRECONDITION for a key that is revoked or expired, and while the overlap of an earlier rotation lasts, unless this one
+        /// has none: then it ends both values before at once. Role: editor.
+        async fn rotate_api_key(
+            &self,
+            request: tonic::Request<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// Revokes a key for good, with the value before, if it still works. Every connected node refuses it within one second of the
+        /// answer. Role: editor.
         async fn revoke_api_key(
             &self,
             request: tonic::Request<super::RevokeApiKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::ApiKey>, tonic::Status>;
-        /// Deletes a key. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
+        /// Deletes a key. Every connected node refuses it within one second of the answer; until its purge_time it can be undeleted,
+        /// and is shown by GetApiKey. FAILED_PRECONDITION while a published workflow version names it. Role: editor.
         async fn delete_api_key(
             &self,
             request: tonic::Request<super::DeleteApiKeyRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Brings a deleted key back as it was, with its value (AIP-164); one that is revoked stays revoked. ALREADY_EXISTS when it
+        /// is not deleted. Role: editor.
+        async fn undelete_api_key(
+            &self,
+            request: tonic::Request<super::UndeleteApiKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApiKey>, tonic::Status>;
     }
     /// Manages API keys: the credentials that webhook callers (Amazon SNS) present to the data plane.
     #[derive(Debug)]
@@ -929,6 +1108,51 @@ pub mod api_key_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/signalbox.v1.ApiKeyService/RotateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateApiKeySvc<T: ApiKeyService>(pub Arc<T>);
+                    impl<
+                        T: ApiKeyService,
+                    > tonic::server::UnaryService<super::RotateApiKeyRequest>
+                    for RotateApiKeySvc<T> {
+                        type Response = super::RotateApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ApiKeyService>::rotate_api_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/signalbox.v1.ApiKeyService/RevokeApiKey" => {
                     #[allow(non_camel_case_types)]
                     struct RevokeApiKeySvc<T: ApiKeyService>(pub Arc<T>);
@@ -1004,6 +1228,52 @@ pub mod api_key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ApiKeyService/UndeleteApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct UndeleteApiKeySvc<T: ApiKeyService>(pub Arc<T>);
+                    impl<
+                        T: ApiKeyService,
+                    > tonic::server::UnaryService<super::UndeleteApiKeyRequest>
+                    for UndeleteApiKeySvc<T> {
+                        type Response = super::ApiKey;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UndeleteApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ApiKeyService>::undelete_api_key(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UndeleteApiKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -5254,7 +5524,7 @@ impl ::prost::Name for ApiKeyManifest {
     }
 }
 /// What an ApiKeyManifest wants of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApiKeySpec {
     /// When the key stops working by itself. Absent: never.
     #[prost(message, optional, tag = "1")]
@@ -5262,6 +5532,12 @@ pub struct ApiKeySpec {
     /// How many requests are taken with this key. Absent: the node's limit.
     #[prost(message, optional, tag = "2")]
     pub rate_limit: ::core::option::Option<RateLimit>,
+    /// The workflows that it counts for. Empty: all of its project.
+    #[prost(string, repeated, tag = "3")]
+    pub workflows: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The networks from which it counts, in CIDR notation. Empty: anywhere.
+    #[prost(string, repeated, tag = "4")]
+    pub source_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for ApiKeySpec {
     const NAME: &'static str = "ApiKeySpec";
@@ -5306,6 +5582,9 @@ pub struct Node {
     /// Highest sequence number of its reports that is durable here.
     #[prost(int64, tag = "10")]
     pub reported_sequence: i64,
+    /// Its identity; not set for a node that never enrolled, but has a token from elsewhere.
+    #[prost(message, optional, tag = "20")]
+    pub identity: ::core::option::Option<NodeIdentity>,
 }
 impl ::prost::Name for Node {
     const NAME: &'static str = "Node";
@@ -5315,6 +5594,76 @@ impl ::prost::Name for Node {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.Node".into()
+    }
+}
+/// What an enrolled node gets its tokens by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeIdentity {
+    /// Name for people, from the enrollment token.
+    #[prost(string, tag = "1")]
+    pub display_name: ::prost::alloc::string::String,
+    /// When it enrolled.
+    #[prost(message, optional, tag = "2")]
+    pub enroll_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last got a token.
+    #[prost(message, optional, tag = "3")]
+    pub renew_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was revoked; not set while it counts.
+    #[prost(message, optional, tag = "4")]
+    pub revoke_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Names the enrollment token, `enrollmentTokens/{enrollment_token}`.
+    #[prost(string, tag = "5")]
+    pub enrollment_token: ::prost::alloc::string::String,
+    /// SHA-256 of its public key, in hexadecimal digits.
+    #[prost(string, tag = "6")]
+    pub public_key_sha256: ::prost::alloc::string::String,
+}
+impl ::prost::Name for NodeIdentity {
+    const NAME: &'static str = "NodeIdentity";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.NodeIdentity".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.NodeIdentity".into()
+    }
+}
+/// A token by which one node enrolls, once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnrollmentToken {
+    /// Resource name, `enrollmentTokens/{enrollment_token}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The node that it is for, `nodes/{node}`; empty: any that has no identity yet.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// Name for people, which the node gets.
+    #[prost(string, tag = "3")]
+    pub display_name: ::prost::alloc::string::String,
+    /// When it was made.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when it can be used.
+    #[prost(message, optional, tag = "5")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made it.
+    #[prost(string, tag = "6")]
+    pub created_by: ::prost::alloc::string::String,
+    /// When it was used; not set: it was not.
+    #[prost(message, optional, tag = "7")]
+    pub use_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The node that used it, `nodes/{node}`.
+    #[prost(string, tag = "8")]
+    pub used_by: ::prost::alloc::string::String,
+}
+impl ::prost::Name for EnrollmentToken {
+    const NAME: &'static str = "EnrollmentToken";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.EnrollmentToken".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.EnrollmentToken".into()
     }
 }
 /// A resource that a node did not accept.
@@ -5397,6 +5746,125 @@ impl ::prost::Name for ListNodesResponse {
         "/signalbox.v1.ListNodesResponse".into()
     }
 }
+/// Request of RevokeNode.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeNodeRequest {
+    /// Resource name, `nodes/{node}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RevokeNodeRequest {
+    const NAME: &'static str = "RevokeNodeRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.RevokeNodeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.RevokeNodeRequest".into()
+    }
+}
+/// Request of CreateEnrollmentToken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateEnrollmentTokenRequest {
+    /// The node that it is for, `nodes/{node}`. Whatever identity that node has ends when it is used. Empty: any node that has no
+    /// identity yet.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// Name for people, which the node gets; at most 128 characters.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+    /// How long it can be used: an hour when not set, at most 7 days.
+    #[prost(message, optional, tag = "3")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+}
+impl ::prost::Name for CreateEnrollmentTokenRequest {
+    const NAME: &'static str = "CreateEnrollmentTokenRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CreateEnrollmentTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CreateEnrollmentTokenRequest".into()
+    }
+}
+/// Answer of CreateEnrollmentToken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CreateEnrollmentTokenResponse {
+    /// The token.
+    #[prost(message, optional, tag = "1")]
+    pub enrollment_token: ::core::option::Option<EnrollmentToken>,
+    /// What the node is given (`sbe_…`). Only its digest is kept: it cannot be shown again.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateEnrollmentTokenResponse {
+    const NAME: &'static str = "CreateEnrollmentTokenResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CreateEnrollmentTokenResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CreateEnrollmentTokenResponse".into()
+    }
+}
+/// Request of ListEnrollmentTokens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEnrollmentTokensRequest {
+    /// At most this many (default 50, at most 1000).
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// next_page_token of the page before.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListEnrollmentTokensRequest {
+    const NAME: &'static str = "ListEnrollmentTokensRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListEnrollmentTokensRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListEnrollmentTokensRequest".into()
+    }
+}
+/// Answer of ListEnrollmentTokens.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListEnrollmentTokensResponse {
+    /// The tokens.
+    #[prost(message, repeated, tag = "1")]
+    pub enrollment_tokens: ::prost::alloc::vec::Vec<EnrollmentToken>,
+    /// Token of the next page; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListEnrollmentTokensResponse {
+    const NAME: &'static str = "ListEnrollmentTokensResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListEnrollmentTokensResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListEnrollmentTokensResponse".into()
+    }
+}
+/// Request of DeleteEnrollmentToken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteEnrollmentTokenRequest {
+    /// Resource name, `enrollmentTokens/{enrollment_token}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for DeleteEnrollmentTokenRequest {
+    const NAME: &'static str = "DeleteEnrollmentTokenRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.DeleteEnrollmentTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.DeleteEnrollmentTokenRequest".into()
+    }
+}
 /// Whether a node is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -5441,7 +5909,7 @@ pub mod node_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads the state of the data planes. Nodes serve all projects.
+    /// Reads the state of the data planes, and says which may be one. Nodes serve all projects.
     #[derive(Debug, Clone)]
     pub struct NodeServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5569,6 +6037,108 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.NodeService", "ListNodes"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ends a node's identity, for good: its tokens count no more, at any replica, a second later, its streams end, and it gets no new
+        /// ones. Only an enrollment token that names the node brings it back. FAILED_PRECONDITION for a node that has no identity, but a
+        /// token from elsewhere. Revoking one again changes nothing. Role: admin, in all projects.
+        pub async fn revoke_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeNodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Node>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/RevokeNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.NodeService", "RevokeNode"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a token by which one node enrolls, once. Its secret is in the answer, and nowhere else. Role: admin, in all projects.
+        pub async fn create_enrollment_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateEnrollmentTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateEnrollmentTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/CreateEnrollmentToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.NodeService", "CreateEnrollmentToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists enrollment tokens, newest first. They are forgotten a week after their end. Role: admin, in all projects.
+        pub async fn list_enrollment_tokens(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEnrollmentTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnrollmentTokensResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/ListEnrollmentTokens",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.NodeService", "ListEnrollmentTokens"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes an enrollment token: no node enrolls by it any more. One that has, stays. Role: admin, in all projects.
+        pub async fn delete_enrollment_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteEnrollmentTokenRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.NodeService/DeleteEnrollmentToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.NodeService", "DeleteEnrollmentToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5597,8 +6167,36 @@ pub mod node_service_server {
             tonic::Response<super::ListNodesResponse>,
             tonic::Status,
         >;
+        /// Ends a node's identity, for good: its tokens count no more, at any replica, a second later, its streams end, and it gets no new
+        /// ones. Only an enrollment token that names the node brings it back. FAILED_PRECONDITION for a node that has no identity, but a
+        /// token from elsewhere. Revoking one again changes nothing. Role: admin, in all projects.
+        async fn revoke_node(
+            &self,
+            request: tonic::Request<super::RevokeNodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Node>, tonic::Status>;
+        /// Makes a token by which one node enrolls, once. Its secret is in the answer, and nowhere else. Role: admin, in all projects.
+        async fn create_enrollment_token(
+            &self,
+            request: tonic::Request<super::CreateEnrollmentTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateEnrollmentTokenResponse>,
+            tonic::Status,
+        >;
+        /// Lists enrollment tokens, newest first. They are forgotten a week after their end. Role: admin, in all projects.
+        async fn list_enrollment_tokens(
+            &self,
+            request: tonic::Request<super::ListEnrollmentTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnrollmentTokensResponse>,
+            tonic::Status,
+        >;
+        /// Deletes an enrollment token: no node enrolls by it any more. One that has, stays. Role: admin, in all projects.
+        async fn delete_enrollment_token(
+            &self,
+            request: tonic::Request<super::DeleteEnrollmentTokenRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
     }
-    /// Reads the state of the data planes. Nodes serve all projects.
+    /// Reads the state of the data planes, and says which may be one. Nodes serve all projects.
     #[derive(Debug)]
     pub struct NodeServiceServer<T> {
         inner: Arc<T>,
@@ -5765,6 +6363,189 @@ pub mod node_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/signalbox.v1.NodeService/RevokeNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeNodeSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::RevokeNodeRequest>
+                    for RevokeNodeSvc<T> {
+                        type Response = super::Node;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::revoke_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.NodeService/CreateEnrollmentToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateEnrollmentTokenSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::CreateEnrollmentTokenRequest>
+                    for CreateEnrollmentTokenSvc<T> {
+                        type Response = super::CreateEnrollmentTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateEnrollmentTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::create_enrollment_token(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateEnrollmentTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.NodeService/ListEnrollmentTokens" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEnrollmentTokensSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::ListEnrollmentTokensRequest>
+                    for ListEnrollmentTokensSvc<T> {
+                        type Response = super::ListEnrollmentTokensResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEnrollmentTokensRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::list_enrollment_tokens(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEnrollmentTokensSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.NodeService/DeleteEnrollmentToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteEnrollmentTokenSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::UnaryService<super::DeleteEnrollmentTokenRequest>
+                    for DeleteEnrollmentTokenSvc<T> {
+                        type Response = ();
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteEnrollmentTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::delete_enrollment_token(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteEnrollmentTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -5806,7 +6587,7 @@ pub mod node_service_server {
     }
 }
 /// The tenancy boundary: keys, workflows, secrets and executions are each of one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Project {
     /// Resource name, `projects/{project}`.
     #[prost(string, tag = "1")]
@@ -5821,6 +6602,35 @@ pub struct Project {
     /// When it was created. Output only.
     #[prost(message, optional, tag = "4")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Name for people, up to 128 characters.
+    #[prost(string, tag = "10")]
+    pub display_name: ::prost::alloc::string::String,
+    /// Names and values by which people and tools find what belongs together, as of keys and workflows.
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How much it may have. An absent number: what the control plane's `--quota-…` says; 0: no limit. RESOURCE_EXHAUSTED past
+    /// them, with `google.rpc.QuotaFailure`, and a `google.rpc.ErrorInfo` of reason QUOTA_EXCEEDED whose metadata say `quota`,
+    /// `limit` and `used`.
+    #[prost(message, optional, tag = "12")]
+    pub quotas: ::core::option::Option<ProjectQuotas>,
+    /// What counts now: those of quotas, or the control plane's. Output only.
+    #[prost(message, optional, tag = "13")]
+    pub effective_quotas: ::core::option::Option<ProjectQuotas>,
+    /// What it uses; not in lists. Output only.
+    #[prost(message, optional, tag = "14")]
+    pub usage: ::core::option::Option<ProjectUsage>,
+    /// Whether it is being deleted. Output only.
+    #[prost(enumeration = "ProjectState", tag = "15")]
+    pub state: i32,
+    /// When it was deleted, if it was. Output only.
+    #[prost(message, optional, tag = "16")]
+    pub delete_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Changes with every change of the resource (AIP-154); not with what it uses.
+    #[prost(string, tag = "17")]
+    pub etag: ::prost::alloc::string::String,
 }
 impl ::prost::Name for Project {
     const NAME: &'static str = "Project";
@@ -5830,6 +6640,82 @@ impl ::prost::Name for Project {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.Project".into()
+    }
+}
+/// How much a project may have.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProjectQuotas {
+    /// Workflows.
+    #[prost(int64, optional, tag = "1")]
+    pub workflows: ::core::option::Option<i64>,
+    /// API keys, revoked and expired ones too.
+    #[prost(int64, optional, tag = "2")]
+    pub api_keys: ::core::option::Option<i64>,
+    /// Requests with events a second that each node takes for all its workflows together, at most 1000000; as many at once after
+    /// a pause. More are told to come again. Manual runs and schedules do not count.
+    #[prost(int64, optional, tag = "3")]
+    pub events_per_second: ::core::option::Option<i64>,
+    /// Size of its executions' history in bytes, as usage.history_bytes has it. Past it the executions that ended first are
+    /// deleted; RunWorkflow and RetryExecution are refused when none is left that has ended. Messages are taken all the same, and
+    /// what runs goes on.
+    #[prost(int64, optional, tag = "4")]
+    pub history_bytes: ::core::option::Option<i64>,
+}
+impl ::prost::Name for ProjectQuotas {
+    const NAME: &'static str = "ProjectQuotas";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ProjectQuotas".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ProjectQuotas".into()
+    }
+}
+/// What a project uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProjectUsage {
+    /// Workflows.
+    #[prost(int64, tag = "1")]
+    pub workflows: i64,
+    /// API keys.
+    #[prost(int64, tag = "2")]
+    pub api_keys: i64,
+    /// Size of its executions' history in bytes: events, inputs, outputs and signals, and an allowance for each row. Absent until
+    /// it has been counted for the first time.
+    #[prost(int64, optional, tag = "3")]
+    pub history_bytes: ::core::option::Option<i64>,
+}
+impl ::prost::Name for ProjectUsage {
+    const NAME: &'static str = "ProjectUsage";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ProjectUsage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ProjectUsage".into()
+    }
+}
+/// Request of CreateProject.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateProjectRequest {
+    /// Last segment of the new name: `[a-z](\[a-z0-9-\]{0,61}\[a-z0-9\])?` (AIP-122).
+    #[prost(string, tag = "1")]
+    pub project_id: ::prost::alloc::string::String,
+    /// The project; display_name, labels, history_retention and quotas are read.
+    #[prost(message, optional, tag = "2")]
+    pub project: ::core::option::Option<Project>,
+    /// Makes a repeated call idempotent (AIP-155): a UUID.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateProjectRequest {
+    const NAME: &'static str = "CreateProjectRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.CreateProjectRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.CreateProjectRequest".into()
     }
 }
 /// Request of GetProject.
@@ -5849,12 +6735,63 @@ impl ::prost::Name for GetProjectRequest {
         "/signalbox.v1.GetProjectRequest".into()
     }
 }
-/// Request of UpdateProject.
+/// Request of ListProjects.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProjectsRequest {
+    /// At most this many (default 50, at most 1000).
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// next_page_token of the page before.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
+    #[prost(string, tag = "3")]
+    pub filter: ::prost::alloc::string::String,
+    /// `create_time desc` (the default) or `create_time`.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListProjectsRequest {
+    const NAME: &'static str = "ListProjectsRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListProjectsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListProjectsRequest".into()
+    }
+}
+/// Answer of ListProjects.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProjectsResponse {
+    /// The projects.
+    #[prost(message, repeated, tag = "1")]
+    pub projects: ::prost::alloc::vec::Vec<Project>,
+    /// Token of the next page; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListProjectsResponse {
+    const NAME: &'static str = "ListProjectsResponse";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.ListProjectsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.ListProjectsResponse".into()
+    }
+}
+/// Request of UpdateProject.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateProjectRequest {
-    /// The project; name says which, history_retention is written: absent, the control plane's counts again.
+    /// The project; its name says which. If its etag is set, it must be the current one; ABORTED otherwise.
     #[prost(message, optional, tag = "1")]
     pub project: ::core::option::Option<Project>,
+    /// What is changed (AIP-134): `display_name`, `labels` (all of them), `history_retention`, `quotas` (all of them), or one of
+    /// `quotas.workflows`, `quotas.api_keys`, `quotas.events_per_second`, `quotas.history_bytes`. What is named here and not set
+    /// is taken away: the control plane's counts again. Absent: those that are set, and history_retention in any case.
+    #[prost(message, optional, tag = "10")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 impl ::prost::Name for UpdateProjectRequest {
     const NAME: &'static str = "UpdateProjectRequest";
@@ -5864,6 +6801,62 @@ impl ::prost::Name for UpdateProjectRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.UpdateProjectRequest".into()
+    }
+}
+/// Request of DeleteProject.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProjectRequest {
+    /// Resource name, `projects/{project}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// If set, it must be the project's current etag; ABORTED otherwise.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    /// Delete its workflows, keys and secrets, too (AIP-135).
+    #[prost(bool, tag = "3")]
+    pub force: bool,
+}
+impl ::prost::Name for DeleteProjectRequest {
+    const NAME: &'static str = "DeleteProjectRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.DeleteProjectRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.DeleteProjectRequest".into()
+    }
+}
+/// Whether a project is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProjectState {
+    /// Not set.
+    Unspecified = 0,
+    /// It is.
+    Active = 1,
+    /// It was deleted, with all that it had but the rest of its history, which goes. Nothing of it can be changed.
+    Deleting = 2,
+}
+impl ProjectState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROJECT_STATE_UNSPECIFIED",
+            Self::Active => "PROJECT_STATE_ACTIVE",
+            Self::Deleting => "PROJECT_STATE_DELETING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROJECT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROJECT_STATE_ACTIVE" => Some(Self::Active),
+            "PROJECT_STATE_DELETING" => Some(Self::Deleting),
+            _ => None,
+        }
     }
 }
 /// Generated client implementations.
@@ -5877,7 +6870,7 @@ pub mod project_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads and changes what is decided for a project as a whole.
+    /// Manages projects, and what is decided for each as a whole.
     #[derive(Debug, Clone)]
     pub struct ProjectServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5958,7 +6951,30 @@ pub mod project_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Reads one project. Role: viewer.
+        /// Creates a project. FAILED_PRECONDITION, PROJECT_DELETED, while what a deleted one of that id had is still being deleted.
+        /// Role: admin, in all projects (`*`).
+        pub async fn create_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/CreateProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "CreateProject"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads one project, with what it uses. Role: viewer.
         pub async fn get_project(
             &mut self,
             request: impl tonic::IntoRequest<super::GetProjectRequest>,
@@ -5980,7 +6996,32 @@ pub mod project_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ProjectService", "GetProject"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes a project. Role: admin.
+        /// Lists the projects in which the caller's role is viewer or higher, newest first. Role: viewer, in any project.
+        pub async fn list_projects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/ListProjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "ListProjects"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a project; its quotas need role admin in all projects (`*`). Role: admin.
         pub async fn update_project(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateProjectRequest>,
@@ -6002,6 +7043,31 @@ pub mod project_service_client {
                 .insert(GrpcMethod::new("signalbox.v1.ProjectService", "UpdateProject"));
             self.inner.unary(req, path, codec).await
         }
+        /// Deletes a project. FAILED_PRECONDITION, PROJECT_NOT_EMPTY, while it has workflows, keys or secrets, unless `force` is set:
+        /// then they go with it, at once, and every connected node answers their callers 401 within one second. Executions under
+        /// way are cancelled; the history is deleted in the background, and until that is over the project is shown as DELETING and
+        /// its id is not free. `projects/default` stays. Role: admin, in all projects (`*`).
+        pub async fn delete_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteProjectRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.ProjectService/DeleteProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("signalbox.v1.ProjectService", "DeleteProject"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6017,18 +7083,40 @@ pub mod project_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ProjectServiceServer.
     #[async_trait]
     pub trait ProjectService: std::marker::Send + std::marker::Sync + 'static {
-        /// Reads one project. Role: viewer.
+        /// Creates a project. FAILED_PRECONDITION, PROJECT_DELETED, while what a deleted one of that id had is still being deleted.
+        /// Role: admin, in all projects (`*`).
+        async fn create_project(
+            &self,
+            request: tonic::Request<super::CreateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// Reads one project, with what it uses. Role: viewer.
         async fn get_project(
             &self,
             request: tonic::Request<super::GetProjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
-        /// Changes a project. Role: admin.
+        /// Lists the projects in which the caller's role is viewer or higher, newest first. Role: viewer, in any project.
+        async fn list_projects(
+            &self,
+            request: tonic::Request<super::ListProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectsResponse>,
+            tonic::Status,
+        >;
+        /// Changes a project; its quotas need role admin in all projects (`*`). Role: admin.
         async fn update_project(
             &self,
             request: tonic::Request<super::UpdateProjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// Deletes a project. FAILED_PRECONDITION, PROJECT_NOT_EMPTY, while it has workflows, keys or secrets, unless `force` is set:
+        /// then they go with it, at once, and every connected node answers their callers 401 within one second. Executions under
+        /// way are cancelled; the history is deleted in the background, and until that is over the project is shown as DELETING and
+        /// its id is not free. `projects/default` stays. Role: admin, in all projects (`*`).
+        async fn delete_project(
+            &self,
+            request: tonic::Request<super::DeleteProjectRequest>,
+        ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
     }
-    /// Reads and changes what is decided for a project as a whole.
+    /// Manages projects, and what is decided for each as a whole.
     #[derive(Debug)]
     pub struct ProjectServiceServer<T> {
         inner: Arc<T>,
@@ -6105,6 +7193,51 @@ pub mod project_service_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
+                "/signalbox.v1.ProjectService/CreateProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::CreateProjectRequest>
+                    for CreateProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::create_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/signalbox.v1.ProjectService/GetProject" => {
                     #[allow(non_camel_case_types)]
                     struct GetProjectSvc<T: ProjectService>(pub Arc<T>);
@@ -6150,6 +7283,51 @@ pub mod project_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/signalbox.v1.ProjectService/ListProjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListProjectsSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::ListProjectsRequest>
+                    for ListProjectsSvc<T> {
+                        type Response = super::ListProjectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListProjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::list_projects(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListProjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/signalbox.v1.ProjectService/UpdateProject" => {
                     #[allow(non_camel_case_types)]
                     struct UpdateProjectSvc<T: ProjectService>(pub Arc<T>);
@@ -6180,6 +7358,51 @@ pub mod project_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.ProjectService/DeleteProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::DeleteProjectRequest>
+                    for DeleteProjectSvc<T> {
+                        type Response = ();
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::delete_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteProjectSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -7516,7 +8739,7 @@ pub mod subscription_service_server {
 /// A token that counts no more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokedToken {
-    /// Its id: the claim `jti`.
+    /// Its id: the claim `jti`; or the id of a node's identity, when all of that node's tokens are revoked.
     #[prost(string, tag = "1")]
     pub token_id: ::prost::alloc::string::String,
     /// When it ends by itself, as far as that was said; it is forgotten then.
@@ -8250,6 +9473,12 @@ pub struct Workflow {
     /// Changes with every change of the resource (AIP-154). Output only.
     #[prost(string, tag = "11")]
     pub etag: ::prost::alloc::string::String,
+    /// When it was deleted; absent: it is not. Output only.
+    #[prost(message, optional, tag = "20")]
+    pub delete_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When a deleted one is removed for good, with its versions. Output only.
+    #[prost(message, optional, tag = "21")]
+    pub purge_time: ::core::option::Option<::prost_types::Timestamp>,
     /// Names and values by which people and tools find what belongs together: names of up to 63 of `a-z`, `0-9`, `-`, `_`, `.`
     /// and `/`, values of up to 128 bytes, at most 64.
     #[prost(btree_map = "string, string", tag = "80")]
@@ -8358,6 +9587,9 @@ pub struct ListWorkflowsRequest {
     /// A CEL subset: comparisons `labels.name == "value"` or `labels\["name"\] == "value"` joined by `&&`.
     #[prost(string, tag = "80")]
     pub filter: ::prost::alloc::string::String,
+    /// Those that are deleted and not purged yet, too.
+    #[prost(bool, tag = "81")]
+    pub show_deleted: bool,
 }
 impl ::prost::Name for ListWorkflowsRequest {
     const NAME: &'static str = "ListWorkflowsRequest";
@@ -8482,6 +9714,9 @@ pub struct DeleteWorkflowRequest {
     /// If set, must be the current etag; ABORTED otherwise.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// For good, at once: it cannot be undeleted, and its id is free. So with one that is deleted already.
+    #[prost(bool, tag = "20")]
+    pub purge: bool,
 }
 impl ::prost::Name for DeleteWorkflowRequest {
     const NAME: &'static str = "DeleteWorkflowRequest";
@@ -8491,6 +9726,26 @@ impl ::prost::Name for DeleteWorkflowRequest {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/signalbox.v1.DeleteWorkflowRequest".into()
+    }
+}
+/// Request of UndeleteWorkflow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndeleteWorkflowRequest {
+    /// Resource name, `projects/{project}/workflows/{workflow}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// If set, must be the current etag; ABORTED otherwise.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UndeleteWorkflowRequest {
+    const NAME: &'static str = "UndeleteWorkflowRequest";
+    const PACKAGE: &'static str = "signalbox.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "signalbox.v1.UndeleteWorkflowRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/signalbox.v1.UndeleteWorkflowRequest".into()
     }
 }
 /// Request of ListWorkflowVersions.
@@ -8545,6 +9800,9 @@ pub struct ValidateWorkflowRequest {
     /// The definition.
     #[prost(message, optional, tag = "2")]
     pub spec: ::core::option::Option<WorkflowSpec>,
+    /// Id that the workflow has, or is to have: so that it may run itself, and is looked at for running itself in a circle.
+    #[prost(string, tag = "20")]
+    pub workflow_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ValidateWorkflowRequest {
     const NAME: &'static str = "ValidateWorkflowRequest";
@@ -8742,6 +10000,8 @@ pub enum WorkflowState {
     Enabled = 1,
     /// Refuses events with a retriable status.
     Disabled = 2,
+    /// Deleted, and not purged yet.
+    Deleted = 20,
 }
 impl WorkflowState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -8753,6 +10013,7 @@ impl WorkflowState {
             Self::Unspecified => "WORKFLOW_STATE_UNSPECIFIED",
             Self::Enabled => "WORKFLOW_STATE_ENABLED",
             Self::Disabled => "WORKFLOW_STATE_DISABLED",
+            Self::Deleted => "WORKFLOW_STATE_DELETED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -8761,6 +10022,7 @@ impl WorkflowState {
             "WORKFLOW_STATE_UNSPECIFIED" => Some(Self::Unspecified),
             "WORKFLOW_STATE_ENABLED" => Some(Self::Enabled),
             "WORKFLOW_STATE_DISABLED" => Some(Self::Disabled),
+            "WORKFLOW_STATE_DELETED" => Some(Self::Deleted),
             _ => None,
         }
     }
@@ -8954,7 +10216,8 @@ pub mod workflow_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Makes one version the one that new executions run. Role: editor.
+        /// Makes one version the one that new executions run. Refused when every execution would, by `runWorkflow` steps of published
+        /// versions, run the workflow itself again. Role: editor.
         pub async fn publish_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::PublishWorkflowRequest>,
@@ -9026,7 +10289,9 @@ pub mod workflow_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a workflow and its versions; its executions stay. Role: editor.
+        /// Deletes a workflow and its versions; its executions stay. Nodes know nothing of it from then on; until its purge_time it
+        /// can be undeleted, and is shown by GetWorkflow. FAILED_PRECONDITION while the published version of another workflow runs it.
+        /// Role: editor.
         pub async fn delete_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteWorkflowRequest>,
@@ -9047,6 +10312,32 @@ pub mod workflow_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("signalbox.v1.WorkflowService", "DeleteWorkflow"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Brings a deleted workflow back as it was (AIP-164): its versions, which one is published, whether it is enabled, the topic
+        /// that is bound. A schedule goes on from now. ALREADY_EXISTS when it is not deleted; FAILED_PRECONDITION when its published
+        /// version names keys, secrets or workflows that are gone. Role: editor.
+        pub async fn undelete_workflow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UndeleteWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/signalbox.v1.WorkflowService/UndeleteWorkflow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("signalbox.v1.WorkflowService", "UndeleteWorkflow"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -9217,7 +10508,8 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::UpdateWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status>;
-        /// Makes one version the one that new executions run. Role: editor.
+        /// Makes one version the one that new executions run. Refused when every execution would, by `runWorkflow` steps of published
+        /// versions, run the workflow itself again. Role: editor.
         async fn publish_workflow(
             &self,
             request: tonic::Request<super::PublishWorkflowRequest>,
@@ -9232,11 +10524,20 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::EnableWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status>;
-        /// Deletes a workflow and its versions; its executions stay. Role: editor.
+        /// Deletes a workflow and its versions; its executions stay. Nodes know nothing of it from then on; until its purge_time it
+        /// can be undeleted, and is shown by GetWorkflow. FAILED_PRECONDITION while the published version of another workflow runs it.
+        /// Role: editor.
         async fn delete_workflow(
             &self,
             request: tonic::Request<super::DeleteWorkflowRequest>,
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
+        /// Brings a deleted workflow back as it was (AIP-164): its versions, which one is published, whether it is enabled, the topic
+        /// that is bound. A schedule goes on from now. ALREADY_EXISTS when it is not deleted; FAILED_PRECONDITION when its published
+        /// version names keys, secrets or workflows that are gone. Role: editor.
+        async fn undelete_workflow(
+            &self,
+            request: tonic::Request<super::UndeleteWorkflowRequest>,
+        ) -> std::result::Result<tonic::Response<super::Workflow>, tonic::Status>;
         /// Lists the versions of a workflow, newest first. Role: viewer.
         async fn list_workflow_versions(
             &self,
@@ -9702,6 +11003,52 @@ pub mod workflow_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteWorkflowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/signalbox.v1.WorkflowService/UndeleteWorkflow" => {
+                    #[allow(non_camel_case_types)]
+                    struct UndeleteWorkflowSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<
+                        T: WorkflowService,
+                    > tonic::server::UnaryService<super::UndeleteWorkflowRequest>
+                    for UndeleteWorkflowSvc<T> {
+                        type Response = super::Workflow;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UndeleteWorkflowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::undelete_workflow(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UndeleteWorkflowSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

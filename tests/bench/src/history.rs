@@ -1,35 +1,25 @@
 //! `history`: lists and reports at a million executions beside the same at none.
 //!
-//! The control plane as released over its own database, SQLite or PostgreSQL. The history is written into the tables by one
-//! statement for each, since reporting it would take hours; what is measured goes through the API: ListExecutions by each of
-//! its fields, and the Report stream as a node speaks it.
+//! The control plane as released over its own database, SQLite or PostgreSQL. The history is written into the tables in bulk,
+//! since reporting it would take hours; what is measured goes through the API: ListExecutions by each of its fields, and the
+//! Report stream as a node speaks it.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+mod fill;
+mod reporter;
 
-use anyhow::{Context as _, Result, ensure};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
-use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
 use serde::Serialize;
-use signalbox_proto::{
-    dataplane::v1::{
-        Accepted, AttemptStarted, ExecutionFact, ExecutionFinished, ExecutionStarted, Record,
-        RecordBatch, ReportHello, ReportRequest, StepFinished, StepStarted, execution_fact::Fact,
-        record::Body, report_request::Message, report_service_client::ReportServiceClient,
-    },
-    v1::{ExecutionState, ListExecutionsRequest, StepState, TriggerKind},
-};
+use signalbox_proto::v1::ListExecutionsRequest;
 use signalbox_tests::{
     api::Api,
     planes::{Options, Planes},
 };
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, transport::Endpoint};
 
+use self::reporter::Reporter;
 use crate::{
     corpus::TOPIC,
     ingest::{SMALL_BYTES, corpus, ground},
@@ -38,16 +28,10 @@ use crate::{
     results::Bar,
 };
 
-/// Executions of one statement.
-const FILL_MAX: u64 = 250_000;
 /// Workflows, topics and keys that the history is spread over.
 const SPREAD: u64 = 100;
-/// Of so many executions one has failed.
-const FAILED_OF: u64 = 50;
-/// Executions of one batch of a report, each of six records.
-const BATCH: u64 = 100;
-/// Batches on their way.
-const WINDOW: usize = 4;
+/// How long the control plane may take to end.
+const END_LIMIT: Duration = Duration::from_secs(60);
 /// p99 of a list may take so long, in milliseconds.
 const LIST_MAX_MS: f64 = 20.0;
 /// The rate of reports at the full history over that at none, at least.
@@ -89,6 +73,8 @@ struct Found {
     database: &'static str,
     executions: u64,
     filled_s: f64,
+    /// What an execution takes of the database, with its event, its step and the indices.
+    bytes_each: f64,
     lists: Vec<Lists>,
     /// Executions reported each second, with nothing there.
     reports_before_per_s: f64,
@@ -127,15 +113,21 @@ pub(crate) async fn run(args: HistoryArgs, out: &output::Out) -> Result<()> {
     let reports_before_per_s = reporter.report(args.reported).await?;
     println!("{reports_before_per_s:.0} executions/s are reported, with none there");
 
+    let reported = reporter.executions();
+    drop(reporter);
+    planes.control.terminate(END_LIMIT);
+    planes.control.kill();
     let filling = Instant::now();
-    let mut connect = ConnectOptions::new(url);
-    connect.max_connections(1).sqlx_logging(false);
-    let db = Database::connect(connect).await?;
-    fill(&db, args.executions).await?;
-    db.execute_unprepared("ANALYZE").await?;
-    db.close().await?;
+    let bytes = fill::fill(&url, args.executions).await?;
     let filled_s = filling.elapsed().as_secs_f64();
-    println!("{} executions written in {filled_s:.0} s", args.executions);
+    let bytes_each = bytes as f64 / args.executions as f64;
+    println!(
+        "{} executions written in {filled_s:.0} s, {bytes_each:.0} bytes each",
+        args.executions
+    );
+    planes.control.start().await;
+    let mut reporter = Reporter::connect_again(&planes, reported).await?;
+    reporter.report(args.reported / 4).await?;
 
     let lists = lists(&planes.api("viewer"), args.executions, args.lists).await?;
     let reports_after_per_s = reporter.report(args.reported).await?;
@@ -146,6 +138,7 @@ pub(crate) async fn run(args: HistoryArgs, out: &output::Out) -> Result<()> {
         database,
         executions: args.executions,
         filled_s,
+        bytes_each,
         bars: bars(&lists, reports_before_per_s, reports_after_per_s),
         lists,
         reports_before_per_s,
@@ -175,12 +168,14 @@ fn bars(lists: &[Lists], before: f64, after: f64) -> Vec<Bar> {
 
 fn text(found: &Found) -> String {
     let mut text = format!(
-        "`{}`, {}, {}, {} executions.\n\n{}\n\n| lists of 50, by | p50 | p99 | longest | rows |\n\
+        "`{}`, {}, {}, {} executions of {:.0} bytes, written in {:.0} s.\n\n{}\n\n| lists of 50, by | p50 | p99 | longest | rows |\n\
          | --- | ---: | ---: | ---: | ---: |\n",
         found.command,
         found.started_at,
         found.database,
         found.executions,
+        found.bytes_each,
+        found.filled_s,
         output::machine(&found.machine)
     );
     for list in &found.lists {
@@ -197,64 +192,13 @@ fn text(found: &Found) -> String {
     text
 }
 
-/// Executions of one step, with their events and steps, the first of them a month ago, one a second.
-async fn fill(db: &DatabaseConnection, count: u64) -> Result<()> {
-    let first_us = Timestamp::now().as_microsecond() - 2_592_000_000_000;
-    for from in (0..count).step_by(usize::try_from(FILL_MAX)?) {
-        let until = (from + FILL_MAX).min(count);
-        for insert in inserts(first_us) {
-            let numbers = format!(
-                "WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {until}) "
-            );
-            // Where the rows come from stands after what they go into, in both databases.
-            let sql = insert.replacen("SELECT", &format!("{numbers}SELECT"), 1);
-            db.execute_unprepared(&sql)
-                .await
-                .with_context(|| sql.clone())?;
-        }
-        println!("{until:>9} executions written");
-    }
-    Ok(())
-}
-
-fn inserts(first_us: i64) -> [String; 3] {
-    // Ids in no order, as they are: digests.
-    let id = "'h' || CAST((i * 2654435761) % 4294967296 AS TEXT) || '-' || CAST(i AS TEXT)";
-    let time = format!("{first_us} + CAST(i AS BIGINT) * 1000000");
-    let failed = format!("i % {FAILED_OF} = 0");
-    [
-        format!(
-            "INSERT INTO executions (project, id, workflow, version, state, trigger_kind, message_id, topic_arn, \
-             is_unsigned, api_key, node, create_time_us, start_time_us, end_time_us, output_json, trace_id, history) \
-             SELECT 'default', {id}, 'w' || CAST(i % {SPREAD} AS TEXT), 1, \
-             CASE WHEN {failed} THEN 'FAILED' ELSE 'SUCCEEDED' END, 'AMAZON_SNS', 'm' || CAST(i AS TEXT), \
-             '{TOPIC}' || CAST(i % {SPREAD} AS TEXT), FALSE, 'k' || CAST(i % {SPREAD} AS TEXT), 'filled', {time}, \
-             {time} + 1000, {time} + 2000, '{{\"ok\":true}}', '0af7651916cd43dd8448eb211c80319c', 0 FROM n"
-        ),
-        format!(
-            "INSERT INTO events (project, execution, body, receive_time_us, scope_json) \
-             SELECT 'default', {id}, CAST('{{\"Message\":\"it is what it is\"}}' AS {BLOB}), {time}, \
-             '{{\"message\":\"it is what it is\"}}' FROM n"
-        ),
-        format!(
-            "INSERT INTO step_runs (project, execution, step, position, kind, state, input_json, output_json, \
-             start_time_us, end_time_us) SELECT 'default', {id}, 'done', 0, 'succeed', \
-             CASE WHEN {failed} THEN 'FAILED' ELSE 'SUCCEEDED' END, '{{}}', '{{\"ok\":true}}', {time} + 1000, \
-             {time} + 2000 FROM n"
-        ),
-    ]
-}
-
-/// What a blob is made of by a cast: SQLite takes any name that is not one of a number, PostgreSQL only its own.
-const BLOB: &str = "BYTEA";
-
 /// The filter of each list, by its number.
 type Filter = Box<dyn Fn(u64) -> String>;
 
 async fn lists(api: &Api, executions: u64, lists: u64) -> Result<Vec<Lists>> {
     let first = format!(
         "timestamp(\"{}\")",
-        Timestamp::now() - jiff::SignedDuration::from_hours(29 * 24)
+        Timestamp::now() - jiff::SignedDuration::from_hours(24 * 24)
     );
     let kinds: [(&'static str, Filter); 8] = [
         ("nothing: the newest", Box::new(|_| String::new())),
@@ -316,151 +260,4 @@ async fn lists(api: &Api, executions: u64, lists: u64) -> Result<Vec<Lists>> {
         found.push(lists);
     }
     Ok(found)
-}
-
-/// A node that reports.
-struct Reporter {
-    batches: mpsc::Sender<ReportRequest>,
-    answers: tonic::Streaming<signalbox_proto::dataplane::v1::ReportResponse>,
-    sequence: i64,
-    executions: u64,
-}
-
-impl Reporter {
-    async fn connect(planes: &Planes) -> Result<Self> {
-        let channel = Endpoint::from_shared(planes.control.endpoint.clone())?
-            .connect()
-            .await?;
-        let token = planes.control.token("data-plane");
-        let (batches, outgoing) = mpsc::channel(WINDOW);
-        let hello = ReportHello {
-            node_id: "bench".to_owned(),
-            incarnation: "bench".to_owned(),
-        };
-        batches
-            .send(ReportRequest {
-                message: Some(Message::Hello(hello)),
-            })
-            .await?;
-        let mut request = Request::new(ReceiverStream::new(outgoing));
-        let bearer = format!("Bearer {token}").parse()?;
-        request.metadata_mut().insert("authorization", bearer);
-        let mut answers = ReportServiceClient::new(channel)
-            .report(request)
-            .await?
-            .into_inner();
-        answers.message().await?.context("no answer to the hello")?;
-        Ok(Self {
-            batches,
-            answers,
-            sequence: 0,
-            executions: 0,
-        })
-    }
-
-    /// Executions each second, until the last of `count` is durable.
-    async fn report(&mut self, count: u64) -> Result<f64> {
-        let first = self.executions;
-        let mut batches = Vec::new();
-        let mut sequence = self.sequence;
-        for from in (first..first + count).step_by(usize::try_from(BATCH)?) {
-            let until = (from + BATCH).min(first + count);
-            let mut records = Vec::new();
-            for number in from..until {
-                records.extend(records_of(number, &mut sequence));
-            }
-            batches.push(ReportRequest {
-                message: Some(Message::Batch(RecordBatch { records })),
-            });
-        }
-        let started = Instant::now();
-        let sender = self.batches.clone();
-        let sending = tokio::spawn(async move {
-            for batch in batches {
-                if sender.send(batch).await.is_err() {
-                    return;
-                }
-            }
-        });
-        while self.sequence < sequence {
-            let answer = tokio::time::timeout(Duration::from_secs(120), self.answers.message());
-            self.sequence = answer.await??.context("the stream ended")?.durable_sequence;
-        }
-        sending.await?;
-        self.executions += count;
-        Ok(count as f64 / started.elapsed().as_secs_f64())
-    }
-}
-
-/// An execution of one step, from its acceptance to its end.
-fn records_of(number: u64, sequence: &mut i64) -> Vec<Record> {
-    let now = Timestamp::now();
-    let time = prost_types::Timestamp {
-        seconds: now.as_second(),
-        nanos: now.subsec_nanosecond(),
-    };
-    let execution = format!("projects/default/executions/r{number}");
-    let accepted = Accepted {
-        execution: execution.clone(),
-        workflow: format!("projects/default/workflows/w{}", number % SPREAD),
-        workflow_version: 1,
-        trigger: TriggerKind::AmazonSns.into(),
-        message_id: format!("r{number}"),
-        topic_arn: TOPIC.to_owned(),
-        api_key: "projects/default/apiKeys/bench".to_owned(),
-        body: vec![b' '; SMALL_BYTES].into(),
-        scope_json: serde_json::json!({
-            "message": "it is what it is",
-            "attributes": BTreeMap::<String, String>::new(),
-            "messageId": format!("r{number}"),
-            "timestamp": "2026-11-26T12:00:00Z",
-        })
-        .to_string(),
-        receive_time: Some(time),
-        ..Default::default()
-    };
-    let step_id = "done".to_owned();
-    let facts = [
-        Fact::Started(ExecutionStarted {}),
-        Fact::StepStarted(StepStarted {
-            step_id: step_id.clone(),
-            kind: "http".to_owned(),
-            input_json: "{\"url\":\"https://example.com/\"}".to_owned(),
-            ..Default::default()
-        }),
-        Fact::AttemptStarted(AttemptStarted {
-            step_id: step_id.clone(),
-            number: 1,
-            ..Default::default()
-        }),
-        Fact::StepFinished(StepFinished {
-            step_id,
-            state: StepState::Succeeded.into(),
-            output_json: "{\"status\":200}".to_owned(),
-            ..Default::default()
-        }),
-        Fact::Finished(ExecutionFinished {
-            state: ExecutionState::Succeeded.into(),
-            output_json: "{\"status\":200}".to_owned(),
-            ..Default::default()
-        }),
-    ];
-    let facts = facts.map(|fact| {
-        Body::Execution(ExecutionFact {
-            execution: execution.clone(),
-            fact: Some(fact),
-        })
-    });
-    std::iter::once(Body::Accepted(accepted))
-        .chain(facts)
-        .map(|body| {
-            *sequence += 1;
-            Record {
-                sequence: *sequence,
-                time: Some(time),
-                traceparent: String::new(),
-                body: Some(body),
-            }
-        })
-        .collect()
 }

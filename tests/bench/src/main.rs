@@ -19,6 +19,7 @@ mod ingest;
 mod load;
 mod machine;
 mod memory;
+mod nodes;
 mod origin;
 mod output;
 mod peers;
@@ -74,6 +75,8 @@ enum Task {
     LookUp(scale::LookUpArgs),
     /// Lists and reports with a million executions there.
     History(history::HistoryArgs),
+    /// A thousand nodes, a hundred thousand workflows and keys at one control plane.
+    Nodes(nodes::NodesArgs),
     /// The same messages to n8n and to a FastAPI receiver; and what each knows after it was killed.
     Compare(compare::CompareArgs),
     /// Workflows of one step, from the message to SUCCEEDED in the control plane; the same of n8n.
@@ -121,6 +124,7 @@ async fn main() -> Result<()> {
             Task::Memory(args) => memory::run(args, &out).await?,
             Task::Scale(args) => scale::run(args, &out).await?,
             Task::History(args) => history::run(args, &out).await?,
+            Task::Nodes(args) => nodes::run(args, &out).await?,
             Task::Compare(args) => compare::run(args, &out).await?,
             Task::EndToEnd(args) => end_to_end::run(args, &out).await?,
             Task::Waiting(args) => waiting::run(args, &out).await?,

@@ -311,6 +311,8 @@ fn change(revision: u64, numbers: std::ops::Range<usize>) -> Result<Change> {
             revoked: false,
             expires_at: None,
             rate_limit: None,
+            scope: None,
+            previous: None,
         };
         let key = convert::config::key_to_wire(&key);
         let spec = spec(number)?.encode_to_vec();

@@ -149,3 +149,31 @@ fn a_history_is_listed_and_reported_on_top_of() {
     assert_eq!(json["lists"].as_array().unwrap().len(), 8);
     assert!(json["reports_after_per_s"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn nodes_are_told_beside_a_stuck_one_and_come_back_when_they_are_cut_off() {
+    let arguments = ["--nodes", "3,12", "--workflows", "300", "--keys", "300"];
+    let (json, document) = run(
+        "nodes",
+        &[&arguments[..], &["--revocations", "30"]].concat(),
+    );
+    let revoked = json["revoked"].as_array().unwrap();
+    let nodes: Vec<_> = revoked.iter().map(|row| row["nodes"].clone()).collect();
+    assert_eq!(nodes, [3, 12, 12], "{json}");
+    for row in revoked {
+        assert!(row["last_p99_ms"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    // Each node is sent the same.
+    let bytes = |row: usize| revoked[row]["bytes"].as_f64().unwrap();
+    let ratio = bytes(1) / bytes(0);
+    assert!((3.5..4.5).contains(&ratio), "{json}");
+    let storms = json["storms"].as_array().unwrap();
+    assert_eq!(storms.len(), 2, "{json}");
+    for storm in storms {
+        assert!(storm["streams"].as_u64().unwrap() >= 12, "{storm}");
+    }
+    // All of it to each.
+    assert!(storms[1]["mib"].as_f64().unwrap() > 20.0 * storms[0]["mib"].as_f64().unwrap());
+    assert!(json["stuck_for_s"].as_f64().is_some(), "{json}");
+    assert!(document.contains("| 12 and a stuck one |"), "{document}");
+}

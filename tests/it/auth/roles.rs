@@ -24,7 +24,7 @@ const ROLES: [&str; 5] = ["viewer", "operator", "editor", "admin", "data-plane"]
 
 /// Messages as their bytes.
 #[derive(Clone, Copy, Default)]
-struct Raw;
+pub(crate) struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
@@ -58,17 +58,19 @@ impl Decoder for Raw {
 
 /// Where a method's role must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     /// In the project that the request is about.
     Project,
     /// In any project.
     Any,
     /// In all projects.
     All,
+    /// Nowhere: no token is needed.
+    Nowhere,
 }
 
 /// A request about `projects/default` that gets as far as the check of the role, and beyond it harms nobody.
-fn request(method: &MethodDescriptor) -> (Place, Value) {
+pub(crate) fn request(method: &MethodDescriptor) -> (Place, Value) {
     let project = |request| (Place::Project, request);
     let name = |name: &str| project(json!({"name": format!("projects/default/{name}")}));
     let service = method.parent_service().name().to_owned();
@@ -99,18 +101,31 @@ fn request(method: &MethodDescriptor) -> (Place, Value) {
         ("SecretService", _) => name("secrets/x"),
         ("SubscriptionService", _) => name("workflows/x/subscriptions/x"),
         ("ProjectService", "GetProject") => project(json!({"name": "projects/default"})),
+        ("ProjectService", "CreateProject") => (Place::All, json!({"projectId": "X"})),
+        ("ProjectService", "DeleteProject") => (Place::All, json!({"name": "projects/default"})),
+        ("ProjectService", "ListProjects") => (Place::Any, json!({})),
         ("ProjectService", _) => {
             project(json!({"project": {"name": "projects/default", "historyRetention": "0s"}}))
         }
         ("AuditService", _) => project(json!({"parent": "projects/default"})),
         ("NodeService", "GetNode") => (Place::Any, json!({"name": "nodes/x"})),
-        ("NodeService" | "SyncService" | "ReportService", _) => (Place::Any, json!({})),
+        ("NodeService", "ListNodes") => (Place::Any, json!({})),
+        // A node that cannot be: nothing comes of it.
+        ("NodeService", "CreateEnrollmentToken") => (Place::All, json!({"node": "nodes/X"})),
+        ("NodeService", "DeleteEnrollmentToken") => {
+            (Place::All, json!({"name": "enrollmentTokens/x"}))
+        }
+        ("NodeService", "RevokeNode") => (Place::All, json!({"name": "nodes/x"})),
+        ("NodeService", "ListEnrollmentTokens") => (Place::All, json!({})),
+        ("SyncService" | "ReportService", _) => (Place::Any, json!({})),
+        // Without all that it takes to be looked at.
+        ("EnrollmentService", _) => (Place::Nowhere, json!({})),
         ("TokenService", _) => (Place::All, json!({})),
         (service, method) => panic!("{service}/{method} has no request here: say how to call it"),
     }
 }
 
-fn bytes(method: &MethodDescriptor, request: &Value) -> Vec<u8> {
+pub(crate) fn bytes(method: &MethodDescriptor, request: &Value) -> Vec<u8> {
     DynamicMessage::deserialize(method.input(), request)
         .unwrap_or_else(|error| panic!("{}: {error}", method.full_name()))
         .encode_to_vec()
@@ -138,7 +153,7 @@ async fn may(channel: &Channel, path: &str, token: &str, message: Vec<u8>) -> bo
 }
 
 /// The role that a method's comment in its .proto file names.
-fn said() -> BTreeMap<String, String> {
+pub(crate) fn said() -> BTreeMap<String, String> {
     let mut said = BTreeMap::new();
     for folder in ["signalbox/v1", "signalbox/dataplane/v1"] {
         for file in fs::read_dir(root().join("proto").join(folder)).unwrap() {
@@ -166,6 +181,8 @@ fn said() -> BTreeMap<String, String> {
 fn expected(least: &str, role: &str) -> bool {
     let rank = |role: &str| ROLES.iter().position(|other| *other == role).unwrap();
     match (least, role) {
+        // Whoever calls: no token is looked at.
+        ("none", _) => true,
         ("data-plane", _) | (_, "data-plane") => least == role,
         _ => rank(role) >= rank(least),
     }
@@ -181,11 +198,33 @@ fn table(rows: &[(String, Place, [bool; 5])]) -> String {
             Place::Project => "the project",
             Place::Any => "any project",
             Place::All => "all projects",
+            Place::Nowhere => "no token needed",
         };
         let cells = may.map(|may| if may { "yes" } else { "" }).join(" | ");
         writeln!(text, "| {method} | {place} | {cells} |").unwrap();
     }
+    text.push_str("\nProjectService.UpdateProject writes a project's quotas for an admin of all projects only.\n");
     text
+}
+
+/// Whoever is bounded by quotas must not set them.
+async fn quotas_are_for_admins_of_all_projects(
+    channel: &Channel,
+    method: &MethodDescriptor,
+    (all, own): (&[String; 5], &[String; 5]),
+) {
+    let quotas = json!({"workflows": "-1"});
+    let request = json!({"project": {"name": "projects/default", "quotas": quotas}});
+    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    let message = bytes(method, &request);
+    for (index, role) in ROLES.into_iter().enumerate() {
+        let may_all = may(channel, &path, &all[index], message.clone()).await;
+        assert_eq!(may_all, role == "admin", "{role}");
+        assert!(
+            !may(channel, &path, &own[index], message.clone()).await,
+            "{role}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,9 +246,16 @@ async fn every_method_by_every_role() {
         let service = method.parent_service();
         let path = format!("/{}/{}", service.full_name(), method.name());
         let (place, request) = request(&method);
+        if method.name() == "UpdateProject" {
+            quotas_are_for_admins_of_all_projects(&channel, &method, (&all, &own)).await;
+        }
         let message = bytes(&method, &request);
         let call = async |token: &str| may(&channel, &path, token, message.clone()).await;
-        assert!(!call("").await, "{path} without a token");
+        assert_eq!(
+            call("").await,
+            place == Place::Nowhere,
+            "{path} without a token"
+        );
         let mut row = [false; 5];
         for (index, role) in ROLES.into_iter().enumerate() {
             let may = call(&all[index]).await;
@@ -224,7 +270,7 @@ async fn every_method_by_every_role() {
                 in_own,
                 "{path} by {role} of the project"
             );
-            let in_other = may && place == Place::Any;
+            let in_other = may && matches!(place, Place::Any | Place::Nowhere);
             assert_eq!(
                 call(&other[index]).await,
                 in_other,

@@ -8,9 +8,9 @@ use std::{
 use serde_json::{Value, json};
 use signalbox_proto::{
     convert::definition::from_json,
-    v1::{RunWorkflowRequest, StepState},
+    v1::{ExecutionState, RunWorkflowRequest, StepState},
 };
-use signalbox_tests::target::Target;
+use signalbox_tests::target::{Reply, Target};
 
 use super::{Stage, body, leading_to, requests, states, text};
 
@@ -287,3 +287,99 @@ pub(super) async fn shard(stage: &Stage) {
 
 /// Orders, and `zlib.crc32` of Python of their JSON, modulo 4.
 const ORDERS: [(&str, u32); 4] = [("x-4711", 1), ("x-4712", 2), ("y-1", 2), ("z-9", 0)];
+
+/// <https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html>.
+fn health(category: &str, instances: &[&str]) -> Value {
+    let entities = instances.iter().map(|instance| {
+        json!({
+            "entityValue": instance, "lastUpdatedTime": "Thu, 26 Nov 2026 10:00:00 GMT", "status": "IMPAIRED",
+        })
+    });
+    json!({
+        "version": "0",
+        "id": "7bf73129-1428-4cd3-a780-95db273d1602",
+        "detail-type": "AWS Health Event",
+        "source": "aws.health",
+        "account": "123456789012",
+        "time": "2026-11-26T10:00:00Z",
+        "region": "eu-central-1",
+        "resources": instances,
+        "detail": {
+            "eventArn": "arn:aws:health:eu-central-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/x",
+            "service": "EC2",
+            "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
+            "eventTypeCategory": category,
+            "eventScopeCode": "ACCOUNT_SPECIFIC",
+            "communicationId": "1234abc",
+            "startTime": "Thu, 10 Dec 2026 10:00:00 GMT",
+            "lastUpdatedTime": "Thu, 26 Nov 2026 10:00:00 GMT",
+            "statusCode": "upcoming",
+            "eventRegion": "eu-central-1",
+            "eventDescription": [{"language": "en_US", "latestDescription": "A description of the event"}],
+            "affectedEntities": entities.collect::<Vec<_>>(),
+            "page": "1",
+            "totalPages": "1",
+            "affectedAccount": "123456789012"
+        }
+    })
+}
+
+/// One of three instances is not the fleet's.
+pub(super) async fn retire_hosts(stage: &Stage) {
+    const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:health";
+    const REASON: &str = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED";
+    let target = Target::answering(|_, call| match call.target.as_str() {
+        "/fleet/instances/i-0b/replacement" => Reply::json(404, "{}"),
+        _ => Reply::json(200, r#"{"replacement": "i-new"}"#),
+    })
+    .await;
+    let child = leading_to(text("replace-host"), &target, &["fleet"]);
+    stage.apply("replace-host", "pager", &child).await;
+    let yaml = leading_to(text("retire-hosts"), &target, &["desk"]);
+    let example = stage.apply("retire-hosts", "pager", &yaml).await;
+    example.subscribe(TOPIC).await;
+    let issue = health("issue", &["i-0a"]).to_string();
+    let filtered = example.post(TOPIC, None, &issue).await;
+    assert!(filtered["execution"].is_null(), "{filtered}");
+    let planned = health("scheduledChange", &["i-0a", "i-0b", "i-0c"]).to_string();
+    let execution = example.publish(TOPIC, None, &planned).await;
+    let (execution, output) = stage.succeeded(&execution).await;
+    assert_eq!(output, json!({"replaced": ["i-new", null, "i-new"]}));
+
+    let mut children = execution.children.clone();
+    children.sort_by(|one, other| one.step.cmp(&other.step));
+    let found: Vec<_> = children
+        .iter()
+        .map(|child| (child.step.as_str(), child.state()))
+        .collect();
+    let wanted = [
+        ("replace[0]", ExecutionState::Succeeded),
+        ("replace[1]", ExecutionState::Failed),
+        ("replace[2]", ExecutionState::Succeeded),
+    ];
+    assert_eq!(found, wanted);
+    let (child, output) = stage.succeeded(&children[0].name).await;
+    assert_eq!(child.parent, execution.name);
+    assert_eq!(output, json!({"instance": "i-0a", "by": "i-new"}));
+
+    let mut wanted: BTreeSet<_> = ["i-0a", "i-0b", "i-0c"]
+        .map(|instance| {
+            let path = format!("/fleet/instances/{instance}/replacement");
+            let body = json!({"reason": REASON}).to_string();
+            ("POST".to_owned(), path, body)
+        })
+        .into();
+    wanted.extend(["i-0a", "i-0c"].map(|instance| {
+        let path = format!("/fleet/instances/{instance}");
+        ("DELETE".to_owned(), path, String::new())
+    }));
+    assert_eq!(requests(&target, "/fleet"), wanted);
+    let tickets = requests(&target, "/desk/tickets");
+    assert_eq!(tickets.len(), 1, "{tickets:?}");
+    let ticket: Value = serde_json::from_str(&tickets.first().unwrap().2).unwrap();
+    let title = "1 instances could not be replaced before Thu, 10 Dec 2026 10:00:00 GMT";
+    assert_eq!(ticket["title"], title);
+    assert_eq!(ticket["left"][0]["instance"], "i-0b");
+    let error = ticket["left"][0]["error"].as_str().unwrap();
+    assert!(error.contains(&children[1].name), "{error}");
+}

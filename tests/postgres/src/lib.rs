@@ -96,6 +96,12 @@ impl Postgres {
         format!("postgres://signalbox@{socket}/{database}")
     }
 
+    /// The socket that its server listens on.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join(".s.PGSQL.5432")
+    }
+
     /// What a statement gives: a row a line, columns with `|` between.
     ///
     /// # Panics

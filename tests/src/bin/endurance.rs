@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use signalbox_tests::endurance::{descriptors, full, in_flight, kills, overload};
+use signalbox_tests::endurance::{descriptors, full, in_flight, kills, overload, replicas};
 
 /// Plays Amazon SNS against both planes, with real signatures, for as long as is asked; at the end holds them to their word:
 /// what was acknowledged was executed, each message once, and nothing else. Prints what it saw, and fails when it is not so.
@@ -63,6 +63,15 @@ enum Run {
         #[arg(long = "node")]
         node: Vec<String>,
     },
+    /// Kill replicas of the control plane, crash and restart their PostgreSQL, and cut connections, while changes and reports flow.
+    Replicas {
+        /// How many changes at least.
+        #[arg(long, default_value_t = 5_000)]
+        changes: usize,
+        /// How many messages, each an execution that is reported, at least.
+        #[arg(long, default_value_t = 50_000)]
+        reports: usize,
+    },
 }
 
 #[tokio::main]
@@ -92,6 +101,10 @@ async fn main() {
             let report = overload::run(&plan).await;
             minutes_table(&report.minutes);
             shown(&report)
+        }
+        Run::Replicas { changes, reports } => {
+            let plan = replicas::Plan { changes, reports };
+            shown(&replicas::run(plan, true).await)
         }
     };
     if let Some(path) = options.json {

@@ -103,8 +103,14 @@ pub enum KeysCommand {
         /// Requests at once after a pause; as many as a second's when not given.
         #[arg(long, value_parser = rate, requires = "rate_limit")]
         burst: Option<i32>,
+        /// Only for these workflows, which need not exist; for all of the project when not given. Several: by commas, or repeatedly.
+        #[arg(long = "workflow", value_name = "WORKFLOW", value_delimiter = ',')]
+        workflows: Vec<String>,
+        /// Only from these networks, such as 203.0.113.0/24; from anywhere when not given. Several: by commas, or repeatedly.
+        #[arg(long = "source-network", value_name = "CIDR", value_delimiter = ',')]
+        source_networks: Vec<String>,
     },
-    /// Change a key's display name or rate limit.
+    /// Change a key's display name, rate limit or scope.
     #[command(group = ArgGroup::new("change").required(true).multiple(true))]
     Update {
         /// Which.
@@ -121,9 +127,35 @@ pub enum KeysCommand {
         /// Take its rate limit away: the node's counts.
         #[arg(long, group = "change", conflicts_with = "rate_limit")]
         no_rate_limit: bool,
+        /// Only for these workflows from now on.
+        #[arg(
+            long = "workflow",
+            value_name = "WORKFLOW",
+            value_delimiter = ',',
+            group = "change"
+        )]
+        workflows: Vec<String>,
+        /// For all workflows of the project.
+        #[arg(long, group = "change", conflicts_with = "workflows")]
+        any_workflow: bool,
+        /// Only from these networks from now on.
+        #[arg(
+            long = "source-network",
+            value_name = "CIDR",
+            value_delimiter = ',',
+            group = "change"
+        )]
+        source_networks: Vec<String>,
+        /// From anywhere.
+        #[arg(long, group = "change", conflicts_with = "source_networks")]
+        any_source: bool,
     },
     /// List keys.
-    List,
+    List {
+        /// Those that are deleted and not purged yet, too.
+        #[arg(long)]
+        show_deleted: bool,
+    },
     /// Show a key, without its value.
     Get {
         /// Which.
@@ -134,13 +166,32 @@ pub enum KeysCommand {
         /// Which.
         id: String,
     },
+    /// Give a key a new value; prints it, once. The one before goes on working for the overlap.
+    Rotate {
+        /// Which.
+        id: String,
+        /// How long the value before goes on working, 30d at most.
+        #[arg(long, default_value = "24h", value_parser = span::parse)]
+        overlap: Duration,
+        /// The value before stops working at once, and so does one that still works from an earlier rotation.
+        #[arg(long, conflicts_with = "overlap")]
+        now: bool,
+    },
     /// Revoke a key for good.
     Revoke {
         /// Which.
         id: String,
     },
-    /// Delete a key that no published workflow names.
+    /// Delete a key that no published workflow names. It can be undeleted for a while (30 days, unless the control plane says so).
     Delete {
+        /// Which.
+        id: String,
+        /// For good, at once: its id is free then. Also of one that is deleted already.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Bring a deleted key back, with its value.
+    Undelete {
         /// Which.
         id: String,
     },
@@ -172,7 +223,11 @@ pub enum WorkflowsCommand {
         id: String,
     },
     /// List workflows.
-    List,
+    List {
+        /// Those that are deleted and not purged yet, too.
+        #[arg(long)]
+        show_deleted: bool,
+    },
     /// List the versions of a workflow.
     Versions {
         /// Which.
@@ -196,8 +251,16 @@ pub enum WorkflowsCommand {
         /// Which.
         id: String,
     },
-    /// Delete a workflow; its executions stay.
+    /// Delete a workflow; its executions stay. It can be undeleted for a while (30 days, unless the control plane says so).
     Delete {
+        /// Which.
+        id: String,
+        /// For good, at once: its id is free then. Also of one that is deleted already.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Bring a deleted workflow back as it was; a schedule goes on from now.
+    Undelete {
         /// Which.
         id: String,
     },
@@ -403,6 +466,30 @@ pub enum SubscriptionsCommand {
 pub enum NodesCommand {
     /// List data planes.
     List,
+    /// Make a token by which one data plane enrolls, once; prints its secret, once. Needs an admin of all projects.
+    EnrollToken {
+        /// The node that it is for: an id that is to be, or one that is, whose identity ends then. Any new one when not given.
+        #[arg(long)]
+        node: Option<String>,
+        /// Name for people, which the node gets.
+        #[arg(long, default_value = "")]
+        display_name: String,
+        /// How long it can be used: 15m, 1h, 7d at most.
+        #[arg(long, default_value = "1h", value_parser = span::parse)]
+        ttl: Duration,
+    },
+    /// List the tokens by which data planes enroll.
+    ListEnrollTokens,
+    /// Delete such a token: nobody enrolls by it any more.
+    DeleteEnrollToken {
+        /// Its id.
+        id: String,
+    },
+    /// End a data plane's identity, and its tokens at once. Needs an admin of all projects.
+    Revoke {
+        /// Which.
+        id: String,
+    },
 }
 
 /// `secrets`.
@@ -431,22 +518,5 @@ pub enum SecretsCommand {
     Delete {
         /// Which.
         id: String,
-    },
-}
-
-/// `projects`.
-#[derive(Debug, Subcommand)]
-pub enum ProjectsCommand {
-    /// Show the project that --project names.
-    Get,
-    /// Change the project that --project names.
-    #[command(group = ArgGroup::new("change").required(true))]
-    Update {
-        /// How long executions are kept after their end, and deliveries after they came: 12h, 30d.
-        #[arg(long, value_parser = span::parse, group = "change")]
-        history_retention: Option<Duration>,
-        /// As long as the control plane says.
-        #[arg(long, group = "change")]
-        no_history_retention: bool,
     },
 }

@@ -1,6 +1,7 @@
 //! `signalbox apply`: makes keys and workflows be what files say.
 
 mod files;
+mod narrow;
 mod perform;
 mod plan;
 pub(crate) mod resource;

@@ -83,6 +83,9 @@ async fn named(client: &Client, name: &str) -> Result<Resource, CliError> {
         }
     };
     let current = current.ok_or_else(|| CliError::Failed(format!("{name} does not exist")))?;
+    if current.is_deleted {
+        return Err(CliError::Failed(format!("{name} is deleted")));
+    }
     Ok(current.resource)
 }
 

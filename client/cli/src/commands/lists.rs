@@ -1,11 +1,11 @@
-//! `signalbox deliveries`, `subscriptions`, `nodes`.
+//! `signalbox deliveries`, `subscriptions`.
 
 use signalbox_proto::v1;
 
 use super::pages;
 use crate::{
     CliError, Output,
-    args::{DeliveriesCommand, Global, NodesCommand, SubscriptionsCommand},
+    args::{DeliveriesCommand, Global, SubscriptionsCommand},
     output::{short, time, value},
 };
 
@@ -120,40 +120,6 @@ pub(crate) async fn subscriptions(
             subscription.confirm_attempts.to_string(),
             time(subscription.update_time.as_ref()),
             subscription.last_error.clone(),
-        ]
-    })
-}
-
-pub(crate) async fn nodes(
-    global: &Global,
-    command: NodesCommand,
-    output: &Output,
-) -> Result<(), CliError> {
-    let NodesCommand::List = command;
-    let client = global.client()?;
-    let all = pages!(
-        client,
-        usize::MAX,
-        nodes.list_nodes(v1::ListNodesRequest::default()).nodes
-    );
-    let header = [
-        "NODE",
-        "STATE",
-        "VERSION",
-        "REVISION",
-        "REFUSALS",
-        "LAST SEEN",
-        "LAST REPORT",
-    ];
-    output.list(&all, header, |node| {
-        [
-            short(&node.name),
-            value(node.state().as_str_name(), "NODE_STATE_"),
-            node.version.clone(),
-            format!("{}/{}", node.applied_revision, node.head_revision),
-            node.refusals.len().to_string(),
-            time(node.last_seen_time.as_ref()),
-            time(node.last_report_time.as_ref()),
         ]
     })
 }

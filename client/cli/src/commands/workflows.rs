@@ -127,10 +127,11 @@ pub(crate) async fn run(
                 format!("{}\n\n{spec}", table(HEADER, [row(workflow)]))
             })
         }
-        WorkflowsCommand::List => {
+        WorkflowsCommand::List { show_deleted } => {
             let parent = global.parent()?;
             let request = || v1::ListWorkflowsRequest {
                 parent: parent.clone(),
+                show_deleted,
                 ..Default::default()
             };
             let all = pages!(
@@ -186,14 +187,24 @@ pub(crate) async fn run(
             let workflow = call!(client, workflows.enable_workflow(request));
             output.message(&workflow, |w| format!("enabled {}", w.name))
         }
-        WorkflowsCommand::Delete { id } => {
+        WorkflowsCommand::Delete { id, purge } => {
             let name = name(&id)?;
             let request = v1::DeleteWorkflowRequest {
                 name: name.clone(),
                 etag: etag(),
+                purge,
             };
             once!(client, workflows.delete_workflow(request));
-            output.line(&format!("deleted {name}"))
+            let done = if purge { "purged" } else { "deleted" };
+            output.line(&format!("{done} {name}"))
+        }
+        WorkflowsCommand::Undelete { id } => {
+            let request = v1::UndeleteWorkflowRequest {
+                name: name(&id)?,
+                etag: etag(),
+            };
+            let workflow = once!(client, workflows.undelete_workflow(request));
+            output.message(&workflow, |w| format!("undeleted {}", w.name))
         }
         WorkflowsCommand::Run {
             id,

@@ -159,6 +159,9 @@ async fn keys_live_from_creation_to_deletion() {
             .await
             .starts_with("deleted ")
     );
+    let deleted = planes.ok(&["keys", "get", "pager"]).await;
+    assert!(deleted.contains("DELETED"), "{deleted}");
+    planes.ok(&["keys", "delete", "pager", "--purge"]).await;
     let gone = planes.run(&["keys", "get", "pager"]).await.fails(1);
     assert_eq!(
         gone,
@@ -615,5 +618,62 @@ async fn a_project_says_how_long_its_history_is_kept() {
     let refused = planes.run(&long).await.fails(65);
     assert!(refused.contains("36500 days"), "{refused}");
     planes.run(&update(&[])).await.fails(2);
+    planes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_is_made_bounded_and_deleted() {
+    let planes = Planes::start(None).await;
+    let made = planes
+        .ok(&[
+            "projects",
+            "create",
+            "team-a",
+            "--display-name",
+            "Team A",
+            "--quota-workflows",
+            "2",
+        ])
+        .await;
+    assert_eq!(made, "created projects/team-a\n");
+    let shown = planes.ok(&["projects", "get", "team-a"]).await;
+    for line in [
+        "project    projects/team-a",
+        "name       Team A",
+        "workflows  0 of 2",
+        "keys       0 of 10000",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let update = |to: &'static str| {
+        [
+            "projects",
+            "update",
+            "projects/team-a",
+            "--quota-workflows",
+            to,
+        ]
+    };
+    let shown = planes.ok(&update("0")).await;
+    assert!(shown.contains("workflows  0\n"), "{shown}");
+    let shown = planes.ok(&update("default")).await;
+    assert!(shown.contains("workflows  0 of 10000\n"), "{shown}");
+    planes.run(&update("few")).await.fails(2);
+    planes
+        .ok(&["keys", "create", "k", "--project", "team-a"])
+        .await;
+    let refused = planes.run(&["projects", "delete", "team-a"]).await.fails(1);
+    assert!(refused.contains("1 API keys"), "{refused}");
+    let list = planes.ok(&["projects", "list"]).await;
+    let of = |line: usize, words: usize| {
+        let line = list.lines().nth(line).unwrap_or_default();
+        line.split_whitespace().take(words).collect::<Vec<_>>()
+    };
+    assert_eq!(of(1, 4), ["team-a", "ACTIVE", "Team", "A"], "{list}");
+    assert_eq!(of(2, 2), ["default", "ACTIVE"], "{list}");
+    let deleted = ["projects", "delete", "team-a", "--force"];
+    assert_eq!(planes.ok(&deleted).await, "deleted projects/team-a\n");
+    let shown = planes.ok(&["projects", "get", "team-a"]).await;
+    assert!(shown.contains("state      DELETING, since 2"), "{shown}");
     planes.stop().await;
 }

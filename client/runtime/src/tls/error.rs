@@ -52,6 +52,9 @@ pub enum TlsError {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// There is nothing to verify clients by.
+    #[error("client certificates cannot be verified")]
+    Verifier(#[source] rustls::server::VerifierBuilderError),
     /// The cryptographic provider lacks the protocol versions.
     #[error("the TLS provider cannot be configured")]
     Provider(#[source] rustls::Error),

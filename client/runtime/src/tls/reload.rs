@@ -1,45 +1,78 @@
-//! A certificate and its key that are exchanged while connections are served.
+//! A certificate, its key, and the authorities of clients' certificates that are exchanged while connections are served.
 //!
 //! The files are read every few seconds and compared by content, not watched: what renews certificates replaces files,
 //! swaps symbolic links (Kubernetes) or writes to a network's file system, and a watcher misses one or another of these.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
+use super::clients::{self, Clients};
 use super::hangups::Hangups;
-use super::{TlsError, certified_key, note_expiry, read, resolving_config};
+use super::{ServerFiles, TlsError, certified_key, listener_config, note_expiry, read};
 use crate::shutdown::Shutdown;
 
 /// How often the files are looked at.
 pub const PERIOD: Duration = Duration::from_secs(5);
 
-/// The newest usable pair of two files: new handshakes get it, connections that stand go on with theirs.
+/// The newest usable content of a listener's files: new handshakes get it, connections that stand go on with theirs.
 #[derive(Debug)]
-pub struct ReloadedPair {
-    chain_file: PathBuf,
-    key_file: PathBuf,
-    current: ArcSwap<CertifiedKey>,
+pub struct ReloadedFiles {
+    files: ServerFiles,
+    pair: ArcSwap<CertifiedKey>,
+    /// Whom to let in, where clients need a certificate.
+    clients: Option<Arc<Clients>>,
     /// What was last read, so that each content is tried, and complained of, once.
     seen: Mutex<Seen>,
 }
 
 #[derive(PartialEq, Eq)]
 enum Seen {
-    Contents(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>),
+    Contents(Contents),
     Unreadable,
 }
 
 impl std::fmt::Debug for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Seen(…)")
+    }
+}
+
+/// What is in the files.
+#[derive(PartialEq, Eq)]
+struct Contents {
+    chain: Zeroizing<Vec<u8>>,
+    key: Zeroizing<Vec<u8>>,
+    client_ca: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Contents {
+    fn read(files: &ServerFiles) -> Result<Self, TlsError> {
+        Ok(Self {
+            chain: read(&files.cert)?,
+            key: read(&files.key)?,
+            client_ca: files.client_ca.as_deref().map(read).transpose()?,
+        })
+    }
+
+    fn pair(&self, files: &ServerFiles) -> Result<CertifiedKey, TlsError> {
+        certified_key(&files.cert, &self.chain, &files.key, &self.key)
+    }
+
+    fn verifier(
+        &self,
+        files: &ServerFiles,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+        let ca = files.client_ca.as_deref().zip(self.client_ca.as_ref());
+        ca.map(|(path, pem)| clients::verifier(path, pem))
+            .transpose()
     }
 }
 
@@ -51,33 +84,35 @@ enum Look {
     Refused(TlsError),
 }
 
-impl ReloadedPair {
-    /// Reads the pair, both PEM, the chain's leaf first.
+impl ReloadedFiles {
+    /// Reads the files.
     ///
     /// # Errors
     /// [`TlsError`] names the file and what is wrong with it, also when the key is not that of the certificate.
-    pub fn open(chain_file: &Path, key_file: &Path) -> Result<Arc<Self>, TlsError> {
-        let (chain, key) = (read(chain_file)?, read(key_file)?);
-        let pair = certified_key(chain_file, &chain, key_file, &key)?;
+    pub fn open(files: ServerFiles) -> Result<Arc<Self>, TlsError> {
+        let contents = Contents::read(&files)?;
+        let pair = contents.pair(&files)?;
+        let verifier = contents.verifier(&files)?;
         note_expiry(&pair.cert);
         Ok(Arc::new(Self {
-            chain_file: chain_file.to_owned(),
-            key_file: key_file.to_owned(),
-            current: ArcSwap::from_pointee(pair),
-            seen: Mutex::new(Seen::Contents(chain, key)),
+            files,
+            pair: ArcSwap::from_pointee(pair),
+            clients: verifier.map(|verifier| Arc::new(Clients::new(verifier))),
+            seen: Mutex::new(Seen::Contents(contents)),
         }))
     }
 
-    /// Server configuration that always has the newest pair.
+    /// Server configuration that always goes by the newest content. Where clients need a certificate, each handshake verifies it:
+    /// sessions are not resumed.
     ///
     /// # Errors
     /// [`TlsError::Provider`].
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
-        resolving_config(self.clone(), &[])
+        listener_config(self.clone(), self.clients.clone(), &[])
     }
 
-    /// Looks at the files every `period`, and at once on SIGHUP, until the shutdown begins. A pair that cannot be used is
-    /// warned of, and the one before it stays.
+    /// Looks at the files every `period`, and at once on SIGHUP, until the shutdown begins. What cannot be used is
+    /// warned of, and what was before it stays.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -110,33 +145,40 @@ impl ReloadedPair {
     /// `again`: also what was tried before.
     fn look(&self, again: bool) -> Look {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = read(&self.chain_file).and_then(|chain| Ok((chain, read(&self.key_file)?)));
-        let (now, failed) = match contents {
-            Ok((chain, key)) => (Seen::Contents(chain, key), None),
+        let (now, failed) = match Contents::read(&self.files) {
+            Ok(contents) => (Seen::Contents(contents), None),
             Err(error) => (Seen::Unreadable, Some(error)),
         };
         if *seen == now && !again {
             return Look::Unchanged;
         }
         *seen = now;
-        let Seen::Contents(chain, key) = &*seen else {
+        let Seen::Contents(contents) = &*seen else {
             return failed.map_or(Look::Unchanged, Look::Refused);
         };
-        match certified_key(&self.chain_file, chain, &self.key_file, key) {
-            Ok(pair) => {
-                note_expiry(&pair.cert);
-                self.current.store(Arc::new(pair));
-                Look::Exchanged
-            }
+        match self.exchange(contents) {
+            Ok(()) => Look::Exchanged,
             Err(error) => Look::Refused(error),
         }
+    }
+
+    /// All of it, or nothing.
+    fn exchange(&self, contents: &Contents) -> Result<(), TlsError> {
+        let pair = contents.pair(&self.files)?;
+        let verifier = contents.verifier(&self.files)?;
+        note_expiry(&pair.cert);
+        if let (Some(clients), Some(verifier)) = (&self.clients, verifier) {
+            clients.exchange(verifier);
+        }
+        self.pair.store(Arc::new(pair));
+        Ok(())
     }
 
     fn note(&self, look: &Look, asked: bool) {
         let outcome = match look {
             Look::Unchanged => return,
             Look::Exchanged => {
-                tracing::info!(chain = ?self.chain_file, asked, "certificate and key were read anew");
+                tracing::info!(chain = ?self.files.cert, asked, "the TLS files were read anew");
                 "reloaded"
             }
             Look::Refused(error) => {
@@ -144,7 +186,7 @@ impl ReloadedPair {
                 tracing::warn!(
                     error,
                     asked,
-                    "the new certificate and key cannot be used; the old ones stay"
+                    "the new TLS files cannot be used; the old ones stay"
                 );
                 "refused"
             }
@@ -153,8 +195,8 @@ impl ReloadedPair {
     }
 }
 
-impl ResolvesServerCert for ReloadedPair {
+impl ResolvesServerCert for ReloadedFiles {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        Some(self.pair.load_full())
     }
 }

@@ -13,6 +13,8 @@ use signalbox_model::{
     record::{RecordBody, SequencedRecord},
 };
 
+use crate::store::usage::Weight;
+
 use super::{
     Tx, entity,
     fold::{History, Kept},
@@ -122,15 +124,20 @@ impl Tx {
         let mut attempts = Changed::default();
         let mut wholes = Vec::new();
         for (name, mut history) in histories {
+            let mut growth = 0;
             if history.begins_anew {
+                growth -= self.weigh_steps(&name, false).await?;
                 self.delete_steps(&name).await?;
                 self.delete_whole_values(&name).await?;
                 self.tell_again(&name).await?;
             }
             let values::Wholes { new, are_done } = values::shorten(&mut history, value_max_bytes);
             if are_done {
+                growth -= self.weigh_steps(&name, true).await?;
                 self.delete_whole_values(&name).await?;
             }
+            growth += new.iter().map(Weight::weight).sum::<i64>() + history.growth();
+            self.grows(name.project.as_str(), growth);
             wholes.extend(new);
             for (signal, time_us) in &history.told {
                 self.signal_taken(&name, signal, *time_us).await?;
@@ -183,6 +190,17 @@ fn execution_of(body: &RecordBody) -> Option<&ExecutionName> {
         RecordBody::Accepted(accepted) => Some(&accepted.execution),
         RecordBody::Execution { execution, .. } => Some(execution),
         RecordBody::Delivery(_) | RecordBody::Subscription(_) | RecordBody::Certificate(_) => None,
+    }
+}
+
+/// The id of the project that a record is of.
+pub(super) fn project_of(body: &RecordBody) -> Option<&str> {
+    match body {
+        RecordBody::Accepted(accepted) => Some(accepted.execution.project.as_str()),
+        RecordBody::Execution { execution, .. } => Some(execution.project.as_str()),
+        RecordBody::Delivery(delivery) => Some(delivery.workflow.project.as_str()),
+        RecordBody::Subscription(change) => Some(change.workflow.project.as_str()),
+        RecordBody::Certificate(_) => None,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::store::{
     awaited::WAIT_THEMSELVES,
     entity::event,
     rows::{Attempt, Execution, StepRun},
+    usage::Weight,
 };
 
 /// Kinds of steps that are open while what stands in them is: they neither run nor wait themselves.
@@ -27,11 +28,14 @@ pub(super) struct Kept<T> {
     pub(super) is_known: bool,
     /// The database does not have it as it is.
     pub(super) is_changed: bool,
+    /// What the one weighs that the database has.
+    known_weight: i64,
 }
 
-impl<T> Kept<T> {
+impl<T: Weight> Kept<T> {
     pub(super) fn known(row: T) -> Self {
         Self {
+            known_weight: row.weight(),
             row,
             is_known: true,
             is_changed: false,
@@ -43,6 +47,15 @@ impl<T> Kept<T> {
             row,
             is_known: false,
             is_changed: true,
+            known_weight: 0,
+        }
+    }
+
+    /// By how many bytes the history becomes larger with it.
+    pub(super) fn growth(&self) -> i64 {
+        match self.is_changed {
+            true => self.row.weight() - self.known_weight,
+            false => 0,
         }
     }
 
@@ -161,6 +174,14 @@ impl History {
             }
         }
         Claim::Owned
+    }
+
+    /// By how many bytes the history becomes larger with what has changed.
+    pub(super) fn growth(&self) -> i64 {
+        let steps: i64 = self.steps.values().map(Kept::growth).sum();
+        let attempts: i64 = self.attempts.values().map(Kept::growth).sum();
+        let event = self.event.as_ref().map_or(0, Weight::weight);
+        self.execution.growth() + event + steps + attempts
     }
 
     /// Folds a fact.

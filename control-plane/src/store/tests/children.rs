@@ -154,7 +154,7 @@ async fn parents_and_children_name_each_other_whichever_is_reported_first() {
     .await;
 }
 
-fn runs(workflows: &[&str], more: &str) -> NewWorkflow {
+pub(super) fn runs(workflows: &[&str], more: &str) -> NewWorkflow {
     let steps = workflows.iter().enumerate().map(|(n, workflow)| {
         format!("  - {{id: s{n}{more}, runWorkflow: {{workflow: {workflow}}}}}\n")
     });
@@ -197,7 +197,7 @@ async fn a_definition_runs_workflows_that_there_are_and_itself_by_a_condition_on
         );
         create("inner", runs(&["inner"], ", if: event.json.n > 0")).await.unwrap();
         create("outer", runs(&["inner"], "")).await.unwrap();
-        let found = app.validate(&project(), &runs(&["gone"], "").definition.workflow).await;
+        let found = app.validate(&project(), None, &runs(&["gone"], "").definition.workflow).await;
         assert_eq!(found.unwrap().len(), 1);
     })
     .await;

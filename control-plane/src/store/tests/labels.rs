@@ -22,16 +22,27 @@ async fn keys_and_workflows_are_found_by_their_labels_as_long_as_they_have_them(
         let app = app(store);
         let keys = async |pairs: &[(&str, &str)]| {
             let page = Page::first(10);
-            let found = app.keys(&project(), &labels(pairs), &page).await.unwrap();
-            found.rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+            let found = app
+                .keys(&project(), &labels(pairs), false, &page)
+                .await
+                .unwrap();
+            found
+                .rows
+                .into_iter()
+                .map(|found| found.row.id)
+                .collect::<Vec<_>>()
         };
         let workflows = async |pairs: &[(&str, &str)]| {
             let page = Page::first(10);
             let found = app
-                .workflows(&project(), &labels(pairs), &page)
+                .workflows(&project(), &labels(pairs), false, &page)
                 .await
                 .unwrap();
-            found.rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+            found
+                .rows
+                .into_iter()
+                .map(|found| found.row.id)
+                .collect::<Vec<_>>()
         };
         for (id, pairs) in [
             ("k1", &[("team", "desk"), ("tier", "1")][..]),
@@ -90,7 +101,7 @@ async fn keys_and_workflows_are_found_by_their_labels_as_long_as_they_have_them(
         };
         app.update_key(&actor(), &key, named, "").await.unwrap();
         assert_eq!(keys(&[("tier", "2")]).await, ["k2"]);
-        app.delete_key(&actor(), &key, "").await.unwrap();
+        app.purge_key(&actor(), &key, "").await.unwrap();
         let again = NewKey::default();
         app.create_key(&actor(), &project(), &key.api_key, again, "")
             .await

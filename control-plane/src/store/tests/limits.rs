@@ -20,7 +20,10 @@ async fn a_keys_limit_is_set_changed_and_taken_away_on_both_databases() {
             .await
             .unwrap();
         assert_eq!(key.rate_limit(), limit(100, 200));
-        assert_eq!(app.key(&name).await.unwrap().rate_limit(), limit(100, 200));
+        assert_eq!(
+            app.key(&name).await.unwrap().row.rate_limit(),
+            limit(100, 200)
+        );
 
         let changed =
             async |change, etag: &str| app.update_key(&actor(), &name, change, etag).await;

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use prost_types::Value;
 use signalbox_proto::v1::{
     api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
-    execution_service_client::ExecutionServiceClient, project_service_client::ProjectServiceClient,
-    secret_service_client::SecretServiceClient, token_service_client::TokenServiceClient,
-    workflow_service_client::WorkflowServiceClient,
+    execution_service_client::ExecutionServiceClient, node_service_client::NodeServiceClient,
+    project_service_client::ProjectServiceClient, secret_service_client::SecretServiceClient,
+    token_service_client::TokenServiceClient, workflow_service_client::WorkflowServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -27,6 +27,7 @@ use crate::{
 const KEY: &str = "projects/default/apiKeys/k";
 const SECRET: &str = "projects/default/secrets/s";
 const WORKFLOW: &str = "projects/default/workflows/w";
+const OTHER: &str = "projects/another";
 const SECRET_VALUE: &str = "hunter22-hunter22";
 
 type Service = InterceptedService<AuthService<Routes>, Bearer>;
@@ -48,8 +49,8 @@ struct World {
     _dir: tempfile::TempDir,
     sequence: std::cell::Cell<u64>,
     covered: BTreeSet<&'static str>,
-    /// The newest entry that was seen: of the project, and of the installation.
-    seen: [i64; 2],
+    /// The newest entry that was seen: of the project, of the installation, and of another project.
+    seen: [i64; 3],
 }
 
 impl World {
@@ -63,7 +64,7 @@ impl World {
             _dir: dir,
             sequence: 0.into(),
             covered: BTreeSet::new(),
-            seen: [0, 0],
+            seen: [0, 0, 0],
         }
     }
 
@@ -114,10 +115,10 @@ impl World {
 
     /// `method` was called just now: there is one entry more, which says so.
     async fn noted(&mut self, method: &'static str, resource: &str) -> Vec<String> {
-        let is_of_project = resource.starts_with("projects/");
-        let (parent, service, of) = match is_of_project {
-            true => ("projects/default", self.service(), 0),
-            false => ("", self.service_of_all(), 1),
+        let (parent, service, of) = match resource {
+            OTHER => (OTHER, self.service_of_all(), 2),
+            of if of.starts_with("projects/") => ("projects/default", self.service(), 0),
+            _ => ("", self.service_of_all(), 1),
         };
         let listed = self.list(parent, service).await.unwrap();
         let newest = &listed.audit_entries[0];
@@ -157,7 +158,8 @@ impl World {
 fn is_audited(path: &str, requirement: Requirement) -> bool {
     let method = path.rsplit('/').next().unwrap();
     let reads = ["Get", "List", "Watch", "Validate"];
-    requirement != Requirement::Node && !reads.iter().any(|verb| method.starts_with(verb))
+    let is_people_s = !matches!(requirement, Requirement::Node | Requirement::Proof);
+    is_people_s && !reads.iter().any(|verb| method.starts_with(verb))
 }
 
 #[tokio::test]
@@ -168,6 +170,7 @@ async fn every_method_that_changes_or_reveals_something_is_noted() {
         workflows(&mut world).await;
         executions(&mut world).await;
         the_rest(&mut world).await;
+        nodes(&mut world).await;
         the_end(&mut world).await;
 
         let audited = METHODS
@@ -201,7 +204,11 @@ async fn every_method_that_changes_or_reveals_something_is_noted() {
             .list("", world.service_as("*", Role::Admin))
             .await
             .unwrap();
-        assert_eq!(nothing.head_sequence, 2, "the signing key, and a token");
+        assert_eq!(nothing.head_sequence, world.seen[1]);
+        assert_eq!(
+            world.seen[1], 7,
+            "the signing key, a token, and what is done with nodes"
+        );
     })
     .await;
 }
@@ -249,6 +256,24 @@ async fn keys_and_secrets(world: &mut World) -> String {
     world
         .noted("/signalbox.v1.ApiKeyService/RevealApiKey", KEY)
         .await;
+
+    let rotate = v1::RotateApiKeyRequest {
+        name: KEY.into(),
+        ..Default::default()
+    };
+    let rotated = keys.rotate_api_key(rotate).await.unwrap().into_inner();
+    assert_ne!(rotated.value, value);
+    let changes = world
+        .noted("/signalbox.v1.ApiKeyService/RotateApiKey", KEY)
+        .await;
+    assert_eq!(changes.len(), 3, "{changes:?}");
+    assert!(
+        changes[0].starts_with("previousExpireTime:  → \"2"),
+        "{changes:?}"
+    );
+    assert!(changes[1].starts_with("rotateTime:  → \"2"), "{changes:?}");
+    assert_eq!(changes[2], "value: \"***\" → \"***\"");
+    let value = rotated.value;
 
     let mut secrets = SecretServiceClient::new(world.service());
     let secret = |name: &str| {
@@ -447,6 +472,7 @@ async fn the_rest(world: &mut World) {
     };
     let update = v1::UpdateProjectRequest {
         project: Some(project),
+        update_mask: None,
     };
     let mut projects = ProjectServiceClient::new(world.service());
     projects.update_project(update).await.unwrap();
@@ -457,6 +483,7 @@ async fn the_rest(world: &mut World) {
         )
         .await;
     assert_eq!(changes, ["historyRetention:  → \"60s\""]);
+    of_another_project(world).await;
 
     let mut tokens = TokenServiceClient::new(world.service_of_all());
     let revoke = v1::RevokeTokenRequest {
@@ -481,6 +508,109 @@ async fn the_rest(world: &mut World) {
         .await;
 }
 
+async fn of_another_project(world: &mut World) {
+    let mut projects = ProjectServiceClient::new(world.service_of_all());
+    let create = v1::CreateProjectRequest {
+        project_id: "another".into(),
+        project: Some(v1::Project {
+            display_name: "Another".into(),
+            quotas: Some(v1::ProjectQuotas {
+                workflows: Some(3),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    projects.create_project(create).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.ProjectService/CreateProject", OTHER)
+        .await;
+    assert_eq!(
+        changes,
+        ["displayName:  → \"Another\"", "quotas.workflows:  → 3"]
+    );
+    let create = v1::CreateSecretRequest {
+        parent: OTHER.into(),
+        secret_id: "s".into(),
+        secret: Some(v1::Secret {
+            value: SECRET_VALUE.as_bytes().to_vec().into(),
+            ..Default::default()
+        }),
+    };
+    let mut secrets = SecretServiceClient::new(world.service_of_all());
+    secrets.create_secret(create).await.unwrap();
+    world.seen[2] += 1;
+    let delete = v1::DeleteProjectRequest {
+        name: OTHER.into(),
+        force: true,
+        ..Default::default()
+    };
+    projects.delete_project(delete).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.ProjectService/DeleteProject", OTHER)
+        .await;
+    assert_eq!(
+        changes,
+        [
+            "displayName: \"Another\" → ",
+            "had.secrets: 1 → ",
+            "quotas.workflows: 3 → "
+        ]
+    );
+}
+
+async fn nodes(world: &mut World) {
+    let mut nodes = NodeServiceClient::new(world.service_of_all());
+    let create = v1::CreateEnrollmentTokenRequest {
+        node: "nodes/n1".into(),
+        display_name: "One".into(),
+        ttl: None,
+    };
+    let mut secrets = Vec::new();
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let created = nodes.create_enrollment_token(create.clone()).await.unwrap();
+        let created = created.into_inner();
+        let token = created.enrollment_token.unwrap().name;
+        let changes = world
+            .noted("/signalbox.v1.NodeService/CreateEnrollmentToken", &token)
+            .await;
+        assert_eq!(changes, ["ttl:  → \"3600s\"", "node:  → \"nodes/n1\""]);
+        secrets.push(created.secret);
+        tokens.push(token);
+    }
+    let delete = v1::DeleteEnrollmentTokenRequest {
+        name: tokens[1].clone(),
+    };
+    nodes.delete_enrollment_token(delete).await.unwrap();
+    world
+        .noted(
+            "/signalbox.v1.NodeService/DeleteEnrollmentToken",
+            &tokens[1],
+        )
+        .await;
+    super::enrollment::Key::new("n1")
+        .enroll(&world.tokens, &secrets[0])
+        .await
+        .unwrap();
+    // By the token, which has its own entry.
+    world.seen[1] += 1;
+    let revoke = v1::RevokeNodeRequest {
+        name: "nodes/n1".into(),
+    };
+    for _ in 0..2 {
+        nodes.revoke_node(revoke.clone()).await.unwrap();
+    }
+    let changes = world
+        .noted("/signalbox.v1.NodeService/RevokeNode", "nodes/n1")
+        .await;
+    assert!(
+        changes[0].starts_with("revokedIdentity:  → \"i"),
+        "{changes:?}"
+    );
+}
+
 async fn the_end(world: &mut World) {
     let mut keys = ApiKeyServiceClient::new(world.service());
     let revoke = v1::RevokeApiKeyRequest {
@@ -500,6 +630,24 @@ async fn the_end(world: &mut World) {
     world
         .noted("/signalbox.v1.ApiKeyService/DeleteApiKey", KEY)
         .await;
+    let undelete = v1::UndeleteApiKeyRequest {
+        name: KEY.into(),
+        ..Default::default()
+    };
+    keys.undelete_api_key(undelete).await.unwrap();
+    world
+        .noted("/signalbox.v1.ApiKeyService/UndeleteApiKey", KEY)
+        .await;
+    let purge = v1::DeleteApiKeyRequest {
+        name: KEY.into(),
+        purge: true,
+        ..Default::default()
+    };
+    keys.delete_api_key(purge).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.ApiKeyService/DeleteApiKey", KEY)
+        .await;
+    assert_eq!(changes, ["purged:  → true"]);
     let delete = v1::DeleteWorkflowRequest {
         name: WORKFLOW.into(),
         ..Default::default()
@@ -511,6 +659,16 @@ async fn the_end(world: &mut World) {
         .await;
     let gone = "spec.steps[0].transform.expression: \"2\" → ".to_owned();
     assert!(changes.contains(&gone), "{changes:?}");
+    let undelete = v1::UndeleteWorkflowRequest {
+        name: WORKFLOW.into(),
+        ..Default::default()
+    };
+    workflows.undelete_workflow(undelete).await.unwrap();
+    let changes = world
+        .noted("/signalbox.v1.WorkflowService/UndeleteWorkflow", WORKFLOW)
+        .await;
+    let back = "spec.steps[0].transform.expression:  → \"2\"".to_owned();
+    assert!(changes.contains(&back), "{changes:?}");
     let delete = v1::DeleteSecretRequest {
         name: SECRET.into(),
         ..Default::default()

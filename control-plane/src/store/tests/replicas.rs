@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use signalbox_model::execution::JsonText;
+
 use super::*;
-use crate::app::KeyChange;
+use crate::{
+    app::{KeyChange, Refusal, Telling},
+    store::{Errands, Heard},
+};
 
 /// How long what must come may take, on whatever machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -251,12 +256,33 @@ async fn only_the_newest_stream_of_a_node_hands_out_and_says_that_it_has_gone() 
             .await
             .unwrap();
         assert!(app.hand_out(&n1, "old", false).await.unwrap().is_none());
-        assert!(!app.node_seen(&n1, "old").await.unwrap());
-        app.node_disconnected(&n1, "old").await.unwrap();
+        let heard = |stream: &str, applied| Heard {
+            node: node("n1"),
+            stream: stream.to_owned(),
+            applied,
+        };
+        let gone = |stream: &str| [(node("n1"), stream.to_owned())];
+        let old = app.nodes_heard(&[heard("old", Some(3))]).await.unwrap();
+        assert_eq!(old, ["old"]);
+        assert_eq!(app.node(&n1).await.unwrap().applied_revision, 1);
+        app.nodes_disconnected(&gone("old")).await.unwrap();
         assert!(app.node(&n1).await.unwrap().connected);
         let handed = app.hand_out(&n1, "new", false).await.unwrap().unwrap();
         assert_eq!(handed.len(), 1);
-        assert!(app.node_seen(&n1, "new").await.unwrap());
+        app.node_applied(&n1, 5, vec![refusal()]).await.unwrap();
+        let none: [&str; 0] = [];
+        let heard_by_new = app.nodes_heard(&[heard("new", None)]).await.unwrap();
+        assert_eq!(heard_by_new, none);
+        let row = app.node(&n1).await.unwrap();
+        assert_eq!(row.applied_revision, 5);
+        assert!(row.refusals_json.contains("too new"), "it is refused still");
+        let heard_by_new = app.nodes_heard(&[heard("new", Some(6))]).await.unwrap();
+        assert_eq!(heard_by_new, none);
+        let row = app.node(&n1).await.unwrap();
+        assert_eq!(
+            (row.applied_revision, row.refusals_json.as_str()),
+            (6, "[]")
+        );
         // What the report stream and the sync stream note of a node does not meet.
         app.node_applied(&n1, 7, Vec::new()).await.unwrap();
         app.apply_records(&n1, "i", &[], 9, decode_any)
@@ -265,8 +291,91 @@ async fn only_the_newest_stream_of_a_node_hands_out_and_says_that_it_has_gone() 
         let row = app.node(&n1).await.unwrap();
         assert_eq!((row.applied_revision, row.reported_sequence), (7, 9));
         assert!(row.connected);
-        app.node_disconnected(&n1, "new").await.unwrap();
+        app.nodes_disconnected(&gone("new")).await.unwrap();
         assert!(!app.node(&n1).await.unwrap().connected);
+    })
+    .await;
+}
+
+fn refusal() -> Refusal {
+    Refusal {
+        resource: "projects/default/workflows/w".to_owned(),
+        revision: 5,
+        reason: "too new".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_nodes_are_noted_together() {
+    each_database(async |store| {
+        let app = app(store);
+        let id = |n: usize| node(&format!("n{n}"));
+        for n in 0..1_000 {
+            let stream = format!("s{n}");
+            app.node_connected(&id(n), "1", 1, &stream).await.unwrap();
+        }
+        let heard: Vec<_> = (0..1_000)
+            .map(|n| Heard {
+                node: id(n),
+                stream: match n % 10 {
+                    0 => "another".to_owned(),
+                    _ => format!("s{n}"),
+                },
+                applied: Some(2 + i64::try_from(n % 3).unwrap()),
+            })
+            .collect();
+        assert_eq!(app.nodes_heard(&heard).await.unwrap().len(), 100);
+        for n in [0, 1, 2, 3, 501, 999] {
+            let applied = app.node(&id(n)).await.unwrap().applied_revision;
+            let expected = match n % 10 {
+                0 => 1,
+                _ => 2 + i64::try_from(n % 3).unwrap(),
+            };
+            assert_eq!(applied, expected, "{n}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_look_says_whom_there_is_something_to_tell() {
+    each_database(async |store| {
+        let app = app(store.clone());
+        assert_eq!(store.open_errands().await.unwrap(), Errands::default());
+        let wname: WorkflowName = "projects/default/workflows/w".parse().unwrap();
+        let manual = spec("manual: {}", "'1'");
+        app.create_workflow(&actor(), &project(), &wname.workflow, manual, true, "")
+            .await
+            .unwrap();
+        app.run_workflow(&actor(), &wname, run("{}", ""), decode)
+            .await
+            .unwrap();
+        assert!(store.open_errands().await.unwrap().has_free_commands);
+        assert_eq!(app.commands_for(&node("n1"), false).await.unwrap().len(), 1);
+        assert_eq!(store.open_errands().await.unwrap(), Errands::default());
+
+        for (id, at) in [("e1", "n1"), ("e2", "n2"), ("e3", "n3")] {
+            app.apply_records(&node(at), "i", &[record(1, accepted(id))], 1, decode_any)
+                .await
+                .unwrap();
+            let name = format!("projects/default/executions/{id}").parse().unwrap();
+            match id {
+                "e3" => {}
+                "e1" => drop(app.cancel_execution(&actor(), &name).await.unwrap()),
+                _ => {
+                    let go = Telling::Named {
+                        name: "go".parse().unwrap(),
+                        payload: JsonText::try_from("1".to_owned()).unwrap(),
+                    };
+                    app.signal_execution(&actor(), &name, go, "", None)
+                        .await
+                        .unwrap();
+                }
+            }
+        }
+        let errands = store.open_errands().await.unwrap();
+        assert!(!errands.has_free_commands);
+        assert_eq!(errands.nodes.into_iter().collect::<Vec<_>>(), ["n1", "n2"]);
     })
     .await;
 }
@@ -295,7 +404,7 @@ async fn changes_at_two_replicas_at_once_are_one_after_the_other() {
         };
         assert!(matches!(lost, Error::Stale { .. }), "{lost:?}");
         tag = etag(won.revision);
-        assert_eq!(one.key(&name).await.unwrap(), won);
+        assert_eq!(one.key(&name).await.unwrap().row, won);
     }
     // A request that is repeated while the first is under way makes nothing new.
     let wname: WorkflowName = "projects/default/workflows/w".parse().unwrap();

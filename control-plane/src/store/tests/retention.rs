@@ -9,10 +9,10 @@ use super::{
     retries::{TWO, definition_of, name, request, retry},
     *,
 };
-use crate::app::{Expiring, RetryMode};
+use crate::app::{Expiring, ProjectChange, RetryMode};
 
 /// Every table that has rows of executions.
-const OF_EXECUTIONS: [&str; 8] = [
+pub(super) const OF_EXECUTIONS: [&str; 8] = [
     "executions",
     "events",
     "step_runs",
@@ -23,7 +23,7 @@ const OF_EXECUTIONS: [&str; 8] = [
     "commands",
 ];
 
-async fn count(store: &Store, table: &str, only: &str) -> i64 {
+pub(super) async fn count(store: &Store, table: &str, only: &str) -> i64 {
     let backend = store.db.get_database_backend();
     let sql = format!("SELECT COUNT(*) FROM {table} WHERE {only}");
     let row = store
@@ -35,7 +35,7 @@ async fn count(store: &Store, table: &str, only: &str) -> i64 {
 }
 
 /// Rows of executions whose execution there is not.
-async fn orphans(store: &Store) -> Vec<(&'static str, i64)> {
+pub(super) async fn orphans(store: &Store) -> Vec<(&'static str, i64)> {
     let mut orphans = Vec::new();
     for table in OF_EXECUTIONS.into_iter().skip(1) {
         let only = format!(
@@ -67,7 +67,7 @@ async fn halves(store: &Store) -> Vec<i64> {
     halves
 }
 
-fn records(bodies: Vec<RecordBody>, time: Timestamp) -> Vec<SequencedRecord> {
+pub(super) fn records(bodies: Vec<RecordBody>, time: Timestamp) -> Vec<SequencedRecord> {
     let numbered = (1..).zip(bodies);
     numbered
         .map(|(sequence, body)| {
@@ -79,7 +79,7 @@ fn records(bodies: Vec<RecordBody>, time: Timestamp) -> Vec<SequencedRecord> {
 }
 
 /// Reports bodies as what one incarnation of a node's spool holds.
-async fn report(app: &App, incarnation: &str, bodies: Vec<RecordBody>, time: Timestamp) {
+pub(super) async fn report(app: &App, incarnation: &str, bodies: Vec<RecordBody>, time: Timestamp) {
     let records = records(bodies, time);
     let last = records.len() as u64;
     app.apply_records(&node("n1"), incarnation, &records, last, decode_any)
@@ -87,12 +87,12 @@ async fn report(app: &App, incarnation: &str, bodies: Vec<RecordBody>, time: Tim
         .unwrap();
 }
 
-fn days(days: i64) -> SignedDuration {
+pub(super) fn days(days: i64) -> SignedDuration {
     SignedDuration::from_hours(24 * days)
 }
 
 /// Deletes all that is kept no longer at `now`; gives the sizes of the batches.
-async fn purge(app: &App, now: Timestamp) -> Vec<u64> {
+pub(super) async fn purge(app: &App, now: Timestamp) -> Vec<u64> {
     let mut batches = Vec::new();
     for of in app.expiring().await.unwrap() {
         loop {
@@ -212,8 +212,12 @@ async fn a_project_says_how_long_and_takes_it_back() {
         let app = app(store.clone());
         let now = Timestamp::now();
         report(&app, "x", whole_execution("x"), now - days(2)).await;
+        let keep = |retention| ProjectChange {
+            history_retention: Some(retention),
+            ..ProjectChange::default()
+        };
         let set = async |retention: Option<Duration>| {
-            app.set_history_retention(&actor(), &project(), retention)
+            app.update_project(&actor(), &project(), &keep(retention), "")
                 .await
         };
         for wrong in [
@@ -224,7 +228,9 @@ async fn a_project_says_how_long_and_takes_it_back() {
             assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
         }
         let nowhere = "nowhere".parse().unwrap();
-        let refused = app.set_history_retention(&actor(), &nowhere, None).await;
+        let refused = app
+            .update_project(&actor(), &nowhere, &keep(None), "")
+            .await;
         assert!(
             matches!(refused, Err(Error::NotFound { .. })),
             "{refused:?}"

@@ -259,6 +259,9 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
         let disabled = retry(&app, "x1", from_failed(RetryVersion::Same)).await;
         assert_eq!(reason(disabled.unwrap_err()), "DISABLED");
         app.delete_workflow(&actor(), &wname, "").await.unwrap();
+        let deleted = retry(&app, "x1", from_failed(RetryVersion::Same)).await;
+        assert_eq!(reason(deleted.unwrap_err()), "RESOURCE_DELETED");
+        app.purge_workflow(&actor(), &wname, "").await.unwrap();
         create(TWO).await;
         let gone = retry(&app, "x1", from_failed(RetryVersion::Same)).await;
         assert_eq!(reason(gone.unwrap_err()), "VERSION_GONE");

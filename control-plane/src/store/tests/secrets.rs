@@ -60,12 +60,16 @@ async fn a_definition_names_secrets_that_there_are_and_keeps_them() {
         let expected =
             "spec.steps[0].http.headers.x-a: projects/default/secrets/my-key does not exist";
         assert!(refused.ends_with(expected), "{refused}");
-        let found = app.validate(&project(), &reads.definition.workflow).await;
+        let found = app
+            .validate(&project(), None, &reads.definition.workflow)
+            .await;
         let found: Vec<_> = found.unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(found, [expected]);
 
         create(&app, "my-key").await;
-        let found = app.validate(&project(), &reads.definition.workflow).await;
+        let found = app
+            .validate(&project(), None, &reads.definition.workflow)
+            .await;
         assert_eq!(found.unwrap(), []);
         let row = app
             .create_workflow(&actor(), &project(), &name.workflow, new(), true, "")

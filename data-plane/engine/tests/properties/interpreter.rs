@@ -14,7 +14,7 @@ use signalbox_model::{
     workflow::{Action, HttpBody, OnError, Step, TransformStep, WaitStep, Workflow},
 };
 
-use super::{bearing, telling, workflows::Outcomes};
+use super::{bearing, computing, telling, workflows::Outcomes};
 
 /// How a run of a step ended: its state, output and the code of its error.
 pub(crate) type Ends = BTreeMap<String, (StepState, Option<Value>, Option<String>)>;
@@ -292,7 +292,11 @@ impl<'a> Interpreter<'a> {
                 input.render(scope).map_err(wrong)?;
                 bearing::interpret(self.outcomes, run_workflow, &step.retry, run).map_err(failed)
             }
-            Action::Aws(_) | Action::Email(_) | Action::Script(_) => panic!("no such steps here"),
+            Action::Script(script) => {
+                script.input.render(scope).map_err(wrong)?;
+                computing::interpret(self.outcomes, &step.retry, run).map_err(failed)
+            }
+            Action::Aws(_) | Action::Email(_) => panic!("no such steps here"),
             Action::Parallel(_) | Action::ForEach(_) => self.frames(step, frame)?.end(step),
         })
     }

@@ -5,6 +5,7 @@
 
 mod bearing;
 mod checker;
+mod computing;
 mod interpreter;
 mod owner;
 mod retry;

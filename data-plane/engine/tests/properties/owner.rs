@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use signalbox_engine::{Decision, Effect, EffectKind, Machine, Outcome, Plan};
 use signalbox_model::{execution::Fact, record::Accepted, signal::Signal, workflow::Workflow};
 
-use super::{bearing, telling::Tellers, workflows::Outcomes};
+use super::{bearing, computing, telling::Tellers, workflows::Outcomes};
 
 /// Decisions after which a machine that has not ended never will.
 const DECISIONS_MAX: usize = 100_000;
@@ -227,7 +227,10 @@ impl Owner {
         crash: Crash,
     ) -> Option<Decision> {
         let attempt = (effect.step.to_string(), effect.attempt);
-        let outcome = self.outcomes.of(&attempt.0, attempt.1);
+        let outcome = match &effect.kind {
+            EffectKind::Script(_) => computing::outcome(&self.outcomes, effect),
+            _ => self.outcomes.of(&attempt.0, attempt.1),
+        };
         let performed = self.performed.entry(attempt).or_insert(Performed {
             times: 0,
             key: effect.idempotency_key.clone(),

@@ -16,7 +16,10 @@ use signalbox_model::{
     },
 };
 
-use super::telling::{approval, signal_wait};
+use super::{
+    computing,
+    telling::{approval, signal_wait},
+};
 
 /// A step before it has its id and knows which steps come before it.
 #[derive(Clone, Debug)]
@@ -41,6 +44,7 @@ enum DraftAction {
     Template(Read),
     Http(Read),
     Slack(Read),
+    Script(Read),
     /// And whether it waits.
     Run(Read, bool),
     Wait(DraftWait),
@@ -177,6 +181,7 @@ fn drafts(wanted: Wanted) -> impl Strategy<Value = Vec<Draft>> {
         2 => value().prop_map(DraftAction::Template),
         6 => value().prop_map(DraftAction::Http),
         2 => value().prop_map(DraftAction::Slack),
+        2 => value().prop_map(DraftAction::Script),
         3 => (value(), any::<bool>()).prop_map(|(read, waits)| DraftAction::Run(read, waits)),
         2 => wait().prop_map(DraftAction::Wait),
         2 => any::<bool>().prop_map(move |goes_on| DraftAction::Signal(wanted.listen, goes_on)),
@@ -310,6 +315,7 @@ fn build_step(draft: &Draft, names: &mut Names) -> Step {
             blocks: None,
             thread_ts: None,
         })),
+        DraftAction::Script(read) => Action::Script(Box::new(computing::script(json(read, names)))),
         DraftAction::Run(read, waits) => Action::RunWorkflow(Box::new(RunWorkflowStep {
             workflow: "other".parse().unwrap(),
             input: Some(json(read, names)),

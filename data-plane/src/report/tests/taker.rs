@@ -6,7 +6,7 @@ use signalbox_model::record::RecordBody;
 use signalbox_proto::{
     convert::record,
     dataplane::v1::{
-        RecordBatch, ReportHello, ReportRequest, ReportResponse,
+        KeyUses, RecordBatch, ReportHello, ReportRequest, ReportResponse,
         report_request::Message,
         report_service_server::{ReportService, ReportServiceServer},
     },
@@ -123,7 +123,26 @@ impl Connection {
 
     pub(super) async fn acknowledge(&self, durable: u64) {
         let durable_sequence = i64::try_from(durable).unwrap();
-        let response = ReportResponse { durable_sequence };
+        let response = ReportResponse {
+            durable_sequence,
+            ..ReportResponse::default()
+        };
+        self.outgoing.send(Ok(response)).await.unwrap();
+    }
+
+    /// The next message, which must tell of keys.
+    pub(super) async fn uses(&mut self) -> KeyUses {
+        let Message::KeyUses(uses) = self.next().await else {
+            panic!("tells of no key");
+        };
+        uses
+    }
+
+    pub(super) async fn acknowledge_uses(&self, key_uses_number: i64) {
+        let response = ReportResponse {
+            key_uses_number,
+            ..ReportResponse::default()
+        };
         self.outgoing.send(Ok(response)).await.unwrap();
     }
 }

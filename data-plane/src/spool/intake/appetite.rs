@@ -9,6 +9,8 @@ use crate::spool::sqlite::Room;
 
 /// What one execution is reckoned to journal until its end, in bytes: so much is left for each that has not ended.
 const JOURNAL_BYTES: u64 = 16 * 1024;
+/// The least that is left for one that waits in the store. Two facts end one that only waited, and take some 700 bytes.
+const PARKED_MIN_BYTES: u64 = 2 * 1024;
 /// How long until the store is asked again after it found no room where its disk had said that there is some: when it has
 /// nothing else to do, and when it has.
 const IDLE_RETRY: Duration = Duration::from_secs(1);
@@ -20,6 +22,10 @@ pub(super) struct Standing {
     pub(super) room: Room,
     /// Executions that have not ended.
     pub(super) unfinished: u64,
+    /// Those of them that wait for a time.
+    pub(super) parked: u64,
+    /// Bytes of what it holds.
+    pub(super) used_bytes: u64,
     /// Records that are not reported.
     pub(super) unreported: u64,
 }
@@ -28,6 +34,15 @@ impl Standing {
     /// Nothing that it has will make room.
     fn is_idle(&self) -> bool {
         self.unfinished == 0 && self.unreported == 0
+    }
+
+    /// Bytes that its executions are reckoned to journal until they have ended. One that waits has come some way: it is reckoned
+    /// to need as much again as the store holds for each.
+    fn journals(&self) -> u64 {
+        let parked = self.parked.min(self.unfinished);
+        let each = self.used_bytes / self.unfinished.max(1);
+        let each = each.clamp(PARKED_MIN_BYTES, JOURNAL_BYTES);
+        JOURNAL_BYTES * (self.unfinished - parked) + each * parked
     }
 }
 
@@ -74,7 +89,7 @@ impl Appetite {
     }
 
     fn leaves_enough(&self, room: &Room, bytes: u64, of: &Standing) -> bool {
-        let kept = self.kept_bytes + JOURNAL_BYTES * of.unfinished;
+        let kept = self.kept_bytes + of.journals();
         room.after(bytes).is_some_and(|left| left >= kept)
     }
 
@@ -114,6 +129,8 @@ mod tests {
         Standing {
             room: Room { disk, file, wal },
             unfinished: 1,
+            parked: 0,
+            used_bytes: 0,
             unreported: 0,
         }
     }
@@ -139,6 +156,21 @@ mod tests {
         assert_eq!(appetite.portion([100_000], &of), 1);
         of.unfinished = 10;
         assert_eq!(appetite.portion([100_000], &of), 0);
+    }
+
+    #[test]
+    fn those_that_wait_keep_as_much_as_each_takes() {
+        let mut of = standing(u64::MAX, 0, 0);
+        of.unfinished = 1_000_000;
+        of.parked = 999_000;
+        for (each, kept) in [
+            (2500, 2500),
+            (100, PARKED_MIN_BYTES),
+            (99_999, JOURNAL_BYTES),
+        ] {
+            of.used_bytes = each * of.unfinished;
+            assert_eq!(of.journals(), 1000 * JOURNAL_BYTES + 999_000 * kept);
+        }
     }
 
     #[test]

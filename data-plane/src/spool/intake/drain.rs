@@ -164,6 +164,8 @@ impl Drain {
         let standing = Standing {
             room: self.store.room((self.free)()),
             unfinished: stats.unfinished_executions,
+            parked: stats.parked_executions,
+            used_bytes: stats.used_bytes,
             unreported: stats.unreported_records,
         };
         let sizes = self.ahead.iter().map(|record| record.bytes);

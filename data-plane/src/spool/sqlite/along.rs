@@ -100,7 +100,7 @@ impl Batch<'_> {
             let name = new.name().to_owned();
             let is_under_way = match self.accept(new)? {
                 Acceptance::New => true,
-                Acceptance::Duplicate => self.claimed_of(&name)?.is_some(),
+                Acceptance::Duplicate => self.open_of(&name)?.is_some(),
                 Acceptance::Conflict => false,
             };
             if !is_under_way {

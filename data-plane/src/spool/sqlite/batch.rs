@@ -8,9 +8,7 @@ use std::{
 use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
-use signalbox_model::record::{
-    Certificate, Delivery, Record, RecordBody, SubscriptionChange, SubscriptionState, Verdict,
-};
+use signalbox_model::record::{Certificate, Delivery, Record, RecordBody, Verdict};
 
 use super::{
     read::from_sql,
@@ -19,7 +17,7 @@ use super::{
     writer::{Answer, Job},
 };
 use crate::spool::{
-    Accept, Acceptance, Definition, Handshake, ReadScope, ScopeSource, SpoolError, delivery_of,
+    Accept, Acceptance, Definition, ReadScope, ScopeSource, SpoolError, delivery_of,
 };
 
 /// Definitions and certificates that are remembered to be in the file; beyond, all are forgotten and asked for anew.
@@ -126,7 +124,13 @@ pub(super) struct Effects {
     pub(super) accepted: u64,
     /// Claimed for the first time in this process.
     pub(super) claimed: u64,
-    /// Accepted, by workflow.
+    /// Numbers of those that were claimed, by name.
+    pub(super) numbers: Vec<(String, i64)>,
+    /// Names of those that nobody has claimed any more.
+    pub(super) released: Vec<String>,
+    /// Due after they were parked, and left to the turns of their workflows.
+    pub(super) held: u64,
+    /// Of those that nobody has, how many are new, by workflow.
     pub(super) new_of: HashMap<String, u64>,
     /// Claimed for the first time, by workflow in their turns.
     pub(super) turns_of: Vec<(String, u64)>,
@@ -148,6 +152,7 @@ pub(super) struct Batch<'a> {
     known: &'a mut HashSet<String>,
     pub(super) effects: &'a mut Effects,
     pub(super) turns: &'a Turns,
+    numbers: &'a HashMap<String, i64>,
     /// When it runs.
     pub(super) now: Timestamp,
 }
@@ -158,6 +163,7 @@ impl<'a> Batch<'a> {
         known: &'a mut HashSet<String>,
         effects: &'a mut Effects,
         turns: &'a Turns,
+        numbers: &'a HashMap<String, i64>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -165,6 +171,7 @@ impl<'a> Batch<'a> {
             known,
             effects,
             turns,
+            numbers,
             now,
         }
     }
@@ -193,10 +200,10 @@ impl<'a> Batch<'a> {
             Job::Append(records, answer) => {
                 let outcome = records
                     .iter()
-                    .try_for_each(|record| self.log(KIND_OTHER, None, Some(record)).map(drop));
+                    .try_for_each(|record| self.log(KIND_OTHER, None, record).map(drop));
                 settle(pending, answer, outcome)
             }
-            Job::Offer(record) => self.log(KIND_OTHER, None, Some(&record)).map(drop),
+            Job::Offer(record) => self.log(KIND_OTHER, None, &record).map(drop),
             Job::Claim(max, admission, answer) => {
                 let outcome = self.claim(max, admission.as_ref());
                 settle(pending, answer, outcome)
@@ -285,12 +292,8 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    pub(super) fn log(
-        &mut self,
-        kind: i64,
-        execution: Option<&str>,
-        body: Option<&[u8]>,
-    ) -> Sql<i64> {
+    /// Writes a record; gives its sequence.
+    pub(super) fn log(&mut self, kind: i64, execution: Option<i64>, body: &[u8]) -> Sql<i64> {
         self.transaction
             .prepare_cached("INSERT INTO log (kind, execution, body) VALUES (?1, ?2, ?3)")?
             .execute(params![kind, execution, body])?;
@@ -299,10 +302,22 @@ impl<'a> Batch<'a> {
         Ok(sequence)
     }
 
+    /// The number of an execution, ended or not; none when there is none.
+    pub(super) fn number_of(&self, name: &str) -> Sql<Option<i64>> {
+        match self.numbers.get(name) {
+            Some(number) => Ok(Some(*number)),
+            None => self
+                .transaction
+                .prepare_cached("SELECT execution FROM names WHERE name = ?1")?
+                .query_row(params![name], |row| row.get(0))
+                .optional(),
+        }
+    }
+
     pub(super) fn accept(&mut self, new: NewExecution) -> Sql<Acceptance> {
         let known: Option<Vec<u8>> = self
             .transaction
-            .prepare_cached("SELECT content_digest FROM executions WHERE name = ?1")?
+            .prepare_cached("SELECT content_digest FROM names WHERE name = ?1")?
             .query_row(params![new.name], |row| row.get(0))
             .optional()?;
         if let Some(known) = known {
@@ -326,23 +341,27 @@ impl<'a> Batch<'a> {
         if let Some(definition) = new.definition {
             self.definition(&new.definition_digest, &definition)?;
         }
-        let sequence = self.log(KIND_ACCEPTED, Some(&new.name), None)?;
+        let number = self.log(KIND_ACCEPTED, None, &new.record)?;
+        let until_us = new.deduplicate_until.as_microsecond();
         self.transaction
             .prepare_cached(
-                "INSERT INTO executions (name, content_digest, deduplicate_until_us, accepted_seq, last_seq,
-                 definition, record, workflow) VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
+                "INSERT INTO names (name, content_digest, deduplicate_until_us, execution) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![new.name, new.content_digest, until_us, number])?;
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO executions (number, name, workflow, definition, deduplicate_until_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![
+                number,
                 new.name,
-                new.content_digest,
-                new.deduplicate_until.as_microsecond(),
-                sequence,
+                new.workflow,
                 new.definition_digest,
-                new.record,
-                new.workflow
+                until_us
             ])?;
         for record in &new.journal {
-            self.log(KIND_FACT, Some(&new.name), Some(record))?;
+            self.log(KIND_FACT, Some(number), record)?;
         }
         if let Some(delivery) = new.delivery {
             self.delivery(delivery, new.received_at, new.traceparent)?;
@@ -386,7 +405,12 @@ impl<'a> Batch<'a> {
         Ok(inserted > 0)
     }
 
-    fn other(&mut self, body: RecordBody, time: Timestamp, traceparent: Option<String>) -> Sql<()> {
+    pub(super) fn other(
+        &mut self,
+        body: RecordBody,
+        time: Timestamp,
+        traceparent: Option<String>,
+    ) -> Sql<()> {
         let record = Record {
             time,
             traceparent,
@@ -394,11 +418,11 @@ impl<'a> Batch<'a> {
         };
         let record = encode(&record)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        self.log(KIND_OTHER, None, Some(&record))?;
+        self.log(KIND_OTHER, None, &record)?;
         Ok(())
     }
 
-    fn delivery(
+    pub(super) fn delivery(
         &mut self,
         delivery: Delivery,
         time: Timestamp,
@@ -407,94 +431,27 @@ impl<'a> Batch<'a> {
         self.other(RecordBody::Delivery(Box::new(delivery)), time, traceparent)
     }
 
-    fn handshake(
-        &mut self,
-        handshake: &Handshake,
-        delivery: Delivery,
-        traceparent: Option<String>,
-    ) -> Sql<()> {
-        let Handshake {
-            workflow,
-            topic_arn,
-            token,
-            certificate_origin,
-            received_at,
-            attempts,
-        } = handshake;
-        let inserted = self
-            .transaction
-            .prepare_cached("INSERT OR IGNORE INTO handshakes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)")?
-            .execute(params![
-                workflow.to_string(),
-                topic_arn,
-                token,
-                certificate_origin,
-                received_at.as_microsecond(),
-                attempts
-            ])?;
-        if inserted > 0 {
-            let change = SubscriptionChange {
-                workflow: workflow.clone(),
-                topic_arn: topic_arn.clone(),
-                subscription_arn: None,
-                state: SubscriptionState::Pending,
-                confirm_attempts: *attempts,
-                last_error: None,
-            };
-            self.other(
-                RecordBody::Subscription(Box::new(change)),
-                *received_at,
-                traceparent.clone(),
-            )?;
-            self.delivery(delivery, *received_at, traceparent)?;
-            self.effects.handshakes += 1;
-        } else {
-            let copy = Delivery {
-                verdict: Verdict::Duplicate,
-                reason: "duplicate".to_owned(),
-                detail: "this subscription is being, or was, confirmed".to_owned(),
-                ..delivery
-            };
-            self.delivery(copy, *received_at, traceparent)?;
-        }
-        Ok(())
-    }
-
-    fn update_handshake(
-        &mut self,
-        handshake: &Handshake,
-        next_attempt_at: Option<Timestamp>,
-        change: SubscriptionChange,
-    ) -> Sql<()> {
-        self.transaction
-            .prepare_cached(
-                "UPDATE handshakes SET attempts = ?4, next_attempt_at_us = ?5
-                 WHERE workflow = ?1 AND topic_arn = ?2 AND token = ?3",
-            )?
-            .execute(params![
-                handshake.workflow.to_string(),
-                handshake.topic_arn,
-                handshake.token,
-                change.confirm_attempts,
-                next_attempt_at.map(Timestamp::as_microsecond)
-            ])?;
-        self.other(RecordBody::Subscription(Box::new(change)), self.now, None)
-    }
-
     fn journal(&mut self, execution: &str, records: &[Vec<u8>], ended: bool) -> Sql<()> {
-        let mut last = 0;
+        let Some(number) = self.number_of(execution)? else {
+            // Of nobody's: told once, and no more.
+            return records
+                .iter()
+                .try_for_each(|record| self.log(KIND_OTHER, None, record).map(drop));
+        };
+        let mut last = number;
         for record in records {
-            last = self.log(KIND_FACT, Some(execution), Some(record))?;
+            last = self.log(KIND_FACT, Some(number), record)?;
         }
         if ended {
             let changed = self
                 .transaction
                 .prepare_cached(
-                    "UPDATE executions SET ended = 1, last_seq = max(last_seq, ?2)
-                     WHERE name = ?1 AND ended = 0",
+                    "UPDATE executions SET state = 3, due_us = NULL, last_seq = ?2
+                     WHERE number = ?1 AND state <> 3",
                 )?
-                .execute(params![execution, last])?;
+                .execute(params![number, last])?;
             self.effects.ended += changed as u64;
+            self.effects.released.push(execution.to_owned());
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ impl Index {
     ) -> Result<Option<[u8; 32]>, SpoolError> {
         let find = || {
             self.0
-                .prepare_cached("SELECT content_digest FROM executions WHERE name = ?1")?
+                .prepare_cached("SELECT content_digest FROM names WHERE name = ?1")?
                 .query_row(params![name], |row| row.get(0))
                 .optional()
         };
@@ -34,7 +34,7 @@ impl Index {
         let mut read = || {
             let mut statement = self
                 .0
-                .prepare("SELECT name, deduplicate_until_us FROM executions")?;
+                .prepare("SELECT name, deduplicate_until_us FROM names")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if !each(row.get_ref(0)?.as_str()?, row.get(1)?) {

@@ -8,6 +8,7 @@ use signalbox_log::LogId;
 use super::{
     read::{from_sql, to_sql},
     schema::{self, OpenError, VERSION},
+    upgrade,
 };
 
 /// Name of the file in the data folder.
@@ -90,7 +91,7 @@ fn read(path: &Path) -> Result<(i64, Option<Look>), rusqlite::Error> {
     let look = Look {
         incarnation: meta("incarnation")?,
         intake: LogId::parse(&meta("intake")?).map(|id| (id, drained)),
-        unfinished: number("SELECT count(*) FROM executions WHERE ended = 0")?,
+        unfinished: upgrade::unfinished(&connection, version)?,
         unreported: head.saturating_sub(reported),
         complaints: lines
             .filter(|line| line.as_ref().map_or(true, |line| line != "ok"))

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::de::DeserializeOwned;
-use signalbox_model::record::{Record, SequencedRecord};
+use signalbox_model::record::SequencedRecord;
 
 use crate::spool::Handshake;
 
@@ -13,11 +13,8 @@ pub(super) fn unreported(
     max_records: usize,
     max_bytes: usize,
 ) -> Result<Vec<SequencedRecord>, rusqlite::Error> {
-    let mut statement = connection.prepare_cached(
-        "SELECT log.seq, coalesce(log.body, executions.record)
-         FROM log LEFT JOIN executions ON log.kind = 1 AND executions.name = log.execution
-         WHERE log.seq > ?1 ORDER BY log.seq LIMIT ?2",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT seq, body FROM log WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
     let mut rows = statement.query(params![
         to_sql(after),
         i64::try_from(max_records).unwrap_or(i64::MAX)
@@ -67,20 +64,20 @@ pub(super) fn due_handshakes(
     rows.collect()
 }
 
-/// An execution's facts, in order, and the sequence of the last; 0 where there is none.
+/// An execution's facts, encoded and in order, and the sequence of the last; 0 where there is none.
 pub(super) fn journal_of(
     connection: &Connection,
-    execution: &str,
-) -> Result<(Vec<Record>, u64), rusqlite::Error> {
+    number: i64,
+) -> Result<(Vec<Vec<u8>>, u64), rusqlite::Error> {
     let mut statement = connection.prepare_cached(
         "SELECT seq, body FROM log WHERE execution = ?1 AND kind = 0 ORDER BY seq",
     )?;
-    let mut rows = statement.query(params![execution])?;
+    let mut rows = statement.query(params![number])?;
     let mut records = Vec::new();
     let mut last = 0;
     while let Some(row) = rows.next()? {
         last = from_sql(row.get(0)?);
-        records.push(decode(row.get_ref(1)?.as_blob()?)?);
+        records.push(row.get(1)?);
     }
     Ok((records, last))
 }

@@ -6,54 +6,26 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
 use signalbox_log::LogId;
 
-use super::{read::from_sql, turns::Turns};
+use super::{read::from_sql, turns::Turns, upgrade};
 
 /// Version of the tables below (`PRAGMA user_version`).
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// `kind` of a row of `log`: a fact of an execution, needed until the execution has ended.
 pub(super) const KIND_FACT: i64 = 0;
-/// An accepted event; its content stands in `executions`.
+/// An accepted event, needed until its execution has ended.
 pub(super) const KIND_ACCEPTED: i64 = 1;
 /// Anything else; needed until it is reported.
 pub(super) const KIND_OTHER: i64 = 2;
 
-/// `claimed` of a row of `executions`: nobody has it.
-pub(super) const UNCLAIMED: i64 = 0;
-/// A task of this process has it.
+/// `state` of a row of `executions`: a task of this process has it. The others are named in queries, since partial indexes
+/// are used by those alone that say so: 0, nobody has it; 2, it waits for `due_us`; 3, it has ended.
 pub(super) const CLAIMED: i64 = 1;
-/// It waits for `due_us`.
 pub(super) const PARKED: i64 = 2;
 
-/// What version 1 had.
-const TABLES: &str = "
+/// What each version has had.
+pub(super) const COMMON: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-
--- Journal and outbox in one: every record, in the order of its sequence.
-CREATE TABLE log (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind INTEGER NOT NULL,
-    execution TEXT,
-    body BLOB
-) STRICT;
-CREATE INDEX log_of_execution ON log (execution, seq) WHERE kind = 0;
-
--- Executions that have not ended, and the deduplication entries of all within the window.
-CREATE TABLE executions (
-    name TEXT PRIMARY KEY,
-    content_digest BLOB NOT NULL,
-    deduplicate_until_us INTEGER NOT NULL,
-    accepted_seq INTEGER NOT NULL,
-    last_seq INTEGER NOT NULL,
-    ended INTEGER NOT NULL DEFAULT 0,
-    claimed INTEGER NOT NULL DEFAULT 0,
-    definition BLOB NOT NULL,
-    -- The accepted event's record; null once it is reported and the execution has ended.
-    record BLOB
-) STRICT, WITHOUT ROWID;
-CREATE INDEX executions_unfinished ON executions (claimed, accepted_seq) WHERE ended = 0;
-CREATE INDEX executions_to_strip ON executions (last_seq) WHERE ended = 1 AND record IS NOT NULL;
-CREATE INDEX executions_to_purge ON executions (deduplicate_until_us) WHERE ended = 1 AND record IS NULL;
 
 -- By the digest of their content: a deleted workflow that is made again begins again at version 1.
 CREATE TABLE definitions (digest BLOB PRIMARY KEY, source BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -74,15 +46,52 @@ CREATE TABLE handshakes (
 CREATE INDEX handshakes_due ON handshakes (next_attempt_at_us) WHERE next_attempt_at_us IS NOT NULL;
 ";
 
-/// What version 2 added: executions that wait for a time are not kept in memory, and workflows take turns.
-const TURNS: &str = "
--- Empty for what version 1 accepted.
-ALTER TABLE executions ADD COLUMN workflow TEXT NOT NULL DEFAULT '';
-DROP INDEX executions_unfinished;
-CREATE INDEX executions_open ON executions (claimed, workflow, accepted_seq) WHERE ended = 0;
--- Microseconds since the Unix epoch, of those that are parked (claimed = 2).
-ALTER TABLE executions ADD COLUMN due_us INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX executions_parked ON executions (due_us) WHERE ended = 0 AND claimed = 2;
+/// What executions are kept in. An execution has a number here, the sequence of the record that made it: what comes together
+/// stands together, however random names are.
+pub(super) const EXECUTIONS: &str = "
+-- Journal and outbox in one: every record, in the order of its sequence. None is ever changed.
+CREATE TABLE log (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind INTEGER NOT NULL,
+    -- Of a fact: its execution's number.
+    execution INTEGER,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX log_of_execution ON log (execution) WHERE kind = 0;
+
+-- Deduplication entries of all executions within the window.
+CREATE TABLE names (
+    name TEXT PRIMARY KEY,
+    content_digest BLOB NOT NULL,
+    deduplicate_until_us INTEGER NOT NULL,
+    execution INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those of them that go when their time is over: their executions have ended, and are reported.
+CREATE TABLE forgettable (
+    deduplicate_until_us INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (deduplicate_until_us, name)
+) STRICT, WITHOUT ROWID;
+
+-- Executions that have not ended, or whose end is not reported.
+CREATE TABLE executions (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    -- Empty for what version 1 accepted.
+    workflow TEXT NOT NULL,
+    definition BLOB NOT NULL,
+    deduplicate_until_us INTEGER NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0,
+    -- Microseconds since the Unix epoch; of those that are parked.
+    due_us INTEGER,
+    -- Sequence of the last record; of those that have ended.
+    last_seq INTEGER
+) STRICT;
+CREATE INDEX executions_unclaimed ON executions (workflow) WHERE state = 0;
+CREATE INDEX executions_claimed ON executions (state) WHERE state = 1;
+CREATE INDEX executions_parked ON executions (due_us) WHERE state = 2;
+CREATE INDEX executions_ended ON executions (last_seq) WHERE state = 3;
 ";
 
 /// Why a spool cannot be opened.
@@ -137,6 +146,8 @@ pub(super) struct Opened {
 /// Pages that a connection keeps, in KiB: the writer's are those of what is being executed.
 const WRITER_CACHE_KIB: i64 = 8 * 1024;
 const READER_CACHE_KIB: i64 = 4 * 1024;
+/// Statements that a connection keeps prepared: more than there are.
+const STATEMENTS_MAX: usize = 64;
 
 /// A connection to write by.
 pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
@@ -157,6 +168,7 @@ fn connect_with(path: &Path, cache_kib: i64) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "busy_timeout", 10_000)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "cache_size", -cache_kib)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         Ok(connection)
     };
     open().map_err(|source| OpenError::Sqlite {
@@ -175,7 +187,7 @@ pub(super) fn begin_intake(path: &Path, log: LogId, drained: bool) -> Result<(),
         )?;
         if drained {
             connection.execute(
-                "DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM executions WHERE ended = 0)",
+                "DELETE FROM definitions WHERE digest NOT IN (SELECT definition FROM executions WHERE state <> 3)",
                 [],
             )?;
         }
@@ -198,27 +210,15 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<Opened, OpenError> 
     if found > VERSION {
         return Err(OpenError::NewerSchema { found });
     }
-    migrate_and_read(connection, found).map_err(|source| OpenError::Sqlite { path, source })
+    upgrade::to_current(connection, found)
+        .and_then(|()| read(connection))
+        .map_err(|source| OpenError::Sqlite { path, source })
 }
 
-fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, rusqlite::Error> {
+fn read(connection: &mut Connection) -> Result<Opened, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if found == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.execute(
-            "INSERT INTO meta VALUES ('incarnation', ?1), ('reported', '0'), ('intake', ''), ('drained', '0')",
-            params![uuid::Uuid::new_v4().simple().to_string()],
-        )?;
-    }
-    if found < VERSION {
-        transaction.execute_batch(TURNS)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-    }
     // Nobody has claimed anything yet in this process.
-    transaction.execute(
-        "UPDATE executions SET claimed = ?1 WHERE ended = 0 AND claimed = ?2",
-        [UNCLAIMED, CLAIMED],
-    )?;
+    transaction.execute("UPDATE executions SET state = 0 WHERE state = 1", [])?;
     let meta = |key: &str| -> Result<String, rusqlite::Error> {
         transaction.query_row(
             "SELECT value FROM meta WHERE key = ?1",
@@ -235,23 +235,19 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
         )
         .optional()?
         .unwrap_or(0);
-    let count = |of: &str| -> Result<u64, rusqlite::Error> {
-        let sql = format!("SELECT count(*) FROM executions WHERE ended = 0 {of}");
-        let count: i64 = transaction.query_row(&sql, [], |row| row.get(0))?;
-        Ok(from_sql(count))
-    };
-    let unfinished = count("")?;
-    let parked = count("AND claimed = 2")?;
+    let turns = turns(&transaction)?;
+    let parked = "SELECT count(*) FROM executions WHERE state = 2";
+    let parked = from_sql(transaction.query_row(parked, [], |row| row.get(0))?);
     let intake = LogId::parse(&meta("intake")?);
     let opened = Opened {
         intake: intake.map(|id| (id, drained)),
         incarnation: meta("incarnation")?,
         reported: meta("reported")?.parse().unwrap_or(0),
         head: from_sql(head),
-        unfinished,
+        unfinished: parked + turns.waiting(),
         parked,
         next_due: next_due(&transaction)?,
-        turns: turns(&transaction)?,
+        turns,
     };
     transaction.commit()?;
     Ok(opened)
@@ -260,15 +256,14 @@ fn migrate_and_read(connection: &mut Connection, found: i64) -> Result<Opened, r
 /// When the first execution is due that waits for a time.
 pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, rusqlite::Error> {
     let due: Option<i64> = connection
-        .prepare_cached("SELECT min(due_us) FROM executions WHERE ended = 0 AND claimed = 2")?
+        .prepare_cached("SELECT min(due_us) FROM executions WHERE state = 2")?
         .query_row([], |row| row.get(0))?;
     Ok(due.map(|us| Timestamp::from_microsecond(us).unwrap_or(Timestamp::MAX)))
 }
 
 fn turns(connection: &Connection) -> Result<Turns, rusqlite::Error> {
-    let mut statement = connection.prepare(
-        "SELECT workflow, count(*) FROM executions WHERE ended = 0 AND claimed = 0 GROUP BY workflow",
-    )?;
+    let mut statement = connection
+        .prepare("SELECT workflow, count(*) FROM executions WHERE state = 0 GROUP BY workflow")?;
     let counted = statement.query_map([], |row| Ok((row.get(0)?, from_sql(row.get(1)?))))?;
     Ok(Turns::new(counted.collect::<Result<Vec<_>, _>>()?))
 }

@@ -20,39 +20,42 @@ const MARKS: [&[u8]; 3] = [b"\"signalReceived\"", b"\"childEnded\"", b"\"abandon
 impl Batch<'_> {
     /// Journals a signal unless its execution has ended or was told it. One that is parked is due then.
     pub(super) fn tell(&mut self, execution: &str, id: &SignalId, record: &[u8]) -> Sql<Told> {
-        let Some(claimed) = self.claimed_of(execution)? else {
+        let Some((number, state)) = self.open_of(execution)? else {
             return Ok(Told::Gone);
         };
-        let told = told_of(self.transaction, execution, 0)?;
+        let told = told_of(self.transaction, number, 0)?;
         let is_copy = told.iter().any(|record| id_of(record) == Some(id));
         if !is_copy {
-            self.log(KIND_FACT, Some(execution), Some(record))?;
+            self.log(KIND_FACT, Some(number), record)?;
         }
-        self.told(execution, claimed)
+        self.told(number, state)
     }
 
     /// Journals what an execution is told, unless it has ended. One that is parked is due then.
     pub(super) fn tell_fact(&mut self, execution: &str, record: &[u8]) -> Sql<Told> {
-        let Some(claimed) = self.claimed_of(execution)? else {
+        let Some((number, state)) = self.open_of(execution)? else {
             return Ok(Told::Gone);
         };
-        self.log(KIND_FACT, Some(execution), Some(record))?;
-        self.told(execution, claimed)
+        self.log(KIND_FACT, Some(number), record)?;
+        self.told(number, state)
     }
 
-    /// Who has an execution; none when it has ended, or there is none.
-    pub(super) fn claimed_of(&self, execution: &str) -> Sql<Option<i64>> {
+    /// Number and state of an execution; none when it has ended, or there is none.
+    pub(super) fn open_of(&self, execution: &str) -> Sql<Option<(i64, i64)>> {
         self.transaction
-            .prepare_cached("SELECT claimed FROM executions WHERE name = ?1 AND ended = 0")?
-            .query_row(params![execution], |row| row.get(0))
+            .prepare_cached(
+                "SELECT e.number, e.state FROM names n JOIN executions e ON e.number = n.execution
+                 WHERE n.name = ?1 AND e.state <> 3",
+            )?
+            .query_row(params![execution], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
     }
 
-    fn told(&mut self, execution: &str, claimed: i64) -> Sql<Told> {
-        if claimed == PARKED {
-            self.wake(execution)?;
+    fn told(&mut self, number: i64, state: i64) -> Sql<Told> {
+        if state == PARKED {
+            self.wake_number(number)?;
         }
-        Ok(if claimed == CLAIMED {
+        Ok(if state == CLAIMED {
             Told::Claimed
         } else {
             Told::Unclaimed
@@ -60,10 +63,23 @@ impl Batch<'_> {
     }
 }
 
+/// What the execution of this name was told.
+pub(super) fn told_by_name(
+    connection: &Connection,
+    execution: &str,
+    after: u64,
+) -> Sql<Vec<SequencedRecord>> {
+    let number: Option<i64> = connection
+        .prepare_cached("SELECT execution FROM names WHERE name = ?1")?
+        .query_row(params![execution], |row| row.get(0))
+        .optional()?;
+    number.map_or(Ok(Vec::new()), |number| told_of(connection, number, after))
+}
+
 /// What an execution was told, of its journal after `after`, in order.
 pub(super) fn told_of(
     connection: &Connection,
-    execution: &str,
+    number: i64,
     after: u64,
 ) -> Sql<Vec<SequencedRecord>> {
     let mut statement = connection.prepare_cached(
@@ -71,7 +87,7 @@ pub(super) fn told_of(
          AND (instr(body, ?3) > 0 OR instr(body, ?4) > 0 OR instr(body, ?5) > 0) ORDER BY seq",
     )?;
     let [signal, child, abandoned] = MARKS;
-    let mut rows = statement.query(params![execution, to_sql(after), signal, child, abandoned])?;
+    let mut rows = statement.query(params![number, to_sql(after), signal, child, abandoned])?;
     let mut told = Vec::new();
     while let Some(row) = rows.next()? {
         let record = SequencedRecord {

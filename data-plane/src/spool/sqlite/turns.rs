@@ -21,6 +21,11 @@ impl Turns {
         }
     }
 
+    /// How many wait, of all workflows.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.values().sum()
+    }
+
     /// `count` more wait.
     pub(super) fn add(&mut self, workflow: String, count: u64) {
         *self.waiting.entry(workflow).or_default() += count;

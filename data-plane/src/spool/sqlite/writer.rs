@@ -1,7 +1,7 @@
 //! The one thread that writes.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,11 +25,12 @@ use super::{
     SqliteSpoolConfig,
     along::Encoded,
     batch::{Batch, Drained, Effects, NewExecution, Pending},
+    claim::Taken,
     read::from_sql,
     schema::{Opened, next_due},
     turns::Turns,
 };
-use crate::spool::{Acceptance, Admission, Claimed, Handshake, SpoolError, SpoolStats, Told};
+use crate::spool::{Acceptance, Admission, Handshake, SpoolError, SpoolStats, Told};
 
 /// Deduplication entries that one purge may drop, so that it never holds up a commit for long.
 const PURGE_MAX: usize = 1000;
@@ -50,7 +51,7 @@ pub(in crate::spool) enum Job {
     ),
     Append(Vec<Vec<u8>>, Answer<()>),
     Offer(Vec<u8>),
-    Claim(usize, Arc<dyn Admission>, Answer<Vec<Claimed>>),
+    Claim(usize, Arc<dyn Admission>, Answer<Vec<Taken>>),
     Journal {
         execution: String,
         records: Vec<Vec<u8>>,
@@ -219,6 +220,8 @@ pub(in crate::spool) struct Writer {
     /// Definitions and certificates known to be in the file.
     known: HashSet<String>,
     turns: Turns,
+    /// Numbers of claimed executions, by name: who journals is not looked up each time.
+    numbers: HashMap<String, i64>,
 }
 
 impl Writer {
@@ -241,6 +244,7 @@ impl Writer {
             drain_refused: false,
             known: HashSet::new(),
             turns,
+            numbers: HashMap::new(),
         };
         writer.measure();
         writer
@@ -369,6 +373,7 @@ impl Writer {
                 &mut self.known,
                 &mut effects,
                 &self.turns,
+                &self.numbers,
                 self.ambient.now(),
             );
             for job in waiting.by_ref() {
@@ -429,15 +434,19 @@ impl Writer {
         for (workflow, count) in effects.turns_of {
             self.turns.took(&workflow, count);
         }
+        for released in effects.released {
+            self.numbers.remove(&released);
+        }
+        self.numbers.extend(effects.numbers);
         if let Some(held_back) = effects.held_back {
             self.shared.held_back.store(held_back, Ordering::Relaxed);
         }
         let unclaimed = &self.shared.unclaimed;
-        unclaimed.fetch_add(effects.accepted, Ordering::Relaxed);
+        unclaimed.fetch_add(effects.accepted + effects.held, Ordering::Relaxed);
         unclaimed.fetch_sub(effects.claimed, Ordering::Relaxed);
         let parked = &self.shared.parked;
         parked.fetch_add(effects.parked, Ordering::Relaxed);
-        parked.fetch_sub(effects.resumed, Ordering::Relaxed);
+        parked.fetch_sub(effects.resumed + effects.held, Ordering::Relaxed);
         if effects.due_changed {
             self.look_for_due();
         }
@@ -450,7 +459,7 @@ impl Writer {
         if effects.head > 0 {
             self.head.send_replace(effects.head);
         }
-        if effects.accepted > 0 {
+        if effects.accepted + effects.held > 0 {
             self.shared.claimable.notify_one();
         }
         if effects.handshakes > 0 {

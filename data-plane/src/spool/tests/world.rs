@@ -313,7 +313,7 @@ fn is_known(path: &Path, name: &str) -> bool {
     let connection = Connection::open(path).unwrap();
     connection.busy_timeout(PATIENCE).unwrap();
     let mut found = connection
-        .prepare("SELECT 1 FROM executions WHERE name = ?1")
+        .prepare("SELECT 1 FROM names WHERE name = ?1")
         .unwrap();
     found.exists([name]).unwrap()
 }

@@ -211,6 +211,11 @@ async fn a_node_whose_secrets_were_not_sent_to_its_key_asks_for_everything() {
     assert_eq!(revision(&key), Revision(0));
     applied(&open(dir.path(), &key), 10);
     assert_eq!(revision(&key), Revision(10));
+    // Or one that knows no scopes of keys.
+    execute("UPDATE meta SET value = replace(value, ' scopes', '') WHERE key = 'secrets'");
+    assert_eq!(revision(&key), Revision(0));
+    applied(&open(dir.path(), &key), 11);
+    assert_eq!(revision(&key), Revision(11));
     // Or was the one that made it.
     execute("DELETE FROM meta WHERE key = 'secrets'");
     assert_eq!(revision(&key), Revision(0));

@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
-    ApiKeyId, DeliveryId, ExecutionId, IdError, NodeId, ProjectId, SecretId, SubscriptionId,
-    WorkflowId,
+    ApiKeyId, DeliveryId, EnrollmentTokenId, ExecutionId, IdError, NodeId, ProjectId, SecretId,
+    SubscriptionId, WorkflowId,
 };
 
 /// What nearly all names fit into.
@@ -143,6 +143,11 @@ name!(
 name!(
     /// `nodes/{node}`.
     NodeName { "nodes" / node: NodeId }, "a node name, nodes/{node}"
+);
+name!(
+    /// `enrollmentTokens/{enrollment_token}`.
+    EnrollmentTokenName { "enrollmentTokens" / enrollment_token: EnrollmentTokenId },
+    "an enrollment token's name, enrollmentTokens/{enrollment_token}"
 );
 
 impl ApiKeyName {

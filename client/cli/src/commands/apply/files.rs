@@ -7,6 +7,7 @@ use std::{
 
 use signalbox_model::{
     ids::{ApiKeyName, WorkflowName},
+    key_scope::KeyScope,
     labels::{LabelSelector, Labels},
     rate_limit::RateLimitError,
     violation::{Violation, Violations},
@@ -250,7 +251,20 @@ fn key(
         let field = format!("spec.rateLimit.{part}");
         problems.push(Violation::new(field, problem.to_string()));
     }
-    let (name, _) = name::<ApiKeyName>(global, KEYS, &manifest.name, problems)?;
+    let named = name::<ApiKeyName>(global, KEYS, &manifest.name, problems);
+    // Without a name, the project that is asked for is as good as another.
+    let project = match &named {
+        Some((_, name)) => Some(name.project.clone()),
+        None => global.project.one(),
+    };
+    if let (Some(spec), Some(project)) = (&manifest.spec, project) {
+        let scope = KeyScope::new(&project, &spec.workflows, &spec.source_networks);
+        for problem in scope.err().unwrap_or_default() {
+            let field = problem.field("spec.workflows", "spec.sourceNetworks");
+            problems.push(Violation::new(field, problem.to_string()));
+        }
+    }
+    let (name, _) = named?;
     Some(Resource::Key(v1::ApiKeyManifest {
         name,
         ..manifest.clone()

@@ -2,12 +2,13 @@
 
 use prost_types::FieldMask;
 use signalbox_client::{Client, ClientError};
-use signalbox_model::violation::Violation;
+use signalbox_model::{error::RESOURCE_DELETED, violation::Violation};
 use signalbox_proto::v1;
 use tonic::Code;
 
 use super::{
     files::{Wanted, refused},
+    narrow::meanwhile,
     plan::{Change, Plan},
     resource::{Current, Resource},
 };
@@ -17,26 +18,77 @@ use crate::{
 };
 
 pub(super) async fn perform(client: &Client, plan: &Plan, output: &Output) -> Result<(), CliError> {
-    for (done, change) in plan.changes.iter().enumerate() {
+    let mut done = 0;
+    let failed = |error: CliError, change: &Change, done: usize| {
+        if done > 0 && !output.is_json() {
+            let left = plan.changes.len() - done;
+            // What was done stays done: the next apply goes on from there.
+            let _ = output.line(&format!("{done} done, {left} left"));
+        }
+        told(error, change)
+    };
+    let mut late = Vec::new();
+    for change in &plan.changes {
+        if let Change::Update(wanted, current) = change
+            && let Some(both) = meanwhile(&wanted.resource, &current.resource)
+        {
+            let etag = widen(client, &both, current).await;
+            let etag = etag.map_err(|error| failed(error, change, done))?;
+            late.push((change, &wanted.resource, etag));
+            continue;
+        }
         let said = match change {
             Change::Create(wanted) => create(client, &wanted.resource).await,
             Change::Update(wanted, current) => {
                 update(client, &wanted.resource, &current.etag).await
             }
+            Change::Undelete(wanted, current) => undelete(client, wanted, current).await,
             Change::Delete(current) => delete(client, current).await,
         };
-        let said = said.map_err(|error| {
-            let error = told(error, change);
-            if done > 0 && !output.is_json() {
-                let left = plan.changes.len() - done;
-                // What was done stays done: the next apply goes on from there.
-                let _ = output.line(&format!("{done} done, {left} left"));
-            }
-            error
-        })?;
+        let said = said.map_err(|error| failed(error, change, done))?;
         output.line(&format!("{said} {}", change.name()))?;
+        done += 1;
+    }
+    for (change, wanted, etag) in late {
+        let said = update(client, wanted, &etag).await;
+        let said = said.map_err(|error| failed(error, change, done))?;
+        output.line(&format!("{said} {}", change.name()))?;
+        done += 1;
     }
     Ok(())
+}
+
+/// Makes a key what it is to be meanwhile, if it is not; gives its etag.
+async fn widen(client: &Client, both: &Resource, current: &Current) -> Result<String, CliError> {
+    match both {
+        Resource::Key(manifest) if *both != current.resource => {
+            update_key(client, manifest, &current.etag).await
+        }
+        _ => Ok(current.etag.clone()),
+    }
+}
+
+/// Gives the new etag.
+async fn update_key(
+    client: &Client,
+    manifest: &v1::ApiKeyManifest,
+    etag: &str,
+) -> Result<String, CliError> {
+    let paths = [
+        "display_name",
+        "rate_limit",
+        "expire_time",
+        "workflows",
+        "source_networks",
+        "labels",
+    ];
+    let request = v1::UpdateApiKeyRequest {
+        api_key: Some(key_of(manifest, etag)),
+        update_mask: Some(FieldMask {
+            paths: paths.map(str::to_owned).to_vec(),
+        }),
+    };
+    Ok(once!(client, keys.update_api_key(request)).etag)
 }
 
 /// The error as it concerns whoever applies files.
@@ -48,14 +100,21 @@ fn told(error: CliError, change: &Change) -> CliError {
         Change::Create(_) => api.code == Code::AlreadyExists,
         Change::Update(..) | Change::Delete(_) => {
             matches!(api.code, Code::Aborted | Code::NotFound)
+                || api.reason.as_deref() == Some(RESOURCE_DELETED)
         }
+        Change::Undelete(..) => matches!(
+            api.code,
+            Code::Aborted | Code::NotFound | Code::AlreadyExists
+        ),
     };
     if is_overtaken {
         let text = "was changed by somebody else since the plan was made; apply again";
         return CliError::Failed(format!("{} {text}", change.name()));
     }
     match change {
-        Change::Create(wanted) | Change::Update(wanted, _) if !api.violations.is_empty() => {
+        Change::Create(wanted) | Change::Update(wanted, _) | Change::Undelete(wanted, _)
+            if !api.violations.is_empty() =>
+        {
             let problems = api.violations.iter();
             refused(problems.map(|problem| at_file(wanted, problem)).collect())
         }
@@ -72,7 +131,9 @@ fn at_file(wanted: &Wanted, Violation { field, description }: &Violation) -> Str
     let field = field
         .replace("display_name", "displayName")
         .replace("expire_time", "spec.expireTime")
-        .replace("rate_limit", "spec.rateLimit");
+        .replace("rate_limit", "spec.rateLimit")
+        .replace("source_networks", "spec.sourceNetworks")
+        .replace("workflows", "spec.workflows");
     wanted.problem(&Violation::new(field, description.clone()))
 }
 
@@ -86,13 +147,15 @@ fn parts<'n>(name: &'n str, collection: &str) -> (&'n str, &'n str) {
 }
 
 fn key_of(manifest: &v1::ApiKeyManifest, etag: &str) -> v1::ApiKey {
-    let spec = manifest.spec.unwrap_or_default();
+    let spec = manifest.spec.clone().unwrap_or_default();
     v1::ApiKey {
         name: manifest.name.clone(),
         display_name: manifest.display_name.clone(),
         labels: manifest.labels.clone(),
         expire_time: spec.expire_time,
         rate_limit: spec.rate_limit,
+        workflows: spec.workflows,
+        source_networks: spec.source_networks,
         etag: etag.to_owned(),
         ..Default::default()
     }
@@ -145,14 +208,7 @@ async fn update(
 ) -> Result<&'static str, CliError> {
     match resource {
         Resource::Key(manifest) => {
-            let paths = ["display_name", "rate_limit", "expire_time", "labels"];
-            let request = v1::UpdateApiKeyRequest {
-                api_key: Some(key_of(manifest, etag)),
-                update_mask: Some(FieldMask {
-                    paths: paths.map(str::to_owned).to_vec(),
-                }),
-            };
-            once!(client, keys.update_api_key(request));
+            update_key(client, manifest, etag).await?;
         }
         Resource::Workflow(manifest) => {
             let request = v1::UpdateWorkflowRequest {
@@ -165,17 +221,48 @@ async fn update(
     Ok("updated")
 }
 
+/// Brings it back, and makes it what is wanted.
+async fn undelete(
+    client: &Client,
+    wanted: &Wanted,
+    current: &Current,
+) -> Result<&'static str, CliError> {
+    let (name, etag) = (current.resource.name().to_owned(), current.etag.clone());
+    let etag = match &current.resource {
+        Resource::Key(_) => {
+            let request = v1::UndeleteApiKeyRequest { name, etag };
+            once!(client, keys.undelete_api_key(request)).etag
+        }
+        Resource::Workflow(_) => {
+            let request = v1::UndeleteWorkflowRequest { name, etag };
+            once!(client, workflows.undelete_workflow(request)).etag
+        }
+    };
+    if !current.is_live || current.resource != wanted.resource {
+        update(client, &wanted.resource, &etag).await?;
+    }
+    Ok("undeleted")
+}
+
 async fn delete(client: &Client, current: &Current) -> Result<&'static str, CliError> {
     let (name, etag) = (current.resource.name().to_owned(), current.etag.clone());
     match &current.resource {
         Resource::Key(_) => {
             once!(
                 client,
-                keys.delete_api_key(v1::DeleteApiKeyRequest { name, etag })
+                keys.delete_api_key(v1::DeleteApiKeyRequest {
+                    name,
+                    etag,
+                    purge: false
+                })
             );
         }
         Resource::Workflow(_) => {
-            let request = v1::DeleteWorkflowRequest { name, etag };
+            let request = v1::DeleteWorkflowRequest {
+                name,
+                etag,
+                purge: false,
+            };
             once!(client, workflows.delete_workflow(request));
         }
     }

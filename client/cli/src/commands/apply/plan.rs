@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use signalbox_client::Client;
 use signalbox_model::{
     ids::{ApiKeyName, WorkflowName},
+    key_scope::KeyScope,
     labels::LabelSelector,
     violation::Violation,
     workflow::{Trigger, Workflow},
@@ -12,7 +13,7 @@ use signalbox_model::{
 
 use super::{
     files::{Wanted, refused},
-    resource::{Current, Resource, find_key, find_workflow, has_secret},
+    resource::{Current, Resource, find_key, find_workflow, has_secret, scope_of},
 };
 use crate::CliError;
 
@@ -26,6 +27,8 @@ pub(super) enum Change {
     Create(Wanted),
     /// It is changed, unless somebody else does so first.
     Update(Wanted, Current),
+    /// It is undeleted, and changed where it is not what is wanted, unless somebody else does so first.
+    Undelete(Wanted, Current),
     /// It is deleted, unless somebody else changes it first.
     Delete(Current),
 }
@@ -33,18 +36,45 @@ pub(super) enum Change {
 impl Change {
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Create(wanted) | Self::Update(wanted, _) => wanted.resource.name(),
+            Self::Create(wanted) | Self::Update(wanted, _) | Self::Undelete(wanted, _) => {
+                wanted.resource.name()
+            }
             Self::Delete(current) => current.resource.name(),
         }
+    }
+
+    /// The names of the workflows that it runs: as it will be, or, when it goes, as it is.
+    fn calls(&self) -> Vec<String> {
+        let name = self.name();
+        let Ok(WorkflowName { project, .. }) = name.parse::<WorkflowName>() else {
+            return Vec::new();
+        };
+        let read;
+        let workflow = match self {
+            Self::Create(wanted) | Self::Update(wanted, _) | Self::Undelete(wanted, _) => {
+                wanted.workflow.as_ref()
+            }
+            Self::Delete(current) => {
+                read = current.resource.definition(&project);
+                read.as_ref()
+            }
+        };
+        let calls = workflow.map(Workflow::calls).unwrap_or_default();
+        let names = calls.iter();
+        names
+            .map(|(_, id)| format!("projects/{project}/workflows/{id}"))
+            .collect()
     }
 
     /// Keys before the workflows that name them; what is deleted last, and then workflows before keys.
     fn rank(&self) -> u8 {
         match self {
-            Self::Create(wanted) | Self::Update(wanted, _) => match &wanted.resource {
-                Resource::Key(_) => 0,
-                Resource::Workflow(_) => 1,
-            },
+            Self::Create(wanted) | Self::Update(wanted, _) | Self::Undelete(wanted, _) => {
+                match &wanted.resource {
+                    Resource::Key(_) => 0,
+                    Resource::Workflow(_) => 1,
+                }
+            }
             Self::Delete(current) => match &current.resource {
                 Resource::Workflow(_) => 2,
                 Resource::Key(_) => 3,
@@ -90,6 +120,10 @@ impl Plan {
                 .iter()
                 .map(|it| it.resource.name().to_owned())
                 .collect(),
+            scopes: wanted
+                .iter()
+                .filter_map(|wanted| scope(&wanted.resource))
+                .collect(),
             found: BTreeMap::new(),
         };
         let mut problems = Vec::new();
@@ -108,8 +142,11 @@ impl Plan {
             match (current, &wanted.resource) {
                 (None, _) => plan.changes.push(Change::Create(wanted)),
                 (Some(current), Resource::Key(_)) if !current.is_live => {
-                    let text = "is revoked for good: delete it, so that another is made, or take it out of the files";
+                    let text = "is revoked for good: delete it with --purge, so that another is made, or take it out of the files";
                     problems.push(wanted.problem(&Violation::new("name", text)));
+                }
+                (Some(current), _) if current.is_deleted => {
+                    plan.changes.push(Change::Undelete(wanted, current));
                 }
                 (Some(current), resource) if current.is_live && current.resource == *resource => {
                     plan.unchanged += 1;
@@ -121,10 +158,54 @@ impl Plan {
             return Err(refused(problems));
         }
         plan.changes.extend(deleted.into_iter().map(Change::Delete));
-        plan.changes
-            .sort_by(|a, b| (a.rank(), a.name()).cmp(&(b.rank(), b.name())));
+        let depths = depths(&plan.changes);
+        plan.changes.sort_by_cached_key(|change| {
+            let depth = depths.get(change.name()).copied().unwrap_or(0);
+            // Who is run comes before who runs it, and goes after.
+            let depth = match change {
+                Change::Delete(_) => -depth,
+                _ => depth,
+            };
+            (change.rank(), depth, change.name().to_owned())
+        });
         Ok(plan)
     }
+}
+
+/// How many workflows of these stand below each by what runs what: 0 for one that runs none of them. Circles are cut somewhere.
+fn depths(changes: &[Change]) -> BTreeMap<String, i64> {
+    let calls: BTreeMap<&str, Vec<String>> = changes
+        .iter()
+        .map(|change| (change.name(), change.calls()))
+        .collect();
+    let mut depths: BTreeMap<String, i64> = BTreeMap::new();
+    for name in calls.keys() {
+        depth(name, &calls, &mut Vec::new(), &mut depths);
+    }
+    depths
+}
+
+fn depth<'c>(
+    name: &'c str,
+    calls: &'c BTreeMap<&str, Vec<String>>,
+    above: &mut Vec<&'c str>,
+    depths: &mut BTreeMap<String, i64>,
+) -> i64 {
+    if let Some(known) = depths.get(name) {
+        return *known;
+    }
+    if above.contains(&name) {
+        return 0;
+    }
+    above.push(name);
+    let called = calls.get(name).into_iter().flatten();
+    let below = called
+        .filter(|callee| calls.contains_key(callee.as_str()))
+        .map(|callee| depth(callee, calls, above, depths) + 1);
+    let deepest = below.max().unwrap_or(0);
+    above.pop();
+    depths.insert(name.to_owned(), deepest);
+    deepest
 }
 
 /// What has these labels and is not wanted.
@@ -141,16 +222,27 @@ async fn unwanted(
                 resource: Resource::of_key(&key),
                 etag: key.etag,
                 is_live: true,
+                is_deleted: false,
             });
         }
     }
     for workflow in super::workflows(client, parent, labels).await? {
         if !wanted.contains(&workflow.name) {
+            let found = find_workflow(client, &workflow.name).await?;
             // Gone meanwhile is gone.
-            unwanted.extend(find_workflow(client, &workflow.name).await?);
+            unwanted.extend(found.filter(|found| !found.is_deleted));
         }
     }
     Ok(unwanted)
+}
+
+/// What a key counts for.
+fn scope(resource: &Resource) -> Option<(String, KeyScope)> {
+    let Resource::Key(key) = resource else {
+        return None;
+    };
+    let scope = scope_of(&key.name, &key.spec.clone().unwrap_or_default())?;
+    Some((key.name.clone(), scope))
 }
 
 /// What workflows name: it must exist, or be wanted.
@@ -158,15 +250,20 @@ struct References<'p> {
     client: &'p Client,
     wanted: &'p BTreeSet<String>,
     deleted: BTreeSet<String>,
+    /// What keys count for that are wanted, and those that were found.
+    scopes: BTreeMap<String, KeyScope>,
     /// What was looked for, and whether it is there.
     found: BTreeMap<String, bool>,
 }
 
 impl References<'_> {
-    /// What a workflow names that will not be there.
+    /// What a workflow names that will not be there, or not for it.
     async fn missing(&mut self, wanted: &Wanted) -> Result<Vec<Violation>, CliError> {
         let mut missing = Vec::new();
         let Some(workflow) = &wanted.workflow else {
+            return Ok(missing);
+        };
+        let Ok(own) = wanted.resource.name().parse::<WorkflowName>() else {
             return Ok(missing);
         };
         for (field, name) in keys(workflow) {
@@ -176,13 +273,16 @@ impl References<'_> {
             } else if !self.wanted.contains(&name) && !self.has_key(&name).await? {
                 let text = format!("{name} neither exists nor is in the files");
                 missing.push(Violation::new(field, text));
+            } else if let Some(scope) = self.scopes.get(&name)
+                && !scope.has_workflow(&own.workflow)
+            {
+                let text =
+                    format!("{name} does not count for this workflow: its scope names others");
+                missing.push(Violation::new(field, text));
             }
         }
-        let Ok(name) = wanted.resource.name().parse::<WorkflowName>() else {
-            return Ok(missing);
-        };
         for (field, secret) in workflow.secrets() {
-            let secret = format!("projects/{}/secrets/{secret}", name.project);
+            let secret = format!("projects/{}/secrets/{secret}", own.project);
             if !self.has_secret(&secret).await? {
                 let text = format!(
                     "{secret} does not exist; files hold no secrets: signalbox secrets create"
@@ -197,7 +297,10 @@ impl References<'_> {
         if let Some(is_there) = self.found.get(name) {
             return Ok(*is_there);
         }
-        let is_there = find_key(self.client, name).await?.is_some();
+        let found = find_key(self.client, name).await?;
+        let key = found.filter(|found| !found.is_deleted);
+        let is_there = key.is_some();
+        self.scopes.extend(key.and_then(|key| scope(&key.resource)));
         self.found.insert(name.to_owned(), is_there);
         Ok(is_there)
     }

@@ -1,8 +1,14 @@
 //! What files and the control plane have in common: resources as manifests.
 
 use signalbox_client::Client;
+use signalbox_model::{
+    ids::{ApiKeyName, ProjectId},
+    key_scope::KeyScope,
+    workflow::Workflow,
+};
 use signalbox_proto::{
     convert::{
+        definition,
         manifest::{API_KEY, WORKFLOW},
         rate_limit, yaml,
     },
@@ -17,6 +23,12 @@ use crate::{
 /// Collections of names.
 pub(crate) const KEYS: &str = "apiKeys";
 pub(crate) const WORKFLOWS: &str = "workflows";
+
+/// The scope that a key's spec says, if it says one.
+pub(super) fn scope_of(key: &str, spec: &v1::ApiKeySpec) -> Option<KeyScope> {
+    let name: ApiKeyName = key.parse().ok()?;
+    KeyScope::new(&name.project, &spec.workflows, &spec.source_networks).ok()
+}
 
 /// What a resource is, or is to be, by its full name. Two are equal when there is nothing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +46,17 @@ impl Resource {
         match self {
             Self::Key(manifest) => &manifest.name,
             Self::Workflow(manifest) => &manifest.name,
+        }
+    }
+
+    /// What a workflow of this project means, where it can be read.
+    pub(crate) fn definition(&self, project: &ProjectId) -> Option<Workflow> {
+        match self {
+            Self::Key(_) => None,
+            Self::Workflow(manifest) => {
+                let spec = manifest.spec.as_ref()?;
+                definition::workflow(spec, project).ok()
+            }
         }
     }
 
@@ -61,6 +84,9 @@ impl Resource {
                 if let Some(Ok(limit)) = limit {
                     spec.rate_limit = Some(rate_limit::to_wire(&limit));
                 }
+                if let Some(scope) = scope_of(&manifest.name, &spec) {
+                    (spec.workflows, spec.source_networks) = scope.to_texts();
+                }
                 Self::Key(v1::ApiKeyManifest {
                     spec: Some(spec).filter(|spec| *spec != v1::ApiKeySpec::default()),
                     ..manifest
@@ -80,6 +106,8 @@ impl Resource {
             spec: Some(v1::ApiKeySpec {
                 expire_time: key.expire_time,
                 rate_limit: key.rate_limit,
+                workflows: key.workflows.clone(),
+                source_networks: key.source_networks.clone(),
             }),
         };
         Self::Key(manifest).settled()
@@ -105,9 +133,11 @@ pub(crate) struct Current {
     pub(crate) etag: String,
     /// Whether it is what senders meet: a key that is not revoked, a workflow with a published version.
     pub(crate) is_live: bool,
+    /// Whether it is deleted, and can be undeleted.
+    pub(crate) is_deleted: bool,
 }
 
-/// The key, if there is one.
+/// The key, if there is one, deleted or not.
 pub(crate) async fn find_key(client: &Client, name: &str) -> Result<Option<Current>, CliError> {
     let get = v1::GetApiKeyRequest {
         name: name.to_owned(),
@@ -120,12 +150,13 @@ pub(crate) async fn find_key(client: &Client, name: &str) -> Result<Option<Curre
         .await;
     Ok(if_found(found)?.map(|key| Current {
         resource: Resource::of_key(&key),
-        is_live: key.state() != v1::ApiKeyState::Revoked,
+        is_live: key.revoke_time.is_none(),
+        is_deleted: key.delete_time.is_some(),
         etag: key.etag,
     }))
 }
 
-/// The workflow, if there is one.
+/// The workflow, if there is one, deleted or not.
 pub(crate) async fn find_workflow(
     client: &Client,
     name: &str,
@@ -137,6 +168,7 @@ pub(crate) async fn find_workflow(
     Ok(Some(Current {
         resource: Resource::of_workflow(&workflow, spec),
         is_live: workflow.published_version > 0,
+        is_deleted: workflow.delete_time.is_some(),
         etag: workflow.etag,
     }))
 }

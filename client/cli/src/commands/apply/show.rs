@@ -16,6 +16,7 @@ fn action(change: &Change) -> &'static str {
     match change {
         Change::Create(_) => "create",
         Change::Update(..) => "update",
+        Change::Undelete(..) => "undelete",
         Change::Delete(_) => "delete",
     }
 }
@@ -24,6 +25,7 @@ fn action(change: &Change) -> &'static str {
 fn diff(change: &Change) -> String {
     let nothing = || ("/dev/null".to_owned(), String::new());
     let at_control_plane = || format!("{} (control plane)", change.name());
+    let deleted = || format!("{} (control plane, deleted)", change.name());
     let (before, after) = match change {
         Change::Create(wanted) => (
             nothing(),
@@ -31,6 +33,10 @@ fn diff(change: &Change) -> String {
         ),
         Change::Update(wanted, current) => (
             (at_control_plane(), current.resource.to_yaml()),
+            (wanted.file().to_owned(), wanted.resource.to_yaml()),
+        ),
+        Change::Undelete(wanted, current) => (
+            (deleted(), current.resource.to_yaml()),
             (wanted.file().to_owned(), wanted.resource.to_yaml()),
         ),
         Change::Delete(current) => ((at_control_plane(), current.resource.to_yaml()), nothing()),
@@ -48,6 +54,7 @@ fn title(change: &Change) -> String {
         Change::Update(wanted, current) if current.resource == wanted.resource => {
             ": it is not published"
         }
+        Change::Undelete(wanted, current) if current.resource == wanted.resource => " as it was",
         _ => "",
     };
     format!("{} {}{reason}", action(change), change.name())
@@ -75,8 +82,12 @@ pub(super) fn text(plan: &Plan, has_colour: bool) -> String {
         }
         text.push('\n');
     }
+    let undeleted = match count(plan, "undelete") {
+        0 => String::new(),
+        count => format!("{count} to undelete, "),
+    };
     text.push_str(&format!(
-        "{} to create, {} to update, {} to delete, {} unchanged\n",
+        "{} to create, {} to update, {undeleted}{} to delete, {} unchanged\n",
         count(plan, "create"),
         count(plan, "update"),
         count(plan, "delete"),

@@ -120,11 +120,60 @@ async fn what_was_changed_since_the_plan_is_not_overwritten() {
     world.perform(&world.plan(ONE).await).await.unwrap();
     assert!(world.plan(ONE).await.is_empty());
     let name = "projects/default/apiKeys/two";
+    let found = resource::find_key(&world.client, name).await.unwrap();
+    assert!(found.is_some_and(|found| found.is_deleted));
+    world.shutdown.drain(Duration::from_secs(20)).await;
+}
+
+/// A key that counts for `workflows`, and one workflow for each of `users` that names it, one that does not for each of `others`.
+fn key_and_workflows(workflows: &str, users: &[&str], others: &[&str]) -> String {
+    let labels = "labels: {team: desk}";
+    let mut text = format!("kind: ApiKey\nname: k\n{labels}\nspec: {{workflows: [{workflows}]}}\n");
+    let users = users.iter().map(|id| (id, "webhook: {apiKeys: [k]}"));
+    let others = others.iter().map(|id| (id, "manual: {}"));
+    for (id, trigger) in users.chain(others) {
+        text.push_str(&format!(
+            "---\nkind: Workflow\nname: {id}\n{labels}\nspec:\n  trigger: {{{trigger}}}\n  steps: [{{id: a, succeed: {{}}}}]\n"
+        ));
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_goes_from_one_workflow_to_another_in_one_step() {
+    let world = World::start().await;
+    for text in [
+        key_and_workflows("a", &["a"], &["b"]),
+        key_and_workflows("b", &["b"], &["a"]),
+        key_and_workflows("", &["a", "b"], &[]),
+        // One of them is deleted.
+        key_and_workflows("projects/default/workflows/b", &["b"], &[]),
+    ] {
+        world.perform(&world.plan(&text).await).await.unwrap();
+        assert!(world.plan(&text).await.is_empty(), "{text}");
+    }
+    // What cannot come together is told before anything is done.
+    std::fs::write(&world.file, key_and_workflows("a, B", &["b"], &[])).unwrap();
+    let refused = |result: Result<Vec<files::Wanted>, CliError>| match result {
+        Err(CliError::Data { problems, .. }) => problems.join("; "),
+        _ => panic!("is taken"),
+    };
+    let problems = refused(files::read(
+        &world.global,
+        std::slice::from_ref(&world.file),
+        None,
+    ));
+    assert!(problems.contains("spec.workflows[1]"), "{problems}");
+    std::fs::write(&world.file, key_and_workflows("a", &["b"], &[])).unwrap();
+    let wanted = files::read(&world.global, std::slice::from_ref(&world.file), None).unwrap();
+    let parent = world.global.parent().unwrap();
+    let plan = Plan::make(&world.client, &parent, wanted, None);
+    let Err(CliError::Data { problems, .. }) = plan.await else {
+        panic!("is planned");
+    };
     assert!(
-        resource::find_key(&world.client, name)
-            .await
-            .unwrap()
-            .is_none()
+        problems[0].contains("its scope names others"),
+        "{problems:?}"
     );
     world.shutdown.drain(Duration::from_secs(20)).await;
 }

@@ -36,10 +36,21 @@ async fn write(
     workflow: &v1::Workflow,
     publish: bool,
 ) -> Result<(v1::Workflow, &'static str), CliError> {
-    match find(client, &workflow.name).await? {
-        Some(before) => {
+    let found = match find(client, &workflow.name).await? {
+        Some(deleted) if deleted.delete_time.is_some() => {
+            let request = v1::UndeleteWorkflowRequest {
+                name: deleted.name,
+                etag: deleted.etag,
+            };
+            let before = once!(client, workflows.undelete_workflow(request));
+            Some((before, true))
+        }
+        found => found.map(|before| (before, false)),
+    };
+    match found {
+        Some((before, was_deleted)) => {
             let mut workflow = workflow.clone();
-            if workflow.etag.is_empty() {
+            if workflow.etag.is_empty() || was_deleted {
                 // Whoever changed it meanwhile is told, not overwritten.
                 workflow.etag.clone_from(&before.etag);
             }
@@ -48,8 +59,12 @@ async fn write(
                 publish,
             };
             let after = once!(client, workflows.update_workflow(request));
-            let is_same = after.etag == before.etag;
-            Ok((after, if is_same { "unchanged" } else { "updated" }))
+            let what = match (was_deleted, after.etag == before.etag) {
+                (true, _) => "undeleted",
+                (false, true) => "unchanged",
+                (false, false) => "updated",
+            };
+            Ok((after, what))
         }
         None => {
             let (parent, id) = workflow.name.split_once("/workflows/").unwrap_or_default();

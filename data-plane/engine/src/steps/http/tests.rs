@@ -70,6 +70,25 @@ fn a_value_cannot_end_its_header() {
 }
 
 #[test]
+fn a_query_is_added_to_what_the_url_has() {
+    let step = HttpStep {
+        query: [("q", "${{ event.json.q }}"), ("n", "${{ 1 + 1 }}")]
+            .map(|(name, value)| (name.to_owned(), template(value)))
+            .into_iter()
+            .collect(),
+        ..step(&[], None)
+    };
+    let request = begin(&step, &json!({"path": "find?a=b", "q": "x & y=ü#"})).unwrap();
+    let url = request.url.as_str();
+    let (q, n) = ("q=x+%26+y%3D%C3%BC%23", "n=2");
+    let both = [format!("a=b&{q}&{n}"), format!("a=b&{n}&{q}")];
+    assert!(
+        both.iter().any(|query| request.url.query() == Some(query)),
+        "{url}"
+    );
+}
+
+#[test]
 fn requests_are_bounded() {
     let long = "x".repeat(HEADERS_MAX_BYTES.max(URL_MAX_BYTES) + 1);
     let failure = begin(&step(&[], None), &json!({ "path": long })).unwrap_err();
