@@ -48,11 +48,11 @@ use std::{
 
 use jiff::Timestamp;
 use sea_orm::{
-    ActiveModelTrait as _,
+    AccessMode, ActiveModelTrait as _,
     ActiveValue::Set,
     ColumnTrait as _, ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
-    DbErr, EntityTrait, IntoActiveModel, QueryFilter as _, QuerySelect as _, RuntimeErr, SqlErr,
-    Statement, TransactionTrait as _,
+    DbErr, EntityTrait, IntoActiveModel, IsolationLevel, QueryFilter as _, QuerySelect as _,
+    RuntimeErr, SqlErr, Statement, TransactionTrait as _,
     sea_query::{Expr, ExprTrait as _},
     sqlx,
 };
@@ -190,6 +190,32 @@ impl Store {
             Err(error) => Err(error),
         };
         self.end(tx, result).await
+    }
+
+    /// Runs `work`, which only reads, on one state of the database: what others commit meanwhile shows in none of its
+    /// queries.
+    ///
+    /// # Errors
+    /// What `work` gave, or that the database failed.
+    async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (isolation, access) = match self.db.get_database_backend() {
+            DatabaseBackend::Postgres => (
+                Some(IsolationLevel::RepeatableRead),
+                Some(AccessMode::ReadOnly),
+            ),
+            // Every transaction of SQLite reads one state.
+            _ => (None, None),
+        };
+        let tx = self.db.begin_with_config(isolation, access).await;
+        let tx = tx.map_err(|e| internal(&e))?;
+        let result = work(&tx).await;
+        if let Err(error) = tx.rollback().await {
+            tracing::warn!(%error, "a transaction that read did not end well");
+        }
+        result
     }
 
     async fn writer(&self) -> Option<MutexGuard<'_, ()>> {

@@ -1,11 +1,12 @@
 //! Executions that steps of others started.
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 use signalbox_model::{error::Error, ids::ExecutionName};
 
-use super::{Store, entity, internal};
+use super::{entity, internal};
 
 /// Children of one execution that are named.
 const NAMED_MAX: u64 = 100;
@@ -23,36 +24,37 @@ pub struct Child {
     pub state: String,
 }
 
-impl Store {
-    /// The executions that steps of one started, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(super) async fn children(&self, name: &ExecutionName) -> Result<Vec<Child>, Error> {
-        use entity::execution::{Column, Entity};
-        let rows: Vec<(String, String, Option<String>, String)> = Entity::find()
-            .select_only()
-            .columns([
-                Column::Id,
-                Column::Workflow,
-                Column::ParentStep,
-                Column::State,
-            ])
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Parent.eq(name.execution.as_str()))
-            .order_by_asc(Column::CreateTimeUs)
-            .order_by_asc(Column::Id)
-            .limit(NAMED_MAX)
-            .into_tuple()
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let children = rows.into_iter().map(|(id, workflow, step, state)| Child {
-            id,
-            workflow,
-            step: step.unwrap_or_default(),
-            state,
-        });
-        Ok(children.collect())
-    }
+/// The executions that steps of one started, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn of(
+    db: &impl ConnectionTrait,
+    name: &ExecutionName,
+) -> Result<Vec<Child>, Error> {
+    use entity::execution::{Column, Entity};
+    let rows: Vec<(String, String, Option<String>, String)> = Entity::find()
+        .select_only()
+        .columns([
+            Column::Id,
+            Column::Workflow,
+            Column::ParentStep,
+            Column::State,
+        ])
+        .filter(Column::Project.eq(name.project.as_str()))
+        .filter(Column::Parent.eq(name.execution.as_str()))
+        .order_by_asc(Column::CreateTimeUs)
+        .order_by_asc(Column::Id)
+        .limit(NAMED_MAX)
+        .into_tuple()
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))?;
+    let children = rows.into_iter().map(|(id, workflow, step, state)| Child {
+        id,
+        workflow,
+        step: step.unwrap_or_default(),
+        state,
+    });
+    Ok(children.collect())
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select,
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
 };
 use signalbox_model::{
     error::Error,
@@ -12,9 +12,11 @@ use signalbox_model::{
 };
 
 use super::{
-    Child, Page, PageOf, Position, Store, entity, internal,
+    Child, Page, PageOf, Position, Store, children, entity, internal,
     page::keyset,
+    retries,
     rows::{Attempt, Event, Execution, Signal, StepRun, Subscription},
+    signals,
 };
 
 /// Which executions of a project. Every field that is set must match.
@@ -138,54 +140,63 @@ pub(super) fn changed_since(
         .limit(max)
 }
 
+/// By queries that must see one state: see [`Store::read`].
+pub(super) async fn detail(
+    db: &impl ConnectionTrait,
+    name: &ExecutionName,
+) -> Result<ExecutionDetail, Error> {
+    use entity::{attempt, step_run};
+    let (project, id) = (name.project.as_str(), name.execution.as_str());
+    let execution = entity::execution::Entity::find_by_id((project.to_owned(), id.to_owned()))
+        .one(db)
+        .await
+        .map_err(|e| internal(&e))?
+        .ok_or_else(|| Error::not_found(name))?;
+    let steps = step_run::Entity::find()
+        .filter(step_run::Column::Project.eq(project))
+        .filter(step_run::Column::Execution.eq(id))
+        .order_by_asc(step_run::Column::Position)
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))?;
+    let attempts = attempt::Entity::find()
+        .filter(attempt::Column::Project.eq(project))
+        .filter(attempt::Column::Execution.eq(id))
+        .order_by_asc(attempt::Column::Number)
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))?;
+    let mut by_step: HashMap<String, Vec<Attempt>> = HashMap::new();
+    for attempt in attempts {
+        by_step
+            .entry(attempt.step.clone())
+            .or_default()
+            .push(attempt);
+    }
+    let steps = steps
+        .into_iter()
+        .map(|step| {
+            let of_step = by_step.remove(&step.step).unwrap_or_default();
+            (step, of_step)
+        })
+        .collect();
+    Ok(ExecutionDetail {
+        execution,
+        steps,
+        signals: signals::told(db, name).await?,
+        retried_by: retries::retried_by(db, name).await?,
+        children: children::of(db, name).await?,
+    })
+}
+
 impl Store {
-    /// An execution with its steps.
+    /// An execution with its steps, as they were at one time.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn execution(&self, name: &ExecutionName) -> Result<ExecutionDetail, Error> {
-        use entity::{attempt, step_run};
-        let (project, id) = (name.project.as_str(), name.execution.as_str());
-        let execution = entity::execution::Entity::find_by_id((project.to_owned(), id.to_owned()))
-            .one(&self.db)
-            .await
-            .map_err(|e| internal(&e))?
-            .ok_or_else(|| Error::not_found(name))?;
-        let steps = step_run::Entity::find()
-            .filter(step_run::Column::Project.eq(project))
-            .filter(step_run::Column::Execution.eq(id))
-            .order_by_asc(step_run::Column::Position)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let attempts = attempt::Entity::find()
-            .filter(attempt::Column::Project.eq(project))
-            .filter(attempt::Column::Execution.eq(id))
-            .order_by_asc(attempt::Column::Number)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let mut by_step: HashMap<String, Vec<Attempt>> = HashMap::new();
-        for attempt in attempts {
-            by_step
-                .entry(attempt.step.clone())
-                .or_default()
-                .push(attempt);
-        }
-        let steps = steps
-            .into_iter()
-            .map(|step| {
-                let of_step = by_step.remove(&step.step).unwrap_or_default();
-                (step, of_step)
-            })
-            .collect();
-        Ok(ExecutionDetail {
-            execution,
-            steps,
-            signals: self.signals(name).await?,
-            retried_by: self.retried_by(name).await?,
-            children: self.children(name).await?,
-        })
+        // A state that its steps contradict would be shown otherwise.
+        self.read(async |db| detail(db, name).await).await
     }
 
     /// The executions of a project.

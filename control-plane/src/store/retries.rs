@@ -1,7 +1,7 @@
 //! Executions that retry others.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, EntityTrait as _,
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
     IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use signalbox_model::{
@@ -119,24 +119,27 @@ impl Store {
             message: format!("what is to be kept of {name} cannot be read: {error}"),
         })
     }
+}
 
-    /// The ids of the executions that retry one, oldest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(super) async fn retried_by(&self, name: &ExecutionName) -> Result<Vec<String>, Error> {
-        use entity::execution::{Column, Entity};
-        Entity::find()
-            .select_only()
-            .column(Column::Id)
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::RetryOf.eq(name.execution.as_str()))
-            .order_by_asc(Column::CreateTimeUs)
-            .order_by_asc(Column::Id)
-            .limit(NAMED_MAX)
-            .into_tuple()
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))
-    }
+/// The ids of the executions that retry one, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn retried_by(
+    db: &impl ConnectionTrait,
+    name: &ExecutionName,
+) -> Result<Vec<String>, Error> {
+    use entity::execution::{Column, Entity};
+    Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Project.eq(name.project.as_str()))
+        .filter(Column::RetryOf.eq(name.execution.as_str()))
+        .order_by_asc(Column::CreateTimeUs)
+        .order_by_asc(Column::Id)
+        .limit(NAMED_MAX)
+        .into_tuple()
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))
 }

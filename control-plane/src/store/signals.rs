@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, SqlErr,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    SqlErr,
     sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
 };
 use signalbox_model::{
@@ -365,20 +366,6 @@ impl Store {
             .map_err(|e| internal(&e))
     }
 
-    /// What an execution was told, in order.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn signals(&self, name: &ExecutionName) -> Result<Vec<Row>, Error> {
-        use entity::signal::Column;
-        of_execution(name)
-            .order_by_asc(Column::CreateTimeUs)
-            .order_by_asc(Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))
-    }
-
     /// The steps of executions of one project that wait, by the executions' ids.
     ///
     /// # Errors
@@ -408,6 +395,23 @@ impl Store {
         }
         Ok(runs)
     }
+}
+
+/// What an execution was told, in order.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn told(
+    db: &impl ConnectionTrait,
+    name: &ExecutionName,
+) -> Result<Vec<Row>, Error> {
+    use entity::signal::Column;
+    of_execution(name)
+        .order_by_asc(Column::CreateTimeUs)
+        .order_by_asc(Column::Id)
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))
 }
 
 fn of_execution(name: &ExecutionName) -> sea_orm::Select<entity::signal::Entity> {

@@ -83,3 +83,39 @@ async fn what_changed_together_is_seen_piece_by_piece_and_whole() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_committed_between_two_queries_of_one_reading_shows_in_neither() {
+    each_database(async |store| {
+        let app = app(store.clone());
+        let records: Vec<_> = (1..).zip(whole_execution("x")).collect();
+        let apply = async |(n, body): &(u64, RecordBody)| {
+            let records = [record(*n, body.clone())];
+            app.apply_records(&node("n1"), "i", &records, *n, decode_any)
+                .await
+                .unwrap();
+        };
+        // The certificate, and that the message was accepted.
+        let (first, rest) = records.split_at(2);
+        for one in first {
+            apply(one).await;
+        }
+        let name = "projects/default/executions/x".parse().unwrap();
+        let seen = async |db: &sea_orm::DatabaseTransaction| {
+            let detail = history::detail(db, &name).await.unwrap();
+            (detail.execution.state, detail.steps.len())
+        };
+        let twice = store.read(async |db| {
+            let before = seen(db).await;
+            for one in rest {
+                apply(one).await;
+            }
+            Ok((before, seen(db).await))
+        });
+        let (before, meanwhile) = twice.await.unwrap();
+        assert_eq!(before, meanwhile);
+        let after = app.execution(&name).await.unwrap();
+        assert_ne!(before, (after.execution.state, after.steps.len()));
+    })
+    .await;
+}
