@@ -3,6 +3,7 @@
 
 mod disk;
 mod limited;
+mod reading;
 mod usage;
 
 use std::{
@@ -25,6 +26,7 @@ use self::disk::Disk;
 
 pub use disk::ConfigError;
 pub use limited::{Limited, Rates};
+pub use reading::{Unreadable, read};
 pub use usage::{Key, LastUse, Usage};
 
 /// A state of the configuration. Cheap to clone: its maps share what did not change.

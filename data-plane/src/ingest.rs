@@ -24,11 +24,12 @@ use signalbox_model::{
     ids::{ApiKeyName, ExecutionName, WorkflowName},
     record::{Delivery, Record, RecordBody, Verdict},
 };
+use signalbox_proto::convert;
 use signalbox_runtime::telemetry::context;
 use signalbox_sns::TrustPolicy;
 
 use crate::{
-    config::{ConfigStore, Limited},
+    config::{self, ConfigStore, Limited},
     spool::{Acceptance, Spool, SpoolError, delivery_id},
 };
 
@@ -105,6 +106,17 @@ impl Authorized {
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Whether this node can run what it is for.
+    async fn is_readable(&self) -> bool {
+        let project = &self.head.workflow.project;
+        if self.published.is_read() {
+            return convert::config::check(&self.published, project).is_ok();
+        }
+        Box::pin(config::read(&self.published, project))
+            .await
+            .is_ok()
     }
 }
 
@@ -191,6 +203,8 @@ impl Ingest {
         let _arriving = self.spool.arriving();
         let mut seen = Seen::default();
         let result = match authorized.head.kind {
+            // Once for each version: of a node that started with many, it may not have come to this one.
+            _ if !authorized.is_readable().await => Err(Problem::unreadable()),
             Kind::Sns => {
                 sns::handle(self, &authorized, &body, &mut seen, traceparent.clone()).await
             }

@@ -3,20 +3,31 @@
 
 mod assemble;
 mod command;
+mod rest;
 mod sealed;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use signalbox_client::Client;
-use signalbox_model::{config::Resource, ids::NodeId, limits};
-use signalbox_proto::{convert, dataplane::v1 as wire};
+use signalbox_model::{
+    config::{Resource, Revision},
+    ids::NodeId,
+    limits,
+};
+use signalbox_proto::{
+    convert::{self, config::Reading},
+    dataplane::v1 as wire,
+};
 use signalbox_runtime::{backoff::Backoff, hpke::KeyPair, shutdown::Shutdown};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use self::assemble::{Applicable, AssembleError, Assembler};
+use self::{
+    assemble::{Applicable, AssembleError, Assembler},
+    rest::Rest,
+};
 use crate::{
     config::{ConfigError, ConfigStore},
     execution::{Cancels, Wakes},
@@ -49,23 +60,23 @@ const MESSAGE_MAX_BYTES: usize = limits::RETRY_KEPT_MAX_BYTES + 8 * 1024 * 1024;
 /// Answers that may wait to be sent.
 const ANSWERS_MAX: usize = 64;
 
-/// Reads a resource as the stream brought it and the disk keeps it: sealed, if it is a secret. For who has no key.
+/// Reads a resource as the stream brought it and the disk keeps it, all of it: sealed, if it is a secret. For who has no key.
 ///
 /// # Errors
 /// Why this node cannot take it.
 pub fn decode_resource(encoded: &[u8]) -> Result<Resource, String> {
-    decode(encoded, None)
+    decode(encoded, Reading::Whole, None)
 }
 
-/// The same, with the node's key.
+/// The same, with the node's key, for a store that opens: of definitions, only what starts them.
 pub fn decode_with(key: Arc<KeyPair>) -> impl Fn(&[u8]) -> Result<Resource, String> {
-    move |encoded| decode(encoded, Some(&key))
+    move |encoded| decode(encoded, Reading::Front, Some(&key))
 }
 
-fn decode(encoded: &[u8], key: Option<&KeyPair>) -> Result<Resource, String> {
+fn decode(encoded: &[u8], reading: Reading<'_>, key: Option<&KeyPair>) -> Result<Resource, String> {
     let resource: wire::Resource =
         prost::Message::decode(encoded).map_err(|error| error.to_string())?;
-    convert::config::resource(resource, |secret| sealed::open(key, secret))
+    convert::config::resource(resource, |_| reading, |secret| sealed::open(key, secret))
         .map_err(|error| error.to_string())
 }
 
@@ -167,7 +178,7 @@ impl SyncClient {
             node_id: self.node.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             incarnation: current.incarnation.clone(),
-            revision: i64::try_from(current.revision.0).unwrap_or(i64::MAX),
+            revision: wire_revision(current.revision),
             hpke_public_key: Bytes::copy_from_slice(self.key.public_key()),
         };
         drop(current);
@@ -185,9 +196,18 @@ impl SyncClient {
         let mut assembler = Assembler::of_node(self.key.clone());
         let mut heartbeat = tokio::time::interval(timing.heartbeat_interval);
         let mut heard = tokio::time::Instant::now();
+        let mut rest = Rest::default();
+        rest.read(&self.config);
         loop {
             let message = tokio::select! {
                 message = incoming.message() => message?,
+                refused = rest.refused() => {
+                    if !refused.is_empty() {
+                        let revision = self.config.current().revision;
+                        send(&answers, nack(String::new(), wire_revision(revision), refused)).await?;
+                    }
+                    continue;
+                }
                 _ = heartbeat.tick() => {
                     let time = Some(convert::time::to_wire(jiff::Timestamp::now()));
                     send(&answers, wire::sync_request::Message::Heartbeat(wire::Heartbeat { time })).await?;
@@ -199,9 +219,15 @@ impl SyncClient {
             heard = tokio::time::Instant::now();
             match message.message {
                 Some(wire::sync_response::Message::Config(update)) => {
-                    if let Some(applicable) = assembler.take(update)? {
+                    let current = self.config.current();
+                    if let Some(applicable) = assembler.take(update, &current)? {
+                        drop(current);
+                        let is_snapshot = applicable.change.replaces_all;
                         let answer = self.apply(applicable).await?;
                         send(&answers, answer).await?;
+                        if is_snapshot {
+                            rest.read(&self.config);
+                        }
                         // Only now has the connection proved to work.
                         backoff.reset();
                         if !told.is_empty() {
@@ -235,7 +261,7 @@ impl SyncClient {
         {
             return Err(SyncError::Unrelated);
         }
-        let revision = i64::try_from(change.revision.0).unwrap_or(i64::MAX);
+        let revision = wire_revision(change.revision);
         let store = self.config.clone();
         tokio::task::spawn_blocking(move || store.apply(change))
             .await
@@ -255,19 +281,31 @@ impl SyncClient {
                 revision,
             }));
         }
-        for wire::RefusedResource { resource, reason } in &refused {
-            tracing::warn!(
-                resource,
-                reason,
-                "refused; its last good state stays in use"
-            );
-        }
-        Ok(wire::sync_request::Message::Nack(wire::Nack {
-            nonce,
-            revision,
-            refused,
-        }))
+        Ok(nack(nonce, revision, refused))
     }
+}
+
+fn wire_revision(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+fn nack(
+    nonce: String,
+    revision: i64,
+    refused: Vec<wire::RefusedResource>,
+) -> wire::sync_request::Message {
+    for wire::RefusedResource { resource, reason } in &refused {
+        tracing::warn!(
+            resource,
+            reason,
+            "refused; its last good state, if it has one, stays in use"
+        );
+    }
+    wire::sync_request::Message::Nack(wire::Nack {
+        nonce,
+        revision,
+        refused,
+    })
 }
 
 async fn send(

@@ -8,7 +8,10 @@ use signalbox_model::{
     key_scope::KeyScope,
 };
 use signalbox_proto::{
-    convert::{WireError, config},
+    convert::{
+        WireError,
+        config::{self, Reading},
+    },
     dataplane::v1::{self as wire, resource::Kind},
 };
 
@@ -39,7 +42,11 @@ fn taken(key: wire::KeyConfig) -> Result<KeyConfig, WireError> {
     let resource = wire::Resource {
         kind: Some(Kind::Key(key)),
     };
-    match config::resource(resource, |_| Err("is no secret".to_owned()))? {
+    match config::resource(
+        resource,
+        |_| Reading::Whole,
+        |_| Err("is no secret".to_owned()),
+    )? {
         Resource::Key(key) => Ok(key),
         other => panic!("{other:?}"),
     }

@@ -41,8 +41,8 @@ fn a_definition_is_the_same_by_every_road() {
     assert_eq!(workflow.steps().len(), 2);
     assert_eq!(workflow.vars()["n"], 3);
     assert_eq!(workflow.steps()[0].retry.max_attempts, 5);
-    assert_eq!(workflow.rate_limit(), RateLimit::new(50, 100).ok());
-    assert_eq!(workflow.executions_max(), NonZeroU32::new(3));
+    assert_eq!(workflow.front().rate_limit, RateLimit::new(50, 100).ok());
+    assert_eq!(workflow.front().executions_max, NonZeroU32::new(3));
 }
 
 #[track_caller]

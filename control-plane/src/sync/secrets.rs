@@ -67,7 +67,7 @@ mod tests {
 
     use prost::Message as _;
     use signalbox_model::secret::Secret as Opened;
-    use signalbox_proto::convert;
+    use signalbox_proto::convert::{self, config::Reading};
     use signalbox_runtime::hpke::KeyPair;
 
     use super::*;
@@ -93,14 +93,18 @@ mod tests {
     }
 
     fn open(key: &KeyPair, resource: &wire::Resource) -> Result<Vec<u8>, String> {
-        let opened = convert::config::resource(resource.clone(), |sealed| {
-            let purpose = Purpose {
-                info: SECRET_INFO,
-                aad: &secret_aad(&sealed.name, sealed.revision),
-            };
-            let value = key.open(purpose, &sealed.sealed_value);
-            Ok(Opened::new(value.map_err(|e| e.to_string())?.to_vec()))
-        });
+        let opened = convert::config::resource(
+            resource.clone(),
+            |_| Reading::Whole,
+            |sealed| {
+                let purpose = Purpose {
+                    info: SECRET_INFO,
+                    aad: &secret_aad(&sealed.name, sealed.revision),
+                };
+                let value = key.open(purpose, &sealed.sealed_value);
+                Ok(Opened::new(value.map_err(|e| e.to_string())?.to_vec()))
+            },
+        );
         match opened.map_err(|error| error.to_string())? {
             signalbox_model::config::Resource::Secret(secret) => Ok(secret.value.expose().to_vec()),
             other => Err(format!("{other:?}")),

@@ -37,7 +37,7 @@ impl Limited<KeyConfig> {
 impl Limited<WorkflowConfig> {
     pub(super) fn workflow(config: WorkflowConfig, rates: Rates, before: Option<&Self>) -> Self {
         let published = config.published.as_ref();
-        let own = published.and_then(|published| published.workflow.rate_limit());
+        let own = published.and_then(|published| published.front.rate_limit);
         Self::new(config, own.or(rates.workflow_max), before)
     }
 }

@@ -23,7 +23,7 @@ impl ConcurrencyLimits for ConfigStore {
     fn executions_max(&self, workflow: &WorkflowName) -> Option<NonZeroU32> {
         let snapshot = self.current();
         let published = snapshot.workflow(workflow)?.published.as_ref()?;
-        published.workflow.executions_max()
+        published.front.executions_max
     }
 }
 

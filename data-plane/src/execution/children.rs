@@ -16,7 +16,7 @@ use signalbox_model::{
 };
 
 use crate::{
-    config::ConfigStore,
+    config::{self, ConfigStore},
     spool::{Accept, Along, Definition, ScopeSource, Spool},
 };
 
@@ -120,7 +120,7 @@ impl Kin {
     ///
     /// # Errors
     /// Why it cannot be.
-    pub(super) fn begin(
+    pub(super) async fn begin(
         &mut self,
         nursery: &Nursery<'_>,
         effect: &Effect,
@@ -141,6 +141,8 @@ impl Kin {
         let unavailable = |why: String| AttemptFailure::retriable(codes::CHILD_UNAVAILABLE, why);
         let published = nursery.workflows.runnable(&workflow);
         let published = published.map_err(|why| unavailable(format!("{workflow} {why}")))?;
+        let read = config::read(&published, &workflow.project).await;
+        read.map_err(|why| unavailable(format!("{workflow} {why}")))?;
         let stats = nursery.spool.stats();
         if stats.used_bytes >= stats.max_bytes {
             return Err(unavailable("the node's spool is full".to_owned()));
@@ -250,7 +252,7 @@ fn told(record: &Record, execution: ExecutionName, fact: Fact) -> Record {
 
 /// What the steps of the child read: checked, with the defaults that its trigger declares.
 fn input_of(published: &PublishedVersion, call: &ChildCall) -> Result<JsonText, String> {
-    let inputs = published.workflow.inputs();
+    let inputs = &published.front.inputs;
     if inputs.is_empty() {
         return Ok(call.input.clone());
     }

@@ -182,7 +182,7 @@ impl<'a> Drive<'a> {
                     machine.decide(self.now())
                 }
                 Decision::Await { attempts, .. } if self.is_to_begin_child(&attempts) => {
-                    self.begin_child(&mut machine, &attempts)
+                    self.begin_child(&mut machine, &attempts).await
                 }
                 Decision::Await { attempts, wake_at } => {
                     self.set_under_way(&mut under_way, &attempts);
@@ -240,7 +240,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Starts the first execution that one of `attempts` is to start, as far as that goes without the fact that says so.
-    fn begin_child(&mut self, machine: &mut Machine, attempts: &[Arc<Effect>]) -> Decision {
+    async fn begin_child(&mut self, machine: &mut Machine, attempts: &[Arc<Effect>]) -> Decision {
         let now = self.now();
         let Some((effect, call)) = child_of(attempts) else {
             return machine.decide(now);
@@ -253,7 +253,7 @@ impl<'a> Drive<'a> {
             deduplication_window: self.runtime.deduplication_window,
         };
         let begun = self.kin.begin(&nursery, effect, call, (now, traceparent));
-        let outcome = match begun {
+        let outcome = match begun.await {
             Ok(child) => Outcome::Child(child),
             Err(failure) => Outcome::Failed(failure),
         };

@@ -82,12 +82,13 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
     {
         return Err(not_its_key().into());
     }
-    let unknown = || Problem::not_found("workflow-unknown", "there is no such workflow");
-    let workflow = snapshot.workflow(&head.workflow).ok_or_else(unknown)?;
+    let workflow = snapshot
+        .workflow(&head.workflow)
+        .ok_or_else(|| absent(snapshot, head))?;
     let published = workflow.published.clone();
     let is_its_key = published
         .as_ref()
-        .is_some_and(|published| published.workflow.trigger().api_keys().contains(&key.name));
+        .is_some_and(|published| published.front.trigger.api_keys().contains(&key.name));
     let standing = if is_its_key {
         Standing::Caller
     } else {
@@ -105,7 +106,7 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
     if !is_its_key {
         return Err(not_its_key().into());
     }
-    match (published.workflow.trigger(), head.kind) {
+    match (&published.front.trigger, head.kind) {
         (Trigger::AmazonSns(_), Kind::Sns) | (Trigger::Webhook(_), Kind::Webhook) => {}
         _ => {
             return Err(refused(Problem::not_found(
@@ -137,6 +138,14 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
         workflow,
         published,
     })
+}
+
+/// There is no such workflow, or there is one that this node cannot run (invariant I4).
+fn absent(snapshot: &Snapshot, head: &Head) -> Problem {
+    if snapshot.is_refused(&head.workflow) {
+        return Problem::unreadable();
+    }
+    Problem::not_found("workflow-unknown", "there is no such workflow")
 }
 
 fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Key, Problem> {

@@ -73,6 +73,14 @@ impl Problem {
         }
     }
 
+    /// 503: another node, or this one when it is of a newer version, can run the workflow.
+    pub fn unreadable() -> Self {
+        Self::unavailable(
+            "workflow-unreadable",
+            "this node cannot run the workflow's definition; try again",
+        )
+    }
+
     /// 429: try again.
     pub fn too_many(reason: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {

@@ -47,7 +47,7 @@ pub(super) async fn handle(
     seen: &mut Seen,
     traceparent: Option<String>,
 ) -> Refused<Answer> {
-    let Trigger::AmazonSns(trigger) = authorized.published.workflow.trigger() else {
+    let Trigger::AmazonSns(trigger) = &authorized.published.front.trigger else {
         return Err(Problem::not_found(
             "trigger-other",
             "the workflow's trigger is of another kind",

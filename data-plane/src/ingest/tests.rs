@@ -145,6 +145,25 @@ async fn records(spool: &dyn Spool) -> (Vec<Delivery>, Vec<SubscriptionChange>, 
     (deliveries, changes, events)
 }
 
+fn ingest(config: Arc<ConfigStore>, dir: &Path) -> (Ingest, Arc<SqliteSpool>) {
+    let settings = SqliteSpoolConfig {
+        read_scope: sns::read_scope,
+        ..SqliteSpoolConfig::default()
+    };
+    let spool = Arc::new(SqliteSpool::open(dir, settings).unwrap());
+    let ingest = Ingest {
+        config,
+        spool: spool.clone(),
+        certificates: Certificates::new(EgressPolicy::default()).unwrap(),
+        trust: TrustPolicy {
+            trusted_origins: vec!["http://127.0.0.1:4566".parse().unwrap()],
+        },
+        deduplication_window: Duration::from_secs(7 * 24 * 3600),
+        budget: Budget::default(),
+    };
+    (ingest, spool)
+}
+
 #[tokio::test]
 async fn what_localstack_sent_is_taken_and_what_it_did_not_sign_is_not() {
     let captures = captures();
@@ -158,26 +177,7 @@ async fn what_localstack_sent_is_taken_and_what_it_did_not_sign_is_not() {
     topics.sort_unstable();
     topics.dedup();
     config.apply(configuration(&topics)).unwrap();
-    let spool = Arc::new(
-        SqliteSpool::open(
-            dir.path(),
-            SqliteSpoolConfig {
-                read_scope: sns::read_scope,
-                ..SqliteSpoolConfig::default()
-            },
-        )
-        .unwrap(),
-    );
-    let ingest = Ingest {
-        config,
-        spool: spool.clone(),
-        certificates: Certificates::new(EgressPolicy::default()).unwrap(),
-        trust: TrustPolicy {
-            trusted_origins: vec!["http://127.0.0.1:4566".parse().unwrap()],
-        },
-        deduplication_window: Duration::from_secs(7 * 24 * 3600),
-        budget: Budget::default(),
-    };
+    let (ingest, spool) = ingest(config, dir.path());
     let now: Timestamp = "2026-11-24T03:00:00Z".parse().unwrap();
     let mut events = 0;
     for (name, capture) in &captures {
@@ -232,4 +232,81 @@ async fn what_localstack_sent_is_taken_and_what_it_did_not_sign_is_not() {
         assert!(delivery.topic_arn.ends_with(".fifo"));
     }
     assert!(!changes.is_empty());
+}
+
+/// A webhook's workflow with these steps, as a node has it that starts with it on its disk.
+fn unread(steps: &str) -> Change {
+    let spec = format!("trigger: {{webhook: {{apiKeys: [k]}}}}\nsteps: {steps}\n");
+    let spec: v1::WorkflowSpec = convert::json::from_yaml_str(&spec).unwrap();
+    let source = convert::definition::encode(&spec);
+    let name = "projects/default/workflows/w".parse().unwrap();
+    let workflow = convert::config::workflow_to_wire(&name, true, Some((1, &source)), None);
+    let encoded = Bytes::from(workflow.unwrap().encode_to_vec());
+    let key = Arc::new(signalbox_runtime::hpke::KeyPair::generate().unwrap());
+    let mut change = configuration(&[]);
+    change.upserts[0] = Upsert {
+        name: name.to_string(),
+        resource: crate::sync::decode_with(key)(&encoded).unwrap(),
+        encoded,
+    };
+    change
+}
+
+#[tokio::test]
+async fn what_this_node_cannot_run_is_for_another_and_the_sender_is_to_try_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Arc::new(ConfigStore::open(dir.path(), decode_resource).unwrap());
+    let (ingest, spool) = ingest(config.clone(), dir.path());
+    let now = Timestamp::now();
+    let head = || Head {
+        kind: Kind::Webhook,
+        workflow: "projects/default/workflows/w".parse().unwrap(),
+        headers: [("x-api-key", KEY), ("content-type", "application/json")]
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .into_iter()
+            .collect(),
+        uri: http::Uri::default(),
+        source: [127, 0, 0, 1].into(),
+        received_at: now,
+    };
+    // Refused when it came, with no earlier state to keep.
+    let mut refused = configuration(&[]);
+    refused.keep = vec![refused.upserts.remove(0).name];
+    config.apply(refused).unwrap();
+    let Err(turned) = ingest.authorize(head()) else {
+        panic!("there is nothing to run");
+    };
+    assert_eq!(turned.problem.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(turned.problem.reason, "workflow-unreadable");
+
+    // Not looked at when it came.
+    let handle = async |steps| {
+        config.apply(unread(steps)).unwrap();
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let Ok(authorized) = ingest.authorize(head()) else {
+                panic!("the key is the workflow's");
+            };
+            let prepared = ingest.prepare(authorized, Bytes::from_static(b"{}"));
+            answers.push(ingest.handle(prepared, None).await);
+        }
+        answers
+    };
+    for answer in handle("[{id: a, succeed: {}}, {id: a, succeed: {}}]").await {
+        let Answer::Problem(problem) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(problem.reason, "workflow-unreadable");
+    }
+    for answer in handle("[{id: a, succeed: {}}]").await {
+        assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+    }
+    let (deliveries, _, accepted) = records(&*spool).await;
+    assert_eq!(accepted, 2);
+    let reasons: Vec<_> = deliveries.iter().map(|of| of.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        ["workflow-unreadable", "workflow-unreadable", "", ""]
+    );
 }

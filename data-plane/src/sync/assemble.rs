@@ -3,12 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use prost::Message as _;
-use signalbox_model::config::Revision;
-use signalbox_proto::{convert, dataplane::v1 as wire};
+use signalbox_model::{config::Revision, ids::WorkflowName};
+use signalbox_proto::{
+    convert::{self, config::Reading},
+    dataplane::v1 as wire,
+};
 use signalbox_runtime::hpke::KeyPair;
 
 use super::{encode_resource, sealed};
-use crate::config::{Change, Upsert};
+use crate::config::{Change, Snapshot, Upsert};
 
 /// Size of one change, or of all parts of one snapshot, as encoded. A larger one is not taken: what is in use stays.
 const CHANGE_MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -75,13 +78,15 @@ impl Assembler {
         }
     }
 
-    /// Takes an update; gives the change that it completes, if it does.
+    /// Takes an update for a node that has `current`; gives the change that it completes, if it does. All of a definition is read
+    /// where there may be an earlier state to keep instead of it, and otherwise unless it is one of a snapshot's.
     ///
     /// # Errors
     /// [`AssembleError`]; what has come of it so far is dropped.
     pub(super) fn take(
         &mut self,
         update: wire::ConfigUpdate,
+        current: &Snapshot,
     ) -> Result<Option<Applicable>, AssembleError> {
         let size = update.encoded_len();
         let wire::ConfigUpdate {
@@ -114,7 +119,15 @@ impl Assembler {
             pending.delete(name);
         }
         for resource in upserts {
-            pending.upsert(resource, self.key.as_deref());
+            let reading = |name: &WorkflowName| match current.workflow(name) {
+                _ if !snapshot => Reading::Whole,
+                None => Reading::Front,
+                Some(known) => match &known.published {
+                    Some(published) => Reading::WholeUnless(published),
+                    None => Reading::Whole,
+                },
+            };
+            pending.upsert(resource, reading, self.key.as_deref());
         }
         match (last, snapshot) {
             (true, _) => Ok(Some(pending.complete(revision))),
@@ -146,11 +159,16 @@ impl Pending {
         self.deletes.push(name);
     }
 
-    fn upsert(&mut self, resource: wire::Resource, key: Option<&KeyPair>) {
+    fn upsert<'a>(
+        &mut self,
+        resource: wire::Resource,
+        reading: impl FnOnce(&WorkflowName) -> Reading<'a>,
+        key: Option<&KeyPair>,
+    ) {
         let name = convert::config::name_of(&resource).to_owned();
         let encoded = encode_resource(&resource);
         self.refused.retain(|refused| refused.resource != name);
-        match convert::config::resource(resource, |secret| sealed::open(key, secret)) {
+        match convert::config::resource(resource, reading, |secret| sealed::open(key, secret)) {
             Ok(resource) => {
                 let upsert = Upsert {
                     name: name.clone(),
@@ -218,21 +236,26 @@ mod tests {
     #[test]
     fn a_snapshot_is_applied_when_its_last_part_came() {
         let mut assembler = Assembler::default();
-        let first = assembler.take(part(false, vec![key("a", 32)])).unwrap();
+        let first = assembler
+            .take(part(false, vec![key("a", 32)]), &Snapshot::default())
+            .unwrap();
         assert!(first.is_none());
-        let applicable = whole(assembler.take(part(true, vec![key("b", 32)])));
+        let applicable =
+            whole(assembler.take(part(true, vec![key("b", 32)]), &Snapshot::default()));
         assert_eq!(applicable.change.upserts.len(), 2);
         assert!(applicable.change.replaces_all);
         assert!(applicable.refused.is_empty());
-        let next = whole(assembler.take(part(true, vec![])));
+        let next = whole(assembler.take(part(true, vec![]), &Snapshot::default()));
         assert!(next.change.upserts.is_empty());
     }
 
     #[test]
     fn what_cannot_be_taken_is_refused_by_name_and_kept() {
         let unknown = wire::Resource { kind: None };
-        let applicable =
-            whole(Assembler::default().take(part(true, vec![key("a", 32), key("b", 5), unknown])));
+        let applicable = whole(Assembler::default().take(
+            part(true, vec![key("a", 32), key("b", 5), unknown]),
+            &Snapshot::default(),
+        ));
         assert_eq!(applicable.change.upserts.len(), 1);
         let refused: Vec<_> = applicable
             .refused
@@ -248,10 +271,10 @@ mod tests {
     fn a_resource_that_comes_again_or_goes_between_parts_is_as_it_was_last() {
         let mut assembler = Assembler::default();
         let first = part(false, vec![key("a", 32), key("b", 5), key("c", 32)]);
-        assembler.take(first).unwrap();
+        assembler.take(first, &Snapshot::default()).unwrap();
         let mut last = part(true, vec![key("b", 32)]);
         last.deletes = vec!["projects/default/apiKeys/a".to_owned()];
-        let applicable = whole(assembler.take(last));
+        let applicable = whole(assembler.take(last, &Snapshot::default()));
         assert!(applicable.refused.is_empty(), "b is well in its last state");
         let mut names: Vec<_> = applicable
             .change
@@ -270,10 +293,14 @@ mod tests {
     fn parts_that_do_not_belong_together_are_not_put_together() {
         let other = |change: fn(&mut wire::ConfigUpdate)| {
             let mut assembler = Assembler::default();
-            assembler.take(part(false, vec![key("a", 32)])).unwrap();
+            assembler
+                .take(part(false, vec![key("a", 32)]), &Snapshot::default())
+                .unwrap();
             let mut update = part(true, vec![key("b", 32)]);
             change(&mut update);
-            assembler.take(update).map(|taken| taken.is_some())
+            assembler
+                .take(update, &Snapshot::default())
+                .map(|taken| taken.is_some())
         };
         let interleaved = Err(AssembleError::Interleaved);
         assert_eq!(other(|_| {}), Ok(true));
@@ -286,7 +313,7 @@ mod tests {
             snapshot: false,
             ..part(false, vec![])
         };
-        let taken = Assembler::default().take(unfinished);
+        let taken = Assembler::default().take(unfinished, &Snapshot::default());
         assert_eq!(taken.map(|taken| taken.is_some()), interleaved);
     }
 
@@ -295,7 +322,7 @@ mod tests {
         let mut assembler = Assembler::new(1000);
         let mut parts = 0;
         let error = loop {
-            match assembler.take(part(false, vec![key("a", 32)])) {
+            match assembler.take(part(false, vec![key("a", 32)]), &Snapshot::default()) {
                 Ok(_) => parts += 1,
                 Err(error) => break error,
             }
@@ -304,7 +331,7 @@ mod tests {
         assert_eq!(error, AssembleError::TooLarge { max_bytes: 1000 });
         assert!(parts > 1);
         // What had come of it is gone.
-        let next = whole(assembler.take(part(true, vec![])));
+        let next = whole(assembler.take(part(true, vec![]), &Snapshot::default()));
         assert!(next.change.upserts.is_empty());
     }
 }

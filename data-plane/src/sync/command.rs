@@ -13,7 +13,10 @@ use signalbox_model::{
 use signalbox_proto::{convert, dataplane::v1 as wire, v1};
 
 use super::SyncClient;
-use crate::spool::{Accept, Acceptance, Definition, ScopeSource};
+use crate::{
+    config,
+    spool::{Accept, Acceptance, Definition, ScopeSource},
+};
 
 /// Does what the command says; the answer leaves when it is durable here, but for a cancellation: that comes again until
 /// the end is reported.
@@ -61,7 +64,7 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
 
     let definition = match spec {
         Some(spec) => definition_of(&spec, &workflow.project)?,
-        None => published(sync, &workflow, version)?,
+        None => published(sync, &workflow, version).await?,
     };
     let (trigger, message_id, at) = match scheduled_for {
         Some(time) => (TriggerKind::Schedule, time.to_string(), time),
@@ -184,7 +187,7 @@ async fn tell(sync: &SyncClient, command: wire::SignalCommand) -> Result<(), Str
 }
 
 /// The definition of the published version, which must be this one.
-fn published(
+async fn published(
     sync: &SyncClient,
     workflow: &WorkflowName,
     version: u64,
@@ -192,11 +195,13 @@ fn published(
     let snapshot = sync.config.current();
     let published = snapshot
         .workflow(workflow)
-        .and_then(|config| config.published.as_ref())
+        .and_then(|config| config.published.clone())
         .filter(|published| published.number == version)
         .ok_or_else(|| format!("this node does not have version {version} of {workflow}"))?;
+    let read = config::read(&published, &workflow.project).await;
+    read.map_err(|why| format!("{workflow} {why}"))?;
     Ok(Definition {
-        source: published.source.clone(),
+        source: published.source,
         digest: published.source_digest,
     })
 }

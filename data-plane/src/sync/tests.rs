@@ -155,11 +155,70 @@ async fn what_a_node_refuses_it_names_and_keeps_as_it_was() {
     assert_eq!(on_disk.len(), 2, "also after a restart");
 
     // One that it never had is known to be there, and not taken for unknown.
-    let other = snapshot("3", 3, vec![hub::bad_workflow("new", 1)]);
+    let mut other = snapshot("3", 3, vec![hub::bad_workflow("new", 1)]);
+    other.snapshot = false;
     connection.send(ToNode::Config(other)).await;
     connection.answer().await;
     let name = "projects/default/workflows/new".parse().unwrap();
     assert!(node.config.current().is_refused(&name));
+}
+
+#[tokio::test]
+async fn a_new_node_takes_a_snapshot_at_once_and_names_later_what_it_cannot_run() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (_, mut connection) = hub.hello().await;
+    let resources = vec![workflow("w", 1), hub::bad_workflow("x", 1)];
+    connection
+        .send(ToNode::Config(snapshot("1", 4, resources)))
+        .await;
+    let first = connection.answer().await;
+    assert!(matches!(
+        first,
+        FromNode::Ack(wire::Ack { revision: 4, .. })
+    ));
+    let refused = async |connection: &mut Connection| {
+        let FromNode::Nack(nack) = connection.answer().await else {
+            panic!("acknowledged");
+        };
+        assert_eq!((nack.nonce.as_str(), nack.revision), ("", 4));
+        assert_eq!(nack.refused.len(), 1);
+        assert_eq!(nack.refused[0].resource, "projects/default/workflows/x");
+        assert!(nack.refused[0].reason.contains("steps"), "{nack:?}");
+    };
+    refused(&mut connection).await;
+    assert_eq!((node.has("w"), node.has("x")), (Some(1), Some(1)));
+
+    // It says so on every stream: another control plane has not heard it.
+    drop(connection);
+    let (hello, mut connection) = hub.hello().await;
+    assert_eq!(hello.revision, 4);
+    refused(&mut connection).await;
+
+    // What was read is not read again, and the last good state of what cannot be run stays.
+    let resources = vec![workflow("w", 1), hub::bad_workflow("x", 1)];
+    let known = node.config.current();
+    connection
+        .send(ToNode::Config(snapshot("2", 4, resources)))
+        .await;
+    let again = connection.answer().await;
+    assert!(matches!(
+        again,
+        FromNode::Ack(wire::Ack { revision: 4, .. })
+    ));
+    refused(&mut connection).await;
+    let name: WorkflowName = "projects/default/workflows/w".parse().unwrap();
+    let front = |config: &crate::config::Snapshot| {
+        let workflow = config.workflow(&name).unwrap();
+        workflow.published.as_ref().unwrap().front.clone()
+    };
+    let now = node.config.current();
+    assert!(!Arc::ptr_eq(&known, &now));
+    assert!(Arc::ptr_eq(&front(&known), &front(&now)));
+    let worse = snapshot("3", 5, vec![hub::bad_workflow("w", 2)]);
+    connection.send(ToNode::Config(worse)).await;
+    assert!(matches!(connection.answer().await, FromNode::Nack(_)));
+    assert_eq!(node.has("w"), Some(1));
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Configuration as a node sees it: keys, workflows and secrets, at a revision.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,7 +13,7 @@ use crate::{
     key_scope::KeyScope,
     rate_limit::RateLimit,
     secret::Secret,
-    workflow::Workflow,
+    workflow::{Front, Workflow},
 };
 
 /// Number of a state of the control plane's configuration. It only grows within one incarnation of the database.
@@ -95,25 +98,58 @@ pub struct WorkflowConfig {
 pub struct PublishedVersion {
     /// Its number, from 1.
     pub number: u64,
-    /// Its definition.
-    pub workflow: Arc<Workflow>,
+    /// What is needed of its definition before one of its executions runs.
+    pub front: Arc<Front>,
     /// The definition as written (an encoded `signalbox.v1.WorkflowSpec`), for those who must keep it.
     pub source: Bytes,
     /// BLAKE3 of `source`: two versions of one number differ in it when their workflow was deleted and made again.
     pub source_digest: [u8; 32],
+    /// What came of reading all of it: why it cannot be run here, if it cannot.
+    whole: Arc<OnceLock<Result<(), String>>>,
 }
 
 impl PublishedVersion {
-    /// A version, its digest worked out once.
+    /// A version whose definition was read.
     #[must_use]
-    pub fn new(number: u64, workflow: Arc<Workflow>, source: Bytes) -> Self {
+    pub fn read(number: u64, workflow: &Workflow, source: Bytes) -> Self {
+        Self {
+            whole: Arc::new(OnceLock::from(Ok(()))),
+            ..Self::unread(number, workflow.front().clone(), source)
+        }
+    }
+
+    /// A version of which nobody has read more than the front.
+    #[must_use]
+    pub fn unread(number: u64, front: Front, source: Bytes) -> Self {
         let source_digest = *blake3::hash(&source).as_bytes();
         Self {
             number,
-            workflow,
+            front: Arc::new(front),
             source,
             source_digest,
+            whole: Arc::default(),
         }
+    }
+
+    /// The same definition as another version.
+    #[must_use]
+    pub fn numbered(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
+    /// Whether all of it has been read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.whole.get().is_some()
+    }
+
+    /// What came of reading all of it, by `read` unless that was done before: once for all copies of this.
+    ///
+    /// # Errors
+    /// Why it cannot be run here.
+    pub fn check(&self, read: impl FnOnce(&[u8]) -> Result<(), String>) -> Result<(), &str> {
+        let whole = self.whole.get_or_init(|| read(&self.source));
+        whole.as_ref().map_err(String::as_str).copied()
     }
 }
 

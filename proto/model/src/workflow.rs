@@ -35,19 +35,54 @@ pub use trigger::{
     AmazonSnsTrigger, ScheduleTrigger, TopicArn, TopicArnError, Trigger, WebhookTrigger,
 };
 
+/// What must be known of a definition before one of its executions runs: what starts it, and how often. Valid by itself;
+/// of the steps it says nothing.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// What starts it.
+    pub trigger: Trigger,
+    /// What its manual trigger takes; none are declared by other triggers.
+    pub inputs: Inputs,
+    /// How many requests its webhook takes.
+    pub rate_limit: Option<RateLimit>,
+    /// How many of its executions run at once at a node.
+    pub executions_max: Option<NonZeroU32>,
+}
+
+impl Front {
+    /// This, when it is one that a workflow may have.
+    ///
+    /// # Errors
+    /// What is wrong with its trigger.
+    pub fn checked(self) -> Result<Self, Violations> {
+        let mut problems = Collector::default();
+        check::trigger(&self.trigger, &mut problems);
+        problems.finish(Some(self))
+    }
+}
+
+impl From<Trigger> for Front {
+    /// One without inputs or limits.
+    fn from(trigger: Trigger) -> Self {
+        Self {
+            trigger,
+            inputs: Inputs::default(),
+            rate_limit: None,
+            executions_max: None,
+        }
+    }
+}
+
 /// A valid definition: one trigger and a graph of steps.
 #[derive(Clone, Debug)]
 pub struct Workflow {
-    trigger: Trigger,
+    front: Front,
     vars: BTreeMap<String, Value>,
     steps: Vec<Step>,
     timeout: Duration,
     finally: Option<Finally>,
-    rate_limit: Option<RateLimit>,
-    inputs: Inputs,
     secrets: Vec<(String, SecretId)>,
     calls: Vec<(String, WorkflowId)>,
-    executions_max: Option<NonZeroU32>,
 }
 
 /// What runs when the steps have ended, however they did.
@@ -66,23 +101,20 @@ impl Workflow {
     /// All problems: repeated ids, references to steps that do not exist or do not come earlier, steps after an end,
     /// limits of [`crate::limits`].
     pub fn new(
-        trigger: Trigger,
+        front: impl Into<Front>,
         vars: BTreeMap<String, Value>,
         steps: Vec<Step>,
         timeout: Option<Duration>,
         finally: Option<Finally>,
     ) -> Result<Self, Violations> {
         let mut workflow = Self {
-            trigger,
+            front: front.into(),
             vars,
             timeout: timeout.unwrap_or_else(|| default_timeout(&steps)),
             steps,
             finally,
-            rate_limit: None,
-            inputs: Inputs::default(),
             secrets: Vec::new(),
             calls: Vec::new(),
-            executions_max: None,
         };
         let mut problems = Collector::default();
         let named = check::workflow(&workflow, &mut problems);
@@ -91,37 +123,22 @@ impl Workflow {
         problems.finish(Some(workflow))
     }
 
-    /// The same with a rate limit, which is valid by itself.
+    /// What starts it, and how often.
     #[must_use]
-    pub fn with_rate_limit(mut self, rate_limit: Option<RateLimit>) -> Self {
-        self.rate_limit = rate_limit;
-        self
-    }
-
-    /// The same with what its manual trigger takes, which is valid by itself.
-    #[must_use]
-    pub fn with_inputs(mut self, inputs: Inputs) -> Self {
-        self.inputs = inputs;
-        self
-    }
-
-    /// The same with a limit of its executions that run at once, which is valid by itself.
-    #[must_use]
-    pub fn with_executions_max(mut self, executions_max: Option<NonZeroU32>) -> Self {
-        self.executions_max = executions_max;
-        self
+    pub fn front(&self) -> &Front {
+        &self.front
     }
 
     /// What starts it.
     #[must_use]
     pub fn trigger(&self) -> &Trigger {
-        &self.trigger
+        &self.front.trigger
     }
 
     /// What its manual trigger takes; none are declared by other triggers.
     #[must_use]
     pub fn inputs(&self) -> &Inputs {
-        &self.inputs
+        &self.front.inputs
     }
 
     /// Its constants.
@@ -148,23 +165,11 @@ impl Workflow {
         self.finally.as_ref()
     }
 
-    /// How many requests its webhook takes.
-    #[must_use]
-    pub fn rate_limit(&self) -> Option<RateLimit> {
-        self.rate_limit
-    }
-
     /// The secrets of its project that its steps read, each with the path of where it does, such as `steps[2].http.url`. One
     /// that is read at several places is there as often. Whether they exist is not known here.
     #[must_use]
     pub fn secrets(&self) -> &[(String, SecretId)] {
         &self.secrets
-    }
-
-    /// How many of its executions run at once at a node.
-    #[must_use]
-    pub fn executions_max(&self) -> Option<NonZeroU32> {
-        self.executions_max
     }
 
     /// The step called `id`, at any depth.

@@ -8,7 +8,7 @@ use signalbox_model::{
         KeyConfig, KeyDigest, PreviousValue, ProjectConfig, PublishedVersion, Resource, Revision,
         SealedSecret, SecretConfig, WorkflowConfig,
     },
-    ids::{ApiKeyName, ProjectName, SecretName, WorkflowName},
+    ids::{ApiKeyName, ProjectId, ProjectName, SecretName, WorkflowName},
     key_scope::KeyScope,
     rate_limit::RateLimit,
     secret::Secret,
@@ -147,18 +147,41 @@ pub fn name_of(resource: &wire::Resource) -> &str {
     }
 }
 
-/// A resource from the wire; `open` opens what is sealed to this node.
+/// How much of a workflow's definition is read with it.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading<'a> {
+    /// All of it: what cannot be run is refused.
+    Whole,
+    /// What starts it only. [`check`] reads the rest.
+    Front,
+    /// All of it, unless it is that of this version: what is known of that holds.
+    WholeUnless(&'a PublishedVersion),
+}
+
+/// Reads all of the definition of a version of a workflow in `project`, unless that was done before.
+///
+/// # Errors
+/// Why this node cannot run it.
+pub fn check<'a>(version: &'a PublishedVersion, project: &ProjectId) -> Result<(), &'a str> {
+    version.check(|source| match definition::decode(source, project) {
+        Ok(_) => Ok(()),
+        Err(violations) => Err(WireError::invalid("spec", violations).to_string()),
+    })
+}
+
+/// A resource from the wire; `open` opens what is sealed to this node, `reading` says how much of a workflow is read.
 ///
 /// # Errors
 /// Why the node cannot take it: it keeps the state that it has.
-pub fn resource(
+pub fn resource<'a>(
     resource: wire::Resource,
+    reading: impl FnOnce(&WorkflowName) -> Reading<'a>,
     open: impl FnOnce(&SealedSecret) -> Result<Secret, String>,
 ) -> Result<Resource, WireError> {
     match resource.kind {
         Some(wire::resource::Kind::Key(key)) => key_config(key).map(Resource::Key),
         Some(wire::resource::Kind::Workflow(workflow)) => {
-            workflow_config(workflow).map(Resource::Workflow)
+            workflow_config(workflow, reading).map(Resource::Workflow)
         }
         Some(wire::resource::Kind::Secret(secret)) => {
             let sealed = sealed_secret(secret)?;
@@ -243,6 +266,27 @@ fn project_config(project: &wire::ProjectConfig) -> Result<ProjectConfig, WireEr
     })
 }
 
+fn published(
+    number: u64,
+    spec: &v1::WorkflowSpec,
+    name: &WorkflowName,
+    reading: Reading<'_>,
+) -> Result<PublishedVersion, WireError> {
+    let invalid = |violations| WireError::invalid("spec", violations);
+    let source = definition::encode(spec);
+    match reading {
+        Reading::WholeUnless(known) if known.source == source => Ok(known.clone().numbered(number)),
+        Reading::Whole | Reading::WholeUnless(_) => {
+            let workflow = definition::workflow(spec, &name.project).map_err(invalid)?;
+            Ok(PublishedVersion::read(number, &workflow, source))
+        }
+        Reading::Front => {
+            let front = definition::front(spec, &name.project).map_err(invalid)?;
+            Ok(PublishedVersion::unread(number, front, source))
+        }
+    }
+}
+
 fn sealed_secret(secret: wire::SecretConfig) -> Result<SealedSecret, WireError> {
     let wire::SecretConfig {
         name,
@@ -262,7 +306,10 @@ fn listed(problems: &[impl ToString]) -> String {
     texts.join("; ")
 }
 
-fn workflow_config(workflow: wire::WorkflowConfig) -> Result<WorkflowConfig, WireError> {
+fn workflow_config<'a>(
+    workflow: wire::WorkflowConfig,
+    reading: impl FnOnce(&WorkflowName) -> Reading<'a>,
+) -> Result<WorkflowConfig, WireError> {
     let wire::WorkflowConfig {
         name,
         state,
@@ -283,10 +330,7 @@ fn workflow_config(workflow: wire::WorkflowConfig) -> Result<WorkflowConfig, Wir
         (0, _) => None,
         (version, Some(spec)) => {
             let number = u64::try_from(version).map_err(|e| WireError::invalid("version", e))?;
-            let workflow = definition::workflow(&spec, &name.project)
-                .map_err(|violations| WireError::invalid("spec", violations))?;
-            let source = definition::encode(&spec);
-            Some(PublishedVersion::new(number, Arc::new(workflow), source))
+            Some(published(number, &spec, &name, reading(&name))?)
         }
         (_, None) => return Err(WireError::Missing("spec")),
     };

@@ -11,7 +11,7 @@ use signalbox_model::{
     limits,
     rate_limit::{RateLimit, RateLimitError},
     violation::{Collector, Violations},
-    workflow::{Finally, Trigger, Workflow},
+    workflow::{Finally, Front, Trigger, Workflow},
 };
 
 use super::{rate_limit, time};
@@ -59,19 +59,37 @@ pub fn decode(source: &[u8], project: &ProjectId) -> Result<Workflow, Violations
     workflow(&spec, project)
 }
 
+/// What starts the workflow that `spec` writes, in `project`, and how often. The steps are not read: expressions take most of
+/// the time that reading a definition takes.
+///
+/// # Errors
+/// All problems of what is read.
+pub fn front(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Front, Violations> {
+    let mut problems = Collector::default();
+    let front = match front_of(spec, project, &mut problems).map(Front::checked) {
+        Some(Ok(front)) => Some(front),
+        Some(Err(violations)) => {
+            problems.extend(violations);
+            None
+        }
+        None => None,
+    };
+    problems.finish(front)
+}
+
 /// The definition that `spec` writes, of a workflow in `project`.
 ///
 /// # Errors
 /// All problems.
 pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow, Violations> {
     let v1::WorkflowSpec {
-        trigger,
+        trigger: _,
         vars,
         steps,
         timeout,
-        rate_limit,
+        rate_limit: _,
         finally,
-        concurrency,
+        concurrency: _,
     } = spec;
     let mut problems = Collector::default();
     if spec.encoded_len() > limits::DEFINITION_MAX_BYTES {
@@ -85,8 +103,7 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         );
         return problems.finish(None);
     }
-    let inputs = inputs_of(trigger.as_ref(), &mut problems);
-    let trigger = trigger_of(trigger.as_ref(), project, &mut problems);
+    let front = front_of(spec, project, &mut problems);
     let vars = vars
         .iter()
         .filter_map(|(name, value)| {
@@ -102,33 +119,37 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
     let finally = finally
         .as_ref()
         .map(|finally| finally_of(finally, &mut problems));
-    let rate_limit = rate_limit
-        .as_ref()
-        .and_then(|limit| rate_limit_of("rateLimit", limit, &mut problems));
-    let executions_max = concurrency
-        .as_ref()
-        .and_then(|concurrency| executions_max_of(concurrency, &mut problems));
     // What the parts alone can say is said; the whole is checked even so, that all problems come at once.
-    match trigger {
-        Some(trigger) => match Workflow::new(trigger, vars, steps, timeout, finally) {
-            Ok(workflow) => problems.finish(Some(
-                workflow
-                    .with_rate_limit(rate_limit)
-                    .with_executions_max(executions_max)
-                    .with_inputs(inputs),
-            )),
-            Err(violations) => {
-                problems.extend(violations);
-                problems.finish(None)
-            }
-        },
-        None => {
-            if let Err(violations) = Workflow::new(Trigger::Manual, vars, steps, timeout, finally) {
-                problems.extend(violations);
-            }
+    let has_front = front.is_some();
+    let front = front.unwrap_or_else(|| Trigger::Manual.into());
+    match Workflow::new(front, vars, steps, timeout, finally) {
+        Ok(workflow) => problems.finish(has_front.then_some(workflow)),
+        Err(violations) => {
+            problems.extend(violations);
             problems.finish(None)
         }
     }
+}
+
+/// None when there is a problem with the trigger.
+fn front_of(
+    spec: &v1::WorkflowSpec,
+    project: &ProjectId,
+    problems: &mut Collector,
+) -> Option<Front> {
+    let inputs = inputs_of(spec.trigger.as_ref(), problems);
+    let trigger = trigger_of(spec.trigger.as_ref(), project, problems);
+    let rate_limit = spec.rate_limit.as_ref();
+    let rate_limit = rate_limit.and_then(|limit| rate_limit_of("rateLimit", limit, problems));
+    let concurrency = spec.concurrency.as_ref();
+    let executions_max =
+        concurrency.and_then(|concurrency| executions_max_of(concurrency, problems));
+    Some(Front {
+        trigger: trigger?,
+        inputs,
+        rate_limit,
+        executions_max,
+    })
 }
 
 fn finally_of(finally: &v1::Finally, problems: &mut Collector) -> Finally {

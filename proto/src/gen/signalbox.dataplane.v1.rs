@@ -1694,13 +1694,14 @@ impl ::prost::Name for Ack {
 /// Says that an update is durable and in use but for some resources.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Nack {
-    /// Nonce of the update.
+    /// Nonce of the update. Empty: of what the node has, from its disk or from a snapshot that it acknowledged, it has read all
+    /// definitions now.
     #[prost(string, tag = "1")]
     pub nonce: ::prost::alloc::string::String,
     /// Revision now in use.
     #[prost(int64, tag = "2")]
     pub revision: i64,
-    /// What was refused; its last good state stays in use.
+    /// What was refused; its last good state, if it has one, stays in use.
     #[prost(message, repeated, tag = "3")]
     pub refused: ::prost::alloc::vec::Vec<RefusedResource>,
 }

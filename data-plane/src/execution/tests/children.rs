@@ -30,7 +30,7 @@ impl Shelf {
         let spec: v1::WorkflowSpec = json::from_yaml_str(definition).unwrap();
         let source = definition::encode(&spec);
         let workflow = definition::decode(&source, &ProjectId::default_project()).unwrap();
-        let version = PublishedVersion::new(3, Arc::new(workflow), source);
+        let version = PublishedVersion::read(3, &workflow, source);
         self.0.lock().unwrap().insert(id.to_owned(), version);
     }
 }

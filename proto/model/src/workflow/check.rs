@@ -26,7 +26,7 @@ pub(super) struct Named {
 
 /// Notes the problems; gives what the steps name.
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
-    trigger(&workflow.trigger, problems);
+    trigger(&workflow.front.trigger, problems);
     vars(workflow, problems);
     if workflow.timeout.is_zero() || workflow.timeout > limits::WORKFLOW_TIMEOUT_MAX {
         problems.add("timeout", "must be more than 0 and at most 30 days");
@@ -75,7 +75,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
     named
 }
 
-fn trigger(trigger: &Trigger, problems: &mut Collector) {
+pub(super) fn trigger(trigger: &Trigger, problems: &mut Collector) {
     let field = match trigger {
         Trigger::AmazonSns(sns) => {
             if sns.topic_arns.len() > limits::TRIGGER_NAMES_MAX {
