@@ -99,17 +99,11 @@ async fn look(app: &App) -> Result<Duration, Error> {
 
 /// Keys and workflows that were deleted long enough ago.
 async fn purge_deleted(app: &App, now: Timestamp) -> Result<u64, Error> {
-    let mut purged = 0;
-    loop {
-        let batch_began = Instant::now();
-        let count = app.purge_deleted(now).await?;
-        if count == 0 {
-            break;
-        }
-        purged += count;
-        metrics::counter!("signalbox_deleted_purged_total").increment(count);
-        tokio::time::sleep(batch_began.elapsed().max(PAUSE_MIN)).await;
-    }
+    let purged = in_batches(
+        || app.purge_deleted(now),
+        |count, _| metrics::counter!("signalbox_deleted_purged_total").increment(count),
+    );
+    let purged = purged.await?;
     if purged > 0 {
         tracing::info!(
             purged,
@@ -123,14 +117,7 @@ async fn purge(app: &App, of: &Expiring, now: Timestamp) -> Result<u64, Error> {
     let (kind, project) = (of.kind(), of.project().id.as_str());
     let began = Instant::now();
     let mut told = began;
-    let mut deleted = 0;
-    loop {
-        let batch_began = Instant::now();
-        let count = app.purge(of, now).await?;
-        if count == 0 {
-            break;
-        }
-        deleted += count;
+    let note = |count, deleted| {
         metrics::counter!("signalbox_history_purged_total", "kind" => kind).increment(count);
         if told.elapsed() >= PROGRESS_INTERVAL {
             told = Instant::now();
@@ -143,8 +130,8 @@ async fn purge(app: &App, of: &Expiring, now: Timestamp) -> Result<u64, Error> {
                 "deleting history that is kept no longer"
             );
         }
-        tokio::time::sleep(batch_began.elapsed().max(PAUSE_MIN)).await;
-    }
+    };
+    let deleted = in_batches(|| app.purge(of, now), note).await?;
     if deleted > 0 {
         let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
@@ -156,4 +143,22 @@ async fn purge(app: &App, of: &Expiring, now: Timestamp) -> Result<u64, Error> {
         );
     }
     Ok(deleted)
+}
+
+/// Deletes batch after batch until there is none; `note` is told of each how many it was, and of all so far. Gives how many.
+async fn in_batches<F: Future<Output = Result<u64, Error>>>(
+    batch: impl Fn() -> F,
+    mut note: impl FnMut(u64, u64),
+) -> Result<u64, Error> {
+    let mut all = 0;
+    loop {
+        let began = Instant::now();
+        let count = batch().await?;
+        if count == 0 {
+            return Ok(all);
+        }
+        all += count;
+        note(count, all);
+        tokio::time::sleep(began.elapsed().max(PAUSE_MIN)).await;
+    }
 }

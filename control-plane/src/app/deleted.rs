@@ -191,7 +191,7 @@ impl App {
                 next: live.next,
             });
         }
-        let deleted = self.store.all_deleted(project, labels, page).await?;
+        let deleted = self.store.list_deleted(project, labels, page).await?;
         let more = more || deleted.next.is_some();
         rows.extend(deleted.rows.into_iter().map(|row| self.found(row)));
         let position = |found: &Found<T>| -> Position {
@@ -307,7 +307,7 @@ impl App {
                         tx.delete_key(row).await?;
                     }
                 }
-                tx.forget_key_use(project, id).await?;
+                ApiKey::forget_rest(tx, project, id).await?;
                 tx.audit(actor, "DeleteApiKey", &text, purged());
                 Ok(())
             })
@@ -340,7 +340,7 @@ impl App {
                         tx.delete_workflow(name).await?;
                     }
                 }
-                tx.delete_versions(project, id).await?;
+                Workflow::forget_rest(tx, project, id).await?;
                 tx.audit(actor, "DeleteWorkflow", &text, purged());
                 Ok(())
             })
@@ -388,11 +388,10 @@ async fn purge_one<T: Deletable>(
         return Ok(false);
     }
     tx.forget_deleted::<T>(project, id).await?;
+    T::forget_rest(tx, project, id).await?;
     let (action, collection) = if T::KIND == Workflow::KIND {
-        tx.delete_versions(project, id).await?;
         ("PurgeWorkflow", "workflows")
     } else {
-        tx.forget_key_use(project, id).await?;
         ("PurgeApiKey", "apiKeys")
     };
     let name = format!("projects/{project}/{collection}/{id}");

@@ -76,11 +76,7 @@ impl App {
             api_key: id.clone(),
         };
         let text = name.to_string();
-        let value = KeyValue::generate().map_err(crypto)?;
-        let ciphertext = self
-            .master_key
-            .seal(&text, value.expose().as_bytes())
-            .map_err(crypto)?;
+        let (value, ciphertext) = self.new_value(&text)?;
         let (row, made) = self
             .store
             .configure(async |tx| {
@@ -128,10 +124,26 @@ impl App {
                 Ok((row, true))
             })
             .await?;
-        let value = if made {
-            value
-        } else {
-            self.open_key(&row, &text)?
+        self.with_value(row, &text, made.then_some(value))
+    }
+
+    /// A value for the key `name`, and the same sealed.
+    fn new_value(&self, name: &str) -> Result<(KeyValue, Vec<u8>), Error> {
+        let value = KeyValue::generate().map_err(crypto)?;
+        let sealed = self.master_key.seal(name, value.expose().as_bytes());
+        Ok((value, sealed.map_err(crypto)?))
+    }
+
+    /// The key `name` with the value that was made for it; of a request that was repeated, with the one that it has.
+    fn with_value(
+        &self,
+        row: ApiKey,
+        name: &str,
+        made: Option<KeyValue>,
+    ) -> Result<(ApiKey, KeyValue), Error> {
+        let value = match made {
+            Some(value) => value,
+            None => self.open_key(&row, name)?,
         };
         Ok((row, value))
     }

@@ -34,10 +34,19 @@ pub trait Deletable: Serialize + DeserializeOwned {
     fn create_time_us(&self) -> i64;
     /// Its labels, as they are stored.
     fn labels_json(&self) -> &str;
+    /// Drops what is kept of it in other tables until it is purged.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn forget_rest(
+        tx: &Tx,
+        project: &str,
+        id: &str,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 macro_rules! deletable {
-    ($row:ident, $kind:ident, $deleted:literal) => {
+    ($row:ident, $kind:ident, $deleted:literal, $forget_rest:ident) => {
         impl Deletable for $row {
             const KIND: &'static str = $kind;
             const DELETED_KIND: &'static str = $deleted;
@@ -50,12 +59,15 @@ macro_rules! deletable {
             fn labels_json(&self) -> &str {
                 &self.labels_json
             }
+            async fn forget_rest(tx: &Tx, project: &str, id: &str) -> Result<(), Error> {
+                tx.$forget_rest(project, id).await
+            }
         }
     };
 }
 
-deletable!(ApiKey, KIND_KEY, "deleted-key");
-deletable!(Workflow, KIND_WORKFLOW, "deleted-workflow");
+deletable!(ApiKey, KIND_KEY, "deleted-key", forget_key_use);
+deletable!(Workflow, KIND_WORKFLOW, "deleted-workflow", delete_versions);
 
 /// What was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,33 +150,28 @@ impl Tx {
         find(&self.inner, project, id).await
     }
 
-    /// Drops what is deleted. False: there is none.
+    /// Drops what is deleted, if it is there.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_deleted<T: Deletable>(
-        &self,
-        project: &str,
-        id: &str,
-    ) -> Result<bool, Error> {
+    pub async fn forget_deleted<T: Deletable>(&self, project: &str, id: &str) -> Result<(), Error> {
         let key = (project.to_owned(), T::KIND.to_owned(), id.to_owned());
         let forgotten = entity::deleted_resource::Entity::delete_by_id(key)
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
         if forgotten.rows_affected == 0 {
-            return Ok(false);
+            return Ok(());
         }
         self.index_labels(T::DELETED_KIND, (project, id), "{}")
-            .await?;
-        Ok(true)
+            .await
     }
 
     /// Deletes the versions of a workflow.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_versions(&self, project: &str, workflow: &str) -> Result<(), Error> {
+    async fn delete_versions(&self, project: &str, workflow: &str) -> Result<(), Error> {
         use entity::workflow_version::{Column, Entity};
         Entity::delete_many()
             .filter(Column::Project.eq(project))
@@ -258,7 +265,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn all_deleted<T: Deletable>(
+    pub async fn list_deleted<T: Deletable>(
         &self,
         project: &ProjectId,
         labels: &LabelSelector,

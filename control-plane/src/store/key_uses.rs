@@ -104,7 +104,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_key_use(&self, project: &str, id: &str) -> Result<(), Error> {
+    pub(super) async fn forget_key_use(&self, project: &str, id: &str) -> Result<(), Error> {
         entity::key_use::Entity::delete_by_id((project.to_owned(), id.to_owned()))
             .exec(&self.inner)
             .await

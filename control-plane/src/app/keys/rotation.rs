@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use signalbox_model::{error::Error, ids::ApiKeyName, limits};
 
-use super::super::{App, audit, check_etag, check_request_id, crypto, deleted::live_key};
+use super::super::{App, audit, check_etag, check_request_id, deleted::live_key};
 use crate::{
     crypto::KeyValue,
     store::{Actor, rows::ApiKey},
@@ -29,11 +29,7 @@ impl App {
         let overlap_us = micros(overlap.unwrap_or(limits::KEY_OVERLAP_DEFAULT))?;
         let request_id = check_request_id(request_id)?;
         let text = name.to_string();
-        let value = KeyValue::generate().map_err(crypto)?;
-        let ciphertext = self
-            .master_key
-            .seal(&text, value.expose().as_bytes())
-            .map_err(crypto)?;
+        let (value, ciphertext) = self.new_value(&text)?;
         let (row, made) = self
             .store
             .configure(async |tx| {
@@ -69,12 +65,7 @@ impl App {
                 Ok((row, true))
             })
             .await?;
-        let value = if made {
-            value
-        } else {
-            self.open_key(&row, &text)?
-        };
-        Ok((row, value))
+        self.with_value(row, &text, made.then_some(value))
     }
 }
 
