@@ -26,6 +26,7 @@ mod m20261227_000017_keep_deleted;
 mod m20261228_000018_enroll_nodes;
 mod m20261229_000019_add_projects;
 mod m20261230_000020_order_messages;
+mod m20261231_000021_index_states;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
 pub const COMPATIBILITY: &str = "schema-compatibility";
@@ -72,6 +73,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261228_000018_enroll_nodes::Migration),
             Box::new(m20261229_000019_add_projects::Migration),
             Box::new(m20261230_000020_order_messages::Migration),
+            Box::new(m20261231_000021_index_states::Migration),
         ]
     }
 }

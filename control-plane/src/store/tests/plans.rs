@@ -63,6 +63,14 @@ fn filters() -> Vec<(&'static str, ExecutionFilter)> {
             },
         ),
         (
+            "executions_by_workflow_and_state",
+            ExecutionFilter {
+                workflow: text(),
+                state: text(),
+                ..all.clone()
+            },
+        ),
+        (
             "executions_by_topic",
             ExecutionFilter {
                 topic_arn: text(),
