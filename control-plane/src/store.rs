@@ -62,7 +62,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 pub use audit::{AuditFilter, Audited};
 pub use awaited::Awaited;
 pub use backup::{Backup, BackupError, back_up, put_back};
-pub use changes::{ConfigChange, ConfigEntry};
+pub use changes::{ConfigChange, ConfigEntry, KeyEntry, WorkflowEntry};
 pub use children::Child;
 pub use commands::OpenCommand;
 pub use deleted::{Deletable, Deleted};

@@ -4,17 +4,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, JoinType, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, RelationDef,
+    ColumnTrait as _, EntityTrait as _, FromQueryResult, JoinType, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, RelationDef,
 };
 use signalbox_model::{
     error::Error,
     ids::{ApiKeyName, ProjectName, SecretName, WorkflowName},
+    key_scope::KeyScope,
+    rate_limit::RateLimit,
 };
 
 use super::{
-    Store, entity, internal,
-    rows::{ApiKey, Project, Secret, Workflow},
+    Store, entity, internal, key_scope, rate_limit,
+    rows::{Project, Secret},
 };
 
 pub(super) const KIND_KEY: &str = "key";
@@ -26,13 +28,69 @@ pub(super) const KIND_PROJECT: &str = "project";
 #[derive(Clone, Debug)]
 pub enum ConfigEntry {
     /// A key.
-    Key(ApiKey),
-    /// A workflow and the source of its published version.
-    Workflow(Workflow, Option<Vec<u8>>),
+    Key(KeyEntry),
+    /// A workflow.
+    Workflow(WorkflowEntry),
     /// A secret, as it is stored.
     Secret(Secret),
     /// A project.
     Project(Project),
+}
+
+/// What nodes need of a key's row. Reading a column takes about as long as all else that is done with it, and a snapshot reads
+/// all keys.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct KeyEntry {
+    /// Its project.
+    pub project: String,
+    /// Its id.
+    pub id: String,
+    /// Digest of its value.
+    pub digest: Vec<u8>,
+    /// When it stops working by itself.
+    pub expire_time_us: Option<i64>,
+    /// When it was revoked.
+    pub revoke_time_us: Option<i64>,
+    rate_limit_events_per_second: Option<i64>,
+    rate_limit_burst: Option<i64>,
+    scope_json: Option<String>,
+    /// Digest of the value before.
+    pub previous_digest: Option<Vec<u8>>,
+    /// When that stops working.
+    pub previous_expire_time_us: Option<i64>,
+}
+
+impl KeyEntry {
+    /// How many requests are taken with it; [`None`] also for what is stored damaged.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        rate_limit::read(self.rate_limit_events_per_second, self.rate_limit_burst)
+    }
+
+    /// For which workflows it counts, and from where.
+    ///
+    /// # Errors
+    /// `Internal` for what is stored damaged: it must not stand for everything.
+    pub fn scope(&self) -> Result<KeyScope, Error> {
+        key_scope::read((&self.project, &self.id), self.scope_json.as_deref())
+    }
+}
+
+/// The same of a workflow.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct WorkflowEntry {
+    /// Its project.
+    pub project: String,
+    /// Its id.
+    pub id: String,
+    /// Whether it accepts events.
+    pub enabled: bool,
+    /// Number of the version that runs; 0: none does.
+    pub published_version: i64,
+    /// Topic bound by its first confirmed subscription.
+    pub bound_topic: Option<String>,
+    /// Definition of the version that runs.
+    pub source: Option<Vec<u8>>,
 }
 
 /// A change of the configuration: the newest state of one resource.
@@ -150,13 +208,7 @@ impl Store {
         }
         let mut entries = HashMap::with_capacity(rows.len());
         for (project, ids) in keys.0 {
-            use entity::api_key::{Column, Entity};
-            let of_project = Entity::find().filter(Column::Project.eq(&project));
-            let found = of_project.filter(Column::Id.is_in(ids)).all(&self.db).await;
-            for row in found.map_err(|e| internal(&e))? {
-                let name = format!("projects/{project}/apiKeys/{}", row.id);
-                entries.insert(name, ConfigEntry::Key(row));
-            }
+            self.key_entries(&project, ids, &mut entries).await?;
         }
         for (project, ids) in secrets.0 {
             use entity::secret::{Column, Entity};
@@ -180,6 +232,40 @@ impl Store {
         Ok(entries)
     }
 
+    async fn key_entries(
+        &self,
+        project: &str,
+        ids: Vec<String>,
+        entries: &mut HashMap<String, ConfigEntry>,
+    ) -> Result<(), Error> {
+        use entity::api_key::{Column, Entity};
+        let found = Entity::find()
+            .select_only()
+            .columns([
+                Column::Project,
+                Column::Id,
+                Column::Digest,
+                Column::ExpireTimeUs,
+                Column::RevokeTimeUs,
+                Column::RateLimitEventsPerSecond,
+                Column::RateLimitBurst,
+                Column::ScopeJson,
+                Column::PreviousDigest,
+                Column::PreviousExpireTimeUs,
+            ])
+            .filter(Column::Project.eq(project))
+            .filter(Column::Id.is_in(ids))
+            .into_model::<KeyEntry>()
+            .all(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        for row in found {
+            let name = format!("projects/{project}/apiKeys/{}", row.id);
+            entries.insert(name, ConfigEntry::Key(row));
+        }
+        Ok(())
+    }
+
     async fn workflow_entries(
         &self,
         project: &str,
@@ -187,38 +273,33 @@ impl Store {
         entries: &mut HashMap<String, ConfigEntry>,
     ) -> Result<(), Error> {
         use entity::{workflow, workflow_version};
-        let mut sources: HashMap<(String, i64), Vec<u8>> = workflow_version::Entity::find()
-            .join(JoinType::InnerJoin, published())
-            .filter(workflow::Column::Project.eq(project))
-            .filter(workflow::Column::Id.is_in(&ids))
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?
-            .into_iter()
-            .map(|row| ((row.workflow, row.version), row.source))
-            .collect();
-        let rows = workflow::Entity::find()
+        let found = workflow::Entity::find()
+            .select_only()
+            .columns([
+                workflow::Column::Project,
+                workflow::Column::Id,
+                workflow::Column::Enabled,
+                workflow::Column::PublishedVersion,
+                workflow::Column::BoundTopic,
+            ])
+            .column(workflow_version::Column::Source)
+            .join(JoinType::LeftJoin, published())
             .filter(workflow::Column::Project.eq(project))
             .filter(workflow::Column::Id.is_in(ids))
+            .into_model::<WorkflowEntry>()
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))?;
-        for row in rows {
-            let source = match row.published_version {
-                0 => None,
-                version => match sources.remove(&(row.id.clone(), version)) {
-                    None => continue,
-                    source => source,
-                },
-            };
+        let whole = |row: &WorkflowEntry| row.published_version == 0 || row.source.is_some();
+        for row in found.into_iter().filter(whole) {
             let name = format!("projects/{project}/workflows/{}", row.id);
-            entries.insert(name, ConfigEntry::Workflow(row, source));
+            entries.insert(name, ConfigEntry::Workflow(row));
         }
         Ok(())
     }
 }
 
-/// From a version to the workflow whose published one it is.
+/// From a workflow to its published version.
 fn published() -> RelationDef {
     use entity::{workflow, workflow_version};
     let version = (
@@ -231,9 +312,9 @@ fn published() -> RelationDef {
         workflow::Column::Id,
         workflow::Column::PublishedVersion,
     );
-    workflow_version::Entity::belongs_to(workflow::Entity)
-        .from(version)
-        .to(workflow)
+    workflow::Entity::belongs_to(workflow_version::Entity)
+        .from(workflow)
+        .to(version)
         .into()
 }
 

@@ -17,24 +17,29 @@ struct Stored {
     source_networks: Vec<String>,
 }
 
+/// The scope of the key `id` in `project`, as it is stored.
+///
+/// # Errors
+/// `Internal` for what is damaged: it must not stand for everything.
+pub(super) fn read((project, id): (&str, &str), json: Option<&str>) -> Result<KeyScope, Error> {
+    let Some(json) = json else {
+        return Ok(KeyScope::default());
+    };
+    let damaged = || Error::Internal {
+        message: format!("projects/{project}/apiKeys/{id}: its scope is damaged"),
+    };
+    let project: ProjectId = project.parse().map_err(|_| damaged())?;
+    let stored: Stored = serde_json::from_str(json).map_err(|_| damaged())?;
+    KeyScope::new(&project, &stored.workflows, &stored.source_networks).map_err(|_| damaged())
+}
+
 impl ApiKey {
     /// For which workflows it counts, and from where.
     ///
     /// # Errors
     /// `Internal` for what is stored damaged: it must not stand for everything.
     pub fn scope(&self) -> Result<KeyScope, Error> {
-        let Some(json) = &self.scope_json else {
-            return Ok(KeyScope::default());
-        };
-        let damaged = || Error::Internal {
-            message: format!(
-                "projects/{}/apiKeys/{}: its scope is damaged",
-                self.project, self.id
-            ),
-        };
-        let project: ProjectId = self.project.parse().map_err(|_| damaged())?;
-        let stored: Stored = serde_json::from_str(json).map_err(|_| damaged())?;
-        KeyScope::new(&project, &stored.workflows, &stored.source_networks).map_err(|_| damaged())
+        read((&self.project, &self.id), self.scope_json.as_deref())
     }
 
     /// The same with another scope.

@@ -4,12 +4,16 @@ use signalbox_model::rate_limit::RateLimit;
 
 use super::rows::ApiKey;
 
+/// The limit that two columns hold; [`None`] also for what is stored damaged.
+pub(super) fn read(events_per_second: Option<i64>, burst: Option<i64>) -> Option<RateLimit> {
+    RateLimit::new(events_per_second?, burst?).ok()
+}
+
 impl ApiKey {
     /// How many requests are taken with it; [`None`] also for what is stored damaged.
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        let (rate, burst) = (self.rate_limit_events_per_second?, self.rate_limit_burst?);
-        RateLimit::new(rate, burst).ok()
+        read(self.rate_limit_events_per_second, self.rate_limit_burst)
     }
 
     /// The same with another limit.

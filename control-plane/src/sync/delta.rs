@@ -15,8 +15,8 @@ use signalbox_proto::{convert, dataplane::v1 as wire};
 use crate::{
     app::App,
     store::{
-        ConfigChange, ConfigEntry,
-        rows::{ApiKey, Project, Secret, Workflow},
+        ConfigChange, ConfigEntry, KeyEntry, WorkflowEntry,
+        rows::{Project, Secret},
     },
 };
 
@@ -108,7 +108,7 @@ pub(super) fn converted(entry: ConfigEntry) -> Option<Converted> {
     let converted = match entry {
         ConfigEntry::Secret(row) => return Some(Converted::Secret(row)),
         ConfigEntry::Key(row) => key_resource(&row),
-        ConfigEntry::Workflow(row, source) => workflow_resource(&row, source.as_deref()),
+        ConfigEntry::Workflow(row) => workflow_resource(&row),
         ConfigEntry::Project(row) if row.events_per_second == 0 => {
             return Some(Converted::Nothing(row.name()));
         }
@@ -125,15 +125,16 @@ pub(super) fn unsendable(error: &str) {
     tracing::error!(error, "a resource cannot be sent to the nodes");
 }
 
-fn key_resource(row: &ApiKey) -> Result<wire::Resource, String> {
+fn key_resource(row: &KeyEntry) -> Result<wire::Resource, String> {
     key(row).map(|key| convert::config::key_to_wire(&key))
 }
 
-fn workflow_resource(row: &Workflow, source: Option<&[u8]>) -> Result<wire::Resource, String> {
+fn workflow_resource(row: &WorkflowEntry) -> Result<wire::Resource, String> {
     let name = format!("projects/{}/workflows/{}", row.project, row.id);
     let name = name
         .parse()
         .map_err(|error: signalbox_model::ids::IdError| error.to_string())?;
+    let source = row.source.as_deref();
     let published =
         source.map(|source| (u64::try_from(row.published_version).unwrap_or(0), source));
     convert::config::workflow_to_wire(&name, row.enabled, published, row.bound_topic.as_deref())
@@ -152,7 +153,7 @@ fn project_resource(row: &Project) -> Result<wire::Resource, String> {
     Ok(convert::config::project_to_wire(&config))
 }
 
-fn key(row: &ApiKey) -> Result<KeyConfig, String> {
+fn key(row: &KeyEntry) -> Result<KeyConfig, String> {
     let name = format!("projects/{}/apiKeys/{}", row.project, row.id);
     let digest = key_digest(&name, &row.digest)?;
     let expires_at = row

@@ -64,11 +64,7 @@ impl Snapshot {
             .content
             .wait_for(|content| content.parts.len() > number || content.ended.is_some())
             .await;
-        let Ok(content) = content else {
-            return Err(Error::Unavailable {
-                message: "the snapshot was given up".to_owned(),
-            });
-        };
+        let content = content.map_err(|_| given_up())?;
         match (content.parts.get(number), &content.ended) {
             (Some(part), _) => Ok(Some(part.clone())),
             (None, Some(Err(error))) => Err(error.clone()),
@@ -165,11 +161,16 @@ impl Snapshots {
             };
             content.send_modify(|content| content.parts.push(part));
         };
-        let mut reached = 0;
-        while reached < revision {
-            let (changes, to) = store
-                .changes_between(reached, revision, CHANGES_MAX)
-                .await?;
+        // The next changes are read while these are encoded.
+        let read = |from| {
+            let store = store.clone();
+            let read = async move { store.changes_between(from, revision, CHANGES_MAX).await };
+            tokio::spawn(read)
+        };
+        let mut reading = (revision > 0).then(|| read(0));
+        while let Some(read_now) = reading.take() {
+            let (changes, reached) = read_now.await.map_err(|_| given_up())??;
+            reading = (reached < revision).then(|| read(reached));
             for change in changes {
                 let ConfigChange::Upsert(entry) = change else {
                     continue;
@@ -192,10 +193,15 @@ impl Snapshots {
                     Converted::Nothing(_) => {}
                 }
             }
-            reached = to;
         }
         finished(part);
         Ok(())
+    }
+}
+
+fn given_up() -> Error {
+    Error::Unavailable {
+        message: "the snapshot was given up".to_owned(),
     }
 }
 

@@ -169,16 +169,21 @@ fn apply(
             .prepare_cached("DELETE FROM resources WHERE name = ?1")?
             .execute(params![name])?;
     }
-    for upsert in &change.upserts {
+    // In the order of the table: many in any other order would not stay in SQLite's cache.
+    let mut upserts: Vec<_> = change.upserts.iter().collect();
+    upserts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    for upsert in &upserts {
         transaction
             .prepare_cached("INSERT OR REPLACE INTO resources VALUES (?1, ?2)")?
             .execute(params![upsert.name, upsert.encoded.as_ref()])?;
     }
-    let upserted = change.upserts.iter().map(|upsert| &upsert.name);
-    for name in change.deletes.iter().chain(upserted) {
-        transaction
-            .prepare_cached("DELETE FROM refused WHERE name = ?1")?
-            .execute(params![name])?;
+    if !change.replaces_all {
+        let upserted = upserts.iter().map(|upsert| &upsert.name);
+        for name in change.deletes.iter().chain(upserted) {
+            transaction
+                .prepare_cached("DELETE FROM refused WHERE name = ?1")?
+                .execute(params![name])?;
+        }
     }
     for name in &change.keep {
         transaction

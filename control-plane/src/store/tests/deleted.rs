@@ -106,8 +106,8 @@ async fn told(store: &Store, since: i64) -> Vec<String> {
     let told = changes.into_iter().map(|change| match change {
         ConfigChange::Delete(name) => format!("gone {name}"),
         ConfigChange::Upsert(ConfigEntry::Key(row)) => format!("key {}", row.id),
-        ConfigChange::Upsert(ConfigEntry::Workflow(row, source)) => {
-            format!("workflow {} {}", row.id, source.is_some())
+        ConfigChange::Upsert(ConfigEntry::Workflow(row)) => {
+            format!("workflow {} {}", row.id, row.source.is_some())
         }
         ConfigChange::Upsert(ConfigEntry::Secret(row)) => format!("secret {}", row.id),
         ConfigChange::Upsert(ConfigEntry::Project(row)) => format!("project {}", row.id),
