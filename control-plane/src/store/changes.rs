@@ -155,6 +155,32 @@ impl Store {
         Ok((changes.collect(), reached))
     }
 
+    /// The revision of the change that is the `count`th after `revision`, if that is not later than `until`: where the first `count`
+    /// of them end.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revision_after(
+        &self,
+        revision: i64,
+        until: i64,
+        count: u64,
+    ) -> Result<Option<i64>, Error> {
+        use entity::change::{Column, Entity};
+        Entity::find()
+            .select_only()
+            .column(Column::Revision)
+            .filter(Column::Revision.gt(revision))
+            .filter(Column::Revision.lte(until))
+            .order_by_asc(Column::Revision)
+            .offset(count.saturating_sub(1))
+            .limit(1)
+            .into_tuple()
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))
+    }
+
     /// Whether there are more than `count` changes after `revision`.
     ///
     /// # Errors

@@ -2,11 +2,13 @@
 //! so many at a time as memory allows.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use signalbox_model::error::Error;
 use signalbox_proto::dataplane::v1 as wire;
@@ -15,13 +17,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::delta::{CHANGES_MAX, Converted, converted};
 use crate::{
     app::App,
-    store::{ConfigChange, rows::Secret},
+    store::{ConfigChange, Store, rows::Secret},
 };
 
 /// Size of one part. A stream that is slow holds a part or two in its buffers.
 const PART_MAX_BYTES: usize = 64 * 1024;
 /// What a secret takes of a part beside its value.
 const SECRET_BYTES: usize = 256;
+/// Statements that read a snapshot at once: most of what one takes is waiting for each other's threads.
+const READINGS: usize = 3;
 /// Nodes that are sent snapshots at once; the others wait for their turn.
 const TURNS: usize = 32;
 /// How long a node has its turn. One that takes longer goes on beside the others: it must not keep them waiting.
@@ -161,17 +165,9 @@ impl Snapshots {
             };
             content.send_modify(|content| content.parts.push(part));
         };
-        // The next changes are read while these are encoded.
-        let read = |from| {
-            let store = store.clone();
-            let read = async move { store.changes_between(from, revision, CHANGES_MAX).await };
-            tokio::spawn(read)
-        };
-        let mut reading = (revision > 0).then(|| read(0));
-        while let Some(read_now) = reading.take() {
-            let (changes, reached) = read_now.await.map_err(|_| given_up())??;
-            reading = (reached < revision).then(|| read(reached));
-            for change in changes {
+        let mut reading = pin!(readings(store.clone(), revision).buffered(READINGS));
+        while let Some(read) = reading.next().await {
+            for change in read? {
                 let ConfigChange::Upsert(entry) = change else {
                     continue;
                 };
@@ -197,6 +193,28 @@ impl Snapshots {
         finished(part);
         Ok(())
     }
+}
+
+/// Reading the changes up to `revision`, [`CHANGES_MAX`] by each, beside one another.
+fn readings(
+    store: Store,
+    revision: i64,
+) -> impl Stream<Item = impl Future<Output = Result<Vec<ConfigChange>, Error>>> {
+    stream::unfold(Some(0), move |from| {
+        let store = store.clone();
+        async move {
+            let from = from.filter(|from| *from < revision)?;
+            let end = store.revision_after(from, revision, CHANGES_MAX).await;
+            let next = end.as_ref().ok().copied().flatten();
+            let reading = tokio::spawn(async move {
+                let until = end?.unwrap_or(revision);
+                let (changes, _) = store.changes_between(from, until, CHANGES_MAX + 1).await?;
+                Ok(changes)
+            });
+            let read = async move { reading.await.unwrap_or_else(|_| Err(given_up())) };
+            Some((read, next))
+        }
+    })
 }
 
 fn given_up() -> Error {
