@@ -186,16 +186,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn is_behind(&self, revision: i64, count: u64) -> Result<bool, Error> {
-        use entity::change::{Column, Entity};
-        let one_more = Entity::find()
-            .filter(Column::Revision.gt(revision))
-            .order_by_asc(Column::Revision)
-            .offset(count)
-            .limit(1)
-            .one(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(one_more.is_some())
+        let one_more = self.revision_after(revision, i64::MAX, count.saturating_add(1));
+        Ok(one_more.await?.is_some())
     }
 
     /// What the resources of entries of the change log are now, by their names: one statement for all of a kind in a project.

@@ -208,7 +208,7 @@ fn readings(
             let next = end.as_ref().ok().copied().flatten();
             let reading = tokio::spawn(async move {
                 let until = end?.unwrap_or(revision);
-                let (changes, _) = store.changes_between(from, until, CHANGES_MAX + 1).await?;
+                let (changes, _) = store.changes_between(from, until, CHANGES_MAX).await?;
                 Ok(changes)
             });
             let read = async move { reading.await.unwrap_or_else(|_| Err(given_up())) };
