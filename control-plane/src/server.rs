@@ -28,7 +28,7 @@ use crate::{
     api::Api,
     app::{App, Limits, Settings},
     auth::{AuthLayer, Authenticator, Links, Oidc, OidcConfigError, TokenError, Tokens},
-    calls,
+    calls, checkpoints,
     enrollment::Enrollments,
     master_key::{MasterKeyError, MasterKeySource},
     replicas,
@@ -182,6 +182,7 @@ pub async fn start(
         shutdown.spawn(replicas::follow(store.clone(), shutdown.clone()));
     } else {
         app.no_node_connected().await?;
+        shutdown.spawn(checkpoints::run(store.clone(), shutdown.clone()));
     }
     shutdown.spawn(schedules::run(app.clone(), shutdown.clone()));
     shutdown.spawn(retention::run(app.clone(), shutdown.clone()));

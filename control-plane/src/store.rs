@@ -10,6 +10,7 @@ mod backup;
 mod calls;
 mod cancellations;
 mod changes;
+mod checkpoint;
 mod children;
 mod commands;
 mod config;
@@ -29,6 +30,7 @@ mod page;
 mod projects;
 mod rate_limit;
 mod records;
+mod resources;
 mod retention;
 mod retries;
 mod rotation;
@@ -57,12 +59,12 @@ use sea_orm::{
     sqlx,
 };
 use signalbox_model::{error::Error, ids::WorkflowName};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 pub use audit::{AuditFilter, Audited};
 pub use awaited::Awaited;
 pub use backup::{Backup, BackupError, back_up, put_back};
-pub use changes::{ConfigChange, ConfigEntry, KeyEntry, WorkflowEntry};
+pub use changes::ConfigChange;
 pub use children::Child;
 pub use commands::OpenCommand;
 pub use deleted::{Deletable, Deleted};
@@ -76,6 +78,7 @@ pub use open::{DATABASE_FILE, OpenError};
 pub use page::{Order, Page, PageOf, Position, Tokens};
 pub use projects::Contents;
 pub use records::{ConfirmedTopic, trigger_of};
+pub use resources::{Behind, ConfigEntry, ConfigKind, ConfigPage, KeyEntry, WorkflowEntry};
 pub use schedules::{NEVER_US, ScheduleRow};
 pub use sealed::{Resealed, Sealed};
 pub use signals::{NewSignal, Target, read_signal};
@@ -111,6 +114,8 @@ pub struct Store {
     history: watch::Sender<i64>,
     /// Counts what was left for nodes to be told.
     errands: watch::Sender<u64>,
+    /// Of SQLite: something was written.
+    committed: Arc<Notify>,
     /// What keeps the database from being worked with.
     trouble: watch::Sender<Option<Trouble>>,
 }
@@ -264,6 +269,9 @@ impl Store {
         };
         let told = tx.told();
         tx.inner.commit().await.map_err(|e| internal(&e))?;
+        if !self.is_shared() {
+            self.committed.notify_one();
+        }
         self.learn(told);
         Ok(result)
     }

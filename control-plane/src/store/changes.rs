@@ -4,94 +4,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, FromQueryResult, JoinType, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, RelationDef,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use signalbox_model::{
     error::Error,
     ids::{ApiKeyName, ProjectName, SecretName, WorkflowName},
-    key_scope::KeyScope,
-    rate_limit::RateLimit,
 };
 
-use super::{
-    Store, entity, internal, key_scope, rate_limit,
-    rows::{Project, Secret},
-};
+use super::{Store, entity, internal, resources::ConfigEntry};
 
 pub(super) const KIND_KEY: &str = "key";
 pub(super) const KIND_WORKFLOW: &str = "workflow";
 pub(super) const KIND_SECRET: &str = "secret";
 pub(super) const KIND_PROJECT: &str = "project";
-
-/// A resource of the configuration as the nodes need it.
-#[derive(Clone, Debug)]
-pub enum ConfigEntry {
-    /// A key.
-    Key(KeyEntry),
-    /// A workflow.
-    Workflow(WorkflowEntry),
-    /// A secret, as it is stored.
-    Secret(Secret),
-    /// A project.
-    Project(Project),
-}
-
-/// What nodes need of a key's row. Reading a column takes about as long as all else that is done with it, and a snapshot reads
-/// all keys.
-#[derive(Clone, Debug, FromQueryResult)]
-pub struct KeyEntry {
-    /// Its project.
-    pub project: String,
-    /// Its id.
-    pub id: String,
-    /// Digest of its value.
-    pub digest: Vec<u8>,
-    /// When it stops working by itself.
-    pub expire_time_us: Option<i64>,
-    /// When it was revoked.
-    pub revoke_time_us: Option<i64>,
-    rate_limit_events_per_second: Option<i64>,
-    rate_limit_burst: Option<i64>,
-    scope_json: Option<String>,
-    /// Digest of the value before.
-    pub previous_digest: Option<Vec<u8>>,
-    /// When that stops working.
-    pub previous_expire_time_us: Option<i64>,
-}
-
-impl KeyEntry {
-    /// How many requests are taken with it; [`None`] also for what is stored damaged.
-    #[must_use]
-    pub fn rate_limit(&self) -> Option<RateLimit> {
-        rate_limit::read(self.rate_limit_events_per_second, self.rate_limit_burst)
-    }
-
-    /// For which workflows it counts, and from where.
-    ///
-    /// # Errors
-    /// `Internal` for what is stored damaged: it must not stand for everything.
-    pub fn scope(&self) -> Result<KeyScope, Error> {
-        key_scope::read((&self.project, &self.id), self.scope_json.as_deref())
-    }
-}
-
-/// The same of a workflow.
-#[derive(Clone, Debug, FromQueryResult)]
-pub struct WorkflowEntry {
-    /// Its project.
-    pub project: String,
-    /// Its id.
-    pub id: String,
-    /// Whether it accepts events.
-    pub enabled: bool,
-    /// Number of the version that runs; 0: none does.
-    pub published_version: i64,
-    /// Topic bound by its first confirmed subscription.
-    pub bound_topic: Option<String>,
-    /// Definition of the version that runs.
-    pub source: Option<Vec<u8>>,
-}
 
 /// A change of the configuration: the newest state of one resource.
 #[derive(Clone, Debug)]
@@ -116,21 +41,8 @@ impl Store {
         revision: i64,
         max: u64,
     ) -> Result<(Vec<ConfigChange>, i64), Error> {
-        let head = *self.revision().borrow();
-        self.changes_between(revision, head, max).await
-    }
-
-    /// The same up to `until`: of resources that were changed after it there is nothing.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn changes_between(
-        &self,
-        revision: i64,
-        until: i64,
-        max: u64,
-    ) -> Result<(Vec<ConfigChange>, i64), Error> {
         use entity::change::{Column, Entity};
+        let until = *self.revision().borrow();
         let rows = Entity::find()
             .filter(Column::Revision.gt(revision))
             .filter(Column::Revision.lte(until))
@@ -155,39 +67,24 @@ impl Store {
         Ok((changes.collect(), reached))
     }
 
-    /// The revision of the change that is the `count`th after `revision`, if that is not later than `until`: where the first `count`
-    /// of them end.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn revision_after(
-        &self,
-        revision: i64,
-        until: i64,
-        count: u64,
-    ) -> Result<Option<i64>, Error> {
-        use entity::change::{Column, Entity};
-        Entity::find()
-            .select_only()
-            .column(Column::Revision)
-            .filter(Column::Revision.gt(revision))
-            .filter(Column::Revision.lte(until))
-            .order_by_asc(Column::Revision)
-            .offset(count.saturating_sub(1))
-            .limit(1)
-            .into_tuple()
-            .one(&self.db)
-            .await
-            .map_err(|e| internal(&e))
-    }
-
     /// Whether there are more than `count` changes after `revision`.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn is_behind(&self, revision: i64, count: u64) -> Result<bool, Error> {
-        let one_more = self.revision_after(revision, i64::MAX, count.saturating_add(1));
-        Ok(one_more.await?.is_some())
+        use entity::change::{Column, Entity};
+        let one_more: Option<i64> = Entity::find()
+            .select_only()
+            .column(Column::Revision)
+            .filter(Column::Revision.gt(revision))
+            .order_by_asc(Column::Revision)
+            .offset(count)
+            .limit(1)
+            .into_tuple()
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(one_more.is_some())
     }
 
     /// What the resources of entries of the change log are now, by their names: one statement for all of a kind in a project.
@@ -226,7 +123,10 @@ impl Store {
         }
         let mut entries = HashMap::with_capacity(rows.len());
         for (project, ids) in keys.0 {
-            self.key_entries(&project, ids, &mut entries).await?;
+            for row in self.key_entries(&project, ids).await? {
+                let name = format!("projects/{project}/apiKeys/{}", row.id);
+                entries.insert(name, ConfigEntry::Key(row));
+            }
         }
         for (project, ids) in secrets.0 {
             use entity::secret::{Column, Entity};
@@ -245,95 +145,13 @@ impl Store {
             }
         }
         for (project, ids) in workflows.0 {
-            self.workflow_entries(&project, ids, &mut entries).await?;
+            for row in self.workflow_entries(&project, ids).await? {
+                let name = format!("projects/{project}/workflows/{}", row.id);
+                entries.insert(name, ConfigEntry::Workflow(row));
+            }
         }
         Ok(entries)
     }
-
-    async fn key_entries(
-        &self,
-        project: &str,
-        ids: Vec<String>,
-        entries: &mut HashMap<String, ConfigEntry>,
-    ) -> Result<(), Error> {
-        use entity::api_key::{Column, Entity};
-        let found = Entity::find()
-            .select_only()
-            .columns([
-                Column::Project,
-                Column::Id,
-                Column::Digest,
-                Column::ExpireTimeUs,
-                Column::RevokeTimeUs,
-                Column::RateLimitEventsPerSecond,
-                Column::RateLimitBurst,
-                Column::ScopeJson,
-                Column::PreviousDigest,
-                Column::PreviousExpireTimeUs,
-            ])
-            .filter(Column::Project.eq(project))
-            .filter(Column::Id.is_in(ids))
-            .into_model::<KeyEntry>()
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        for row in found {
-            let name = format!("projects/{project}/apiKeys/{}", row.id);
-            entries.insert(name, ConfigEntry::Key(row));
-        }
-        Ok(())
-    }
-
-    async fn workflow_entries(
-        &self,
-        project: &str,
-        ids: Vec<String>,
-        entries: &mut HashMap<String, ConfigEntry>,
-    ) -> Result<(), Error> {
-        use entity::{workflow, workflow_version};
-        let found = workflow::Entity::find()
-            .select_only()
-            .columns([
-                workflow::Column::Project,
-                workflow::Column::Id,
-                workflow::Column::Enabled,
-                workflow::Column::PublishedVersion,
-                workflow::Column::BoundTopic,
-            ])
-            .column(workflow_version::Column::Source)
-            .join(JoinType::LeftJoin, published())
-            .filter(workflow::Column::Project.eq(project))
-            .filter(workflow::Column::Id.is_in(ids))
-            .into_model::<WorkflowEntry>()
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let whole = |row: &WorkflowEntry| row.published_version == 0 || row.source.is_some();
-        for row in found.into_iter().filter(whole) {
-            let name = format!("projects/{project}/workflows/{}", row.id);
-            entries.insert(name, ConfigEntry::Workflow(row));
-        }
-        Ok(())
-    }
-}
-
-/// From a workflow to its published version.
-fn published() -> RelationDef {
-    use entity::{workflow, workflow_version};
-    let version = (
-        workflow_version::Column::Project,
-        workflow_version::Column::Workflow,
-        workflow_version::Column::Version,
-    );
-    let workflow = (
-        workflow::Column::Project,
-        workflow::Column::Id,
-        workflow::Column::PublishedVersion,
-    );
-    workflow::Entity::belongs_to(workflow_version::Entity)
-        .from(workflow)
-        .to(version)
-        .into()
 }
 
 /// Ids by project.

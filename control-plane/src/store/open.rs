@@ -14,11 +14,12 @@ const CONNECTIONS_MAX: u32 = 9;
 /// Name of the SQLite database in a data folder.
 pub const DATABASE_FILE: &str = "control-plane.sqlite";
 /// What the write-ahead log of SQLite is cut down to when it was taken into the database: a long read (a back-up) lets it grow.
-const WAL_KEPT_BYTES: u64 = 64 * 1024 * 1024;
-/// Pages (of 4 KiB) of the write-ahead log after which a commit takes it into the database. In a long history each execution writes
-/// pages of indices that nothing else writes soon (its id and its message's are in no order), and others that all write: the
-/// larger the log, the fewer times the latter are written twice.
-const WAL_CHECKPOINT_PAGES: u32 = 8192;
+const WAL_KEPT_BYTES: u64 = 128 * 1024 * 1024;
+/// Pages (of 4 KiB) of the write-ahead log after which a commit takes it into the database, where [`Store::take_in_log`] did not, as
+/// it does in a server before there are so many. In a long history each execution writes pages of indices that nothing else
+/// writes soon (its id and its message's are in no order), and others that all write: the larger the log, the fewer times the
+/// latter are written twice.
+const WAL_CHECKPOINT_PAGES: u32 = 32_768;
 /// Page cache of one connection, in KiB. A report that does not fit is written to the log piece by piece, and read again.
 const CACHE_KIB: u32 = 16 * 1024;
 
@@ -127,6 +128,7 @@ impl Store {
             revision: watch::Sender::new(revision),
             history: watch::Sender::new(history),
             errands: watch::Sender::new(0),
+            committed: Arc::default(),
             trouble: watch::Sender::new(None),
         };
         store.adopt_audits().await?;

@@ -43,6 +43,7 @@ mod methods;
 mod plans;
 mod projects;
 mod replicas;
+mod resources;
 mod retention;
 mod retries;
 mod schedules;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Changes of one delta.
-pub(super) const CHANGES_MAX: u64 = 500;
+const CHANGES_MAX: u64 = 500;
 /// Deltas kept: nodes that follow stand at the same few revisions.
 const KEPT_MAX: u64 = 64;
 /// A delta from a revision grows old as changes come; nodes that take an old one ask again from where it leads.

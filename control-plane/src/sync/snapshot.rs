@@ -12,20 +12,21 @@ use futures::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use signalbox_model::error::Error;
 use signalbox_proto::dataplane::v1 as wire;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 
-use super::delta::{CHANGES_MAX, Converted, converted};
+use super::delta::{Converted, converted};
 use crate::{
     app::App,
-    store::{ConfigChange, Store, rows::Secret},
+    store::{ConfigEntry, ConfigKind, ConfigPage, Store, rows::Secret},
 };
 
 /// Size of one part. A stream that is slow holds a part or two in its buffers.
 const PART_MAX_BYTES: usize = 64 * 1024;
 /// What a secret takes of a part beside its value.
 const SECRET_BYTES: usize = 256;
-/// Statements that read a snapshot at once: most of what one takes is waiting for each other's threads.
-const READINGS: usize = 3;
+/// Resources that one statement reads.
+const PAGE: u64 = 1_000;
 /// Nodes that are sent snapshots at once; the others wait for their turn.
 const TURNS: usize = 32;
 /// How long a node has its turn. One that takes longer goes on beside the others: it must not keep them waiting.
@@ -144,7 +145,8 @@ impl Snapshots {
         }
     }
 
-    /// The change log up to `revision`: what is changed or deleted meanwhile stands behind it, where nodes are sent it next.
+    /// What there is: `revision` at least. What is changed or deleted meanwhile, read or not, stands behind it in the change log, and
+    /// nodes are sent it next.
     async fn read_parts(
         &self,
         revision: i64,
@@ -165,12 +167,9 @@ impl Snapshots {
             };
             content.send_modify(|content| content.parts.push(part));
         };
-        let mut reading = pin!(readings(store.clone(), revision).buffered(READINGS));
-        while let Some(read) = reading.next().await {
-            for change in read? {
-                let ConfigChange::Upsert(entry) = change else {
-                    continue;
-                };
+        let mut pages = pin!(pages(store));
+        while let Some(page) = pages.next().await {
+            for entry in page? {
                 let Some(resource) = converted(entry) else {
                     continue;
                 };
@@ -195,26 +194,33 @@ impl Snapshots {
     }
 }
 
-/// Reading the changes up to `revision`, [`CHANGES_MAX`] by each, beside one another.
-fn readings(
+/// All resources, a page at a time; those of each kind beside those of the others, by a task of their own.
+fn pages(store: &Store) -> impl Stream<Item = Result<Vec<ConfigEntry>, Error>> {
+    let kinds = ConfigKind::ALL.map(|kind| {
+        let (pages, read) = mpsc::channel(1);
+        tokio::spawn(read_pages(store.clone(), kind, pages));
+        ReceiverStream::new(read)
+    });
+    stream::select_all(kinds)
+}
+
+async fn read_pages(
     store: Store,
-    revision: i64,
-) -> impl Stream<Item = impl Future<Output = Result<Vec<ConfigChange>, Error>>> {
-    stream::unfold(Some(0), move |from| {
-        let store = store.clone();
-        async move {
-            let from = from.filter(|from| *from < revision)?;
-            let end = store.revision_after(from, revision, CHANGES_MAX).await;
-            let next = end.as_ref().ok().copied().flatten();
-            let reading = tokio::spawn(async move {
-                let until = end?.unwrap_or(revision);
-                let (changes, _) = store.changes_between(from, until, CHANGES_MAX).await?;
-                Ok(changes)
-            });
-            let read = async move { reading.await.unwrap_or_else(|_| Err(given_up())) };
-            Some((read, next))
+    kind: ConfigKind,
+    pages: mpsc::Sender<Result<Vec<ConfigEntry>, Error>>,
+) {
+    let mut behind = None;
+    loop {
+        let (page, next) = match store.config_page(kind, behind.as_ref(), PAGE).await {
+            Ok(ConfigPage { entries, next }) => (Ok(entries), next),
+            Err(error) => (Err(error), None),
+        };
+        // Nobody waits for it any more when another kind cannot be read.
+        if pages.send(page).await.is_err() || next.is_none() {
+            return;
         }
-    })
+        behind = next;
+    }
 }
 
 fn given_up() -> Error {

@@ -6,7 +6,7 @@ use super::*;
 use crate::store::history::{changed_since, listing};
 
 /// How a database would run a query, as it says it.
-async fn plan(store: &Store, query: &impl sea_orm::QueryTrait) -> String {
+pub(super) async fn plan(store: &Store, query: &impl sea_orm::QueryTrait) -> String {
     let backend = store.db.get_database_backend();
     let Statement { sql, values, .. } = query.build(backend);
     let (explain, column) = match backend {
