@@ -26,10 +26,11 @@ impl Behaviour for EmailStep {
         if count == 0 {
             return Err(invalid("it has no recipient"));
         }
+        // Each text holds an address at least; who reads them counts those that commas separate.
         let max = limits::EMAIL_RECIPIENTS_MAX;
         if count > max {
             return Err(invalid(&format!(
-                "it has {count} recipients; at most {max} are allowed"
+                "it has {count} recipients or more; at most {max} are allowed"
             )));
         }
         let input = input(&message);

@@ -11,6 +11,7 @@ use lettre::{
     },
 };
 use signalbox_engine::EmailMessage;
+use signalbox_model::limits;
 
 /// The message. Its Message-ID is made of the idempotency key: repeats are recognised by it.
 ///
@@ -32,16 +33,19 @@ pub(super) fn write(
         .date(date)
         .message_id(Some(id))
         .subject(message.subject.as_str());
-    for mailbox in mailboxes("to", &message.to)? {
+    // Together: each is a command to the server, and a copy.
+    let mut recipients = Places(limits::EMAIL_RECIPIENTS_MAX);
+    for mailbox in recipients.mailboxes("to", &message.to)? {
         builder = builder.to(mailbox);
     }
-    for mailbox in mailboxes("cc", &message.cc)? {
+    for mailbox in recipients.mailboxes("cc", &message.cc)? {
         builder = builder.cc(mailbox);
     }
-    for mailbox in mailboxes("bcc", &message.bcc)? {
+    for mailbox in recipients.mailboxes("bcc", &message.bcc)? {
         builder = builder.bcc(mailbox);
     }
-    for mailbox in mailboxes("replyTo", &message.reply_to)? {
+    let mut answered = Places(limits::EMAIL_RECIPIENTS_MAX);
+    for mailbox in answered.mailboxes("replyTo", &message.reply_to)? {
         builder = builder.reply_to(mailbox);
     }
     for (name, value) in &message.headers {
@@ -66,14 +70,30 @@ pub(super) fn message_id(letter: &Message) -> String {
     id.unwrap_or_default().to_owned()
 }
 
-/// Each text may be several addresses, separated by commas.
-fn mailboxes(name: &str, texts: &[String]) -> Result<Vec<Mailbox>, String> {
-    let mut all = Vec::new();
-    for text in texts {
-        let parsed: Mailboxes = text.parse().map_err(|_| no_address(name, text))?;
-        all.extend(parsed);
+/// How many addresses there may still be.
+struct Places(usize);
+
+impl Places {
+    /// Each text may be several addresses, separated by commas.
+    fn mailboxes(&mut self, name: &str, texts: &[String]) -> Result<Vec<Mailbox>, String> {
+        let mut all = Vec::new();
+        for text in texts {
+            let parsed: Mailboxes = text.parse().map_err(|_| no_address(name, text))?;
+            for mailbox in parsed {
+                self.0 = self.0.checked_sub(1).ok_or_else(|| too_many(name))?;
+                all.push(mailbox);
+            }
+        }
+        Ok(all)
     }
-    Ok(all)
+}
+
+fn too_many(name: &str) -> String {
+    let max = limits::EMAIL_RECIPIENTS_MAX;
+    match name {
+        "replyTo" => format!("its replyTo has more than {max} addresses"),
+        _ => format!("its to, cc and bcc have more than {max} recipients together"),
+    }
 }
 
 fn no_address(name: &str, text: &str) -> String {

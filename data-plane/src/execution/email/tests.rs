@@ -150,6 +150,43 @@ async fn some_recipients_may_be_refused_and_not_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn recipients_are_counted_not_the_texts_that_hold_them() {
+    let server = Server::start(Manner::default()).await;
+    let mut world = World::start().await;
+    world.run();
+    let list = |name: &str, count: usize| {
+        let all: Vec<_> = (0..count).map(|n| format!("u{n}@example.com")).collect();
+        match count {
+            0 => String::new(),
+            _ => format!("{name}: [\"{}\"]\n      ", all.join(", ")),
+        }
+    };
+    for (to, bcc, reply_to, told) in [
+        (100, 0, 100, None),
+        (60, 41, 0, Some("more than 100 recipients together")),
+        (101, 0, 0, Some("more than 100 recipients together")),
+        (1, 0, 101, Some("its replyTo has more than 100 addresses")),
+    ] {
+        let lists = [("to", to), ("bcc", bcc), ("replyTo", reply_to)];
+        let lists: String = lists.map(|(name, count)| list(name, count)).concat();
+        let extra = format!("{lists}text: hello");
+        let definition = definition(&server, ["", TRUSTED, &extra]);
+        let id = format!("{to}-{bcc}-{reply_to}");
+        let execution = world.accept(&definition, &id, "x").await;
+        let facts = world.finished(&execution).await;
+        match told {
+            None => assert_eq!(output_of(&facts)["accepted"].as_array().unwrap().len(), to),
+            Some(told) => {
+                let failure = finished(&facts).1.unwrap();
+                assert_eq!(failure.code, "INVALID_REQUEST", "{id}");
+                assert!(failure.message.contains(told), "{failure}");
+            }
+        }
+    }
+    assert_eq!(server.letters().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_said_to_a_server_that_is_not_the_one() {
     let manner = Manner::default();
     let plain = Manner {
