@@ -3,7 +3,9 @@
 //! Sources: the Amazon SNS developer guide, "Amazon SNS subscription filter policies" and what it links: "Filter policy
 //! constraints", "String value matching", "Numeric value matching", "Key matching", "AND/OR logic", "Amazon SNS
 //! subscription filter policy scope". What those pages leave open is as in AWS's published matcher of such policies
-//! (<https://github.com/aws/event-ruler>): `$or`'s reserved words, a wildcard's escapes, paths with dots, arrays.
+//! (<https://github.com/aws/event-ruler>): `$or`'s reserved words, a wildcard's escapes, paths with dots, arrays. But each key is
+//! looked at alone, as the first of those pages says: keys of one array's objects may match in different ones, which event-ruler's
+//! `rulesForJSONEvent` refuses (its README, "JSON Array Matching") and its older `rulesForEvent` does not.
 
 mod condition;
 mod number;

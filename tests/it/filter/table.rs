@@ -212,6 +212,16 @@ fn of_bodies() -> Vec<Case> {
                 json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": "home-1"}}}]}),
                 json!({"Records": []}),
             ]),
+        // "Each property name in the filter policy matches a message body property name": each alone, whichever element of an
+        // array has it. event-ruler, of which AWS says nowhere that Amazon SNS uses it, wants one element to have both.
+        on(json!({"r": {"a": [1], "b": [2]}}))
+            .wanted([
+                json!({"r": [{"a": 1, "b": 2}]}),
+                json!({"r": [{"a": 1, "b": 0}, {"a": 0, "b": 2}]}),
+                json!({"r": [{"a": 1}, {"b": 2}]}),
+                json!({"r": [[{"a": 1}], {"b": [2]}]}),
+            ])
+            .unwanted([json!({"r": [{"a": 1, "b": 0}, {"a": 1}]}), json!({"r": [{"a": 2, "b": 1}]})]),
         on(json!({"n": [1.5, null, true, {"numeric": ["<", -1]}]}))
             .wanted([json!({"n": 1.5}), json!({"n": null}), json!({"n": true}), json!({"n": -2}), json!({"n": [7, 1.5]})])
             .unwanted([json!({"n": 0}), json!({"n": false}), json!({"m": 1.5})]),
