@@ -194,6 +194,19 @@ pub async fn read_body(
     Ok(body.freeze())
 }
 
+/// What of a response's body comes within `max_bytes` and before the connection breaks or its time is over: to be quoted.
+/// The rest is not read.
+pub async fn read_beginning(mut response: reqwest::Response, max_bytes: usize) -> Bytes {
+    let mut body = BytesMut::new();
+    while body.len() < max_bytes
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        let left = max_bytes - body.len();
+        body.extend_from_slice(chunk.get(..left).unwrap_or(&chunk));
+    }
+    body.freeze()
+}
+
 /// The [`Denied`] among the sources of `error`, if that is why it failed.
 #[must_use]
 pub fn denied(error: &(dyn std::error::Error + 'static)) -> Option<Denied> {

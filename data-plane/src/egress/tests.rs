@@ -201,6 +201,22 @@ async fn bodies_are_bounded_announced_or_not() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_a_body_is_what_came_of_it() {
+    let egress = Egress::new(loopback()).unwrap();
+    let text = "x".repeat(5000);
+    // Longer than what is wanted, whole, and broken off.
+    for (length, text, expected) in [(5000, text.as_str(), 1024), (3, "xxx", 3), (9, "xxx", 3)] {
+        let answer = format!("HTTP/1.1 500 No\r\ncontent-length: {length}\r\n\r\n{text}");
+        let url = format!("http://{}/", serve(answer, false).await)
+            .parse()
+            .unwrap();
+        let request = egress.request(Method::GET, url).unwrap();
+        let body = read_beginning(request.send().await.unwrap(), 1024).await;
+        assert_eq!(body.len(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_drip_of_bytes_ends_at_the_timeout() {
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{}",

@@ -6,7 +6,6 @@ mod sign;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use signalbox_engine::{
     AttemptFailure, AwsCall, AwsCredentials, Effect, EffectKind, HttpResponse, Outcome, aws_error,
@@ -18,7 +17,7 @@ use tracing::Span;
 
 use self::roles::Roles;
 use super::{Performer, drive, http::explain};
-use crate::egress::{BodyError, Egress, read_body};
+use crate::egress::{BodyError, Egress, read_beginning, read_body};
 
 pub use self::identity::NodeIdentity;
 
@@ -116,15 +115,18 @@ impl AwsPerformer {
             })
             .collect();
         let is_success = response.status().is_success();
-        let body = match read_body(response, BODY_MAX_BYTES).await {
-            Ok(body) => body,
+        let body = if is_success {
+            read_body(response, BODY_MAX_BYTES)
+                .await
+                .map_err(|error| match error {
+                    BodyError::Broken(error) => explain(error),
+                    BodyError::TooLarge(_) => {
+                        AttemptFailure::lasting(codes::RESPONSE_TOO_LARGE, error.to_string())
+                    }
+                })?
+        } else {
             // Its status decides, whatever becomes of the rest.
-            Err(_) if !is_success => Bytes::new(),
-            Err(BodyError::Broken(error)) => return Err(explain(error)),
-            Err(error @ BodyError::TooLarge(_)) => {
-                let text = error.to_string();
-                return Err(AttemptFailure::lasting(codes::RESPONSE_TOO_LARGE, text));
-            }
+            read_beginning(response, BODY_MAX_BYTES).await
         };
         Ok(HttpResponse {
             status,

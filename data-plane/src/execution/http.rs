@@ -15,11 +15,11 @@ use url::Url;
 
 use self::redirect::Hop;
 use super::{Performer, drive};
-use crate::egress::{BodyError, Denied, Egress, Route, RouteError, denied, read_body};
+use crate::egress::{BodyError, Denied, Egress, Route, RouteError, denied, read_beginning, read_body};
 
 /// The header of draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// How much is read of the body of a response that is no success, in bytes: enough to quote.
+/// How much is read of the body of a response that is no success, in bytes: enough to quote its beginning.
 const REFUSAL_MAX_BYTES: usize = 16 * 1024;
 
 /// Performs HTTP requests through [`Egress`].
@@ -155,9 +155,7 @@ async fn whole(
                 }
             })?,
         // Its status decides, whatever becomes of the rest.
-        None => read_body(response, REFUSAL_MAX_BYTES)
-            .await
-            .unwrap_or_else(|_| Bytes::new()),
+        None => read_beginning(response, REFUSAL_MAX_BYTES).await,
     };
     Ok(HttpResponse {
         status,

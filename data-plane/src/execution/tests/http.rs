@@ -139,6 +139,19 @@ async fn the_step_says_what_succeeds_and_how_much_it_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_any_length_is_quoted() {
+    let page = format!("the database is away {}", "x".repeat(20_000));
+    let target = Target::start(move |_| Reply::text(500, &page)).await;
+    let world = running().await;
+    let url = format!("http://{}/", target.addr);
+    let (facts, _) = run(&world, &calling(&url, "method: GET")).await;
+    let error = error_of(&facts);
+    let quoted = "HTTP_STATUS: step \"call\": the server answered 500: the database is away xxx";
+    assert!(error.starts_with(quoted), "{error}");
+    assert!(error.len() < 400, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn certificates_of_an_own_authority_are_trusted_only_where_it_is_named() {
     let (own, other) = (Authority::new(), Authority::new());
     let target = Target::serve("127.0.0.1", Some(own.acceptor()), |_| {

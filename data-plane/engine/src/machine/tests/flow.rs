@@ -228,6 +228,7 @@ fn a_policy_names_what_is_retried_and_a_server_when() {
     };
     assert_eq!(pause("40"), 40.0);
     assert_eq!(pause("4000"), 100.0);
+    assert_eq!(pause("99999999999999999999999"), 100.0);
     assert!((0.5..=1.0).contains(&pause("0")));
     let date = jiff::fmt::rfc2822::DateTimePrinter::new()
         .timestamp_to_rfc9110_string(&at(30))

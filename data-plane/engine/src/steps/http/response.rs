@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use signalbox_model::execution::Failure;
 
@@ -89,15 +90,16 @@ pub(in crate::steps) fn quoted(response: &HttpResponse) -> String {
     quoted
 }
 
-/// When `Retry-After` says that another attempt makes sense: seconds, or an HTTP-date of the form that servers must write; anything else says nothing.
+/// When `Retry-After` says that another attempt makes sense (RFC 9110 §10.2.3): seconds, of which more than can be counted are
+/// as many as can be, or an HTTP-date in any of the three forms that recipients must take (§5.6.7). Anything else says nothing.
 pub(crate) fn retry_after(response: &HttpResponse) -> Option<RetryAfter> {
     let mut headers = response.headers.iter();
     let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
     let value = value.trim();
-    if value.bytes().all(|b| b.is_ascii_digit()) {
-        let delay = Duration::from_secs(value.parse().ok()?);
-        return Some(RetryAfter::Delay(delay));
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        let seconds = value.parse().unwrap_or(u64::MAX);
+        return Some(RetryAfter::Delay(Duration::from_secs(seconds)));
     }
-    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value);
-    time.ok().map(RetryAfter::Time)
+    let time = httpdate::parse_http_date(value).ok()?;
+    Timestamp::try_from(time).ok().map(RetryAfter::Time)
 }

@@ -185,7 +185,7 @@ fn errors_quote_one_bounded_line() {
 }
 
 #[test]
-fn retry_after_is_read_in_both_forms() {
+fn retry_after_is_read_in_all_its_forms() {
     let asked = |value: &str| {
         let response = HttpResponse {
             status: 429,
@@ -197,12 +197,17 @@ fn retry_after_is_read_in_both_forms() {
     let seconds = |n| Some(RetryAfter::Delay(Duration::from_secs(n)));
     assert_eq!(asked("120"), seconds(120));
     assert_eq!(asked(" 0 "), seconds(0));
+    assert_eq!(asked("99999999999999999999999"), seconds(u64::MAX));
+    // The examples of RFC 9110 §5.6.7, the obsolete ones too.
     let time = "1994-11-06T08:49:37Z".parse().unwrap();
-    assert_eq!(
-        asked("Sun, 06 Nov 1994 08:49:37 GMT"),
-        Some(RetryAfter::Time(time))
-    );
-    for nothing in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+    for date in [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+    ] {
+        assert_eq!(asked(date), Some(RetryAfter::Time(time)), "{date:?}");
+    }
+    for nothing in ["", "soon", "-1", "1.5", "+5", "Sun, 06 Nov 1994"] {
         assert_eq!(asked(nothing), None, "{nothing:?}");
     }
 }
