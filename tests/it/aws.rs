@@ -8,6 +8,7 @@ mod dynamodb;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use signalbox_model::aws::{Service, host};
 use signalbox_proto::{
     convert::definition::from_json,
     v1::{Execution, ExecutionState, RunWorkflowRequest},
@@ -16,6 +17,7 @@ use signalbox_tests::{
     api::Api,
     localstack::LocalStack,
     planes::{Options, Planes, install_crypto},
+    process::root,
     target::Target,
     wait,
 };
@@ -231,8 +233,31 @@ async fn objects(api: &Api, at: &str) {
             json!({"Bucket": "letters", "Prefix": "a b/"}),
         )
         .operation("buckets", "s3", "ListBuckets", json!({}))
+        .operation(
+            "put_bytes",
+            "s3",
+            "PutObject",
+            with(json!({"Key": "bytes", "Body": "/wCA", "BodyEncoding": "base64"})),
+        )
+        .operation("bytes", "s3", "GetObject", with(json!({"Key": "bytes"})))
+        // What was read is written as it is, whichever it was.
+        .operation(
+            "copy_bytes",
+            "s3",
+            "PutObject",
+            with(json!({
+                "Key": "copy", "Body": "${{ steps.bytes.output.result.Body }}",
+                "BodyEncoding": "${{ steps.bytes.output.result.BodyEncoding }}",
+            })),
+        )
+        .operation("copy", "s3", "GetObject", with(json!({"Key": "copy"})))
         .operation("delete", "s3", "DeleteObject", object.clone())
-        .operation("empty", "s3", "ListObjectsV2", json!({"Bucket": "letters"}))
+        .operation(
+            "empty",
+            "s3",
+            "ListObjectsV2",
+            json!({"Bucket": "letters", "Prefix": "a b/"}),
+        )
         .run(api, "objects", at)
         .await;
     assert_eq!(results["get"]["Body"], "grüße");
@@ -240,6 +265,11 @@ async fn objects(api: &Api, at: &str) {
     assert_eq!(results["get"]["Metadata"], json!({"owner": "me"}));
     assert_eq!(results["get"]["ETag"], results["put"]["ETag"]);
     assert_eq!(results["head"]["ContentLength"], "grüße".len());
+    for step in ["bytes", "copy"] {
+        assert_eq!(results[step]["Body"], "/wCA", "{step}");
+        assert_eq!(results[step]["BodyEncoding"], "base64");
+        assert_eq!(results[step]["ContentLength"], 3);
+    }
     assert_eq!(results["list"]["Contents"].as_array().unwrap().len(), 1);
     assert_eq!(results["list"]["Contents"][0]["Key"], key);
     assert_eq!(results["buckets"]["Buckets"][0]["Name"], "letters");
@@ -335,6 +365,7 @@ async fn roles_and_settings(api: &Api, at: &str) {
             "ListMetrics",
             json!({"Namespace": "n"}),
         )
+        .operation("alarms", "cloudwatch", "DescribeAlarms", json!({}))
         .operation("key", "kms", "CreateKey", json!({}))
         .operation(
             "sealed",
@@ -365,6 +396,7 @@ async fn roles_and_settings(api: &Api, at: &str) {
         results["metrics"]["Metrics"],
         json!([{"Namespace": "n", "MetricName": "m", "Dimensions": [{"Name": "a", "Value": "b"}]}])
     );
+    assert_eq!(results["alarms"]["MetricAlarms"], json!([]), "{results}");
     assert_eq!(results["opened"]["Plaintext"], "aGVsbG8=");
     assert_eq!(results["functions"]["Functions"], json!([]));
     assert!(!format!("{execution:?}").contains("s3cret"));
@@ -434,6 +466,64 @@ async fn refusals(api: &Api, at: &str) {
             "{name}"
         );
         assert!(error.message.contains(told), "{name}: {error:?}");
+    }
+}
+
+/// What is known of services comes from the SDK's models, and says where they are as its rules do.
+#[test]
+fn services_are_what_the_sdk_says() {
+    for table in ["lists", "services"] {
+        let made = LocalStack::table(table);
+        let path = root().join(format!("proto/model/src/aws/{table}.txt"));
+        if std::env::var_os("SIGNALBOX_BLESS").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            made == kept,
+            "{} is not what tests/tools/aws_{table}.py makes: write it anew with SIGNALBOX_BLESS=1",
+            path.display()
+        );
+    }
+    let mut sdk = LocalStack::sdk_alone();
+    for service in [
+        "account",
+        "budgets",
+        "ce",
+        "cloudfront",
+        "comprehend",
+        "dms",
+        "ec2",
+        "ecr",
+        "emr",
+        "guardduty",
+        "iam",
+        "networkmanager",
+        "organizations",
+        "route53",
+        "savingsplans",
+        "shield",
+        "ses",
+        "sts",
+        "support",
+        "waf",
+    ] {
+        let mut regions = vec!["eu-central-1", "us-east-1", "cn-northwest-1"];
+        // The SDK at hand is older than these are there.
+        if !["budgets", "ce", "cloudfront"].contains(&service) {
+            regions.push("us-gov-east-1");
+        }
+        for region in regions {
+            let found = match Service::find(service) {
+                Some(known) => known.host(region),
+                None => host(service, region),
+            };
+            assert_eq!(
+                found,
+                sdk.endpoint(service, region),
+                "{service} in {region}"
+            );
+        }
     }
 }
 

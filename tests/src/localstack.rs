@@ -80,6 +80,15 @@ impl LocalStack {
         Self::sdk_with("http://127.0.0.1:9")
     }
 
+    /// What `tests/tools/aws_{name}.py` makes of the SDK's models.
+    #[must_use]
+    pub fn table(name: &str) -> String {
+        let script = root().join(format!("tests/tools/aws_{name}.py"));
+        let made = Command::new(python()).arg(script).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).unwrap()
+    }
+
     fn sdk_with(origin: &str) -> Sdk {
         let mut child = Command::new(python())
             .arg(root().join("tests/tools/sns_publish.py"))
@@ -186,6 +195,14 @@ impl Sdk {
         let answer = self.call(&request);
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         (text("signature"), text("headers"))
+    }
+
+    /// Host and signing region of a service, by the SDK's rules.
+    pub fn endpoint(&mut self, service: &str, region: &str) -> (String, String) {
+        let command = json!({"do": "endpoint", "service": service, "region": region});
+        let answer = self.call(&command);
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        (text("host"), text("region"))
     }
 
     /// Any call of the SDK; gives its answer.

@@ -6,6 +6,7 @@ input, answers each with one JSON line.
   {"do": "refusal", "topic": ARN, "policy": {}, "scope": ...}          -> {"refusal": null | text}
   {"do": "subscriptions", "topic": ARN}                                -> {"arns": [...]}
   {"do": "sign", "service", "region", "method", "url", "headers", "body", "date"} -> {"signature", "headers"}
+  {"do": "endpoint", "service", "region"}                              -> {"host", "region"}
   {"do": "publish", "topic": ARN, "messages": [{"message", "subject"?, "attributes"?}]} -> {"ids": [...]}
   {"do": "call", "service": "ec2", "region": ..., "operation": "DescribeInstances", "input": {}} -> {"answer": {...}}
 """
@@ -21,7 +22,9 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
 
 
 # LocalStack takes an access key id of twelve digits for an account.
@@ -110,6 +113,20 @@ def sign(service, region, method, url, headers, body, date):
     return {"signature": signer.signature(text, request), "headers": names}
 
 
+loader = Loader()
+
+
+@cache
+def rules(service):
+    return EndpointProvider(loader.load_service_model(service, "endpoint-rule-set-1"), loader.load_data("partitions"))
+
+
+def endpoint(service, region):
+    found = rules(service).resolve_endpoint(Region=region, UseFIPS=False, UseDualStack=False)
+    schemes = found.properties.get("authSchemes", [{}])
+    return {"host": found.url.removeprefix("https://"), "region": schemes[0].get("signingRegion", region)}
+
+
 def call(service, region, operation, input):
     answer = getattr(client(service, region, ACCOUNT), xform_name(operation))(**input)
     answer.pop("ResponseMetadata", None)
@@ -120,6 +137,7 @@ def call(service, region, operation, input):
 
 actions = {
     "call": call,
+    "endpoint": endpoint,
     "topic": topic,
     "subscribe": subscribe,
     "refusal": refusal,

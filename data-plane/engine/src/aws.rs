@@ -10,7 +10,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use signalbox_model::{
-    aws::{Service, regional_host},
+    aws::{Service, host},
     workflow::HttpMethod,
 };
 use url::Url;
@@ -102,7 +102,7 @@ impl AwsCall {
         )?;
         let (host, region) = match Service::find(&self.service) {
             Some(service) => service.host(region),
-            None => regional_host(&self.service, region),
+            None => host(&self.service, region),
         };
         let AwsRequest { path, query, .. } = &self.request;
         let (origin, before) = match &self.endpoint {

@@ -5086,7 +5086,7 @@ pub struct AwsStep {
     pub region: ::prost::alloc::string::String,
     /// The operation's input: JSON with the names of the service's API reference; each string in it is a template. Where the
     /// reference writes `Name.N` or `Name.member.N`, the input has a list. Binary members are base64, but for the Body of S3's
-    /// PutObject, which is sent as it is.
+    /// PutObject, which is sent as it is, or, with `BodyEncoding: base64`, as the bytes that it is the base64 of.
     #[prost(message, optional, tag = "4")]
     pub input: ::core::option::Option<::prost_types::Value>,
     /// Who calls. Default: the node's own credentials.

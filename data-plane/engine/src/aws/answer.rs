@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 use signalbox_model::{
-    aws::{Protocol, RestOutput, Service, rest_operation},
+    aws::{Elements, Protocol, RestOutput, Service, rest_operation},
     execution::Failure,
 };
 
@@ -121,7 +121,7 @@ pub fn aws_error(response: &HttpResponse) -> Option<AwsError> {
     let text = String::from_utf8_lossy(&response.body);
     let body = text.trim_start();
     let (code, message) = if body.starts_with('<') {
-        match xml::parse(body) {
+        match xml::parse(body, Elements::default()) {
             Ok((root, document)) => in_xml(&root, &document),
             Err(_) => (None, None),
         }
@@ -196,8 +196,16 @@ pub(crate) fn refused(response: &HttpResponse, error: &AwsError, renews: bool) -
     }
 }
 
-/// The output of a call that succeeded.
-pub(crate) fn read(form: AnswerForm, response: &HttpResponse) -> Result<Value, AttemptFailure> {
+/// The output of a call that succeeded, of the service that is called `service` in signatures.
+pub(crate) fn read(
+    form: AnswerForm,
+    service: &str,
+    response: &HttpResponse,
+) -> Result<Value, AttemptFailure> {
+    let xml_of = || {
+        let text = std::str::from_utf8(&response.body).ok()?;
+        xml::parse(text, Elements::of(service)).ok()
+    };
     let malformed = || {
         let text = "the answer is not of the form that the service writes";
         AttemptFailure::lasting(codes::AWS_ERROR, text)
@@ -205,7 +213,7 @@ pub(crate) fn read(form: AnswerForm, response: &HttpResponse) -> Result<Value, A
     let mut request_id = header_request_id(response);
     let result = match form {
         AnswerForm::Query => {
-            let (_, document) = xml_of(response).ok_or_else(malformed)?;
+            let (_, document) = xml_of().ok_or_else(malformed)?;
             let (result, id) = of_query(document);
             request_id = id.or(request_id);
             result
@@ -216,7 +224,7 @@ pub(crate) fn read(form: AnswerForm, response: &HttpResponse) -> Result<Value, A
             headers_of(response)
         }
         AnswerForm::RestXml(RestOutput::Document) => {
-            let (root, document) = xml_of(response).ok_or_else(malformed)?;
+            let (root, document) = xml_of().ok_or_else(malformed)?;
             // S3 answers 200 before it has copied, and may find out then that it cannot.
             if root == "Error" {
                 let (code, message) = in_xml(&root, &document);
@@ -233,7 +241,7 @@ pub(crate) fn read(form: AnswerForm, response: &HttpResponse) -> Result<Value, A
             function_error(response)?;
             with_json(response, name)
         }
-        AnswerForm::Rest => by_type(response),
+        AnswerForm::Rest => by_type(response, xml_of),
     };
     let output = json!({
         "statusCode": response.status,
@@ -245,10 +253,6 @@ pub(crate) fn read(form: AnswerForm, response: &HttpResponse) -> Result<Value, A
         return Err(AttemptFailure::lasting(codes::RESPONSE_TOO_LARGE, text));
     }
     Ok(output)
-}
-
-fn xml_of(response: &HttpResponse) -> Option<(String, Value)> {
-    xml::parse(std::str::from_utf8(&response.body).ok()?).ok()
 }
 
 fn json_of(response: &HttpResponse) -> Option<Value> {
@@ -369,7 +373,10 @@ fn function_error(response: &HttpResponse) -> Result<(), AttemptFailure> {
     })
 }
 
-fn by_type(response: &HttpResponse) -> Value {
+fn by_type(
+    response: &HttpResponse,
+    xml_of: impl FnOnce() -> Option<(String, Value)>,
+) -> Value {
     let content_type = header(response, "content-type").unwrap_or_default();
     let text = || Value::String(String::from_utf8_lossy(&response.body).into_owned());
     if response.body.is_empty() {
@@ -378,7 +385,7 @@ fn by_type(response: &HttpResponse) -> Value {
     if content_type.contains("json") {
         json_of(response).unwrap_or_else(text)
     } else if content_type.contains("xml") {
-        xml_of(response).map_or_else(text, |(_, document)| document)
+        xml_of().map_or_else(text, |(_, document)| document)
     } else {
         text()
     }

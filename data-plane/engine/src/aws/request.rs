@@ -1,5 +1,6 @@
 //! Requests.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
@@ -105,11 +106,15 @@ fn known(operation: &RestOperation, mut input: Members) -> Result<AwsRequest, St
     }
     let body = match operation.body {
         RestBody::None => Bytes::new(),
-        RestBody::Payload(member) => match input.remove(member) {
-            None | Some(Value::Null) => Bytes::new(),
-            Some(Value::String(text)) => Bytes::from(text),
-            Some(value) => Bytes::from(value.to_string()),
-        },
+        RestBody::Payload(member) => {
+            let encoding = operation.encoding();
+            let is_base64 = encoding.map(|name| is_base64(name, input.remove(name)));
+            payload(
+                member,
+                input.remove(member),
+                is_base64.transpose()?.unwrap_or(false),
+            )?
+        }
         RestBody::JsonPayload(member) => match input.remove(member) {
             None => Bytes::new(),
             Some(value) => json(&value, &mut headers),
@@ -131,6 +136,30 @@ fn known(operation: &RestOperation, mut input: Members) -> Result<AwsRequest, St
         headers,
         body,
     })
+}
+
+/// Whether the member that says how a payload is encoded says `base64`.
+fn is_base64(name: &str, value: Option<Value>) -> Result<bool, String> {
+    match value.unwrap_or_default() {
+        Value::Null => Ok(false),
+        Value::String(text) if text.is_empty() => Ok(false),
+        Value::String(text) if text == "base64" => Ok(true),
+        _ => Err(format!("its {name} is not \"base64\"")),
+    }
+}
+
+fn payload(member: &str, value: Option<Value>, is_base64: bool) -> Result<Bytes, String> {
+    match value.unwrap_or_default() {
+        Value::Null => Ok(Bytes::new()),
+        Value::String(text) if is_base64 => {
+            let bytes = BASE64_STANDARD.decode(text.trim_ascii());
+            let bytes = bytes.map_err(|error| format!("its {member} is no base64: {error}"))?;
+            Ok(Bytes::from(bytes))
+        }
+        Value::String(text) => Ok(Bytes::from(text)),
+        _ if is_base64 => Err(format!("its {member} is no text in base64")),
+        value => Ok(Bytes::from(value.to_string())),
+    }
 }
 
 fn json(value: &Value, headers: &mut Vec<(String, String)>) -> Bytes {

@@ -61,7 +61,7 @@ pub fn assumed_role(response: &HttpResponse) -> Result<AssumedRole, AttemptFailu
     if let Some(error) = aws_error(response) {
         return Err(told(refused(response, &error, true)));
     }
-    let output = read(AnswerForm::Query, response).map_err(told)?;
+    let output = read(AnswerForm::Query, "sts", response).map_err(told)?;
     credentials(&output["result"]["Credentials"]).ok_or_else(|| {
         AttemptFailure::lasting(codes::AWS_ERROR, "STS answered without credentials")
     })

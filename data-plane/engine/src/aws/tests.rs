@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod lists;
+
 use serde_json::{Value, json};
+use signalbox_model::aws::Elements;
 use url::form_urlencoded;
 
 use super::*;
@@ -164,6 +167,27 @@ fn members_of_rest_operations_have_their_places() {
 }
 
 #[test]
+fn bytes_are_written_from_base64() {
+    let put = |body: Value, encoding: Value| {
+        let input = json!({"Bucket": "b", "Key": "k", "Body": body, "BodyEncoding": encoding});
+        operation(service("s3"), "PutObject", input).map(|request| request.body)
+    };
+    assert_eq!(&put(json!("/wCA"), json!("base64")).unwrap()[..], b"\xff\x00\x80");
+    // What GetObject gives of a text has no BodyEncoding.
+    assert_eq!(&put(json!("/wCA"), json!(null)).unwrap()[..], b"/wCA");
+    assert_eq!(&put(json!(null), json!("base64")).unwrap()[..], b"");
+    for (body, encoding, told) in [
+        (json!("/w CA"), json!("base64"), "its Body is no base64"),
+        (json!({"a": 1}), json!("base64"), "its Body is no text in base64"),
+        (json!("/wCA"), json!("gzip"), "its BodyEncoding is not"),
+        (json!("/wCA"), json!(64), "its BodyEncoding is not"),
+    ] {
+        let error = put(body, encoding).unwrap_err();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
 fn what_would_lead_elsewhere_is_refused() {
     for key in ["../other", "a/../../b", "a/./b", ".."] {
         let input = json!({"Bucket": "b", "Key": key});
@@ -260,7 +284,9 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> HttpResponse {
 }
 
 fn result(name: &str, operation: &str, response: &HttpResponse) -> Value {
-    read(AnswerForm::of(service(name), operation), response).unwrap()
+    let service = service(name);
+    let form = AnswerForm::of(service, operation);
+    read(form, service.signing_name, response).unwrap()
 }
 
 #[test]
@@ -322,7 +348,8 @@ fn hostile_xml_is_refused() {
         "<a>&unknown;</a>",
         &deep,
     ] {
-        assert!(xml::parse(body).is_err(), "{}", &body[..body.len().min(40)]);
+        let parsed = xml::parse(body, Elements::of("ec2"));
+        assert!(parsed.is_err(), "{}", &body[..body.len().min(40)]);
     }
 }
 
@@ -360,7 +387,7 @@ fn objects_are_texts_or_base64() {
         "<Error><Code>SlowDown</Code><Message>m</Message></Error>",
     );
     let form = AnswerForm::of(service("s3"), "CopyObject");
-    let failed = read(form, &late).unwrap_err();
+    let failed = read(form, "s3", &late).unwrap_err();
     assert!(
         failed.retriable && failed.failure.message.starts_with("SlowDown: m"),
         "{failed:?}"
@@ -380,7 +407,8 @@ fn a_function_that_fails_fails_its_call() {
     );
     let body = r#"{"errorType": "KeyError", "errorMessage": "'x'"}"#;
     let wrong = answer(200, &[("X-Amz-Function-Error", "Unhandled")], body);
-    let failed = read(AnswerForm::of(service("lambda"), "Invoke"), &wrong).unwrap_err();
+    let form = AnswerForm::of(service("lambda"), "Invoke");
+    let failed = read(form, "lambda", &wrong).unwrap_err();
     assert!(!failed.retriable);
     assert_eq!(
         failed.failure.message,

@@ -1,18 +1,11 @@
-//! XML answers as JSON, without the service's model: by the forms that AWS's protocols write.
+//! XML answers as JSON: by the forms that AWS's protocols write, and by what is known of the service's lists and maps.
 
 use quick_xml::{Reader, escape::resolve_xml_entity, events::Event};
 use serde_json::{Map, Value};
-use signalbox_model::limits;
-
-/// Elements of S3 that repeat without one around them: one is a list too.
-const FLAT_LISTS: [&str; 6] = [
-    "CommonPrefixes",
-    "Contents",
-    "DeleteMarker",
-    "Deleted",
-    "Upload",
-    "Version",
-];
+use signalbox_model::{
+    aws::{Element, Elements},
+    limits,
+};
 
 /// What no document of AWS is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +20,8 @@ struct Open {
     children: Vec<(String, Value)>,
 }
 
-/// The root element's name and its content. Texts stay texts. Attributes are dropped.
-pub(crate) fn parse(text: &str) -> Result<(String, Value), Malformed> {
+/// The root element's name and its content, in which `elements` are known. Texts stay texts. Attributes are dropped.
+pub(crate) fn parse(text: &str, elements: Elements) -> Result<(String, Value), Malformed> {
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;
@@ -45,7 +38,7 @@ pub(crate) fn parse(text: &str) -> Result<(String, Value), Malformed> {
             }
             Event::Empty(start) => {
                 let name = start.local_name().as_ref().to_owned();
-                let value = value(&name, "", Vec::new());
+                let value = value(elements, &name, "", Vec::new());
                 match open.last_mut() {
                     Some(parent) => parent.children.push((name, value)),
                     None if root.is_none() => root = Some((name, value)),
@@ -58,7 +51,7 @@ pub(crate) fn parse(text: &str) -> Result<(String, Value), Malformed> {
                     text,
                     children,
                 } = open.pop().ok_or(Malformed)?;
-                let value = value(&name, &text, children);
+                let value = value(elements, &name, &text, children);
                 match open.last_mut() {
                     Some(parent) => parent.children.push((name, value)),
                     None => root = Some((name, value)),
@@ -92,16 +85,22 @@ fn push(open: &mut [Open], text: &str) {
 }
 
 /// The content of an element:
-/// - without children, its text; an EC2 list (`…Set`) without items is an empty list;
+/// - of one that is known as a list, its children, whatever they are called;
+/// - without children, its text; a map, or an EC2 list (`…Set`), of nothing is empty;
 /// - with children that are all `member` or `item`, or all called as it is but for its plural: a list of them;
 /// - with children that are all `entry`, each a key and a value: a map;
-/// - with others: a map, in which a name that is there several times has a list.
-fn value(name: &str, text: &str, children: Vec<(String, Value)>) -> Value {
+/// - with others: a map, in which a name that is there several times, or is known to repeat, has a list.
+fn value(elements: Elements, name: &str, text: &str, children: Vec<(String, Value)>) -> Value {
+    let kind = elements.kind(name);
+    let is_empty = children.is_empty() && text.trim().is_empty();
+    if kind == Some(Element::List) && (is_empty || !children.is_empty()) {
+        return children.into_iter().map(|(_, value)| value).collect();
+    }
     if children.is_empty() {
-        return if name.ends_with("Set") && text.trim().is_empty() {
-            Value::Array(Vec::new())
-        } else {
-            Value::String(text.to_owned())
+        return match kind {
+            Some(Element::Map) if is_empty => Value::Object(Map::new()),
+            _ if is_empty && name.ends_with("Set") => Value::Array(Vec::new()),
+            _ => Value::String(text.to_owned()),
         };
     }
     let all_are = |expected: &str| children.iter().all(|(child, _)| child == expected);
@@ -127,7 +126,7 @@ fn value(name: &str, text: &str, children: Vec<(String, Value)>) -> Value {
     for (name, values) in &mut members {
         if let Value::Array(several) = values
             && several.len() == 1
-            && !FLAT_LISTS.contains(&name.as_str())
+            && elements.kind(name) != Some(Element::Item)
         {
             *values = several.remove(0);
         }

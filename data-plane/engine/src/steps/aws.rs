@@ -26,8 +26,6 @@ const SESSION_NAME: &str = "signalbox";
 impl Behaviour for AwsStep {
     fn begin(&self, scope: &Scope, _now: Timestamp) -> Result<Begin, Failure> {
         let (request, shown) = request(self, scope)?;
-        let service = Service::find(&self.service);
-        let known_name = service.map_or(self.service.as_str(), |service| service.signing_name);
         let region = text_of(self.region.as_ref(), scope)?;
         if let Some(region) = region.as_deref().filter(|region| !is_region(region)) {
             let quoted: String = region.chars().take(64).collect();
@@ -41,11 +39,7 @@ impl Behaviour for AwsStep {
                 AwsCallForm::Operation { name, .. } => name.clone(),
                 AwsCallForm::Rest(rest) => rest.method.as_str().to_owned(),
             },
-            signing_name: self
-                .signing_name
-                .as_deref()
-                .unwrap_or(known_name)
-                .to_owned(),
+            signing_name: signing_name(self).to_owned(),
             region,
             endpoint: endpoint(self.endpoint_url.as_ref(), scope)?,
             credentials: credentials.map(|all| keys(all, scope)).transpose()?,
@@ -75,9 +69,16 @@ impl Behaviour for AwsStep {
                 let renews = self.credentials.is_none() || self.assume_role.is_some();
                 Err(refused(&response, &error, renews))
             }
-            None => aws::read(form(self), &response),
+            None => aws::read(form(self), signing_name(self), &response),
         }
     }
+}
+
+/// The service's name in signatures: the step's own, or what is known.
+fn signing_name(step: &AwsStep) -> &str {
+    let known = || Service::find(&step.service).map(|service| service.signing_name);
+    let named = step.signing_name.as_deref();
+    named.or_else(known).unwrap_or(&step.service)
 }
 
 fn form(step: &AwsStep) -> AnswerForm {

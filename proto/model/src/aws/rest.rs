@@ -28,7 +28,8 @@ pub struct RestOperation {
 pub enum RestBody {
     /// None.
     None,
-    /// This member: a string as it is, other values as JSON.
+    /// This member: a string as it is, or the bytes that it is the base64 of when [`RestOperation::encoding`] says so; other
+    /// values as JSON.
     Payload(&'static str),
     /// This member as JSON, a string too.
     JsonPayload(&'static str),
@@ -218,6 +219,15 @@ impl RestOperation {
         })
     }
 
+    /// The member that says how the payload is encoded, as it does in the answer of the operation that reads it.
+    #[must_use]
+    pub fn encoding(&self) -> Option<&'static str> {
+        match self.body {
+            RestBody::Payload("Body") => Some("BodyEncoding"),
+            _ => None,
+        }
+    }
+
     /// Whether the input may have a member called `name`.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {
@@ -225,6 +235,7 @@ impl RestOperation {
         listed(self.query)
             || listed(self.headers)
             || (self.service == "s3" && name == "Metadata")
+            || self.encoding() == Some(name)
             || self.path_members().any(|(member, _)| member == name)
             || match self.body {
                 RestBody::None => false,

@@ -12,14 +12,35 @@ fn services_are_told_by_their_names_once() {
     for name in names {
         let service = Service::find(name).unwrap();
         assert!(is_service(service.endpoint), "{name}");
+        assert!(
+            is_service(&service.signing_name.to_ascii_lowercase()),
+            "{name}"
+        );
         let is_rest = matches!(service.protocol, Protocol::RestJson | Protocol::RestXml);
-        assert_eq!(rest_operations(service).count() > 0, is_rest, "{name}");
+        assert!(is_rest || rest_operations(service).count() == 0, "{name}");
+    }
+    // By the command line's name and by that of the host.
+    for (name, host) in [("emr", "elasticmapreduce"), ("efs", "elasticfilesystem")] {
+        let (named, hosted) = (Service::find(name).unwrap(), Service::find(host).unwrap());
+        assert_eq!(named.protocol, hosted.protocol);
+        assert_eq!((named.endpoint, hosted.endpoint), (host, host));
+    }
+    for (name, target) in [
+        ("comprehend", "Comprehend_20171127"),
+        ("dms", "AmazonDMSv20160101"),
+    ] {
+        let version = "1.1";
+        let json = Protocol::Json { version, target };
+        assert_eq!(Service::find(name).unwrap().protocol, json);
     }
 }
 
 #[test]
 fn hosts_are_those_of_the_partition() {
-    let host = |name: &str, region: &str| Service::find(name).unwrap().host(region);
+    let host = |name: &str, region: &str| match Service::find(name) {
+        Some(service) => service.host(region),
+        None => host(name, region),
+    };
     for (name, region, expected, signed) in [
         (
             "ec2",
@@ -59,6 +80,61 @@ fn hosts_are_those_of_the_partition() {
             "us-gov-west-1",
         ),
         ("ce", "eu-west-1", "ce.us-east-1.amazonaws.com", "us-east-1"),
+        (
+            "route53",
+            "eu-central-1",
+            "route53.amazonaws.com",
+            "us-east-1",
+        ),
+        (
+            "cloudfront",
+            "eu-central-1",
+            "cloudfront.amazonaws.com",
+            "us-east-1",
+        ),
+        (
+            "route53",
+            "cn-north-1",
+            "route53.amazonaws.com.cn",
+            "cn-northwest-1",
+        ),
+        (
+            "budgets",
+            "eu-central-1",
+            "budgets.amazonaws.com",
+            "us-east-1",
+        ),
+        (
+            "organizations",
+            "us-gov-east-1",
+            "organizations.us-gov-west-1.amazonaws.com",
+            "us-gov-west-1",
+        ),
+        (
+            "support",
+            "eu-central-1",
+            "support.us-east-1.amazonaws.com",
+            "us-east-1",
+        ),
+        (
+            "sts",
+            "eu-central-1",
+            "sts.eu-central-1.amazonaws.com",
+            "eu-central-1",
+        ),
+        // Of no line of the table, by `rest` alone.
+        (
+            "networkmanager",
+            "eu-central-1",
+            "networkmanager.us-west-2.amazonaws.com",
+            "us-west-2",
+        ),
+        (
+            "guardduty",
+            "eu-central-1",
+            "guardduty.eu-central-1.amazonaws.com",
+            "eu-central-1",
+        ),
         (
             "s3",
             "us-isob-east-1",

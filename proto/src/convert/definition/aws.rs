@@ -158,10 +158,13 @@ fn rest_input(
         let all: Vec<_> = aws::rest_operations(service)
             .map(|each| each.name)
             .collect();
+        let by_name = match all.as_slice() {
+            [] => String::new(),
+            all => format!("{}, or ", all.join(", ")),
+        };
         let text = format!(
-            "{name:?} of {} is not known by name: expected {}, or rest with its method and path{}",
+            "{name:?} of {} is not known by name: expected {by_name}rest with its method and path{}",
             service.name,
-            all.join(", "),
             suggestion(name, all.iter().copied())
         );
         problems.add(format!("{path}.operation"), text);
