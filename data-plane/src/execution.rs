@@ -38,7 +38,7 @@ use crate::spool::{Claimed, Spool, SpoolError};
 
 pub use self::{
     admission::ConcurrencyLimits,
-    aws::{AwsPerformer, NodeIdentity},
+    aws::{AwsPerformer, CredentialSource, NodeIdentity, metadata_policy},
     cancel::Cancels,
     children::{NoWorkflows, Unavailable, WorkflowSource},
     email::EmailPerformer,

@@ -29,7 +29,10 @@ use signalbox_sns::{TrustPolicy, TrustedOrigin};
 use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
-    execution::{Cancels, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performers, Wakes},
+    execution::{
+        Cancels, CredentialSource, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performers,
+        Wakes, metadata_policy,
+    },
     identity::{EnrollmentSource, IdentityClient, IdentityKey, IdentityKeyError},
     ingest::{
         self, Budget, Certificates, Ingest,
@@ -120,6 +123,8 @@ pub struct NodeConfig {
     pub egress_allow: Vec<IpNet>,
     /// Networks that are not reached, whether they are public or allowed; the control plane is reached in any case.
     pub egress_deny: Vec<IpNet>,
+    /// Where the credentials come from that `aws` steps without credentials of their own are signed with.
+    pub aws_credentials: CredentialSource,
     /// How long copies of a message are recognised.
     pub deduplication_window: Duration,
     /// Limits.
@@ -288,8 +293,10 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
 
     // Whatever waits on the node's disk already runs behind what still wants to get there.
     let background = Background::start().map_err(StartError::Background)?;
+    let metadata = Egress::new(metadata_policy(&egress_policy))?;
+    let caller = NodeIdentity::from_env(config.aws_credentials, metadata, System::shared());
     let egress = Egress::new(egress_policy)?;
-    let performer = Performers::new(&egress, NodeIdentity::from_env(), System::shared());
+    let performer = Performers::new(&egress, caller.await, System::shared());
     let cancels = Arc::new(Cancels::default());
     let wakes = Arc::new(Wakes::default());
     let executions = ExecutionRuntime::new(

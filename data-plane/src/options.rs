@@ -14,6 +14,7 @@ use signalbox_sns::TrustedOrigin;
 
 use crate::{
     config::Rates,
+    execution::CredentialSource,
     identity::EnrollmentSource,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
     server::Proxies,
@@ -124,6 +125,15 @@ pub struct Options {
     /// for certificates and confirmations of SNS.
     #[arg(long, env = "SIGNALBOX_DP_EGRESS_DENY", value_delimiter = ',')]
     pub egress_deny: Vec<IpNet>,
+    /// Where the credentials come from that steps of the kind aws are signed with when they have none of their own. With all but
+    /// the first, whoever may write workflows is who the machine is.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_AWS_CREDENTIALS",
+        value_enum,
+        default_value_t
+    )]
+    pub aws_credentials: CredentialSource,
     /// Copies of a message are recognised this long, in seconds; older messages are refused.
     #[arg(long, env = "SIGNALBOX_DP_DEDUPLICATION_WINDOW_S", default_value_t = 7 * 24 * 3600)]
     pub deduplication_window_s: u64,
@@ -251,6 +261,7 @@ impl Options {
             sns_trusted_origins: self.sns_trusted_origin.clone(),
             egress_allow: self.egress_allow.clone(),
             egress_deny: self.egress_deny.clone(),
+            aws_credentials: self.aws_credentials,
             deduplication_window: Duration::from_secs(self.deduplication_window_s),
             limits: Limits {
                 body_max_bytes: self.body_max_bytes,

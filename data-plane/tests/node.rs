@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use signalbox_data_plane::{
+    execution::CredentialSource,
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsSource},
     server::Proxies,
     spool::{IntakeSpoolConfig, SpoolMax},
@@ -29,6 +30,7 @@ fn config(data_dir: &Path) -> NodeConfig {
         sns_trusted_origins: Vec::new(),
         egress_allow: Vec::new(),
         egress_deny: Vec::new(),
+        aws_credentials: CredentialSource::default(),
         deduplication_window: Duration::from_secs(7 * 24 * 3600),
         limits: Limits {
             body_max_bytes: 1024,

@@ -3,6 +3,7 @@
 //! What LocalStack has without Docker, Java and the network: EC2, S3, SNS, SQS, STS, SSM, EventBridge, CloudWatch, KMS,
 //! IAM, and of Lambda all but invoking. It has no DynamoDB then (moto has), and no EventBridge Scheduler.
 
+mod credentials;
 mod dynamodb;
 
 use std::time::Duration;

@@ -377,6 +377,11 @@ impl DataPlane {
         self.extra.extend(args.into_iter().map(Into::into));
     }
 
+    /// Gives it another environment beside the tests' own, from the next start on.
+    pub fn set_env(&mut self, env: impl IntoIterator<Item = (String, String)>) {
+        self.env = env.into_iter().collect();
+    }
+
     /// Gives it no token of ours, from the next start on: it has one by its own means.
     pub fn without_token(&mut self) {
         self.has_token = false;

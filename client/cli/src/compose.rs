@@ -12,6 +12,7 @@ use signalbox_control_plane::{
 };
 use signalbox_data_plane::{
     config::Rates,
+    execution::CredentialSource,
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode},
     server::Proxies,
     spool::{IntakeSpoolConfig, SpoolMax},
@@ -121,6 +122,7 @@ impl Composition {
                 // What a developer's steps call runs on the developer's machine.
                 egress_allow: loopback(),
                 egress_deny: Vec::new(),
+                aws_credentials: CredentialSource::default(),
                 deduplication_window: DEDUPLICATION_WINDOW,
                 limits: limits(),
                 proxies: Proxies::default(),

@@ -1,6 +1,7 @@
 //! Performs `aws` effects: finds credentials, signs, sends.
 
 mod identity;
+mod provider;
 mod roles;
 mod sign;
 
@@ -19,7 +20,10 @@ use self::roles::Roles;
 use super::{Performer, drive, http::explain};
 use crate::egress::{BodyError, Egress, read_beginning, read_body};
 
-pub use self::identity::NodeIdentity;
+pub use self::{
+    identity::NodeIdentity,
+    provider::{CredentialSource, metadata_policy},
+};
 
 /// Size of an answer's body, in bytes.
 const BODY_MAX_BYTES: usize = limits::VALUE_MAX_BYTES;
@@ -48,39 +52,55 @@ impl AwsPerformer {
     async fn call(self, call: AwsCall) -> Result<HttpResponse, AttemptFailure> {
         let credentials = self.credentials(&call).await?;
         let response = self.send(&call, &credentials).await?;
-        let is_expired = aws_error(&response).is_some_and(|error| error.is_expired());
-        if !is_expired || call.role.is_none() {
+        // It was refused before it did anything; with others it may pass.
+        if !is_expired(&response) || !self.forget(&call, &credentials).await {
             return Ok(response);
         }
-        // It was refused before it did anything; with the role taken on anew it may pass.
-        self.roles.forget(&credentials).await;
         let credentials = self.credentials(&call).await?;
         self.send(&call, &credentials).await
     }
 
+    /// No longer uses the credentials that `call` was signed with; says whether others can be had.
+    async fn forget(&self, call: &AwsCall, credentials: &AwsCredentials) -> bool {
+        if call.role.is_some() {
+            self.roles.forget(credentials).await;
+            return true;
+        }
+        call.credentials.is_none() && self.node.forget(credentials).await
+    }
+
     /// Those that the call is signed with.
     async fn credentials(&self, call: &AwsCall) -> Result<AwsCredentials, AttemptFailure> {
-        let caller = match &call.credentials {
-            Some(credentials) => credentials.clone(),
-            None => self.node.credentials().ok_or_else(|| {
-                AttemptFailure::lasting(
-                    codes::AWS_CREDENTIALS,
-                    "there are no credentials: neither the step nor the node (AWS_ACCESS_KEY_ID, \
-                     AWS_SECRET_ACCESS_KEY) has any",
-                )
-            })?,
-        };
+        let caller = self.caller(call).await?;
         let Some(role) = &call.role else {
             return Ok(caller);
         };
         let region = call.region.clone().or_else(|| self.node.region());
+        let by = AwsCall {
+            role: None,
+            ..call.clone()
+        };
         self.roles
-            .credentials(role, &caller, region, |call| {
+            .credentials(role, &caller, region, |asked| {
                 let this = self.clone();
                 let caller = caller.clone();
-                async move { this.send(&call, &caller).await }
+                async move {
+                    let response = this.send(&asked, &caller).await?;
+                    if !is_expired(&response) || !this.forget(&by, &caller).await {
+                        return Ok(response);
+                    }
+                    this.send(&asked, &this.caller(&by).await?).await
+                }
             })
             .await
+    }
+
+    /// Who calls, or takes on the role.
+    async fn caller(&self, call: &AwsCall) -> Result<AwsCredentials, AttemptFailure> {
+        match &call.credentials {
+            Some(credentials) => Ok(credentials.clone()),
+            None => self.node.credentials().await,
+        }
     }
 
     /// Signs a call, sends it and reads the answer.
@@ -156,6 +176,11 @@ impl Performer for AwsPerformer {
         }
         .boxed()
     }
+}
+
+/// Whether it refuses the credentials because their time is over.
+fn is_expired(response: &HttpResponse) -> bool {
+    aws_error(response).is_some_and(|error| error.is_expired())
 }
 
 fn invalid(what: &str) -> AttemptFailure {

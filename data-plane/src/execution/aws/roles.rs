@@ -105,12 +105,12 @@ fn key(role: &AwsRole, caller: &AwsCredentials, region: Option<&str>) -> Key {
 }
 
 /// When an entry leaves the cache. The clock that says when credentials end is the wall's.
-struct UntilShortlyBefore(Arc<dyn Ambient>);
+pub(super) struct UntilShortlyBefore(pub(super) Arc<dyn Ambient>);
 
-impl Expiry<Key, AssumedRole> for UntilShortlyBefore {
+impl<K> Expiry<K, AssumedRole> for UntilShortlyBefore {
     fn expire_after_create(
         &self,
-        _key: &Key,
+        _key: &K,
         role: &AssumedRole,
         _created_at: Instant,
     ) -> Option<Duration> {

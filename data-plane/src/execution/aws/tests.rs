@@ -2,6 +2,8 @@
 //! `tests/it/aws.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod renewed;
+
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -261,8 +263,8 @@ async fn each_way_not_to_be_called_has_its_code() {
     }
 }
 
-#[test]
-fn the_node_is_who_its_environment_says() {
+#[tokio::test]
+async fn the_node_is_who_its_environment_says() {
     let node = |variables: &[(&str, &str)]| {
         NodeIdentity::from_variables(|name| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
@@ -280,13 +282,15 @@ fn the_node_is_who_its_environment_says() {
         ("AWS_REGION", "eu-west-1"),
     ]);
     assert_eq!(all.region().unwrap(), "eu-west-1");
-    assert_eq!(all.credentials().unwrap().session_token.unwrap(), "t0ken");
+    let credentials = all.credentials().await.unwrap();
+    assert_eq!(credentials.session_token.unwrap(), "t0ken");
     let shown = format!("{all:?}");
     assert!(
         !shown.contains("s3cret") && !shown.contains("t0ken"),
         "{shown}"
     );
-    assert_eq!(node(&[keys[0]]).credentials(), None);
+    let none = node(&[keys[0]]).credentials().await.unwrap_err();
+    assert!(!none.retriable && none.failure.code == "AWS_CREDENTIALS");
     assert_eq!(
         node(&[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "r-1")])
             .region()
