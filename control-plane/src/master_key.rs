@@ -1,5 +1,6 @@
 //! Where the master key comes from, and its rotation.
 
+mod command;
 mod rotate;
 
 use std::path::PathBuf;
@@ -20,8 +21,7 @@ const FILE: &str = "master.key";
 /// The key that a rotation makes, until the other is gone.
 const NEXT_FILE: &str = "master.key.next";
 
-/// Where a master key comes from. Another one (a key management service that unwraps it) is another variant: what the rest
-/// needs is the key itself, once, at the start.
+/// Where a master key comes from. What the rest needs is the key itself, once, at the start.
 #[derive(Clone, Debug, Default)]
 pub enum MasterKeySource {
     /// The data folder; made with it.
@@ -31,6 +31,8 @@ pub enum MasterKeySource {
     File(PathBuf),
     /// Given, in base 64: an environment variable.
     Value(SecretString),
+    /// What a shell command writes: where it is kept wrapped by a key management service, the call that unwraps it.
+    Command(String),
 }
 
 /// Why there is no master key to work with. Each is one line for an operator.
@@ -46,6 +48,12 @@ pub enum MasterKeyError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The command that writes it.
+    #[error("the command of --master-key-command gave no master key: {why}")]
+    Command {
+        /// What came of it, without what it wrote.
+        why: String,
     },
     /// It is none.
     #[error("the master key in {place} cannot be used")]
@@ -83,6 +91,7 @@ impl MasterKeySource {
             Self::DataDir => data_dir.join(FILE).display().to_string(),
             Self::File(path) => path.display().to_string(),
             Self::Value(_) => "the environment".to_owned(),
+            Self::Command(_) => "the output of the command".to_owned(),
         }
     }
 
@@ -97,7 +106,7 @@ impl MasterKeySource {
     ///
     /// # Errors
     /// [`MasterKeyError`].
-    pub fn load(&self, data_dir: &DataDir) -> Result<MasterKey, MasterKeyError> {
+    pub async fn load(&self, data_dir: &DataDir) -> Result<MasterKey, MasterKeyError> {
         match self {
             Self::DataDir => self.parse(data_dir, &read_or_create(data_dir, FILE)?),
             Self::File(path) => {
@@ -109,6 +118,7 @@ impl MasterKeySource {
                 self.parse(data_dir, &bytes)
             }
             Self::Value(value) => self.parse(data_dir, value.expose_secret().as_bytes()),
+            Self::Command(command) => self.parse(data_dir, &command::output_of(command).await?),
         }
     }
 
@@ -132,7 +142,7 @@ impl MasterKeySource {
                 place: self.place(data_dir),
             });
         }
-        let key = self.load(data_dir)?;
+        let key = self.load(data_dir).await?;
         if is_current(&key, store).await? {
             return Ok(key);
         }

@@ -55,6 +55,16 @@ pub struct Options {
     /// File of the master key, 32 bytes or their base 64, instead of the one in the data folder.
     #[arg(long, env = "SIGNALBOX_CP_MASTER_KEY_FILE", global = true)]
     pub master_key_file: Option<PathBuf>,
+    /// Shell command that writes the master key, 32 bytes or their base 64: what unwraps it at a key management service. It is run
+    /// once, at the start.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_MASTER_KEY_COMMAND",
+        value_name = "COMMAND",
+        conflicts_with = "master_key_file",
+        global = true
+    )]
+    pub master_key_command: Option<String>,
     /// File of the OpenID Connect issuers whose tokens count, and as which roles: YAML or JSON (docs/operations.md).
     #[arg(long, env = "SIGNALBOX_CP_OIDC_CONFIG")]
     pub oidc_config: Option<PathBuf>,
@@ -278,6 +288,14 @@ pub struct RotateArgs {
     /// File of the new master key, 32 bytes or their base 64. Start the control plane with it from then on.
     #[arg(long, env = "SIGNALBOX_CP_NEW_MASTER_KEY_FILE")]
     pub new_master_key_file: Option<PathBuf>,
+    /// Shell command that writes the new master key.
+    #[arg(
+        long,
+        env = "SIGNALBOX_CP_NEW_MASTER_KEY_COMMAND",
+        value_name = "COMMAND",
+        conflicts_with = "new_master_key_file"
+    )]
+    pub new_master_key_command: Option<String>,
 }
 
 /// A master key is in two places at once.
@@ -340,8 +358,13 @@ impl Options {
     }
 
     fn master_key(&self) -> Result<MasterKeySource, TwoKeys> {
-        let file = self.master_key_file.as_ref();
-        let source = source(file, "--master-key-file", MASTER_KEY_VARIABLE)?;
+        let flags = Flags {
+            file: self.master_key_file.as_ref(),
+            file_flag: "--master-key-file",
+            command: self.master_key_command.as_ref(),
+            command_flag: "--master-key-command",
+        };
+        let source = source(&flags, MASTER_KEY_VARIABLE)?;
         Ok(source.unwrap_or_default())
     }
 
@@ -350,28 +373,43 @@ impl Options {
     /// # Errors
     /// [`TwoKeys`].
     pub fn rotation(&self, arguments: &RotateArgs) -> Result<Rotation, TwoKeys> {
-        let file = arguments.new_master_key_file.as_ref();
+        let flags = Flags {
+            file: arguments.new_master_key_file.as_ref(),
+            file_flag: "--new-master-key-file",
+            command: arguments.new_master_key_command.as_ref(),
+            command_flag: "--new-master-key-command",
+        };
         Ok(Rotation {
             data_dir: self.data_dir.clone(),
             database_url: self.database_url.clone(),
             from: self.master_key()?,
-            to: source(file, "--new-master-key-file", NEW_MASTER_KEY_VARIABLE)?,
+            to: source(&flags, NEW_MASTER_KEY_VARIABLE)?,
         })
     }
 }
 
-fn source(
-    file: Option<&PathBuf>,
-    flag: &'static str,
-    variable: &'static str,
-) -> Result<Option<MasterKeySource>, TwoKeys> {
+/// What the command line says of a master key: one of them, or nothing.
+struct Flags<'a> {
+    file: Option<&'a PathBuf>,
+    file_flag: &'static str,
+    command: Option<&'a String>,
+    command_flag: &'static str,
+}
+
+fn source(flags: &Flags<'_>, variable: &'static str) -> Result<Option<MasterKeySource>, TwoKeys> {
     let value = std::env::var(variable)
         .ok()
         .filter(|value| !value.is_empty());
-    match (file, value) {
-        (Some(_), Some(_)) => Err(TwoKeys { flag, variable }),
-        (Some(file), None) => Ok(Some(MasterKeySource::File(file.clone()))),
-        (None, Some(value)) => Ok(Some(MasterKeySource::Value(value.into()))),
-        (None, None) => Ok(None),
+    let (flag, source) = match (flags.file, flags.command) {
+        (Some(file), _) => (flags.file_flag, MasterKeySource::File(file.clone())),
+        (None, Some(command)) => (
+            flags.command_flag,
+            MasterKeySource::Command(command.clone()),
+        ),
+        (None, None) => return Ok(value.map(|value| MasterKeySource::Value(value.into()))),
+    };
+    match value {
+        Some(_) => Err(TwoKeys { flag, variable }),
+        None => Ok(Some(source)),
     }
 }

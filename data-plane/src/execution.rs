@@ -37,7 +37,7 @@ use self::{
 use crate::spool::{Claimed, Spool, SpoolError};
 
 pub use self::{
-    admission::ConcurrencyLimits,
+    admission::{ConcurrencyLimit, ConcurrencyLimits},
     aws::{AwsPerformer, CredentialSource, NodeIdentity, metadata_policy},
     cancel::Cancels,
     children::{NoWorkflows, Unavailable, WorkflowSource},
@@ -136,7 +136,7 @@ impl ExecutionRuntime {
             .saturating_mul(RESIDENTS_PER_RUNNING)
             .min(Semaphore::MAX_PERMITS);
         Self {
-            admissions: Admissions::new(config.limits.clone(), spool.claimable()),
+            admissions: Admissions::new(config.limits.clone(), running_max, spool.claimable()),
             spool,
             performer,
             plans: Plans::default(),
@@ -236,9 +236,15 @@ impl ExecutionRuntime {
     async fn claim(self: &Arc<Self>, first: Place, to: &Shutdown) -> Result<usize, SpoolError> {
         let mut places = vec![first];
         places.extend(std::iter::from_fn(|| self.another_place()).take(CLAIM_MAX - 1));
-        let admissions = self.admissions.clone();
-        let all = self.spool.claim_admitted(places.len(), admissions).await?;
+        let free = places.len() + self.running.available_permits();
+        let admission = self.admissions.among(free);
+        let all = self.spool.claim_admitted(places.len(), admission).await?;
         let count = all.len();
+        // Left while it was claimed, when nobody knew yet that it was waited for.
+        let was_left = places.len() + self.running.available_permits() > free;
+        if count == 0 && was_left {
+            self.admissions.left_place();
+        }
         for (claimed, mut place) in all.into_iter().zip(places) {
             let workflow = claimed.accepted.workflow.clone();
             place.begun = Some(self.admissions.begin(workflow));

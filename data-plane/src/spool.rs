@@ -250,6 +250,11 @@ pub struct Along {
 pub trait Admission: Send + Sync {
     /// Of the workflow of this name; of what an earlier version of Signalbox accepted, the name is empty.
     fn room(&self, workflow: &str) -> usize;
+
+    /// How many of them at once, so that others find places, too.
+    fn places(&self, _workflow: &str) -> usize {
+        usize::MAX
+    }
 }
 
 /// As many as there are.

@@ -67,7 +67,7 @@ pub async fn rotate(rotation: &Rotation) -> Result<Option<Resealed>, RotationErr
     let from = rotation.from.load_for(&data_dir, &store).await;
     match (&rotation.to, &rotation.from) {
         (Some(to), _) => {
-            let to = to.load(&data_dir)?;
+            let to = to.load(&data_dir).await?;
             if is_noted(&to, &store).await? {
                 // It broke off after its commit, or is repeated.
                 return match from {

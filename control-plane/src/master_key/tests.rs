@@ -258,3 +258,49 @@ async fn a_value_that_does_not_open_leaves_all_as_it_was() {
     write.await.unwrap();
     check(&world.start(&first).await.unwrap(), &key, 2).await;
 }
+
+#[tokio::test]
+async fn a_command_gives_the_key_that_a_service_unwraps() {
+    let world = World::new();
+    let wrapped = world.dir.path().join("wrapped");
+    let text = data_encoding::BASE64.encode(&MasterKey::generate().unwrap());
+    // As it stands there, it is no key.
+    std::fs::write(&wrapped, format!("wrapped {text}")).unwrap();
+    let unwrap = format!("cut -d ' ' -f 2 < '{}'", wrapped.display());
+    let unwraps = MasterKeySource::Command(unwrap);
+    let app = world.start(&unwraps).await.unwrap();
+    let key = fill(&app, 1).await;
+    drop(app);
+    let app = world.start(&unwraps).await.unwrap();
+    check(&app, &key, 1).await;
+    drop(app);
+
+    let source = |command: &str| MasterKeySource::Command(command.to_owned());
+    for (command, expected) in [
+        ("exit 3", "exit status: 3"),
+        ("echo s3cret-value && false", "exit status: 1"),
+        ("echo s3cret-value", "the output of the command"),
+        ("true", "the output of the command"),
+    ] {
+        let error = world.start(&source(command)).await.err().unwrap();
+        let error = signalbox_runtime::exit::chain(&error);
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("s3cret-value"), "{error}");
+    }
+
+    let next = world.key_file("next");
+    let MasterKeySource::File(path) = &next else {
+        panic!("a file")
+    };
+    let next = source(&format!("cat '{}'", path.display()));
+    let rotated = rotate(&world.rotation(&unwraps, Some(&next)))
+        .await
+        .unwrap();
+    assert_eq!(rotated.unwrap().secrets, 1);
+    let app = world.start(&next).await.unwrap();
+    check(&app, &key, 1).await;
+    assert!(matches!(
+        world.start(&unwraps).await.err().unwrap(),
+        MasterKeyError::Another { .. }
+    ));
+}

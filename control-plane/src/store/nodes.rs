@@ -265,6 +265,17 @@ impl Store {
     }
 }
 
+impl Tx {
+    /// Whether a node is connected now, at any replica.
+    pub(super) async fn is_connected(&self, node: &str) -> Result<bool, Error> {
+        let row = entity::node::Entity::find_by_id(node.to_owned())
+            .one(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(row.map(as_seen).is_some_and(|row| row.connected))
+    }
+}
+
 fn as_seen(mut row: Node) -> Node {
     let silence_us = i64::try_from(SILENCE_MAX.as_micros()).unwrap_or(i64::MAX);
     let now_us = jiff::Timestamp::now().as_microsecond();

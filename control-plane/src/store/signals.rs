@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
     IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -57,6 +57,9 @@ pub enum Target {
     },
 }
 
+/// A decision is not taken so shortly before its deadline when the node is away that must hear of it by then.
+const NEAR_DEADLINE: SignedDuration = SignedDuration::from_hours(1);
+
 fn refused(name: &ExecutionName, reason: &'static str, message: impl Into<String>) -> Error {
     Error::Precondition {
         subject: name.to_string(),
@@ -93,7 +96,7 @@ impl Tx {
                 ))
             };
         }
-        self.unended(name).await?;
+        let execution = self.unended(name).await?;
         self.signals_are_bounded(name).await?;
         let mut row = Row {
             project,
@@ -120,7 +123,9 @@ impl Tx {
                 decision,
                 comment,
             } => {
-                row.step = Some(self.undecided(name, step.as_ref()).await?.step);
+                let run = self.undecided(name, step.as_ref()).await?;
+                self.comes_in_time(&execution, &run).await?;
+                row.step = Some(run.step);
                 row.decision = Some(decision.as_str().to_owned());
                 row.comment = Some(comment);
             }
@@ -145,13 +150,13 @@ impl Tx {
         })
     }
 
-    async fn unended(&self, name: &ExecutionName) -> Result<(), Error> {
+    async fn unended(&self, name: &ExecutionName) -> Result<Execution, Error> {
         let execution = self
             .find_execution(name)
             .await?
             .ok_or_else(|| Error::not_found(name))?;
         match execution.end_time_us {
-            None => Ok(()),
+            None => Ok(execution),
             Some(_) => {
                 let message = format!("the execution has ended as {}", execution.state);
                 Err(refused(name, "EXECUTION_ENDED", message))
@@ -244,6 +249,24 @@ impl Tx {
             return Err(refused(name, "APPROVAL_EXPIRED", message));
         }
         Ok(run)
+    }
+
+    /// Refuses a decision that its node might hear of too late: it is away, and counts the time by itself.
+    async fn comes_in_time(&self, execution: &Execution, run: &StepRun) -> Result<(), Error> {
+        let deadline = Awaited::of(run).and_then(|awaited| awaited.deadline);
+        let is_near = deadline.is_some_and(|deadline| {
+            let left = deadline.duration_since(self.now);
+            left < NEAR_DEADLINE
+        });
+        match &execution.node {
+            Some(node) if is_near && !self.is_connected(node).await? => Err(Error::Unavailable {
+                message: format!(
+                    "the node that runs it is away, and would perhaps hear of it after the time of step {:?} is over: try again",
+                    run.step
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     async fn approval_run(

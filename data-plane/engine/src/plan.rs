@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -27,6 +28,7 @@ pub struct Plan {
     vars: Value,
     timeout: Duration,
     finally: Option<FinallyPlan>,
+    executions_max: Option<NonZeroU32>,
 }
 
 /// What follows when the steps have ended.
@@ -87,7 +89,14 @@ impl Plan {
             vars: workflow.vars().clone().into_iter().collect(),
             timeout: workflow.timeout(),
             finally,
+            executions_max: workflow.front().executions_max,
         }
+    }
+
+    /// How many executions of the workflow run at once, if it says so.
+    #[must_use]
+    pub fn executions_max(&self) -> Option<NonZeroU32> {
+        self.executions_max
     }
 
     /// The secrets that its steps read, in the order of their ids.

@@ -207,6 +207,9 @@ impl<'a> Drive<'a> {
         let plans = &self.runtime.plans;
         let project = &accepted.workflow.project;
         let plan = plans.get(&claimed.definition, project).await?;
+        if let Some(begun) = &self.place.begun {
+            begun.learn(plan.executions_max().into());
+        }
         let mut machine = Machine::new(plan, accepted);
         for record in &claimed.journal {
             if let RecordBody::Execution { fact, .. } = &record.body {
@@ -411,6 +414,7 @@ impl<'a> Drive<'a> {
     async fn wait(&mut self, left: Duration) -> bool {
         let _waiting = Gauge::new("signalbox_executions_waiting");
         self.place.running = None;
+        self.runtime.admissions.left_place();
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => return false,

@@ -1,4 +1,5 @@
-//! The data plane is killed (SIGKILL) again and again while many executions of many steps are under way.
+//! The data plane is killed (SIGKILL) again and again while many executions of many steps are under way. Each ends as one of its
+//! kind did that nobody disturbed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,7 +9,7 @@ use std::{
 use futures::{StreamExt as _, stream};
 use rand::RngExt as _;
 use serde::Serialize;
-use signalbox_proto::v1::{Execution, ExecutionState};
+use signalbox_proto::v1::{Execution, ExecutionError, ExecutionState, StepState};
 
 use super::{PATIENCE, World};
 use crate::{planes::Options, wait};
@@ -22,6 +23,11 @@ const CALLS: [(&str, usize); 5] = [
     ("right", 1),
     ("last", 1),
 ];
+/// Kinds of executions, by the number of their message: what runs, what fails, what goes on after a failure, and what waits in
+/// vain for a signal.
+const KINDS: usize = 4;
+/// The kind that calls this step besides.
+const HANDLED: (&str, usize) = ("handled", 2);
 /// Messages sent at once.
 const SENDERS: usize = 16;
 
@@ -46,7 +52,7 @@ pub struct Report {
 }
 
 /// Ten steps: calls one by one, in a loop and side by side, short waits, one that is left to the spool, and a step that
-/// runs finally.
+/// runs finally. Of some kinds one step more, which fails or waits in vain.
 fn spec(target: std::net::SocketAddr) -> String {
     let call = |id: &str, of: &str| {
         format!(
@@ -69,6 +75,18 @@ steps:
         - {{name: left, steps: [{left}]}}
         - {{name: right, steps: [{{id: nap, wait: {{duration: 0.1s}}}}, {right}]}}
   - {{id: sleep, wait: {{duration: 6s}}}}
+  - id: kind
+    condition:
+      rules:
+        - {{if: event.json.kind == 1, steps: [{{id: breaks, fail: {{code: BROKEN, message: as it is to}}}}]}}
+        - if: event.json.kind == 2
+          steps:
+            - id: refused
+              onError: {{steps: [{handled}]}}
+              retry: {{maxAttempts: 2, initialBackoff: 0.1s}}
+              http: {{url: "http://127.0.0.1:1/"}}
+        - if: event.json.kind == 3
+          steps: [{{id: unheard, wait: {{signal: {{name: go, timeout: 0.3s, onTimeout: continue}}}}}}]
   - {{id: done, succeed: {{output: "${{{{ size(steps.loop.output) }}}}"}}}}
 finally:
   steps: [{last}]
@@ -78,6 +96,7 @@ finally:
         left = call("left", "0"),
         right = call("right", "0"),
         last = call("last", "0"),
+        handled = call("handled", "0"),
     )
 }
 
@@ -91,7 +110,8 @@ async fn send(url: &str, from: usize, count: usize) {
         let (client, id) = (client.clone(), format!("m{number}"));
         async move {
             loop {
-                let request = client.post(url).header("idempotency-key", &id).body("{}");
+                let body = format!("{{\"kind\": {}}}", number % KINDS);
+                let request = client.post(url).header("idempotency-key", &id).body(body);
                 let request = request.header("content-type", "application/json");
                 match request.send().await.map(|answer| answer.status().as_u16()) {
                     Ok(200) => return,
@@ -115,7 +135,10 @@ pub async fn run(in_flight: usize, kills: usize, tells: bool) -> Report {
         .await;
     world.api.synced(Duration::from_secs(30)).await;
     let url = world.planes.endpoint(WORKFLOW, "webhook", &world.key);
-    let (mut sent, mut fewest, mut longest_start_s) = (0, usize::MAX, 0_f64);
+    send(&url, 0, KINDS).await;
+    let undisturbed = outcomes(&world, &ended(&world, KINDS).await).await;
+    assert_eq!(undisturbed.len(), KINDS);
+    let (mut sent, mut fewest, mut longest_start_s) = (KINDS, usize::MAX, 0_f64);
     for kill in 0..kills {
         let missing = in_flight.saturating_sub(under_way(&world, sent));
         send(&url, sent, missing).await;
@@ -135,11 +158,10 @@ pub async fn run(in_flight: usize, kills: usize, tells: bool) -> Report {
     let began = Instant::now();
     let executions = ended(&world, sent).await;
     let drain_s = began.elapsed().as_secs_f64();
-    let wrong: Vec<&Execution> = executions
-        .iter()
-        .filter(|execution| execution.state() != ExecutionState::Succeeded)
-        .collect();
-    assert_eq!(wrong.len(), 0, "{:?}", wrong.first());
+    for (message_id, outcome) in outcomes(&world, &executions).await {
+        let expected = &undisturbed[&format!("m{}", number_of(&message_id) % KINDS)];
+        assert_eq!(&outcome, expected, "{message_id}");
+    }
     let calls = world.target.calls().len();
     let repeated = calls - check_calls(&world, sent);
     Report {
@@ -151,6 +173,48 @@ pub async fn run(in_flight: usize, kills: usize, tells: bool) -> Report {
         longest_start_s,
         drain_s,
     }
+}
+
+/// How an execution ended: what does not depend on when its steps ran.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    state: ExecutionState,
+    output: String,
+    error: Option<String>,
+    /// Id, indexes, state, and code of the error.
+    steps: Vec<(String, Vec<i32>, StepState, Option<String>)>,
+}
+
+impl Outcome {
+    fn of(execution: &Execution) -> Self {
+        let code = |error: &Option<ExecutionError>| error.as_ref().map(|error| error.code.clone());
+        let steps = execution.steps.iter().map(|run| {
+            let id = run.step_id.clone();
+            (id, run.indexes.clone(), run.state(), code(&run.error))
+        });
+        let mut steps: Vec<_> = steps.collect();
+        // Those side by side start in any order.
+        steps.sort();
+        Self {
+            state: execution.state(),
+            output: execution.output_json.clone(),
+            error: code(&execution.error),
+            steps,
+        }
+    }
+}
+
+fn number_of(message_id: &str) -> usize {
+    message_id.trim_start_matches('m').parse().unwrap()
+}
+
+/// How each ended, by its message.
+async fn outcomes(world: &World, executions: &[Execution]) -> HashMap<String, Outcome> {
+    let read = executions.iter().map(async |execution| {
+        let whole = world.api.execution(&execution.name).await.unwrap();
+        (whole.message_id.clone(), Outcome::of(&whole))
+    });
+    stream::iter(read).buffer_unordered(SENDERS).collect().await
 }
 
 /// Of so many executions, those whose last call has not come.
@@ -186,16 +250,19 @@ fn check_calls(world: &World, executions: usize) -> usize {
         let key = call.headers["idempotency-key"].clone();
         keys.entry(what).or_default().insert(key);
     }
+    let mut expected = 0;
     for number in 0..executions {
-        for (step, times) in CALLS {
+        let (handled, kind) = HANDLED;
+        let handled = (handled, usize::from(number % KINDS == kind));
+        for (step, times) in CALLS.into_iter().chain([handled]) {
             for of in 0..times {
                 let what = format!("m{number} {step} {of}");
                 let used = keys.get(&what).map(HashSet::len);
                 assert_eq!(used, Some(1), "{what}: one Idempotency-Key");
+                expected += 1;
             }
         }
     }
-    let expected = executions * CALLS.iter().map(|(_, times)| times).sum::<usize>();
     assert_eq!(keys.len(), expected, "a call of no step");
     let different: HashSet<&String> = keys.values().flatten().collect();
     assert_eq!(different.len(), expected, "two calls with one key");

@@ -303,3 +303,37 @@ async fn what_is_waited_for_is_shown() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_decision_is_not_taken_that_its_node_may_hear_of_too_late() {
+    each_database(async |store| {
+        let world = World::start(store).await;
+        let in_hours = |hours| {
+            let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+            (at + jiff::SignedDuration::from_mins(-1)).to_string()
+        };
+        world.apply("n1", ask("soon", &in_hours(1))).await;
+        world.apply("n1", ask("later", &in_hours(2))).await;
+        let refused = world
+            .tell(decide(Some("soon"), ApprovalDecision::Rejected))
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
+        // Of the other it hears when it is back.
+        world
+            .tell(decide(Some("later"), ApprovalDecision::Rejected))
+            .await
+            .unwrap();
+        world
+            .app
+            .node_connected(&node("n1"), "1", 1, "s1")
+            .await
+            .unwrap();
+        let taken = world
+            .tell(decide(Some("soon"), ApprovalDecision::Approved))
+            .await
+            .unwrap();
+        assert_eq!(taken.decision.as_deref(), Some("APPROVED"));
+    })
+    .await;
+}

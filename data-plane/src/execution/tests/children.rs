@@ -19,7 +19,7 @@ use signalbox_proto::{
 };
 
 use super::*;
-use crate::execution::{ConcurrencyLimits, Unavailable, WorkflowSource};
+use crate::execution::{ConcurrencyLimit, ConcurrencyLimits, Unavailable, WorkflowSource};
 
 /// The workflows of a node.
 #[derive(Debug, Default)]
@@ -211,8 +211,8 @@ async fn who_waits_for_a_child_takes_no_place() {
     #[derive(Debug)]
     struct One;
     impl ConcurrencyLimits for One {
-        fn executions_max(&self, _workflow: &WorkflowName) -> Option<NonZeroU32> {
-            NonZeroU32::new(1)
+        fn executions_max(&self, _workflow: &WorkflowName) -> ConcurrencyLimit {
+            NonZeroU32::new(1).into()
         }
     }
     // It runs itself, four deep; each may run alone only.

@@ -8,7 +8,7 @@ use super::{
     support::{Reply, Target, World, code_of, finished, output_of},
     *,
 };
-use crate::execution::ConcurrencyLimits;
+use crate::execution::{ConcurrencyLimit, ConcurrencyLimits};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn branches_and_iterations_call_at_the_same_time_and_no_more_than_may() {
@@ -354,11 +354,99 @@ async fn a_workflow_runs_as_many_as_it_may_and_the_others_do_not_wait_for_it() {
     assert!(started.windows(3).all(|three| three[0] <= three[2]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_whose_steps_hang_leaves_places_to_others() {
+    let hangs = Target::start(|_| Reply::Never).await;
+    let mut world = World::start().await;
+    world.concurrency_max = 32;
+    let of = |addr| {
+        format!(
+            "trigger: {{manual: {{}}}}\nsteps: [{{id: call, http: {{url: \"http://{addr}/\"}}}}]"
+        )
+    };
+    for n in 0..40 {
+        world.accept(&of(hangs.addr), &n.to_string(), "{}").await;
+    }
+    world.run();
+    // One eighth of them is kept.
+    hangs.called(28).await;
+    let answers = Target::start(|_| Reply::text(200, "")).await;
+    let mut others = Vec::new();
+    for n in 0..8 {
+        others.push(world.accept(&of(answers.addr), &n.to_string(), "{}").await);
+    }
+    for other in &others {
+        let facts = world.finished(other).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+    }
+    assert_eq!((hangs.calls().len(), hangs.most_at_once()), (28, 28));
+    assert!(answers.most_at_once() <= 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_that_is_alone_goes_on_as_places_become_free() {
+    let target = Target::start(|_| Reply::After(Duration::from_millis(20), 200)).await;
+    let mut world = World::start().await;
+    world.concurrency_max = 8;
+    let definition = format!(
+        "trigger: {{manual: {{}}}}\nsteps: [{{id: wait, wait: {{duration: 0.01s}}}}, {{id: call, http: {{url: \"http://{}/\"}}}}]",
+        target.addr
+    );
+    let mut executions = Vec::new();
+    for n in 0..200 {
+        executions.push(world.accept(&definition, &n.to_string(), "{}").await);
+    }
+    world.run();
+    let began = std::time::Instant::now();
+    for execution in &executions {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+    }
+    // Each of some thirty times that nobody said so would have cost five seconds.
+    assert!(began.elapsed() < Duration::from_secs(40), "{began:?}");
+    assert!(target.most_at_once() >= 4);
+}
+
+#[derive(Debug)]
+struct AllDeleted;
+
+impl ConcurrencyLimits for AllDeleted {
+    fn executions_max(&self, _workflow: &WorkflowName) -> ConcurrencyLimit {
+        ConcurrencyLimit::Unknown
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_deleted_workflow_no_more_run_at_once_than_its_definition_says() {
+    let target = Target::start(|_| Reply::After(Duration::from_millis(20), 200)).await;
+    let free = Target::start(|_| Reply::After(Duration::from_millis(200), 200)).await;
+    let mut world = World::start().await;
+    world.limits = Arc::new(AllDeleted);
+    let of = |addr, limit: &str| {
+        format!(
+            "trigger: {{manual: {{}}}}\n{limit}\nsteps: [{{id: call, http: {{url: \"http://{addr}/\"}}}}]"
+        )
+    };
+    let mut executions = Vec::new();
+    for n in 0..12 {
+        let limited = of(target.addr, "concurrency: {maxExecutions: 3}");
+        executions.push(world.accept(&limited, &n.to_string(), "{}").await);
+        executions.push(world.accept(&of(free.addr, ""), &n.to_string(), "{}").await);
+    }
+    world.run();
+    for execution in &executions {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
+    }
+    assert_eq!(target.most_at_once(), 3);
+    assert!(free.most_at_once() > 3, "{}", free.most_at_once());
+}
+
 #[derive(Debug)]
 struct Limits(WorkflowName, NonZeroU32);
 
 impl ConcurrencyLimits for Limits {
-    fn executions_max(&self, workflow: &WorkflowName) -> Option<NonZeroU32> {
-        (*workflow == self.0).then_some(self.1)
+    fn executions_max(&self, workflow: &WorkflowName) -> ConcurrencyLimit {
+        (*workflow == self.0).then_some(self.1).into()
     }
 }

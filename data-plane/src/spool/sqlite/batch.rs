@@ -136,6 +136,8 @@ pub(super) struct Effects {
     pub(super) turns_of: Vec<(String, u64)>,
     /// Of those that nobody has, how many a claim left because their workflows had no room.
     pub(super) held_back: Option<u64>,
+    /// When it was looked far at those that are due.
+    pub(super) looked_far: Option<Timestamp>,
     pub(super) parked: u64,
     /// Claimed again after they were parked.
     pub(super) resumed: u64,

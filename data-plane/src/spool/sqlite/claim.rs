@@ -12,7 +12,7 @@ use super::{
     read::{decode, journal_of},
     schema::{CLAIMED, PARKED},
     signals::told_of,
-    turns::share_out,
+    turns::{ByWorkflow, Wants, share_out},
 };
 use crate::spool::{Admission, Claimed, SpoolError};
 
@@ -26,17 +26,8 @@ struct Found {
     definition: Vec<u8>,
 }
 
-/// Parked executions that are due.
-#[derive(Default)]
-struct Due {
-    /// Those whose workflows have room.
-    found: Vec<Found>,
-    /// Numbers and workflows of those without.
-    held: Vec<(i64, String)>,
-}
-
-/// Executions that are due and have no room, which one claim looks at: that it never holds up a commit for long.
-const HELD_MAX: usize = 1000;
+/// Parked executions that are due, at which one claim looks: that it never holds up a commit for long.
+const LOOK_MAX: usize = 1000;
 
 /// An execution that was claimed, as the file has it: who asked for it decodes it, not the one writer.
 pub(in crate::spool) struct Taken {
@@ -73,16 +64,44 @@ impl Taken {
 type Definitions = HashMap<Vec<u8>, Bytes>;
 
 impl Batch<'_> {
-    /// Those that are due first: they have begun.
+    /// Of each workflow as many as of the others, as far as it wants and may: those first that are due, since they have begun.
     pub(super) fn claim(&mut self, max: usize, admission: &dyn Admission) -> Sql<Vec<Taken>> {
-        let mut taken = HashMap::new();
-        let Due { mut found, held } = self.due(max, admission, &mut taken)?;
-        let resumed = found.len();
-        let held_back = self.hold(held)?;
-        found.extend(self.in_turns(max - resumed, admission, &taken, held_back)?);
-        self.effects.resumed += resumed as u64;
-        self.effects.due_changed |= resumed > 0;
-        self.effects.claimed += (found.len() - resumed) as u64;
+        let (due, is_all) = self.due(max, admission)?;
+        let wanting = self.turns.with_due(due);
+        let is_contended = wanting.len() > 1 || !is_all;
+        let rooms: Vec<usize> = wanting.iter().map(|(of, _)| admission.room(of)).collect();
+        let wants = wanting.iter().zip(&rooms).map(|((workflow, wants), room)| {
+            let places = admission.places(workflow);
+            wants.count().min(*room).min(places)
+        });
+        let shares = share_out(max, &wants.collect::<Vec<_>>());
+        let mut found = Vec::new();
+        let mut held_back = 0;
+        for (((workflow, wants), room), share) in wanting.into_iter().zip(rooms).zip(shares) {
+            let Wants { mut due, new } = wants;
+            let left = due.split_off(share.min(due.len()));
+            let begun = share - due.len();
+            if room == share {
+                held_back += new.saturating_sub(begun as u64) + left.len() as u64;
+            }
+            // They keep nobody who is due after them from being looked at.
+            if room == share || is_contended {
+                self.hold(&workflow, &left)?;
+            }
+            self.effects.resumed += due.len() as u64;
+            self.effects.due_changed |= !due.is_empty();
+            self.effects.claimed += begun as u64;
+            for number in due {
+                found.push(self.numbered(number)?);
+            }
+            if begun > 0 {
+                found.extend(self.oldest(&workflow, begun)?);
+            }
+            if share > 0 {
+                self.effects.turns_of.push((workflow, begun as u64));
+            }
+        }
+        self.effects.held_back = Some(held_back);
         let mut definitions = Definitions::new();
         found
             .into_iter()
@@ -90,86 +109,64 @@ impl Batch<'_> {
             .collect()
     }
 
-    /// Parked executions that are due, the longest first; notes in `taken` how many of which workflow.
-    fn due(
-        &self,
-        max: usize,
-        admission: &dyn Admission,
-        taken: &mut HashMap<String, usize>,
-    ) -> Sql<Due> {
-        let mut due = Due::default();
+    /// Parked executions that are due, the longest first, by workflow; and whether they are all. As many as there is room for are
+    /// enough, but now and then it is looked behind those of one workflow, how many they may be, for others'.
+    fn due(&mut self, max: usize, admission: &dyn Admission) -> Sql<(ByWorkflow, bool)> {
+        let looks_far = self.turns.looks_far(self.now);
+        if looks_far {
+            self.effects.looked_far = Some(self.now);
+        }
+        let enough = if looks_far { LOOK_MAX } else { max };
+        let mut due = ByWorkflow::new();
+        let mut rooms: HashMap<String, usize> = HashMap::new();
+        let mut with_room = 0;
         let mut statement = self.transaction.prepare_cached(
-            "SELECT e.number, e.name, l.body, e.definition, e.workflow
-             FROM executions e JOIN log l ON l.seq = e.number
-             WHERE e.state = 2 AND e.due_us <= ?1
+            "SELECT e.number, e.workflow FROM executions e WHERE e.state = 2 AND e.due_us <= ?1
              AND EXISTS (SELECT 1 FROM definitions d WHERE d.digest = e.definition) ORDER BY e.due_us",
         )?;
         let mut rows = statement.query(params![self.now.as_microsecond()])?;
-        while due.found.len() < max
-            && due.held.len() < HELD_MAX
-            && let Some(row) = rows.next()?
-        {
-            let taken = taken.entry(row.get(4)?).or_default();
-            if admission.room(row.get_ref(4)?.as_str()?) > *taken {
-                *taken += 1;
-                due.found.push(read(row)?);
-            } else {
-                due.held.push((row.get(0)?, row.get(4)?));
+        for _ in 0..LOOK_MAX {
+            let Some(row) = rows.next()? else {
+                return Ok((due, true));
+            };
+            let workflow: String = row.get(1)?;
+            let room = rooms
+                .entry(workflow)
+                .or_insert_with_key(|workflow| admission.room(workflow));
+            if *room > 0 {
+                *room -= 1;
+                with_room += 1;
+            }
+            due.entry(row.get(1)?).or_default().push(row.get(0)?);
+            if with_room >= enough {
+                break;
             }
         }
-        Ok(due)
+        Ok((due, false))
     }
 
-    /// Leaves those that are due and have no room to the turns of their workflows, where each is not looked at again and again.
-    /// Gives how many.
-    fn hold(&mut self, held: Vec<(i64, String)>) -> Sql<u64> {
-        let count = held.len() as u64;
-        for (number, workflow) in held {
+    /// Leaves those that are due to the turns of their workflow, where each is not looked at again and again.
+    fn hold(&mut self, workflow: &str, numbers: &[i64]) -> Sql<()> {
+        for number in numbers {
             self.transaction
                 .prepare_cached("UPDATE executions SET state = 0, due_us = NULL WHERE number = ?1")?
                 .execute(params![number])?;
-            *self.effects.new_of.entry(workflow).or_default() += 1;
         }
-        self.effects.held += count;
-        self.effects.due_changed |= count > 0;
-        Ok(count)
+        let count = numbers.len() as u64;
+        if count > 0 {
+            *self.effects.new_of.entry(workflow.to_owned()).or_default() += count;
+            self.effects.held += count;
+            self.effects.due_changed = true;
+        }
+        Ok(())
     }
 
-    /// Executions that nobody has: of each workflow as many, its oldest first. `held_back` are new among them, without room.
-    fn in_turns(
-        &mut self,
-        max: usize,
-        admission: &dyn Admission,
-        taken: &HashMap<String, usize>,
-        mut held_back: u64,
-    ) -> Sql<Vec<Found>> {
-        let room = |workflow: &str| {
-            let taken = taken.get(workflow).copied().unwrap_or(0);
-            admission.room(workflow).saturating_sub(taken)
-        };
-        let turns = self.turns;
-        let waiting: Vec<(&str, u64)> = turns.order().collect();
-        let rooms: Vec<usize> = waiting.iter().map(|(workflow, _)| room(workflow)).collect();
-        let wants: Vec<usize> = waiting
-            .iter()
-            .zip(&rooms)
-            .map(|((_, waiting), room)| usize::try_from(*waiting).unwrap_or(usize::MAX).min(*room))
-            .collect();
-        let mut found = Vec::new();
-        for (((workflow, waiting), room), share) in
-            waiting.iter().zip(rooms).zip(share_out(max, &wants))
-        {
-            if room == share {
-                held_back += waiting.saturating_sub(share as u64);
-            }
-            if share > 0 {
-                found.extend(self.oldest(workflow, share)?);
-                let turn = ((*workflow).to_owned(), share as u64);
-                self.effects.turns_of.push(turn);
-            }
-        }
-        self.effects.held_back = Some(held_back);
-        Ok(found)
+    fn numbered(&self, number: i64) -> Sql<Found> {
+        let mut statement = self.transaction.prepare_cached(
+            "SELECT e.number, e.name, l.body, e.definition FROM executions e JOIN log l ON l.seq = e.number
+             WHERE e.number = ?1",
+        )?;
+        statement.query_row(params![number], read)
     }
 
     fn oldest(&self, workflow: &str, max: usize) -> Sql<Vec<Found>> {

@@ -350,6 +350,70 @@ async fn workflows_take_turns_and_none_more_than_it_has_room_for() {
     assert_eq!(claim(2, Only("a", 2)).await, "a3 a5");
 }
 
+/// What a claim of so many gives, by workflow.
+async fn claimed(spool: &SqliteSpool, max: usize, only: Only) -> BTreeMap<String, usize> {
+    let claimed = spool.claim_admitted(max, Arc::new(only)).await.unwrap();
+    let mut by_workflow = BTreeMap::new();
+    for of in claimed {
+        let workflow = of.accepted.workflow.workflow.to_string();
+        *by_workflow.entry(workflow).or_default() += 1;
+    }
+    by_workflow
+}
+
+#[tokio::test]
+async fn those_that_are_due_take_turns_too_however_many_another_workflow_has() {
+    const MANY: usize = 1_200;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path());
+    let of = |workflow: &str, n: usize| {
+        let mut of = accept(&format!("{workflow}{n}"), 1);
+        of.accepted.workflow = format!("projects/default/workflows/{workflow}")
+            .parse()
+            .unwrap();
+        of
+    };
+    // More than one looks at, all due before the other's.
+    for (workflow, count) in [("a", MANY), ("b", 2)] {
+        let accepted = (0..count).map(|n| spool.accept(of(workflow, n)));
+        futures::future::try_join_all(accepted).await.unwrap();
+        let begun = claimed(&spool, count, Only("none", 0)).await;
+        assert_eq!(begun, BTreeMap::from([(workflow.to_owned(), count)]));
+    }
+    for (workflow, count) in [("a", MANY), ("b", 2)] {
+        let due = Timestamp::now();
+        let parked = (0..count).map(|n| {
+            let name = of(workflow, n).accepted.execution;
+            spool.park(name, due, u64::MAX)
+        });
+        futures::future::try_join_all(parked).await.unwrap();
+    }
+    for n in 0..3 {
+        spool.accept(of("c", n)).await.unwrap();
+    }
+    let each = |all: &[(&str, usize)]| -> BTreeMap<String, usize> {
+        all.iter().map(|(of, n)| ((*of).to_owned(), *n)).collect()
+    };
+    // What waits to begin has its share of what is free at once.
+    assert_eq!(
+        claimed(&spool, 4, Only("none", 0)).await,
+        each(&[("a", 2), ("c", 2)])
+    );
+    // Of the other's that is due it is heard when it is looked far again.
+    let mut others = 1;
+    tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        while others > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let claimed = claimed(&spool, 3, Only("none", 0)).await;
+            assert!(claimed.contains_key("a"));
+            others -= claimed.get("b").map_or(0, |_| 1);
+        }
+    })
+    .await
+    .expect("b has its turn long before all of a have theirs");
+    assert!(spool.unclaimed() + spool.stats().parked_executions > 1_000);
+}
+
 #[test]
 fn a_newer_schema_is_refused() {
     let dir = tempfile::tempdir().unwrap();

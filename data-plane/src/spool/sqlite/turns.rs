@@ -1,7 +1,31 @@
-//! Whose turn it is to begin: executions that nobody has claimed are claimed in turns of their workflows, so that one with
-//! many of them does not keep the others' waiting.
+//! Whose turn it is: executions that nobody has claimed are claimed in turns of their workflows, so that one with many of them
+//! does not keep the others' waiting.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Looking behind those of one workflow that are due is dear where they are many.
+const FAR_LOOK_INTERVAL: SignedDuration = SignedDuration::from_millis(50);
+
+/// Numbers of parked executions that are due, the longest first, by workflow.
+pub(super) type ByWorkflow = BTreeMap<String, Vec<i64>>;
+
+/// What there is to claim of a workflow.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Wants {
+    /// Numbers of those that are due, the longest first.
+    pub(super) due: Vec<i64>,
+    /// How many wait to begin, or to go on after they were due.
+    pub(super) new: u64,
+}
+
+impl Wants {
+    pub(super) fn count(&self) -> usize {
+        let new = usize::try_from(self.new).unwrap_or(usize::MAX);
+        self.due.len().saturating_add(new)
+    }
+}
 
 /// Executions that wait to begin, by workflow.
 #[derive(Debug, Default)]
@@ -10,6 +34,8 @@ pub(super) struct Turns {
     waiting: BTreeMap<String, u64>,
     /// Who had the last turn.
     last: String,
+    /// When it was looked far at those that are due.
+    looked_far: Option<Timestamp>,
 }
 
 impl Turns {
@@ -17,7 +43,7 @@ impl Turns {
     pub(super) fn new(waiting: impl IntoIterator<Item = (String, u64)>) -> Self {
         Self {
             waiting: waiting.into_iter().collect(),
-            last: String::new(),
+            ..Self::default()
         }
     }
 
@@ -42,16 +68,37 @@ impl Turns {
         workflow.clone_into(&mut self.last);
     }
 
-    /// All workflows and how many of their executions wait, from whoever is next.
-    pub(super) fn order(&self) -> impl Iterator<Item = (&str, u64)> {
-        let last = self.last.as_str();
-        let after = (Bound::Excluded(last), Bound::Unbounded);
-        let after = self.waiting.range::<str, _>(after);
-        let before = (Bound::Unbounded, Bound::Included(last));
-        let before = self.waiting.range::<str, _>(before);
-        after
-            .chain(before)
-            .map(|(workflow, count)| (workflow.as_str(), *count))
+    /// What there is to claim of all workflows, with those that are due, from whoever is next.
+    pub(super) fn with_due(&self, due: ByWorkflow) -> Vec<(String, Wants)> {
+        let waiting = self.waiting.iter().map(|(workflow, new)| {
+            let wants = Wants {
+                new: *new,
+                ..Wants::default()
+            };
+            (workflow.clone(), wants)
+        });
+        let mut all: BTreeMap<String, Wants> = waiting.collect();
+        for (workflow, due) in due {
+            all.entry(workflow).or_default().due = due;
+        }
+        let mut next: Vec<_> = all.into_iter().collect();
+        let after = next.partition_point(|(workflow, _)| *workflow <= self.last);
+        next.rotate_left(after);
+        next
+    }
+
+    /// Whether it is time to look far at those that are due.
+    pub(super) fn looks_far(&self, now: Timestamp) -> bool {
+        self.looked_far.is_none_or(|looked| {
+            let since = now.duration_since(looked);
+            // The time of day can be set back.
+            since >= FAR_LOOK_INTERVAL || since.is_negative()
+        })
+    }
+
+    /// It was looked far.
+    pub(super) fn looked_far(&mut self, now: Timestamp) {
+        self.looked_far = Some(now);
     }
 }
 
@@ -98,10 +145,8 @@ mod tests {
         let name = |name: &str| (name.to_owned(), 2);
         let mut turns = Turns::new([name("a"), name("b"), name("c")]);
         let order = |turns: &Turns| {
-            turns
-                .order()
-                .map(|(of, _)| of.to_owned())
-                .collect::<String>()
+            let all = turns.with_due(ByWorkflow::new()).into_iter();
+            all.map(|(of, _)| of).collect::<String>()
         };
         assert_eq!(order(&turns), "abc");
         turns.took("b", 1);
@@ -111,5 +156,17 @@ mod tests {
         turns.add("d".to_owned(), 1);
         turns.took("d", 1);
         assert_eq!(order(&turns), "ac");
+
+        let due = ByWorkflow::from([("b".to_owned(), vec![7, 4]), ("c".to_owned(), vec![5])]);
+        let wants = |due: &[i64], new| Wants {
+            due: due.to_vec(),
+            new,
+        };
+        let all = [
+            ("a".to_owned(), wants(&[], 2)),
+            ("b".to_owned(), wants(&[7, 4], 0)),
+            ("c".to_owned(), wants(&[5], 2)),
+        ];
+        assert_eq!(turns.with_due(due), all);
     }
 }

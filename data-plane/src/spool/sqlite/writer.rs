@@ -434,6 +434,9 @@ impl Writer {
         for (workflow, count) in effects.turns_of {
             self.turns.took(&workflow, count);
         }
+        if let Some(now) = effects.looked_far {
+            self.turns.looked_far(now);
+        }
         for released in effects.released {
             self.numbers.remove(&released);
         }
