@@ -12,6 +12,7 @@ mod functions;
 mod json_path;
 mod kinds;
 mod operations;
+mod patterns;
 mod scope;
 mod shared;
 mod signatures;

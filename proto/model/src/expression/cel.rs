@@ -263,11 +263,21 @@ impl Expression {
         let evaluate = || {
             let mut context = Context::with_env(ENV.clone());
             context.set_variable_resolver(scope);
-            CelValue::resolve(&self.tree, &context)
+            let value = CelValue::resolve_val(&self.tree, &context)?;
+            // Before it is copied, for the first of several times.
+            if budget::is_surely_larger(value.as_ref(), limits::VALUE_MAX_BYTES) {
+                return Ok(None);
+            }
+            value.as_ref().try_into().map(Some)
         };
         let grown = || stacker::maybe_grow(STACK_BYTES / 4, STACK_BYTES, evaluate);
         let message = match budget::within(grown) {
-            Ok(Ok(value)) => return Ok(value),
+            Ok(Ok(Some(value))) => return Ok(value),
+            Ok(Ok(None)) => {
+                return Err(EvaluationError::TooLarge {
+                    expression: self.shown(),
+                });
+            }
             // It may quote what the expression made of a secret.
             Ok(Err(_)) if self.reads_secrets => {
                 "fails with the values that its secrets have; why is not shown".to_owned()
