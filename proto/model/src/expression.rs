@@ -8,6 +8,7 @@ mod args;
 mod budget;
 mod cel;
 mod check;
+mod closes;
 mod functions;
 mod json_path;
 mod kinds;

@@ -10,6 +10,7 @@ use crate::execution::StepState;
 mod functions;
 mod kinds;
 mod patterns;
+mod templates;
 mod types;
 
 fn scope() -> Scope {
