@@ -414,6 +414,44 @@ fn wrong_expressions_are_refused() {
     assert!(Expression::parse(&"1+".repeat(limits_bytes())).is_err());
 }
 
+/// What overflows a stack ends the process: that of an unoptimised build has the largest frames.
+#[test]
+fn nesting_is_stopped_before_the_stack_ends() {
+    for opening in [
+        "{",
+        "[{",
+        "{[",
+        "{1:",
+        "{1:[",
+        "a{",
+        "a{b:",
+        "{?",
+        "(",
+        "({",
+        "[",
+        "f(",
+        "a.f({",
+        "a[{",
+        "a?",
+        "a?{",
+        "!",
+        "-",
+        "-{",
+        "a.",
+        "[1].map(x,",
+        "1+{",
+        "1+",
+        "1==",
+    ] {
+        for times in [50, 90, 96, 100, 1_000] {
+            assert!(
+                Expression::parse(&opening.repeat(times)).is_err(),
+                "{opening}"
+            );
+        }
+    }
+}
+
 fn limits_bytes() -> usize {
     crate::limits::EXPRESSION_MAX_BYTES
 }
