@@ -58,6 +58,9 @@ const CLAIM_INTERVAL: Duration = Duration::from_secs(5);
 const RESIDENTS_PER_RUNNING: usize = 8;
 /// How long executions that steps start are remembered unless the configuration says so.
 const DEDUPLICATION_WINDOW_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Ends of the process in a row that may interrupt an execution, unless the configuration says so: whoever kills a node five times
+/// is not taken for an execution that does, unless it is under way each time and gets nowhere between.
+const INTERRUPTIONS_MAX_DEFAULT: u32 = 5;
 /// The pauses before the spool is asked again what it was too busy for.
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -88,6 +91,8 @@ pub struct ExecutionConfig {
     pub workflows: Arc<dyn WorkflowSource>,
     /// How long an execution that a step started is remembered after its start, at least.
     pub deduplication_window: Duration,
+    /// Ends of the process in a row that may interrupt an execution: then it fails.
+    pub interruptions_max: u32,
 }
 
 impl Default for ExecutionConfig {
@@ -101,6 +106,7 @@ impl Default for ExecutionConfig {
             secrets: Arc::new(NoSecrets),
             workflows: Arc::new(NoWorkflows),
             deduplication_window: DEDUPLICATION_WINDOW_DEFAULT,
+            interruptions_max: INTERRUPTIONS_MAX_DEFAULT,
         }
     }
 }
@@ -116,6 +122,7 @@ pub struct ExecutionRuntime {
     secrets: Arc<dyn SecretSource>,
     workflows: Arc<dyn WorkflowSource>,
     deduplication_window: Duration,
+    interruptions_max: u32,
     admissions: Arc<Admissions>,
     /// Places of those that run.
     running: Arc<Semaphore>,
@@ -146,6 +153,7 @@ impl ExecutionRuntime {
             secrets: config.secrets.clone(),
             workflows: config.workflows.clone(),
             deduplication_window: config.deduplication_window,
+            interruptions_max: config.interruptions_max,
             running: Arc::new(Semaphore::new(running_max)),
             residents: Arc::new(Semaphore::new(residents_max)),
         }

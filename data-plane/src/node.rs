@@ -311,6 +311,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             secrets: store.clone(),
             workflows: store.clone(),
             deduplication_window: config.deduplication_window,
+            ..ExecutionConfig::default()
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));

@@ -244,6 +244,8 @@ pub struct Along {
     ///
     /// [`Fact::is_told`]: signalbox_model::execution::Fact::is_told
     pub tells: Vec<Record>,
+    /// The facts say only that attempts are repeated which the end of a process has interrupted: the execution is where it was.
+    pub only_repeats: bool,
 }
 
 /// Says how many more executions of a workflow may run.
@@ -413,6 +415,9 @@ pub struct Claimed {
     pub journal: Vec<Record>,
     /// Sequence of the last of it; 0 for a new one.
     pub journal_until: u64,
+    /// How often in a row the process ended without its own doing (killed, out of memory) while somebody had claimed it, and it
+    /// journalled nothing between these ends but repeats ([`Along::only_repeats`]).
+    pub interruptions: u32,
 }
 
 /// Sizes.

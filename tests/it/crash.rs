@@ -11,16 +11,19 @@ use std::{
 };
 
 use rand::RngExt as _;
-use signalbox_proto::v1::ExecutionState;
+use signalbox_proto::v1::{self, ExecutionState};
 use signalbox_tests::{
     planes::{Options, Planes},
     target::Target,
     wait,
 };
+use tokio::net::TcpListener;
 
 use crate::local_stack::synced;
 
 const KILLS: usize = 20;
+/// Kills while one execution is under way, after which it is not begun again.
+const INTERRUPTIONS_MAX: usize = 5;
 const SENDERS: usize = 4;
 
 /// Posts distinct messages until told to stop, each until it is acknowledged; gives their ids.
@@ -193,4 +196,45 @@ steps:
         acknowledged.len(),
         executions.len(),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_gets_nowhere_before_each_kill_fails_in_the_end() {
+    // It takes calls, and answers none.
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target::start(|_, _| 200).await;
+    let (mut planes, api) = Planes::start(Options::default()).await;
+    let step =
+        |id: &str, url: &str| format!("  - id: {id}\n    http: {{url: \"http://{url}/\"}}\n");
+    let stuck = service.local_addr().unwrap().to_string();
+    let stuck = format!(
+        "trigger: {{manual: {{}}}}\nsteps:\n{}{}finally:\n{}",
+        step("before", &target.addr.to_string()),
+        step("stuck", &stuck),
+        step("last", &target.addr.to_string()),
+    );
+    api.create_workflow("stuck", &stuck).await;
+    synced(&api).await;
+    let run = v1::RunWorkflowRequest {
+        name: "projects/default/workflows/stuck".to_owned(),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..Default::default()
+    };
+    let execution = api.workflows().run_workflow(run).await.unwrap();
+    let name = execution.into_inner().name;
+    for _ in 0..INTERRUPTIONS_MAX {
+        let called = tokio::time::timeout(Duration::from_secs(30), service.accept()).await;
+        let (_call, _) = called.expect("it is called again").unwrap();
+        planes.data.kill();
+        planes.data.spawn();
+    }
+    planes.data.ready().await;
+    let failed = api.execution_in(&name, ExecutionState::Failed).await;
+    let error = failed.error.unwrap();
+    assert_eq!(error.code, "INTERNAL");
+    assert!(error.message.contains("killed 5 times"), "{error:?}");
+    // Whatever ends the process may stand in any step.
+    assert_eq!(target.calls().len(), 1, "only the step before was called");
+    let called = tokio::time::timeout(Duration::ZERO, service.accept()).await;
+    assert!(called.is_err(), "it is not begun again");
 }

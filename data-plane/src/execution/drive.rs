@@ -145,6 +145,11 @@ impl<'a> Drive<'a> {
                 self.kin.follow(fact);
             }
         }
+        if claimed.interruptions >= self.runtime.interruptions_max {
+            return self
+                .fail(too_often_interrupted(claimed.interruptions))
+                .await;
+        }
         let mut machine = match self.machine(claimed).await {
             Ok(machine) => machine,
             Err(failure) => return self.fail(failure).await,
@@ -319,7 +324,10 @@ impl<'a> Drive<'a> {
             })
             .collect();
         let ended = matches!(facts.last(), Some(Fact::Finished { .. }));
-        let along = self.kin.along(&records);
+        let mut along = self.kin.along(&records);
+        along.only_repeats = facts
+            .iter()
+            .all(|fact| matches!(fact, Fact::AttemptStarted { repeated, .. } if *repeated));
         let mut busy = self.runtime.busy();
         loop {
             let (spool, execution) = (&self.runtime.spool, self.execution.clone());
@@ -532,6 +540,16 @@ pub(super) fn timed_out(timeout: Duration) -> AttemptFailure {
     AttemptFailure::retriable(
         codes::TIMEOUT,
         format!("there was no complete response within {timeout:?}"),
+    )
+}
+
+/// The failure of an execution that each start would go on with, and each time in vain.
+fn too_often_interrupted(times: u32) -> Failure {
+    Failure::new(
+        codes::INTERNAL,
+        format!(
+            "the node's process was killed {times} times in a row while the execution was under way, which got nowhere between: it may be the cause, and is not begun again"
+        ),
     )
 }
 

@@ -330,6 +330,8 @@ impl Node {
             concurrency_max: NonZeroUsize::new(4).unwrap(),
             ambient: self.day.clone(),
             cancels: Arc::default(),
+            // Chance strikes the same one as often as it likes.
+            interruptions_max: u32::MAX,
             ..ExecutionConfig::default()
         };
         let executions = ExecutionRuntime::new(spool.clone(), Arc::new(target), &config);

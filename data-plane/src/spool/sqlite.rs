@@ -9,6 +9,7 @@ mod batch;
 mod claim;
 mod handshake;
 mod index;
+mod interrupted;
 mod look;
 mod read;
 mod room;
@@ -158,7 +159,7 @@ impl SqliteSpool {
             shared.clone(),
             head_sender,
             config,
-            opened.turns,
+            (opened.turns, opened.interrupted),
         );
         let spool = Self {
             incarnation: opened.incarnation,

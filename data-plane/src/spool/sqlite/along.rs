@@ -17,6 +17,7 @@ use crate::spool::{Accept, Acceptance, Along, ReadScope, SpoolError, Told};
 pub(in crate::spool) struct Encoded {
     begins: Vec<(NewExecution, Option<Telling>)>,
     tells: Vec<Telling>,
+    pub(super) only_repeats: bool,
 }
 
 /// A fact for the journal of an execution.
@@ -27,7 +28,11 @@ struct Telling {
 
 impl Encoded {
     pub(super) fn new(along: Along, read_scope: ReadScope) -> Result<Self, SpoolError> {
-        let Along { begins, tells } = along;
+        let Along {
+            begins,
+            tells,
+            only_repeats,
+        } = along;
         let begins = begins.into_iter().map(|accept| {
             let lost = lost(&accept).map(Telling::new).transpose()?;
             Ok((NewExecution::encode(accept, read_scope)?, lost))
@@ -38,6 +43,7 @@ impl Encoded {
                 .into_iter()
                 .map(Telling::new)
                 .collect::<Result<_, _>>()?,
+            only_repeats,
         })
     }
 }
@@ -95,7 +101,9 @@ fn lost(accept: &Accept) -> Option<Record> {
 impl Batch<'_> {
     /// Does it; gives those who were told something and are claimed.
     pub(super) fn along(&mut self, along: Encoded) -> Sql<Vec<ExecutionName>> {
-        let Encoded { begins, mut tells } = along;
+        let Encoded {
+            begins, mut tells, ..
+        } = along;
         for (new, lost) in begins {
             let name = new.name().to_owned();
             let is_under_way = match self.accept(new)? {

@@ -139,6 +139,8 @@ pub(super) struct Effects {
     /// When it was looked far at those that are due.
     pub(super) looked_far: Option<Timestamp>,
     pub(super) parked: u64,
+    /// Numbers of those that had been interrupted.
+    pub(super) went_on: Vec<i64>,
     /// Claimed again after they were parked.
     pub(super) resumed: u64,
     /// Another parked execution may be the next that is due.
@@ -155,6 +157,7 @@ pub(super) struct Batch<'a> {
     pub(super) effects: &'a mut Effects,
     pub(super) turns: &'a Turns,
     numbers: &'a HashMap<String, i64>,
+    pub(super) interrupted: &'a HashSet<i64>,
     /// When it runs.
     pub(super) now: Timestamp,
 }
@@ -166,6 +169,7 @@ impl<'a> Batch<'a> {
         effects: &'a mut Effects,
         turns: &'a Turns,
         numbers: &'a HashMap<String, i64>,
+        interrupted: &'a HashSet<i64>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -174,6 +178,7 @@ impl<'a> Batch<'a> {
             effects,
             turns,
             numbers,
+            interrupted,
             now,
         }
     }
@@ -217,7 +222,7 @@ impl<'a> Batch<'a> {
                 along,
                 answer,
             } => {
-                let journalled = self.journal(&execution, &records, ended);
+                let journalled = self.journal(&execution, &records, ended, along.only_repeats);
                 let outcome = journalled.and_then(|()| self.along(*along));
                 settle(pending, answer, outcome)
             }
@@ -433,7 +438,13 @@ impl<'a> Batch<'a> {
         self.other(RecordBody::Delivery(Box::new(delivery)), time, traceparent)
     }
 
-    fn journal(&mut self, execution: &str, records: &[Vec<u8>], ended: bool) -> Sql<()> {
+    fn journal(
+        &mut self,
+        execution: &str,
+        records: &[Vec<u8>],
+        ended: bool,
+        only_repeats: bool,
+    ) -> Sql<()> {
         let Some(number) = self.number_of(execution)? else {
             // Of nobody's: told once, and no more.
             return records
@@ -443,6 +454,9 @@ impl<'a> Batch<'a> {
         let mut last = number;
         for record in records {
             last = self.log(KIND_FACT, Some(number), record)?;
+        }
+        if !only_repeats {
+            self.went_on(number)?;
         }
         if ended {
             let changed = self

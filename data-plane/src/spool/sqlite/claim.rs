@@ -35,6 +35,7 @@ pub(in crate::spool) struct Taken {
     definition: Bytes,
     journal: Vec<Vec<u8>>,
     journal_until: u64,
+    interruptions: u32,
 }
 
 impl Taken {
@@ -56,6 +57,7 @@ impl Taken {
             traceparent,
             journal: self.journal.iter().map(record).collect::<Result<_, _>>()?,
             journal_until: self.journal_until,
+            interruptions: self.interruptions,
         })
     }
 }
@@ -198,6 +200,7 @@ impl Batch<'_> {
             definition: self.definition_of(definition, definitions)?,
             journal,
             journal_until,
+            interruptions: self.interruptions(number)?,
         })
     }
 
@@ -230,7 +233,7 @@ impl Batch<'_> {
         self.effects.parked += changed as u64;
         self.effects.due_changed |= changed > 0;
         self.effects.released.push(execution.to_owned());
-        Ok(())
+        self.went_on(number)
     }
 
     /// Makes one due that is parked.

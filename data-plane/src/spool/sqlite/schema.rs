@@ -1,12 +1,15 @@
 //! The file: its tables, its version, what opening it finds.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
 use signalbox_log::LogId;
 
-use super::{read::from_sql, turns::Turns, upgrade};
+use super::{interrupted, read::from_sql, turns::Turns, upgrade};
 
 /// Version of the tables below (`PRAGMA user_version`).
 pub(super) const VERSION: i64 = 3;
@@ -139,6 +142,8 @@ pub(super) struct Opened {
     pub(super) next_due: Option<Timestamp>,
     /// Those that nobody has, by workflow.
     pub(super) turns: Turns,
+    /// Numbers of those that ends of the process have interrupted, and that have not gone on since.
+    pub(super) interrupted: HashSet<i64>,
     /// The intake log that it belongs to, and the last sequence taken from that.
     pub(super) intake: Option<(LogId, u64)>,
 }
@@ -218,7 +223,7 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<Opened, OpenError> 
 fn read(connection: &mut Connection) -> Result<Opened, rusqlite::Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Nobody has claimed anything yet in this process.
-    transaction.execute("UPDATE executions SET state = 0 WHERE state = 1", [])?;
+    let interrupted = interrupted::take_over(&transaction)?;
     let meta = |key: &str| -> Result<String, rusqlite::Error> {
         transaction.query_row(
             "SELECT value FROM meta WHERE key = ?1",
@@ -248,6 +253,7 @@ fn read(connection: &mut Connection) -> Result<Opened, rusqlite::Error> {
         parked,
         next_due: next_due(&transaction)?,
         turns,
+        interrupted,
     };
     transaction.commit()?;
     Ok(opened)

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod interrupted;
 mod signals;
 mod upgrade;
 

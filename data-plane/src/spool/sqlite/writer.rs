@@ -26,6 +26,7 @@ use super::{
     along::Encoded,
     batch::{Batch, Drained, Effects, NewExecution, Pending},
     claim::Taken,
+    interrupted,
     read::from_sql,
     schema::{Opened, next_due},
     turns::Turns,
@@ -222,6 +223,8 @@ pub(in crate::spool) struct Writer {
     turns: Turns,
     /// Numbers of claimed executions, by name: who journals is not looked up each time.
     numbers: HashMap<String, i64>,
+    /// Numbers of those that were interrupted, and have not gone on since.
+    interrupted: HashSet<i64>,
 }
 
 impl Writer {
@@ -230,7 +233,7 @@ impl Writer {
         shared: Arc<Shared>,
         head: watch::Sender<u64>,
         config: &SqliteSpoolConfig,
-        turns: Turns,
+        (turns, interrupted): (Turns, HashSet<i64>),
     ) -> Self {
         let writer = Self {
             connection,
@@ -245,6 +248,7 @@ impl Writer {
             known: HashSet::new(),
             turns,
             numbers: HashMap::new(),
+            interrupted,
         };
         writer.measure();
         writer
@@ -272,9 +276,14 @@ impl Writer {
                 Next::Closed => break,
             };
             if let Err(failure) = self.turn(first, &mut queue, &mut jobs) {
+                // It is the disk that ends them, if that lets them be given back at all.
+                let _ = interrupted::give_back(&self.connection);
                 // Dropping the queue drops every waiting answer; callers then read the failure.
                 return self.shared.fail(failure);
             }
+        }
+        if let Err(error) = interrupted::give_back(&self.connection) {
+            tracing::warn!(%error, "executions are left claimed: the next start takes them for interrupted");
         }
         if let Err(error) = self
             .connection
@@ -374,6 +383,7 @@ impl Writer {
                 &mut effects,
                 &self.turns,
                 &self.numbers,
+                &self.interrupted,
                 self.ambient.now(),
             );
             for job in waiting.by_ref() {
@@ -441,6 +451,9 @@ impl Writer {
             self.numbers.remove(&released);
         }
         self.numbers.extend(effects.numbers);
+        for number in effects.went_on {
+            self.interrupted.remove(&number);
+        }
         if let Some(held_back) = effects.held_back {
             self.shared.held_back.store(held_back, Ordering::Relaxed);
         }

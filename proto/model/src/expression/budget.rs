@@ -15,8 +15,8 @@ use cel::{
     common::{
         ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators},
         types::{
-            CelBytes, CelInt, CelList, CelMap, CelOptional, CelString, DYN_TYPE, INT_TYPE,
-            LIST_TYPE, STRING_TYPE,
+            CelBytes, CelDouble, CelInt, CelList, CelMap, CelOptional, CelString, DYN_TYPE,
+            INT_TYPE, LIST_TYPE, STRING_TYPE,
         },
         value::{CowVal, Val},
     },
@@ -24,7 +24,7 @@ use cel::{
 
 use super::{
     args::{Args, Given, text},
-    signatures,
+    patterns, signatures,
 };
 use crate::limits;
 
@@ -36,21 +36,22 @@ const ITERATE: &str = "@iterate";
 const CHARGE_PAIRS: &str = "@chargePairs";
 /// Charges a text that is sought in another, where each place of that may cost as much as the whole text.
 const CHARGE_NEEDLE: &str = "@chargeNeedle";
-/// Charges a regular expression, which is compiled each time.
-const CHARGE_PATTERN: &str = "@chargePattern";
+/// Charges what something is looked up by.
+const CHARGE_KEY: &str = "@chargeKey";
 /// Charges as many values as a number says.
 const CHARGE_COUNT: &str = "@chargeCount";
 /// `replace` and `join`, which charge what they will make.
 const REPLACE: &str = "@replace";
 const JOIN: &str = "@join";
+/// `matches`, which charges what it compiles and goes through.
+pub(super) const MATCHES: &str = "@matches";
 
 /// Bytes of a text for a unit.
 pub(super) const BYTES_PER_UNIT: usize = 64;
 /// Units of one byte of a sought text.
 const UNITS_PER_NEEDLE_BYTE: usize = 100;
-/// Units of a regular expression, and of one byte of it.
-pub(super) const UNITS_PER_PATTERN: usize = 1_000;
-pub(super) const UNITS_PER_PATTERN_BYTE: usize = 20;
+/// Nodes of the syntax tree that take what a value takes that is copied.
+const NODES_PER_UNIT: usize = 4;
 
 thread_local! {
     /// What is left to the evaluation on this thread; none nests in another.
@@ -74,6 +75,7 @@ pub fn sharing_one_budget<T>(evaluations: impl FnOnce() -> T) -> T {
     impl Drop for Ended {
         fn drop(&mut self) {
             IS_SHARED.set(false);
+            patterns::forget();
         }
     }
     if IS_SHARED.replace(true) {
@@ -89,20 +91,22 @@ pub(super) fn within<T>(evaluate: impl FnOnce() -> T) -> Result<T, Broken> {
     if !IS_SHARED.get() {
         LEFT_UNITS.set(limits::EVALUATION_MAX_UNITS);
     }
-    catch_unwind(AssertUnwindSafe(evaluate)).map_err(|payload| {
+    let evaluated = catch_unwind(AssertUnwindSafe(evaluate)).map_err(|payload| {
         payload
             .downcast_ref::<Broken>()
             .copied()
             .unwrap_or(Broken::Panicked)
-    })
+    });
+    if !IS_SHARED.get() {
+        patterns::forget();
+    }
+    evaluated
 }
 
 /// Declares the functions that instrumented trees call.
 pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     let any = || vec![DYN_TYPE];
-    env.add_overload(CHARGE, CHARGE, any(), |args| {
-        pass(args, |value| size_units(value))
-    })?;
+    env.add_overload(CHARGE, CHARGE, any(), |args| pass(args, size_units))?;
     env.add_overload(ITERATE, ITERATE, vec![DYN_TYPE, INT_TYPE], iterate)?;
     env.add_overload(CHARGE_PAIRS, CHARGE_PAIRS, any(), |args| {
         pass(args, |value| {
@@ -115,11 +119,7 @@ pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
             text_len(value).saturating_mul(UNITS_PER_NEEDLE_BYTE)
         })
     })?;
-    env.add_overload(CHARGE_PATTERN, CHARGE_PATTERN, any(), |args| {
-        pass(args, |value| {
-            UNITS_PER_PATTERN + text_len(value).saturating_mul(UNITS_PER_PATTERN_BYTE)
-        })
-    })?;
+    env.add_overload(CHARGE_KEY, CHARGE_KEY, any(), key)?;
     env.add_overload(CHARGE_COUNT, CHARGE_COUNT, any(), |args| {
         pass(args, |value| {
             let count = value.downcast_ref::<CelInt>().map_or(0, |n| *n.inner());
@@ -141,12 +141,22 @@ pub(super) fn instrument(root: &mut IdedExpr) {
     wrap(root, CHARGE);
 }
 
-/// Instruments the parts of `expr`; gives the number of its nodes.
+/// Instruments the parts of `expr`; gives the number of its nodes, long names as several.
 fn expression(expr: &mut IdedExpr) -> i64 {
+    let nodes = parts(expr);
+    // One byte of a text may become a value.
+    if matches!(&expr.expr, Expr::Call(call) if call.func_name == "split") {
+        wrap(expr, CHARGE);
+    }
+    nodes
+}
+
+fn parts(expr: &mut IdedExpr) -> i64 {
     match &mut expr.expr {
         // Messages are refused before.
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => 1,
-        Expr::Select(select) => 1 + expression(&mut select.operand),
+        Expr::Unspecified | Expr::Literal(_) | Expr::Struct(_) => 1,
+        Expr::Ident(name) => named(name),
+        Expr::Select(select) => named(&select.field) + expression(&mut select.operand),
         Expr::Call(parts) => 1 + call(parts),
         Expr::List(list) => {
             let mut nodes = 1;
@@ -176,6 +186,12 @@ fn expression(expr: &mut IdedExpr) -> i64 {
     }
 }
 
+/// Nodes that looking up `name` is worth: it is looked at, and copied into errors.
+fn named(name: &str) -> i64 {
+    let more = name.len() / BYTES_PER_UNIT * NODES_PER_UNIT;
+    1 + i64::try_from(more).unwrap_or(i64::MAX)
+}
+
 fn entry(entry: &mut EntryExpr) -> i64 {
     match entry {
         EntryExpr::StructField(field) => {
@@ -201,12 +217,16 @@ fn call(call: &mut CallExpr) -> i64 {
     }
     let mut last = CHARGE;
     match (qualified.as_deref(), call.func_name.as_str()) {
+        (None, operators::INDEX | operators::OPT_INDEX) => {
+            if let Some(index) = call.args.get_mut(1) {
+                charge(index, CHARGE_KEY);
+            }
+            return nodes;
+        }
         // These look at what they choose, not at all of what they choose from, and copy nothing.
         (
             None,
-            operators::INDEX
-            | operators::OPT_INDEX
-            | operators::OPT_SELECT
+            operators::OPT_SELECT
             | operators::CONDITIONAL
             | operators::LOGICAL_AND
             | operators::LOGICAL_OR
@@ -225,7 +245,7 @@ fn call(call: &mut CallExpr) -> i64 {
                 wrap(needle, CHARGE_NEEDLE);
             }
         }
-        (None, "matches") => last = CHARGE_PATTERN,
+        (None, "matches") => MATCHES.clone_into(&mut call.func_name),
         (Some("lists.range"), _) => last = CHARGE_COUNT,
         _ => {}
     }
@@ -248,13 +268,24 @@ fn call(call: &mut CallExpr) -> i64 {
     nodes
 }
 
-/// Wraps what may be large. Literals are as small as the text that they stand in, the elements of lists and maps were
-/// charged already, and accumulators (`@result`) must stay as they are for the interpreter to append to them in place.
+/// Wraps what may be large. The elements of lists and maps were charged already, and accumulators (`@result`) must stay as
+/// they are for the interpreter to append to them in place.
 fn charge(expr: &mut IdedExpr, by: &str) {
     match &expr.expr {
-        Expr::Literal(_) | Expr::List(_) | Expr::Map(_) => {}
+        Expr::Literal(literal) if literal_len(literal) < BYTES_PER_UNIT => {}
+        Expr::List(_) | Expr::Map(_) => {}
         Expr::Ident(name) if name.starts_with('@') => {}
         _ => wrap(expr, by),
+    }
+}
+
+/// Length of the text that a literal is, in bytes: it is small where it stands, but may be copied as often as a list has
+/// elements.
+fn literal_len(literal: &LiteralValue) -> usize {
+    match literal {
+        LiteralValue::String(text) => text.inner().len(),
+        LiteralValue::Bytes(bytes) => bytes.inner().len(),
+        _ => 0,
     }
 }
 
@@ -285,6 +316,7 @@ fn literal(number: i64) -> IdedExpr {
 pub(super) fn as_written(text: &str) -> String {
     text.replace("'@replace'", "'replace'")
         .replace("'@join'", "'join'")
+        .replace("'@matches'", "'matches'")
 }
 
 /// Takes off the budget, or ends the evaluation.
@@ -320,31 +352,70 @@ fn iterate<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
         let count = range.as_sizer().map_or(0, |sizer| *sizer.size().inner());
         let count = usize::try_from(count).unwrap_or(0);
         // A node takes a fraction of what a value takes that is copied.
-        let steps = count.saturating_mul(1 + nodes / 4);
+        let steps = count.saturating_mul(1 + nodes / NODES_PER_UNIT);
         steps.saturating_add(size_units(range))
     })
 }
 
-/// Values in `value`, itself included, and 64 bytes of text as one; counted no further than the budget goes.
-fn size_units(value: &dyn Val) -> usize {
-    let enough = usize::try_from(LEFT_UNITS.get()).unwrap_or(usize::MAX);
-    let mut units = 0_usize;
+/// The key or index that something is looked up by, charged. A number that is none of either is refused: to say so, the
+/// interpreter would copy the whole list.
+fn key<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let key = pass(args, size_units)?;
+    match key
+        .downcast_ref::<CelDouble>()
+        .map(|number| *number.inner())
+    {
+        Some(number) if number.fract() != 0.0 => Err(ExecutionError::function_error(
+            "_[_]",
+            format!("{number} is no index and no key"),
+        )),
+        _ => Ok(key),
+    }
+}
+
+/// `value`, and all that is in it: elements, keys, values.
+fn inside<'a>(value: &'a dyn Val) -> impl Iterator<Item = &'a dyn Val> {
     let mut rest = vec![value];
-    while let Some(value) = rest.pop() {
-        units += 1 + text_len(value) / BYTES_PER_UNIT;
+    std::iter::from_fn(move || {
+        let value = rest.pop()?;
         if let Some(list) = value.downcast_ref::<CelList>() {
             rest.extend(list.inner().iter().map(AsRef::as_ref));
         } else if let Some(map) = value.downcast_ref::<CelMap>() {
-            units += map.inner().len();
-            rest.extend(map.inner().values().map(AsRef::as_ref));
+            for (key, value) in map.inner() {
+                rest.push(key.inner());
+                rest.push(value.as_ref());
+            }
         } else if let Some(optional) = value.downcast_ref::<CelOptional>() {
             rest.extend(optional.inner());
         }
+        Some(value)
+    })
+}
+
+/// Values in `value`, itself and the keys of maps included, and 64 bytes of text as one; counted no further than the budget
+/// goes.
+fn size_units(value: &dyn Val) -> usize {
+    let enough = usize::try_from(LEFT_UNITS.get()).unwrap_or(usize::MAX);
+    let mut units = 0_usize;
+    for value in inside(value) {
+        units += 1 + text_len(value) / BYTES_PER_UNIT;
         if units > enough {
             break;
         }
     }
     units
+}
+
+/// Whether the JSON text of `value` is longer than `max_bytes` for sure. Nothing is copied.
+pub(super) fn is_surely_larger(value: &dyn Val, max_bytes: usize) -> bool {
+    let mut least_bytes = 0_usize;
+    inside(value).any(|value| {
+        // What is in an optional stands there for it.
+        if value.downcast_ref::<CelOptional>().is_none() {
+            least_bytes += 1 + text_len(value);
+        }
+        least_bytes > max_bytes
+    })
 }
 
 /// Length of a text, in bytes.
@@ -389,4 +460,13 @@ fn join<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
     // The parts were charged with the list.
     spend(parts.len().saturating_mul(separator.len()) / BYTES_PER_UNIT);
     Ok(CowVal::owned(CelString::from(parts.join(separator))))
+}
+
+/// What `evaluate` gives, and the units that it took.
+#[cfg(test)]
+pub(super) fn spent<T>(evaluate: impl FnOnce() -> T) -> (T, u64) {
+    sharing_one_budget(|| {
+        let before = LEFT_UNITS.get();
+        (evaluate(), before - LEFT_UNITS.get())
+    })
 }

@@ -5,12 +5,15 @@ use serde_json::Value;
 use super::{
     EvaluationError, Expression, ExpressionError, Reference, Scope,
     cel::{cut, json_size_exceeds},
+    closes::ends,
     sharing_one_budget,
 };
 use crate::limits;
 
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
+/// Closes of one expression that are tried: more than one may be its own only where comments hold some.
+const CLOSES_TRIED_MAX: usize = 8;
 
 /// A string in which `${{ expression }}` is replaced. `$${{` stands for a literal `${{`.
 #[derive(Clone, Debug)]
@@ -144,7 +147,9 @@ impl Template {
 /// The expression up to the first `}}` that makes it parse (CEL maps may end in `}}` too), and what follows.
 fn close(text: &str) -> Result<(Expression, &str), TemplateError> {
     let mut first_error = None;
-    for (end, _) in text.match_indices(CLOSE) {
+    // Where there is none, the first at all, for what is wrong with the expression before it.
+    let ends = ends(text).take(CLOSES_TRIED_MAX).chain(text.find(CLOSE));
+    for end in ends {
         let source = text[..end].trim();
         match Expression::parse(source) {
             Ok(expression) => return Ok((expression, &text[end + CLOSE.len()..])),

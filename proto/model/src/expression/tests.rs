@@ -9,6 +9,8 @@ use crate::execution::StepState;
 
 mod functions;
 mod kinds;
+mod patterns;
+mod templates;
 mod types;
 
 fn scope() -> Scope {
@@ -114,6 +116,20 @@ fn evaluate(expression: &str) -> Result<Value, EvaluationError> {
     Expression::parse(expression).unwrap().evaluate(&scope())
 }
 
+/// Evaluates it with a part of the budget: an unoptimised build takes its time for the whole.
+fn evaluate_with(
+    left_units: u64,
+    expression: &str,
+    scope: &Scope,
+) -> Result<Value, EvaluationError> {
+    let expression = Expression::parse(expression).unwrap();
+    let gone = crate::limits::EVALUATION_MAX_UNITS - left_units;
+    sharing_one_budget(|| {
+        budget::within(|| budget::spend(usize::try_from(gone).unwrap())).unwrap();
+        expression.evaluate(scope)
+    })
+}
+
 /// A scope with as much in it as a message brings.
 fn large() -> Scope {
     let text = "a".repeat(256 * 1024);
@@ -145,6 +161,7 @@ fn what_multiplies_is_stopped_before_it_happens() {
         "event.json.list.exists(x, event.message.matches('b' + string(x)))",
         "event.json.list.map(x, {'a': event.json})",
         "event.json.list.sortBy(x, event.message)",
+        "lists.range(400).map(x, event.message.split('').size())",
         &format!("[{copies}].size()"),
         &format!(
             "size([{halves}, {halves}, {halves}].map(x, x + x + x).map(x, x + x + x).map(x, x + x + x).map(x, x + x + x))"
@@ -168,6 +185,51 @@ fn what_multiplies_is_stopped_before_it_happens() {
     }
 }
 
+/// Unheld, each of these would hold some hundred megabytes at most, so that this test is no danger itself.
+#[test]
+fn long_literals_and_keys_are_no_cheaper_than_other_texts() {
+    let key = "k".repeat(200 * 1000);
+    let event = json!({"json": {key: 1}, "attributes": {"list": [1, 2, 3], "half": 0.5}});
+    let scope = Scope::new(&event, &Value::Null, &Value::Null);
+    let long = "x".repeat(7_000);
+    for greedy in [
+        format!("size(lists.range(20000).map(i, '{long}'))"),
+        format!("size(lists.range(20000).map(i, b'{long}'))"),
+        format!("size(lists.range(20000).map(i, {{'{long}': i}}))"),
+        format!("size(lists.range(20000).map(i, {{i: '{long}'}}))"),
+        format!("size(lists.range(20000).map(i, i < 0 ? 'a' : '{long}'))"),
+        format!("size(lists.range(20000).map(i, '{long}' + '{long}'.substring(1)))"),
+        format!("lists.range(20000).exists(i, '{long}' == string(i))"),
+        format!("lists.range(20000).exists(i, event.json['{long}'] == 1 || false)"),
+        format!("lists.range(20000).exists(i, event.json.{long} == 1 || false)"),
+        format!("lists.range(20000).exists(i, has(event.json.{long}))"),
+        "size(lists.range(2000).map(i, event.json))".to_owned(),
+        "size(lists.range(2000).map(i, event.json.map(k, k)))".to_owned(),
+        "size(lists.range(2000).map(i, {'a': event.json}))".to_owned(),
+        "lists.range(20000).exists(i, event.json == {'a': i})".to_owned(),
+        "event.json.map(k, k).map(k, lists.range(20000).exists(i, k in event.json && i < 0))"
+            .to_owned(),
+    ] {
+        let started = std::time::Instant::now();
+        let error = evaluate_with(400_000, &greedy, &scope).unwrap_err();
+        let shown = greedy.replace(&long, "…");
+        assert!(
+            matches!(error, EvaluationError::TooExpensive { .. }),
+            "{shown}: {error}"
+        );
+        assert!(started.elapsed().as_secs() < 20, "{shown}");
+    }
+    // What is no place in a list would copy it, to say so.
+    let error = Expression::parse("event.attributes.list[event.attributes.half]")
+        .unwrap()
+        .evaluate(&scope)
+        .unwrap_err();
+    assert!(error.to_string().contains("0.5 is no index"), "{error}");
+    let large = Expression::parse("lists.range(20).map(i, event.json)").unwrap();
+    let error = large.evaluate(&scope).unwrap_err();
+    assert!(matches!(error, EvaluationError::TooLarge { .. }), "{error}");
+}
+
 #[test]
 fn what_a_workflow_does_fits_the_budget() {
     let scope = large();
@@ -183,6 +245,9 @@ fn what_a_workflow_does_fits_the_budget() {
         "lists.range(10000).exists(i, event.json.list[i] == 9999)",
         "event.message",
         "event.message + event.message",
+        "lists.range(10000).exists(x, string(x).matches('^9999[0-9]$'))",
+        "event.message.matches('(?i)a\\\\w+@\\\\w+')",
+        "lists.range(1000).map(i, 'a text of some length, as those that people read are in a message: ' + string(i)).size()",
     ] {
         let value = Expression::parse(fair).unwrap().evaluate(&scope);
         assert!(value.is_ok(), "{fair}: {:?}", value.unwrap_err());
@@ -347,6 +412,44 @@ fn wrong_expressions_are_refused() {
     ));
     assert!(Expression::parse(&"(".repeat(5000)).is_err());
     assert!(Expression::parse(&"1+".repeat(limits_bytes())).is_err());
+}
+
+/// What overflows a stack ends the process: that of an unoptimised build has the largest frames.
+#[test]
+fn nesting_is_stopped_before_the_stack_ends() {
+    for opening in [
+        "{",
+        "[{",
+        "{[",
+        "{1:",
+        "{1:[",
+        "a{",
+        "a{b:",
+        "{?",
+        "(",
+        "({",
+        "[",
+        "f(",
+        "a.f({",
+        "a[{",
+        "a?",
+        "a?{",
+        "!",
+        "-",
+        "-{",
+        "a.",
+        "[1].map(x,",
+        "1+{",
+        "1+",
+        "1==",
+    ] {
+        for times in [50, 90, 96, 100, 1_000] {
+            assert!(
+                Expression::parse(&opening.repeat(times)).is_err(),
+                "{opening}"
+            );
+        }
+    }
 }
 
 fn limits_bytes() -> usize {

@@ -1,10 +1,12 @@
-//! `regex`: extracting and replacing, as cel-go's `ext.Regex()` has them.
+//! `matches`, and `regex`: extracting and replacing, as cel-go's `ext.Regex()` has them.
 
-use ::regex::{Captures, Error, Regex, RegexBuilder};
+use std::rc::Rc;
+
+use ::regex::{Captures, Error, RegexBuilder};
 use cel::{
     DeclarationError, Env, ExecutionError,
     common::{
-        types::{CelInt, CelList, CelOptional, CelString, INT_TYPE, STRING_TYPE},
+        types::{CelBool, CelInt, CelList, CelOptional, CelString, INT_TYPE, STRING_TYPE},
         value::{CowVal, Val},
     },
 };
@@ -12,20 +14,18 @@ use cel::{
 use super::{
     super::{
         args::{Args, Given, text},
-        budget::{BYTES_PER_UNIT, UNITS_PER_PATTERN, UNITS_PER_PATTERN_BYTE, spend},
+        budget::{BYTES_PER_UNIT, MATCHES, spend},
+        patterns::{self, Pattern, Weight},
     },
     given_text,
 };
+use crate::limits;
 
-/// Size of a compiled pattern, in bytes, and that of the cache of each of its searches.
-const COMPILED_MAX_BYTES: usize = 1024 * 1024;
-/// The same for a pattern that is only checked: enough to tell whether it is one.
+/// Size of a compiled pattern that is only checked, in bytes: enough to tell whether it is one.
 const CHECKED_MAX_BYTES: usize = 64 * 1024;
 /// The same of one that is compiled in no time, and what that takes.
 const SMALL_MAX_BYTES: usize = 8 * 1024;
 const UNITS_PER_SMALL_PATTERN: usize = 200;
-/// Bytes of a pattern that make each search as long again.
-const PATTERN_BYTES_PER_PASS: usize = 128;
 
 pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     let texts = |count: usize| (0..count).map(|_| STRING_TYPE).collect::<Vec<_>>();
@@ -39,7 +39,9 @@ pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     env.add_overload("regex.replace", "regex.replace", texts(3), replace)?;
     let mut counted = texts(3);
     counted.push(INT_TYPE);
-    env.add_overload("regex.replace", "regex.replace.count", counted, replace)
+    env.add_overload("regex.replace", "regex.replace.count", counted, replace)?;
+    env.add_overload(MATCHES, "@matches", texts(2), matches)?;
+    env.add_member_overload(MATCHES, "@string_matches", STRING_TYPE, texts(1), matches)
 }
 
 /// What keeps `pattern` from being a regular expression. One that is too large for a check may be one.
@@ -77,10 +79,38 @@ fn compiles(pattern: &str, max_bytes: usize) -> Result<bool, String> {
     }
 }
 
+/// `pattern`, charged unless this evaluation has it already.
+fn compiled(function: &'static str, pattern: &str) -> Result<Rc<Pattern>, ExecutionError> {
+    if let Some(kept) = Pattern::kept(pattern) {
+        return Ok(kept);
+    }
+    let failed = |problem: String| ExecutionError::function_error(function, problem);
+    if pattern.len() > limits::EXPRESSION_MAX_BYTES {
+        return Err(failed(format!(
+            "the regular expression has {} bytes; at most {} are allowed",
+            pattern.len(),
+            limits::EXPRESSION_MAX_BYTES
+        )));
+    }
+    spend(patterns::parse_units(pattern));
+    let weight = Weight::of(pattern).map_err(|error| failed(error.to_string()))?;
+    spend(weight.compile_units());
+    Pattern::compile(pattern, weight).map_err(|error| failed(error.to_string()))
+}
+
+/// `text.matches(pattern)` and `matches(text, pattern)`, as CEL has them: the interpreter's own compile a pattern each time,
+/// whatever its size.
+fn matches<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let whole = text(&args, 0)?;
+    let pattern = compiled("matches", text(&args, 1)?)?;
+    spend((1 + whole.len() / BYTES_PER_UNIT).saturating_mul(pattern.passes()));
+    Ok(CowVal::owned(CelBool::from(pattern.regex.is_match(whole))))
+}
+
 /// A pattern, and the text that it is sought in.
 struct Search<'a> {
     function: &'static str,
-    pattern: Regex,
+    pattern: Rc<Pattern>,
     text: &'a str,
     from: usize,
     /// Where the match before ended.
@@ -89,15 +119,9 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(function: &'static str, text: &'a str, pattern: &str) -> Result<Self, ExecutionError> {
-        spend(UNITS_PER_PATTERN + pattern.len().saturating_mul(UNITS_PER_PATTERN_BYTE));
-        let pattern = RegexBuilder::new(pattern)
-            .size_limit(COMPILED_MAX_BYTES)
-            .dfa_size_limit(COMPILED_MAX_BYTES)
-            .build()
-            .map_err(|error| ExecutionError::function_error(function, error))?;
         Ok(Self {
             function,
-            pattern,
+            pattern: compiled(function, pattern)?,
             text,
             from: 0,
             last_end: None,
@@ -106,7 +130,7 @@ impl<'a> Search<'a> {
 
     /// The group that is asked for: the only one, or the whole.
     fn group(&self) -> Result<usize, ExecutionError> {
-        match self.pattern.captures_len() {
+        match self.pattern.regex.captures_len() {
             1 => Ok(0),
             2 => Ok(1),
             _ => Err(ExecutionError::function_error(
@@ -121,9 +145,9 @@ impl<'a> Search<'a> {
     fn next(&mut self) -> Option<Captures<'a>> {
         loop {
             let rest = self.text.len().checked_sub(self.from)?;
-            let passes = 1 + self.pattern.as_str().len() / PATTERN_BYTES_PER_PASS;
+            let passes = self.pattern.passes_with_groups();
             spend((1 + rest / BYTES_PER_UNIT).saturating_mul(passes));
-            let found = self.pattern.captures_at(self.text, self.from)?;
+            let found = self.pattern.regex.captures_at(self.text, self.from)?;
             let whole = found.get(0)?;
             let abuts = whole.is_empty() && self.last_end == Some(whole.end());
             self.last_end = Some(whole.end());
@@ -175,7 +199,7 @@ fn replace<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
     const NAME: &str = "regex.replace";
     let whole = text(&args, 0)?;
     let mut search = Search::new(NAME, whole, text(&args, 1)?)?;
-    let parts = replacement(text(&args, 2)?, search.pattern.captures_len() - 1)
+    let parts = replacement(text(&args, 2)?, search.pattern.regex.captures_len() - 1)
         .map_err(|problem| ExecutionError::function_error(NAME, problem))?;
     let count = args.get(3).and_then(|count| count.downcast_ref::<CelInt>());
     let mut left = count.map_or(usize::MAX, |count| {
