@@ -92,6 +92,8 @@ pub struct Limits {
     pub in_flight_max: NonZeroUsize,
     /// Executions under way at once.
     pub executions_max: NonZeroUsize,
+    /// Ends of the process in a row that may interrupt an execution.
+    pub interruptions_max: u32,
     /// Size of the spool on disk.
     pub spool_max: SpoolMax,
     /// What is taken from the intake log at a time although enough wait: [`IntakeSpoolConfig::skim_max`].
@@ -304,6 +306,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         Arc::new(performer),
         &ExecutionConfig {
             concurrency_max: config.limits.executions_max,
+            interruptions_max: config.limits.interruptions_max,
             limits: store.clone(),
             ambient: System::shared(),
             cancels: cancels.clone(),
@@ -311,7 +314,6 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             secrets: store.clone(),
             workflows: store.clone(),
             deduplication_window: config.deduplication_window,
-            ..ExecutionConfig::default()
         },
     );
     background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));

@@ -14,7 +14,7 @@ use signalbox_sns::TrustedOrigin;
 
 use crate::{
     config::Rates,
-    execution::CredentialSource,
+    execution::{CredentialSource, INTERRUPTIONS_MAX_DEFAULT},
     identity::EnrollmentSource,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
     server::Proxies,
@@ -149,6 +149,15 @@ pub struct Options {
     /// Executions under way at once; more wait in the spool.
     #[arg(long, env = "SIGNALBOX_DP_EXECUTIONS_MAX", default_value = "256")]
     pub executions_max: NonZeroUsize,
+    /// Ends of the process in a row (killed, out of memory) while an execution is under way and gets nowhere: at so many it fails,
+    /// since it may be what ends the process.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_INTERRUPTIONS_MAX",
+        default_value_t = INTERRUPTIONS_MAX_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub interruptions_max: u32,
     /// Size of the spool on disk beyond which webhooks are answered 503; at least 134217728 (128 MiB).
     #[arg(long, env = "SIGNALBOX_DP_SPOOL_MAX_BYTES", default_value_t = SpoolMax::DEFAULT)]
     pub spool_max_bytes: SpoolMax,
@@ -268,6 +277,7 @@ impl Options {
                 connections_max: self.connections_max,
                 in_flight_max: self.in_flight_max,
                 executions_max: self.executions_max,
+                interruptions_max: self.interruptions_max,
                 spool_max: self.spool_max_bytes,
                 intake_skim_max: self.intake_skim_max,
                 connections_per_address_max: self.connections_per_address_max,

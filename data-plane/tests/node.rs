@@ -37,6 +37,7 @@ fn config(data_dir: &Path) -> NodeConfig {
             connections_max: many,
             in_flight_max: many,
             executions_max: many,
+            interruptions_max: 20,
             spool_max: SpoolMax::DEFAULT,
             intake_skim_max: IntakeSpoolConfig::SKIM_MAX,
             connections_per_address_max: many,

@@ -203,7 +203,12 @@ async fn an_execution_that_gets_nowhere_before_each_kill_fails_in_the_end() {
     // It takes calls, and answers none.
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::start(|_, _| 200).await;
-    let (mut planes, api) = Planes::start(Options::default()).await;
+    let data_plane = vec![format!("--interruptions-max={INTERRUPTIONS_MAX}")];
+    let (mut planes, api) = Planes::start(Options {
+        data_plane,
+        ..Options::default()
+    })
+    .await;
     let step =
         |id: &str, url: &str| format!("  - id: {id}\n    http: {{url: \"http://{url}/\"}}\n");
     let stuck = service.local_addr().unwrap().to_string();

@@ -12,7 +12,7 @@ use signalbox_control_plane::{
 };
 use signalbox_data_plane::{
     config::Rates,
-    execution::CredentialSource,
+    execution::{CredentialSource, INTERRUPTIONS_MAX_DEFAULT},
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode},
     server::Proxies,
     spool::{IntakeSpoolConfig, SpoolMax},
@@ -174,6 +174,7 @@ fn limits() -> Limits {
         connections_max: count(1000),
         in_flight_max: count(256),
         executions_max: count(256),
+        interruptions_max: INTERRUPTIONS_MAX_DEFAULT,
         spool_max: SPOOL_MAX,
         intake_skim_max: IntakeSpoolConfig::SKIM_MAX,
         connections_per_address_max: count(1000),
