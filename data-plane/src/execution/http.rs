@@ -15,7 +15,9 @@ use url::Url;
 
 use self::redirect::Hop;
 use super::{Performer, drive};
-use crate::egress::{BodyError, Denied, Egress, Route, RouteError, denied, read_beginning, read_body};
+use crate::egress::{
+    BodyError, Denied, Egress, Route, RouteError, denied, read_beginning, read_body,
+};
 
 /// The header of draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

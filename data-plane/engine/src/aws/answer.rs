@@ -373,10 +373,7 @@ fn function_error(response: &HttpResponse) -> Result<(), AttemptFailure> {
     })
 }
 
-fn by_type(
-    response: &HttpResponse,
-    xml_of: impl FnOnce() -> Option<(String, Value)>,
-) -> Value {
+fn by_type(response: &HttpResponse, xml_of: impl FnOnce() -> Option<(String, Value)>) -> Value {
     let content_type = header(response, "content-type").unwrap_or_default();
     let text = || Value::String(String::from_utf8_lossy(&response.body).into_owned());
     if response.body.is_empty() {

@@ -172,13 +172,20 @@ fn bytes_are_written_from_base64() {
         let input = json!({"Bucket": "b", "Key": "k", "Body": body, "BodyEncoding": encoding});
         operation(service("s3"), "PutObject", input).map(|request| request.body)
     };
-    assert_eq!(&put(json!("/wCA"), json!("base64")).unwrap()[..], b"\xff\x00\x80");
+    assert_eq!(
+        &put(json!("/wCA"), json!("base64")).unwrap()[..],
+        b"\xff\x00\x80"
+    );
     // What GetObject gives of a text has no BodyEncoding.
     assert_eq!(&put(json!("/wCA"), json!(null)).unwrap()[..], b"/wCA");
     assert_eq!(&put(json!(null), json!("base64")).unwrap()[..], b"");
     for (body, encoding, told) in [
         (json!("/w CA"), json!("base64"), "its Body is no base64"),
-        (json!({"a": 1}), json!("base64"), "its Body is no text in base64"),
+        (
+            json!({"a": 1}),
+            json!("base64"),
+            "its Body is no text in base64",
+        ),
         (json!("/wCA"), json!("gzip"), "its BodyEncoding is not"),
         (json!("/wCA"), json!(64), "its BodyEncoding is not"),
     ] {
