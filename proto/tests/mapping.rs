@@ -86,9 +86,11 @@ steps:
   - id: a
     http: {url: "https://user:pw@example.com", method: FETCH, headers: {"a b": c, Host: x}}
   - id: b
-    retry: {maxAttempts: 99, multiplier: 0.5}
     fail: {code: bad, message: "${{ evnt }}"}
   - id: c
+  - id: d
+    retry: {maxAttempts: 99, multiplier: 0.5}
+    slack: {webhookUrl: "https://x", text: x}
 "#;
     let spec: v1::WorkflowSpec = json::from_yaml_str(wrong).unwrap();
     let violations = definition::workflow(&spec, &ProjectId::default_project()).unwrap_err();
@@ -108,9 +110,9 @@ steps:
             "steps[1].http.url",
             "steps[2].fail.code",
             "steps[2].fail.message",
-            "steps[2].retry.maxAttempts",
-            "steps[2].retry.multiplier",
             "steps[3]",
+            "steps[4].retry.maxAttempts",
+            "steps[4].retry.multiplier",
             "trigger.amazonSns.apiKeys[0]",
             "trigger.amazonSns.apiKeys[1]",
             "trigger.amazonSns.minimumSignatureVersion",
@@ -295,20 +297,23 @@ fn headers_are_those_that_http_knows_and_we_do_not_set() {
 fn bounds_are_told() {
     for (step, expected) in [
         (
-            "{id: a, timeout: 0s, succeed: {}}",
+            "{id: a, timeout: 0s, http: {url: 'http://x'}}",
             "steps[0].timeout: must be more than 0",
         ),
         (
-            "{id: a, timeout: 3601s, succeed: {}}",
+            "{id: a, timeout: 3601s, http: {url: 'http://x'}}",
             "at most 3600 seconds",
         ),
-        ("{id: a, timeout: -1s, succeed: {}}", "must not be negative"),
         (
-            "{id: a, retry: {maxAttempts: 21}, succeed: {}}",
+            "{id: a, timeout: -1s, http: {url: 'http://x'}}",
+            "must not be negative",
+        ),
+        (
+            "{id: a, retry: {maxAttempts: 21}, http: {url: 'http://x'}}",
             "expected 1 to 20",
         ),
         (
-            "{id: a, retry: {maxBackoff: 3601s}, succeed: {}}",
+            "{id: a, retry: {maxBackoff: 3601s}, http: {url: 'http://x'}}",
             "steps[0].retry.maxBackoff",
         ),
         (
@@ -447,10 +452,9 @@ fn what_can_never_run_is_told() {
         never,
         ["steps[1]: step \"z\" can never run: step \"a\" before it lets nothing follow"]
     );
-    // It can where the condition is skipped, or fails, or has a way that goes on.
+    // It can where the condition is skipped, or has a way that goes on.
     for goes_on in [
         format!("{{id: a, if: 'event.json.b', {ends}}}"),
-        format!("{{id: a, onError: {{continue: true}}, {ends}}}"),
         format!(
             "{{id: a, {}}}",
             ends.replace("id: c", "id: c, if: 'event.json.c'")

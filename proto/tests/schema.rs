@@ -258,7 +258,7 @@ fn full() -> Vec<String> {
         step("transform: {expression: '1'}"),
         step("transform: {template: {a: 1}}"),
         step("transform: {jsonPath: {path: $.a, from: event.json, first: true}}"),
-        step("condition: {rules: [{if: 'true', steps: [{id: b, succeed: {}}]}], otherwise: [{id: c, succeed: {}}]}"),
+        step("condition: {rules: [{if: event.json.a, steps: [{id: b, succeed: {}}]}], otherwise: [{id: c, succeed: {}}]}"),
         step("succeed: {output: {a: 1}}"),
         step("fail: {code: A, message: m}"),
         step("wait: {duration: 3s}"),

@@ -56,7 +56,7 @@ fn a_program_is_read_from_either_format() {
     ));
     assert_eq!(binary.module.memory_min_bytes(), 65_536);
     assert_eq!((binary.fuel, binary.memory_max_bytes), (7, 65_536));
-    assert_eq!(binary.input.references_at("x")[0].0, "x.a");
+    assert_eq!(binary.input.expressions_at("x")[0].0, "x.a");
     // As a CLI of another version, or a client in another language, would send it.
     let line_breaks = format!("module: \"{}\"", MODULE.replace("AQ", "AQ\\\n      "));
     assert_eq!(script(&line_breaks).module, binary.module);

@@ -223,7 +223,7 @@ async fn secrets_that_do_not_exist_are_refused_and_those_in_use_are_kept() {
     create(&api, "token", "first-token-value").await;
     let text = spec(&target);
     let spec: v1::WorkflowSpec = signalbox_proto::convert::json::from_yaml_str(&text).unwrap();
-    let validate = || {
+    let validate = |spec: &v1::WorkflowSpec| {
         let (mut workflows, spec) = (api.workflows(), Some(spec.clone()));
         async move {
             let parent = "projects/default".to_owned();
@@ -236,16 +236,42 @@ async fn secrets_that_do_not_exist_are_refused_and_those_in_use_are_kept() {
             answer.into_inner().violations
         }
     };
-    let found = validate().await;
+    let found = validate(&spec).await;
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].field, "spec.steps[0].http.url");
+    assert_eq!(found[0].field, "steps[0].http.url");
     assert!(
         found[0]
             .description
             .contains("secrets/hook-path does not exist")
     );
+    // What is wrong otherwise hides none of them, nor is it hidden.
+    let mut wrong = spec.clone();
+    if let Some(v1::step::Action::Http(http)) = &mut wrong.steps[0].action {
+        http.method = "FETCH".to_owned();
+    }
+    let found = validate(&wrong).await;
+    let fields: Vec<_> = found.iter().map(|found| found.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        ["steps[0].http.method", "steps[0].http.url"],
+        "{found:?}"
+    );
+    let request = v1::CreateWorkflowRequest {
+        parent: "projects/default".to_owned(),
+        workflow_id: "login".to_owned(),
+        workflow: Some(v1::Workflow {
+            spec: Some(wrong),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let refused = api.workflows().create_workflow(request).await.unwrap_err();
+    let refused = signalbox_proto::convert::status::ApiError::from(refused).violations;
+    let fields: Vec<_> = refused.iter().map(|found| found.field.as_str()).collect();
+    let expected = ["method", "url"].map(|name| format!("workflow.spec.steps[0].http.{name}"));
+    assert_eq!(fields, expected, "{refused:?}");
     create(&api, "hook-path", "some-path-part").await;
-    assert!(validate().await.is_empty());
+    assert!(validate(&spec).await.is_empty());
     api.create_workflow("login", &text).await;
     let request = DeleteSecretRequest {
         name: "projects/default/secrets/token".into(),

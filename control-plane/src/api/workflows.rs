@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     execution::JsonText,
-    ids::{ProjectId, WorkflowName},
+    ids::{ProjectId, WorkflowId, WorkflowName},
     labels::Labels,
     limits,
     violation::{Violation, Violations},
-    workflow::{Trigger, Workflow as Valid},
+    workflow::{Reading, Trigger, Workflow as Valid},
 };
 use signalbox_proto::{
     convert::{definition, status::to_status, time},
@@ -30,22 +30,6 @@ use crate::{
 const UPCOMING_DEFAULT: usize = 10;
 const UPCOMING_MAX: usize = 1000;
 
-/// What a workflow is written with; problems are told at their place in the request.
-fn new_workflow(given: &v1::Workflow, project: &ProjectId) -> Result<NewWorkflow, Error> {
-    let spec = required("workflow.spec", given.spec.as_ref())?;
-    let workflow = definition::workflow(spec, project)
-        .map_err(|violations| under("workflow.spec", violations))?;
-    Ok(NewWorkflow {
-        display_name: given.display_name.clone(),
-        description: given.description.clone(),
-        labels: Labels::new("workflow.labels", given.labels.clone())?,
-        definition: Definition {
-            workflow: Arc::new(workflow),
-            source: definition::encode(spec).to_vec(),
-        },
-    })
-}
-
 fn under(field: &str, violations: Violations) -> Violations {
     let moved = violations.0.into_iter().map(
         |Violation {
@@ -64,6 +48,62 @@ fn decoder(project: ProjectId) -> impl Fn(&[u8]) -> Result<Valid, Violations> {
 }
 
 impl Api {
+    /// What a workflow is written with; all problems are told at their place in the request, those of what it names too.
+    /// `own` is its id.
+    async fn new_workflow(
+        &self,
+        given: &v1::Workflow,
+        project: &ProjectId,
+        own: &WorkflowId,
+    ) -> Result<NewWorkflow, Error> {
+        let spec = required("workflow.spec", given.spec.as_ref())?;
+        let Reading { names, workflow } = definition::read(spec, project);
+        let workflow = match workflow {
+            Ok(workflow) => workflow,
+            Err(violations) => {
+                let missing = self.app.missing(project, Some(own), &names).await?;
+                let mut all = under("workflow.spec", violations);
+                all.0.extend(under("workflow", Violations(missing)).0);
+                return Err(all.into());
+            }
+        };
+        Ok(NewWorkflow {
+            display_name: given.display_name.clone(),
+            description: given.description.clone(),
+            labels: Labels::new("workflow.labels", given.labels.clone())?,
+            definition: Definition {
+                workflow: Arc::new(workflow),
+                source: definition::encode(spec).to_vec(),
+            },
+        })
+    }
+
+    /// All that is wrong with a definition, and with what it names.
+    async fn problems(
+        &self,
+        spec: &v1::WorkflowSpec,
+        project: &ProjectId,
+        own: Option<&WorkflowId>,
+    ) -> Result<Vec<Violation>, Error> {
+        let Reading { names, workflow } = definition::read(spec, project);
+        let (mut problems, missing) = match workflow {
+            Ok(workflow) => {
+                let missing = self.app.validate(project, own, &workflow).await?;
+                (Vec::new(), missing)
+            }
+            Err(violations) => {
+                let missing = self.app.missing(project, own, &names).await?;
+                (violations.0, missing)
+            }
+        };
+        // Those of what it names are told of the whole workflow.
+        problems.extend(missing.into_iter().map(|Violation { field, description }| {
+            let field = field.strip_prefix("spec.").unwrap_or(&field);
+            Violation::new(field, description)
+        }));
+        Ok(problems)
+    }
+
     async fn with_spec(&self, row: Workflow) -> Result<Response<v1::Workflow>, Error> {
         let workflow = WorkflowName {
             project: name("project", &row.project)?,
@@ -89,7 +129,8 @@ impl WorkflowService for Api {
             let project = parent_project(&asked.parent)?;
             let caller = Caller::of(&request, &project)?;
             let id = name("workflow_id", &asked.workflow_id)?;
-            let new = new_workflow(required("workflow", asked.workflow.as_ref())?, &project)?;
+            let given = required("workflow", asked.workflow.as_ref())?;
+            let new = self.new_workflow(given, &project, &id).await?;
             let actor = caller.actor(&asked.request_id);
             let row = self
                 .app
@@ -153,7 +194,9 @@ impl WorkflowService for Api {
             let given = required("workflow", asked.workflow.as_ref())?;
             let workflow: WorkflowName = name("workflow.name", &given.name)?;
             let caller = Caller::of(&request, &workflow.project)?;
-            let new = new_workflow(given, &workflow.project)?;
+            let new = self
+                .new_workflow(given, &workflow.project, &workflow.workflow)
+                .await?;
             let row = self
                 .app
                 .update_workflow(
@@ -305,10 +348,7 @@ impl WorkflowService for Api {
                 "" => None,
                 id => Some(name("workflow_id", id)?),
             };
-            match definition::workflow(spec, &project) {
-                Ok(workflow) => self.app.validate(&project, own.as_ref(), &workflow).await,
-                Err(violations) => Ok(violations.0),
-            }
+            self.problems(spec, &project, own.as_ref()).await
         };
         let violations = validate().await.map_err(to_status)?;
         let violations = violations

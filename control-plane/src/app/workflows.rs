@@ -11,7 +11,7 @@ use signalbox_model::{
     labels::{LabelSelector, Labels},
     limits,
     violation::{Violation, Violations},
-    workflow::{Trigger, Workflow as Valid},
+    workflow::{Names, Trigger, Workflow as Valid},
 };
 
 use super::{
@@ -366,6 +366,24 @@ impl App {
             Err(Error::Invalid(violations)) => Ok(violations.0),
             Err(error) => Err(error),
         }
+    }
+
+    /// The keys, secrets and workflows that do not exist in the project, of those that a definition names which is wrong
+    /// otherwise.
+    ///
+    /// # Errors
+    /// `NotFound` (project).
+    pub async fn missing(
+        &self,
+        project: &ProjectId,
+        own: Option<&WorkflowId>,
+        names: &Names,
+    ) -> Result<Vec<Violation>, Error> {
+        let look = async |tx: &mut Tx| {
+            tx.require_project(project).await?;
+            references::missing(tx, project, own, names).await
+        };
+        self.store.write(look).await
     }
 
     /// How to reach a workflow by its published version, or its latest. `decode` reads its source.

@@ -154,22 +154,6 @@ impl Tx {
         Ok(revision)
     }
 
-    /// Which of `keys` do not exist, by their places.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn missing_keys(&self, keys: &[ApiKeyName]) -> Result<Vec<usize>, Error> {
-        let mut missing = Vec::new();
-        for (place, name) in keys.iter().enumerate() {
-            match self.key(name).await {
-                Ok(_) => {}
-                Err(Error::NotFound { .. }) => missing.push(place),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(missing)
-    }
-
     /// A workflow.
     ///
     /// # Errors

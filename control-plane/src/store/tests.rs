@@ -40,6 +40,7 @@ mod labels;
 mod limits;
 mod lists;
 mod methods;
+mod near;
 mod plans;
 mod projects;
 mod replicas;

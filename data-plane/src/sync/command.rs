@@ -208,7 +208,7 @@ async fn published(
 
 /// A definition that the command brings. One that this node cannot run is refused, as it would be as configuration.
 fn definition_of(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Definition, String> {
-    convert::definition::workflow(spec, project)
+    convert::definition::stored(spec, project)
         .map_err(|violations| format!("this node cannot run the definition: {violations}"))?;
     Ok(convert::definition::encode(spec).into())
 }

@@ -9,6 +9,7 @@ mod budget;
 mod cel;
 mod check;
 mod closes;
+mod facts;
 mod functions;
 mod json_path;
 mod kinds;
@@ -19,12 +20,17 @@ mod shared;
 mod signatures;
 mod template;
 mod types;
+mod wanted;
 
 pub use self::budget::sharing_one_budget;
-pub use self::cel::{EvaluationError, Expression, ExpressionError, with_parser_stack};
+pub use self::cel::{
+    EvaluationError, Expression, ExpressionError, WrongExpression, with_parser_stack,
+};
+pub use facts::{Facts, Shape};
 pub use json_path::{JsonPath, JsonPathError};
 pub use scope::{Scope, StepResult};
-pub use template::{JsonTemplate, Template, TemplateError};
+pub use template::{JsonTemplate, Template, TemplateError, WrongJsonTemplate, WrongTemplate};
+pub use wanted::Wanted;
 
 /// What an expression reads that a definition must provide.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+mod mentions;
+
+pub use mentions::{BegunStep, Mention};
+
+use mentions::Mentions;
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -53,17 +59,44 @@ fn display(violations: &[Violation]) -> String {
 
 /// Gathers problems, so that all of a definition's are reported at once.
 #[derive(Debug, Default)]
-pub struct Collector(Vec<Violation>);
+pub struct Collector {
+    violations: Vec<Violation>,
+    of_written: bool,
+    mentions: Mentions,
+}
 
 impl Collector {
+    /// For a definition that is being written, which is told more than one that is stored: what does nothing, or can only fail.
+    /// A stored one was taken once, and goes on running.
+    #[must_use]
+    pub fn of_written() -> Self {
+        Self {
+            of_written: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a definition is being written.
+    #[must_use]
+    pub fn is_of_written(&self) -> bool {
+        self.of_written
+    }
+
     /// Notes a problem.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation::new(field, description));
+        self.violations.push(Violation::new(field, description));
+    }
+
+    /// Notes a problem of what is being written; of what is stored, it is none.
+    pub fn add_if_written(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        if self.of_written {
+            self.add(field, description);
+        }
     }
 
     /// Notes all of `violations`.
     pub fn extend(&mut self, violations: Violations) {
-        self.0.extend(violations.0);
+        self.violations.extend(violations.0);
     }
 
     /// The value of `result`, or notes its error at `field`.
@@ -79,7 +112,7 @@ impl Collector {
 
     /// Whether no problem was noted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.violations.is_empty()
     }
 
     /// `value` when no problem was noted and it is there.
@@ -88,8 +121,8 @@ impl Collector {
     /// All noted problems.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Violations> {
         match value {
-            Some(value) if self.0.is_empty() => Ok(value),
-            _ => Err(Violations(self.0)),
+            Some(value) if self.violations.is_empty() => Ok(value),
+            _ => Err(Violations(self.violations)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    ids::{SecretId, StepId, WorkflowId},
+    ids::{ApiKeyName, SecretId, StepId, WorkflowId},
     limits,
     rate_limit::RateLimit,
     violation::{Collector, Violations},
@@ -81,8 +81,19 @@ pub struct Workflow {
     steps: Vec<Step>,
     timeout: Duration,
     finally: Option<Finally>,
-    secrets: Vec<(String, SecretId)>,
-    calls: Vec<(String, WorkflowId)>,
+    names: Names,
+}
+
+/// What a definition names of its project, each with the path of where it does, such as `steps[2].http.url`; as often as it
+/// does. Whether it exists is not known here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The keys of its trigger.
+    pub keys: Vec<(String, ApiKeyName)>,
+    /// The secrets that its steps read.
+    pub secrets: Vec<(String, SecretId)>,
+    /// The workflows that its steps run.
+    pub calls: Vec<(String, WorkflowId)>,
 }
 
 /// What runs when the steps have ended, however they did.
@@ -94,8 +105,66 @@ pub struct Finally {
     pub timeout: Duration,
 }
 
+/// The parts of a definition as far as they could be read.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// What starts it, and how often; [`None`] where that is wrong.
+    pub front: Option<Front>,
+    /// Its constants.
+    pub vars: BTreeMap<String, Value>,
+    /// Its steps; something ends nothing and reads nothing in the place of those that are wrong.
+    pub steps: Vec<Step>,
+    /// How long an execution may take.
+    pub timeout: Option<Duration>,
+    /// What runs when its steps have ended.
+    pub finally: Option<Finally>,
+}
+
+/// What became of a definition.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What it names, as far as it could be read.
+    pub names: Names,
+    /// The definition, or all that is wrong with it.
+    pub workflow: Result<Workflow, Violations>,
+}
+
+impl Parts {
+    /// The one door: checks everything that no part can check alone. `problems` holds those of the parts.
+    #[must_use]
+    pub fn check(self, mut problems: Collector) -> Reading {
+        let Self {
+            front,
+            vars,
+            steps,
+            timeout,
+            finally,
+        } = self;
+        let has_front = front.is_some();
+        let timeout = timeout.unwrap_or_else(|| match problems.has_lost_steps() {
+            // They may have been such as wait.
+            true => limits::WAITING_WORKFLOW_TIMEOUT_DEFAULT,
+            false => default_timeout(&steps),
+        });
+        let mut workflow = Workflow {
+            front: front.unwrap_or_else(|| Trigger::Manual.into()),
+            vars,
+            timeout,
+            steps,
+            finally,
+            names: Names::default(),
+        };
+        let names = check::workflow(&workflow, &mut problems);
+        workflow.names = names.clone();
+        Reading {
+            names,
+            workflow: problems.finish(has_front.then_some(workflow)),
+        }
+    }
+}
+
 impl Workflow {
-    /// The one door: checks everything that no part can check alone.
+    /// A definition by the rules for one that is stored.
     ///
     /// # Errors
     /// All problems: repeated ids, references to steps that do not exist or do not come earlier, steps after an end,
@@ -107,20 +176,14 @@ impl Workflow {
         timeout: Option<Duration>,
         finally: Option<Finally>,
     ) -> Result<Self, Violations> {
-        let mut workflow = Self {
-            front: front.into(),
+        let parts = Parts {
+            front: Some(front.into()),
             vars,
-            timeout: timeout.unwrap_or_else(|| default_timeout(&steps)),
             steps,
+            timeout,
             finally,
-            secrets: Vec::new(),
-            calls: Vec::new(),
         };
-        let mut problems = Collector::default();
-        let named = check::workflow(&workflow, &mut problems);
-        workflow.secrets = named.secrets;
-        workflow.calls = named.calls;
-        problems.finish(Some(workflow))
+        parts.check(Collector::default()).workflow
     }
 
     /// What starts it, and how often.
@@ -165,11 +228,10 @@ impl Workflow {
         self.finally.as_ref()
     }
 
-    /// The secrets of its project that its steps read, each with the path of where it does, such as `steps[2].http.url`. One
-    /// that is read at several places is there as often. Whether they exist is not known here.
+    /// What it names of its project.
     #[must_use]
-    pub fn secrets(&self) -> &[(String, SecretId)] {
-        &self.secrets
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The step called `id`, at any depth.

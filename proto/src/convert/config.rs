@@ -277,7 +277,7 @@ fn published(
     match reading {
         Reading::WholeUnless(known) if known.source == source => Ok(known.clone().numbered(number)),
         Reading::Whole | Reading::WholeUnless(_) => {
-            let workflow = definition::workflow(spec, &name.project).map_err(invalid)?;
+            let workflow = definition::stored(spec, &name.project).map_err(invalid)?;
             Ok(PublishedVersion::read(number, &workflow, source))
         }
         Reading::Front => {

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::Value;
 use signalbox_model::{
-    expression::JsonTemplate,
     ids::ProjectId,
     limits,
     rate_limit::{RateLimit, RateLimitError},
     violation::{Collector, Violations},
-    workflow::{Finally, Front, Trigger, Workflow},
+    workflow::{Finally, Front, Names, Parts, Reading, Workflow},
 };
 
 use super::{rate_limit, time};
@@ -27,6 +26,7 @@ mod schedule;
 mod script;
 mod slack;
 mod steps;
+mod texts;
 mod transform;
 mod trigger;
 mod unchanged;
@@ -35,7 +35,13 @@ mod value;
 pub use self::unchanged::changed_steps;
 pub(crate) use self::value::inexact_integer;
 pub use self::value::{from_json, inexact_number, to_json};
-use self::{inputs::inputs_of, steps::steps_of, trigger::trigger_of, value::struct_to_json};
+use self::{
+    inputs::inputs_of,
+    steps::steps_of,
+    texts::json,
+    trigger::{named_keys, trigger_of},
+    value::struct_to_json,
+};
 
 /// The encoded form, for those who must keep a definition.
 #[must_use]
@@ -49,14 +55,14 @@ pub fn source_to_json(source: &[u8]) -> Value {
     v1::WorkflowSpec::decode(source).map_or(Value::Null, |spec| super::json::to_value(&spec))
 }
 
-/// The definition of an encoded spec.
+/// The definition of an encoded spec that is stored.
 ///
 /// # Errors
-/// As [`workflow`], or that it does not decode.
+/// As [`stored`], or that it does not decode.
 pub fn decode(source: &[u8], project: &ProjectId) -> Result<Workflow, Violations> {
     let spec = v1::WorkflowSpec::decode(source)
         .map_err(|error| Violations::one("", format!("is no WorkflowSpec: {error}")))?;
-    workflow(&spec, project)
+    stored(&spec, project)
 }
 
 /// What starts the workflow that `spec` writes, in `project`, and how often. The steps are not read: expressions take most of
@@ -82,8 +88,27 @@ pub fn front(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Front, Viol
 /// # Errors
 /// All problems.
 pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow, Violations> {
+    read(spec, project).workflow
+}
+
+/// The same, with what it names, also where it is wrong.
+#[must_use]
+pub fn read(spec: &v1::WorkflowSpec, project: &ProjectId) -> Reading {
+    reading(spec, project, Collector::of_written())
+}
+
+/// The definition of a spec that was written before, maybe by an earlier version, which refused less: what could run then can
+/// run now.
+///
+/// # Errors
+/// All that keeps it from running.
+pub fn stored(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow, Violations> {
+    reading(spec, project, Collector::default()).workflow
+}
+
+fn reading(spec: &v1::WorkflowSpec, project: &ProjectId, mut problems: Collector) -> Reading {
     let v1::WorkflowSpec {
-        trigger: _,
+        trigger,
         vars,
         steps,
         timeout,
@@ -91,17 +116,16 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         finally,
         concurrency: _,
     } = spec;
-    let mut problems = Collector::default();
     if spec.encoded_len() > limits::DEFINITION_MAX_BYTES {
-        problems.add(
-            "",
-            format!(
-                "the definition has {} bytes; at most {} are allowed",
-                spec.encoded_len(),
-                limits::DEFINITION_MAX_BYTES
-            ),
+        let text = format!(
+            "the definition has {} bytes; at most {} are allowed",
+            spec.encoded_len(),
+            limits::DEFINITION_MAX_BYTES
         );
-        return problems.finish(None);
+        return Reading {
+            names: Names::default(),
+            workflow: Err(Violations::one("", text)),
+        };
     }
     let front = front_of(spec, project, &mut problems);
     let vars = vars
@@ -112,23 +136,29 @@ pub fn workflow(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Workflow
         })
         .collect::<BTreeMap<_, _>>();
     let steps = steps_of("steps", steps, 1, &mut problems);
-    let timeout = timeout
-        .and_then(|timeout| problems.check("timeout", time::duration(timeout)))
-        .map(Some)
-        .unwrap_or_default();
+    let timeout = timeout.map(|timeout| {
+        let read = problems.check("timeout", time::duration(timeout));
+        // Of a wrong one nothing is too long.
+        read.unwrap_or(limits::WORKFLOW_TIMEOUT_MAX)
+    });
     let finally = finally
         .as_ref()
         .map(|finally| finally_of(finally, &mut problems));
     // What the parts alone can say is said; the whole is checked even so, that all problems come at once.
-    let has_front = front.is_some();
-    let front = front.unwrap_or_else(|| Trigger::Manual.into());
-    match Workflow::new(front, vars, steps, timeout, finally) {
-        Ok(workflow) => problems.finish(has_front.then_some(workflow)),
-        Err(violations) => {
-            problems.extend(violations);
-            problems.finish(None)
-        }
-    }
+    let lost_keys = match front {
+        Some(_) => Vec::new(),
+        None => named_keys(trigger.as_ref(), project),
+    };
+    let parts = Parts {
+        front,
+        vars,
+        steps,
+        timeout,
+        finally,
+    };
+    let mut reading = parts.check(problems);
+    reading.names.keys.extend(lost_keys);
+    reading
 }
 
 /// None when there is a problem with the trigger.
@@ -222,25 +252,4 @@ fn duration(
         return None;
     }
     Some(duration)
-}
-
-fn json_template(
-    field: &str,
-    value: &prost_types::Value,
-    problems: &mut Collector,
-) -> Option<JsonTemplate> {
-    let value = json(field, value, problems)?;
-    JsonTemplate::parse(&value)
-        .map_err(|wrong| {
-            for (path, error) in wrong {
-                problems.add(format!("{field}{path}"), error.to_string());
-            }
-        })
-        .ok()
-}
-
-fn json(field: &str, value: &prost_types::Value, problems: &mut Collector) -> Option<Value> {
-    to_json(value, limits::JSON_DEPTH_MAX)
-        .map_err(|problem| problems.add(field, problem))
-        .ok()
 }

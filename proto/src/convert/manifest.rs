@@ -27,6 +27,24 @@ pub enum Manifest {
 }
 
 impl Manifest {
+    /// What is wrong with the document, and so not in its message.
+    #[must_use]
+    pub fn wrong(&self) -> &[FormatError] {
+        match self {
+            Self::ApiKey(document) => document.wrong(),
+            Self::Workflow(document) => document.wrong(),
+        }
+    }
+
+    /// Whether what is told of `path` may be so only because of that.
+    #[must_use]
+    pub fn explains(&self, path: &str) -> bool {
+        match self {
+            Self::ApiKey(document) => document.explains(path),
+            Self::Workflow(document) => document.explains(path),
+        }
+    }
+
     /// Where `path` stands in the file.
     #[must_use]
     pub fn position(&self, path: &str) -> Position {
@@ -44,9 +62,10 @@ impl Manifest {
 pub fn read(text: &str) -> Result<Vec<Manifest>, FormatErrors> {
     let mut manifests = Vec::new();
     let mut problems = Vec::new();
-    for part in yaml::parts(text) {
-        match read_part(&part) {
-            Ok(manifest) => manifests.push(manifest),
+    for part in salvage(text) {
+        match part {
+            Ok(manifest) if manifest.wrong().is_empty() => manifests.push(manifest),
+            Ok(manifest) => problems.extend_from_slice(manifest.wrong()),
             Err(errors) => problems.extend(errors.0),
         }
     }
@@ -57,11 +76,17 @@ pub fn read(text: &str) -> Result<Vec<Manifest>, FormatErrors> {
     }
 }
 
+/// Each document of a file as far as it can be read.
+#[must_use]
+pub fn salvage(text: &str) -> Vec<Result<Manifest, FormatErrors>> {
+    yaml::parts(text).iter().map(read_part).collect()
+}
+
 fn read_part(part: &Part<'_>) -> Result<Manifest, FormatErrors> {
     let (kind, at) = part.top("kind")?;
     let message = match kind.as_deref() {
-        Some(WORKFLOW) => return part.read().map(Manifest::Workflow),
-        Some(API_KEY) => return part.read().map(Manifest::ApiKey),
+        Some(WORKFLOW) => return part.salvage().map(Manifest::Workflow),
+        Some(API_KEY) => return part.salvage().map(Manifest::ApiKey),
         None => format!("is missing; expected {WORKFLOW} or {API_KEY}"),
         Some(other) => {
             let shown: String = other.chars().take(64).collect();

@@ -2,12 +2,13 @@
 //! its line.
 
 mod check;
+mod salvage;
 mod tree;
 mod write;
 
 use prost::{Message, Name};
 
-use self::{tree::Node, write::Ordered};
+use self::{salvage::Lost, tree::Node, write::Ordered};
 use super::json::{self, FormatError};
 
 /// Size of a file, in bytes: several times what a definition may have.
@@ -40,9 +41,31 @@ pub struct Document<M> {
     pub message: M,
     root: Node,
     lines_before: usize,
+    wrong: Vec<FormatError>,
+    lost: Lost,
 }
 
 impl<M> Document<M> {
+    /// What is wrong with the document, and so not in its message.
+    #[must_use]
+    pub fn wrong(&self) -> &[FormatError] {
+        &self.wrong
+    }
+
+    /// Whether what is told of `path` of the message may be so only because of what is not in it.
+    #[must_use]
+    pub fn explains(&self, path: &str) -> bool {
+        self.lost.explains(&self.root, path)
+    }
+
+    /// This, when nothing is wrong with it.
+    fn whole(self) -> Result<Self, FormatErrors> {
+        match self.wrong.is_empty() {
+            true => Ok(self),
+            false => Err(FormatErrors(self.wrong)),
+        }
+    }
+
     /// Where `path` (such as `spec.steps[2].http.url`) stands; of what is not there, that which should hold it.
     #[must_use]
     pub fn position(&self, path: &str) -> Position {
@@ -127,8 +150,17 @@ impl Part<'_> {
     /// # Errors
     /// As [`read`].
     pub fn read<M: Message + Name + Default>(&self) -> Result<Document<M>, FormatErrors> {
-        let mut document = read(self.text).map_err(|errors| errors.after(self.lines_before))?;
+        self.salvage()?.whole()
+    }
+
+    /// The message of the document as far as it can be read.
+    ///
+    /// # Errors
+    /// As [`salvage`].
+    pub fn salvage<M: Message + Name + Default>(&self) -> Result<Document<M>, FormatErrors> {
+        let mut document = salvage(self.text).map_err(|errors| errors.after(self.lines_before))?;
         document.lines_before = self.lines_before;
+        document.wrong = FormatErrors(document.wrong).after(self.lines_before).0;
         Ok(document)
     }
 }
@@ -149,6 +181,14 @@ impl FormatErrors {
 /// # Errors
 /// Every unknown field, every field of another type and every choice that was made twice; or where it is no YAML.
 pub fn read<M: Message + Name + Default>(text: &str) -> Result<Document<M>, FormatErrors> {
+    salvage(text)?.whole()
+}
+
+/// Reads of one message what can be read: what is wrong with it is told by [`Document::wrong`].
+///
+/// # Errors
+/// Where it is no YAML, or all that is wrong with it where nothing can be read.
+pub fn salvage<M: Message + Name + Default>(text: &str) -> Result<Document<M>, FormatErrors> {
     check_size(text)?;
     // A level of nesting takes tens of kilobytes of stack in a debug build.
     stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || parse(text))
@@ -171,16 +211,23 @@ fn node(text: &str) -> Result<Node, FormatErrors> {
 
 fn parse<M: Message + Name + Default>(text: &str) -> Result<Document<M>, FormatErrors> {
     let root = node(text)?;
-    let problems = check::document(&json::descriptor::<M>(), &root);
-    if !problems.is_empty() {
-        return Err(FormatErrors(problems));
-    }
-    let message =
-        json::from_yaml_with_options(text, options()).map_err(|error| FormatErrors(vec![error]))?;
+    let wrong = check::document(&json::descriptor::<M>(), &root);
+    let (message, lost) = if wrong.is_empty() {
+        let message = json::from_yaml_with_options(text, options());
+        let message = message.map_err(|error| FormatErrors(vec![error]))?;
+        (message, Lost::default())
+    } else {
+        match salvage::salvage(&root, &wrong) {
+            Some(salvaged) => salvaged,
+            None => return Err(FormatErrors(wrong)),
+        }
+    };
     Ok(Document {
         message,
         root,
         lines_before: 0,
+        wrong,
+        lost,
     })
 }
 

@@ -4391,17 +4391,17 @@ pub struct Step {
     /// CEL; the step is skipped when it is false. Default true.
     #[prost(string, tag = "2")]
     pub r#if: ::prost::alloc::string::String,
-    /// How long one attempt may take. Default 30 seconds, at most 1 hour.
+    /// How long one attempt may take. Default 30 seconds, at most 1 hour. For `http`, `aws`, `email`, `slack` and `script`.
     #[prost(message, optional, tag = "3")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
-    /// What happens when an attempt fails with a retriable error. Default: one attempt.
+    /// What happens when an attempt fails with a retriable error. Default: one attempt. For the same, and `run_workflow`.
     #[prost(message, optional, tag = "4")]
     pub retry: ::core::option::Option<RetryPolicy>,
-    /// What follows when the step has failed for good. Default: what it stands in fails. Not for `succeed` and `fail`.
+    /// What follows when the step has failed for good. Default: what it stands in fails. Not for `succeed`, `fail` and `condition`.
     #[prost(message, optional, tag = "5")]
     pub on_error: ::core::option::Option<OnError>,
     /// How long the whole step may take: all attempts and the pauses between them. Past it, it fails for good with the code
-    /// STEP_TIMEOUT. Default: as long as the execution has; at most 30 days.
+    /// STEP_TIMEOUT. Default: as long as the execution has; at most 30 days. Not for `condition`.
     #[prost(message, optional, tag = "6")]
     pub total_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What the step does. Exactly one.

@@ -93,6 +93,53 @@ fn unknown_fields_are_told_with_what_was_meant() {
 }
 
 #[test]
+fn what_cannot_be_read_hides_nothing_else() {
+    let told = |text: &str| {
+        let error = validate(text);
+        let lines = error.lines().skip(1);
+        let places = lines.map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": "));
+        places.collect::<Vec<_>>()
+    };
+    let text = r#"name: w
+spec:
+  trigger: {manual: {}}
+  timeot: 60s
+  steps:
+    - id: a
+      totalTimout: 5s
+      http: {ulr: "https://x"}
+    - id: b
+      transform: {expression: steps.nope.output}
+    - id: c
+      retry: {retryOn: [429, 5xy]}
+      http: {url: "https://x", headers: [a]}
+    - id: d
+      transfrm: {expression: "1"}
+"#;
+    assert_eq!(
+        told(text),
+        [
+            "  line 4, column 3: spec.timeot",
+            "  line 7, column 7: spec.steps[0].totalTimout",
+            // That there is no url is what this says.
+            "  line 8, column 14: spec.steps[0].http.ulr",
+            "  line 10, column 19: spec.steps[1].transform.expression",
+            "  line 12, column 30: spec.steps[2].retry.retryOn[1]",
+            "  line 13, column 41: spec.steps[2].http.headers",
+            // Nor what the step does.
+            "  line 15, column 7: spec.steps[3].transfrm",
+        ]
+    );
+    // What others may read is gone: nothing is said of them.
+    for gone in [
+        "name: w\nspec:\n  trigger: {manual: {}}\n  vras: {desk: x}\n  steps: [{id: a, transform: {expression: vars.desk}}]\n",
+        "name: w\nspec:\n  trigger: {manual: {}}\n  steps: [{id: a, paralel: {branches: [{name: b, steps: [{id: c, succeed: {}}]}]}}, {id: d, transform: {expression: steps.c.output}}]\n",
+    ] {
+        assert_eq!(told(gone).len(), 1, "{gone}");
+    }
+}
+
+#[test]
 fn what_is_no_workflow_file_is_told() {
     let spec = "spec: {trigger: {manual: {}}, steps: [{id: a, succeed: {}}]}\n";
     for (text, expected) in [

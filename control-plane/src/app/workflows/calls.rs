@@ -37,7 +37,7 @@ pub(in crate::app) async fn note(
     version: i64,
     workflow: &Workflow,
 ) -> Result<(), Error> {
-    let called: BTreeSet<&WorkflowId> = workflow.calls().iter().map(|(_, id)| id).collect();
+    let called: BTreeSet<&WorkflowId> = workflow.names().calls.iter().map(|(_, id)| id).collect();
     let calls: Vec<_> = called
         .into_iter()
         .map(|id| (id, workflow.always_calls(id)))
@@ -112,7 +112,7 @@ pub(in crate::app) async fn circles(
 ) -> Result<Vec<Violation>, Error> {
     let own = name.workflow.as_str();
     let mut callers: BTreeMap<String, String> = BTreeMap::new();
-    for (_, id) in workflow.calls() {
+    for (_, id) in &workflow.names().calls {
         // That it runs itself is told where it is looked at alone.
         if id.as_str() != own && workflow.always_calls(id) {
             callers.insert(id.to_string(), own.to_owned());
@@ -157,7 +157,7 @@ fn circle(
     }
     way.reverse();
     let first = way.get(1).copied().unwrap_or(last);
-    let mut calls = workflow.calls().iter();
+    let mut calls = workflow.names().calls.iter();
     let field = calls
         .find(|(_, id)| id.as_str() == first)
         .map_or("steps", |(field, _)| field);

@@ -1,16 +1,22 @@
 //! What a definition names of its project.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use signalbox_model::{
     error::Error,
-    ids::{ProjectId, SecretId, SecretName, WorkflowId, WorkflowName},
+    ids::{ApiKeyName, ProjectId, SecretId, SecretName, WorkflowId, WorkflowName},
+    suggestion::suggestion,
     violation::{Violation, Violations},
-    workflow::{Trigger, Workflow},
+    workflow::{Names, Trigger, Workflow},
 };
 
 use super::calls;
-use crate::store::Tx;
+use crate::store::{Near, Tx};
+
+/// Names of one definition for which others are looked through that may have been meant.
+const HINTS_MAX: usize = 20;
+/// Ids that are listed where one of them is expected.
+const LISTED_MAX: usize = 10;
 
 /// A definition that names a key that does not exist, or does not count for the workflow, would refuse every message, one that
 /// names a secret that does not exist, or a workflow, would fail at its step: all of them are refused themselves, when written.
@@ -21,17 +27,31 @@ pub(super) async fn check(
     own: Option<&WorkflowId>,
     workflow: &Workflow,
 ) -> Result<(), Error> {
-    let mut problems = missing_keys(tx, workflow).await?;
-    if let Some(own) = own {
-        problems.extend(unfit_keys(tx, own, workflow).await?);
-    }
-    problems.extend(missing_secrets(tx, project, workflow).await?);
-    problems.extend(wrong_calls(tx, project, own, workflow).await?);
+    let mut problems = missing(tx, project, own, workflow.names()).await?;
+    problems.extend(own.and_then(|own| calls_itself(own, workflow)));
     if problems.is_empty() {
         Ok(())
     } else {
         Err(Error::Invalid(Violations(problems)))
     }
+}
+
+/// What is wrong with the names alone, of a definition that may be wrong otherwise.
+pub(super) async fn missing(
+    tx: &Tx,
+    project: &ProjectId,
+    own: Option<&WorkflowId>,
+    names: &Names,
+) -> Result<Vec<Violation>, Error> {
+    let mut search = Search {
+        tx,
+        left: HINTS_MAX,
+        problems: Vec::new(),
+    };
+    search.keys(own, &names.keys).await?;
+    search.secrets(project, &names.secrets).await?;
+    search.workflows(project, own, &names.calls).await?;
+    Ok(search.problems)
 }
 
 /// The same of a definition that is to be published as `name`: it must not run itself without end, by way of others either.
@@ -60,124 +80,152 @@ pub(in crate::app) async fn note(
     tx.set_schedule(name, enabled, has_schedule).await?;
     tx.set_workflow_keys(name, workflow.trigger().api_keys())
         .await?;
-    tx.set_workflow_secrets(name, &secrets(workflow)).await
+    let secrets = workflow.names().secrets.iter();
+    let secrets: BTreeSet<&SecretId> = secrets.map(|(_, id)| id).collect();
+    tx.set_workflow_secrets(name, &secrets).await
 }
 
-fn secrets(workflow: &Workflow) -> BTreeSet<&SecretId> {
-    workflow.secrets().iter().map(|(_, id)| id).collect()
+/// That every execution would run the workflow itself again.
+fn calls_itself(own: &WorkflowId, workflow: &Workflow) -> Option<Violation> {
+    let mut calls = workflow.names().calls.iter();
+    let (field, _) = calls.find(|(_, id)| id == own)?;
+    workflow.always_calls(own).then(|| {
+        let text =
+            "every execution would run the workflow itself again: let a condition decide whether";
+        Violation::new(format!("spec.{field}"), text)
+    })
 }
 
-/// Where a trigger names its keys, if it does.
-fn field_of_keys(trigger: &Trigger) -> Option<&'static str> {
-    match trigger {
-        Trigger::AmazonSns(_) => Some("spec.trigger.amazonSns.apiKeys"),
-        Trigger::Webhook(_) => Some("spec.trigger.webhook.apiKeys"),
-        Trigger::Manual | Trigger::Schedule(_) => None,
-    }
+/// Looks for what is named.
+struct Search<'t> {
+    tx: &'t Tx,
+    /// How many hints may still be looked for.
+    left: usize,
+    problems: Vec<Violation>,
 }
 
-/// Keys whose scope leaves the workflow out.
-async fn unfit_keys(
-    tx: &Tx,
-    own: &WorkflowId,
-    workflow: &Workflow,
-) -> Result<Vec<Violation>, Error> {
-    let mut problems = Vec::new();
-    let Some(field) = field_of_keys(workflow.trigger()) else {
-        return Ok(problems);
-    };
-    for (place, name) in workflow.trigger().api_keys().iter().enumerate() {
-        let scope = match tx.key(name).await {
-            Ok(row) => row.scope()?,
-            // Told by the others.
-            Err(Error::NotFound { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        if !scope.has_workflow(own) {
-            problems.push(Violation::new(
-                format!("{field}[{place}]"),
-                format!("{name} does not count for this workflow: its scope names others"),
-            ));
+impl Search<'_> {
+    /// Keys that do not exist, and keys whose scope leaves the workflow out.
+    async fn keys(
+        &mut self,
+        own: Option<&WorkflowId>,
+        keys: &[(String, ApiKeyName)],
+    ) -> Result<(), Error> {
+        for (field, name) in keys {
+            let field = format!("spec.{field}");
+            let scope = match found(self.tx.key(name).await)? {
+                Some(row) => row.scope()?,
+                None => {
+                    let near = self.near(self.tx.keys_near(name)).await?;
+                    let text = unknown(name, name.api_key.as_str(), "an API key", near);
+                    self.problems.push(Violation::new(field, text));
+                    continue;
+                }
+            };
+            if own.is_some_and(|own| !scope.has_workflow(own)) {
+                let text =
+                    format!("{name} does not count for this workflow: its scope names others");
+                self.problems.push(Violation::new(field, text));
+            }
         }
+        Ok(())
     }
-    Ok(problems)
-}
 
-async fn missing_keys(tx: &Tx, workflow: &Workflow) -> Result<Vec<Violation>, Error> {
-    let keys = workflow.trigger().api_keys();
-    let Some(field) = field_of_keys(workflow.trigger()) else {
-        return Ok(Vec::new());
-    };
-    let missing = tx.missing_keys(keys).await?;
-    let violations = missing.into_iter().map(|place| {
-        Violation::new(
-            format!("{field}[{place}]"),
-            format!("{} does not exist", keys[place]),
-        )
-    });
-    Ok(violations.collect())
-}
+    async fn secrets(
+        &mut self,
+        project: &ProjectId,
+        secrets: &[(String, SecretId)],
+    ) -> Result<(), Error> {
+        // One that is named several times is looked for once.
+        let mut looked_for: Vec<(&SecretId, Option<String>)> = Vec::new();
+        for (field, secret) in secrets {
+            let before = looked_for.iter().find(|(id, _)| *id == secret);
+            let problem = match before {
+                Some((_, problem)) => problem.clone(),
+                None => {
+                    let problem = self.secret(project, secret).await?;
+                    looked_for.push((secret, problem.clone()));
+                    problem
+                }
+            };
+            let problem = problem.map(|text| Violation::new(format!("spec.{field}"), text));
+            self.problems.extend(problem);
+        }
+        Ok(())
+    }
 
-async fn missing_secrets(
-    tx: &Tx,
-    project: &ProjectId,
-    workflow: &Workflow,
-) -> Result<Vec<Violation>, Error> {
-    let mut missing = BTreeSet::new();
-    for secret in secrets(workflow) {
+    async fn secret(
+        &mut self,
+        project: &ProjectId,
+        secret: &SecretId,
+    ) -> Result<Option<String>, Error> {
         let name = SecretName {
             project: project.clone(),
             secret: secret.clone(),
         };
-        match tx.secret(&name).await {
-            Ok(_) => {}
-            Err(Error::NotFound { .. }) => {
-                missing.insert(secret);
+        if found(self.tx.secret(&name).await)?.is_some() {
+            return Ok(None);
+        }
+        let near = self.near(self.tx.secrets_near(&name)).await?;
+        Ok(Some(unknown(&name, secret.as_str(), "a secret", near)))
+    }
+
+    /// Workflows that are run. The workflow itself need not exist.
+    async fn workflows(
+        &mut self,
+        project: &ProjectId,
+        own: Option<&WorkflowId>,
+        calls: &[(String, WorkflowId)],
+    ) -> Result<(), Error> {
+        for (field, id) in calls {
+            if own == Some(id) {
+                continue;
             }
-            Err(error) => return Err(error),
+            let name = WorkflowName {
+                project: project.clone(),
+                workflow: id.clone(),
+            };
+            if found(self.tx.workflow(&name).await)?.is_none() {
+                let near = self.near(self.tx.workflows_near(&name)).await?;
+                let text = unknown(&name, id.as_str(), "a workflow", near);
+                let field = format!("spec.{field}");
+                self.problems.push(Violation::new(field, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// What `search` finds, as often as it may be asked.
+    async fn near(
+        &mut self,
+        search: impl Future<Output = Result<Near, Error>>,
+    ) -> Result<Near, Error> {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                search.await
+            }
+            None => Ok(Near::default()),
         }
     }
-    let places = workflow.secrets().iter();
-    let violations =
-        places
-            .filter(|(_, secret)| missing.contains(secret))
-            .map(|(field, secret)| {
-                Violation::new(
-                    format!("spec.{field}"),
-                    format!("projects/{project}/secrets/{secret} does not exist"),
-                )
-            });
-    Ok(violations.collect())
 }
 
-/// Workflows that are run and do not exist, and the workflow itself where nothing keeps it from running itself again and again.
-async fn wrong_calls(
-    tx: &Tx,
-    project: &ProjectId,
-    own: Option<&WorkflowId>,
-    workflow: &Workflow,
-) -> Result<Vec<Violation>, Error> {
-    let mut problems = Vec::new();
-    for (field, id) in workflow.calls() {
-        let field = format!("spec.{field}");
-        if own == Some(id) {
-            if workflow.always_calls(id) {
-                let text = "every execution would run the workflow itself again: let a condition decide whether";
-                problems.push(Violation::new(field, text));
-            }
-            continue;
-        }
-        let name = WorkflowName {
-            project: project.clone(),
-            workflow: id.clone(),
-        };
-        match tx.workflow(&name).await {
-            Ok(_) => {}
-            Err(Error::NotFound { .. }) => {
-                problems.push(Violation::new(field, format!("{name} does not exist")));
-            }
-            Err(error) => return Err(error),
-        }
+fn found<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(row) => Ok(Some(row)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(problems)
+}
+
+/// That there is no `name`, which of the ids near it may have been meant, and what else there is, if that is not much.
+fn unknown(name: &impl fmt::Display, id: &str, expected: &str, near: Near) -> String {
+    let Near { ids, are_all } = near;
+    let hint = suggestion(id, ids.iter().map(String::as_str));
+    let listed = match ids.len() {
+        0 if are_all => ", which has none".to_owned(),
+        1..=LISTED_MAX if are_all => format!(": {}", ids.join(", ")),
+        _ => String::new(),
+    };
+    format!("{name} does not exist{hint}; expected {expected} of the project{listed}")
 }

@@ -170,7 +170,10 @@ async fn a_workflow_may_run_itself_before_it_exists() {
         let always = told(runs(&["me"], ""), Some(&own)).await;
         assert!(always[0].starts_with("every execution would run the workflow itself again"));
         let unknown = told(runs(&["me"], IF), None).await;
-        assert_eq!(unknown, ["projects/default/workflows/me does not exist"]);
+        assert_eq!(
+            unknown,
+            ["projects/default/workflows/me does not exist; expected a workflow of the project, which has none"]
+        );
     })
     .await;
 }

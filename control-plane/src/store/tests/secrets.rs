@@ -57,8 +57,8 @@ async fn a_definition_names_secrets_that_there_are_and_keeps_them() {
             .create_workflow(&actor(), &project(), &name.workflow, new(), true, "")
             .await;
         let refused = refused.unwrap_err().to_string();
-        let expected =
-            "spec.steps[0].http.headers.x-a: projects/default/secrets/my-key does not exist";
+        let expected = "spec.steps[0].http.headers.x-a: projects/default/secrets/my-key does not exist; \
+                        expected a secret of the project: token";
         assert!(refused.ends_with(expected), "{refused}");
         let found = app
             .validate(&project(), None, &reads.definition.workflow)

@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Reference, Scope,
+    Facts, Reference, Scope, Wanted,
     budget::{self, Broken},
     check, functions,
     kinds::Kinds,
-    signatures, types,
+    signatures,
+    types::{self, Inferred},
 };
 use crate::{limits, secret::HIDDEN, suggestion::suggestion};
 
@@ -54,6 +55,12 @@ pub struct Expression {
     tree: Arc<IdedExpr>,
     references: Arc<[Reference]>,
     reads_secrets: bool,
+    /// Whether it reads anything.
+    reads_any: bool,
+    /// What is needed of it.
+    wanted: Wanted,
+    /// What it may give.
+    gives: Kinds,
 }
 
 /// Why a text is no [`Expression`].
@@ -147,46 +154,66 @@ pub enum EvaluationError {
     },
 }
 
+/// Why a text is no [`Expression`]: all that is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrongExpression {
+    /// At least one.
+    pub problems: Vec<ExpressionError>,
+    /// What it reads even so, as far as that can be known.
+    pub references: Vec<Reference>,
+}
+
+impl From<ExpressionError> for WrongExpression {
+    fn from(problem: ExpressionError) -> Self {
+        Self {
+            problems: vec![problem],
+            references: Vec::new(),
+        }
+    }
+}
+
 impl Expression {
     /// Parses and checks `source`.
     ///
     /// # Errors
-    /// [`ExpressionError`].
+    /// The first problem.
     pub fn parse(source: &str) -> Result<Self, ExpressionError> {
-        // What has a kind, but for a kind itself.
-        Self::parse_giving(
-            source,
-            Kinds::ANY.without(Kinds::TYPE),
-            "a value that JSON can hold",
-        )
+        Self::read_first(source, Wanted::Value)
     }
 
     /// The same of one that must give a boolean.
     ///
     /// # Errors
-    /// [`ExpressionError`].
+    /// The first problem.
     pub fn parse_condition(source: &str) -> Result<Self, ExpressionError> {
-        Self::parse_giving(source, Kinds::BOOL, "true or false")
+        Self::read_first(source, Wanted::Boolean)
     }
 
     /// The same of one that must give a list.
     ///
     /// # Errors
-    /// [`ExpressionError`].
+    /// The first problem.
     pub fn parse_list(source: &str) -> Result<Self, ExpressionError> {
-        Self::parse_giving(source, Kinds::LIST, "a list")
+        Self::read_first(source, Wanted::List)
     }
 
-    fn parse_giving(
-        source: &str,
-        needed: Kinds,
-        expected: &'static str,
-    ) -> Result<Self, ExpressionError> {
+    fn read_first(source: &str, wanted: Wanted) -> Result<Self, ExpressionError> {
+        Self::read(source, wanted).map_err(|wrong| {
+            let mut problems = wrong.problems.into_iter();
+            problems.next().unwrap_or(ExpressionError::Empty)
+        })
+    }
+
+    /// Parses and checks `source`, of which `wanted` is needed; tells all that is wrong with it.
+    ///
+    /// # Errors
+    /// [`WrongExpression`].
+    pub fn read(source: &str, wanted: Wanted) -> Result<Self, WrongExpression> {
         if source.trim().is_empty() {
-            return Err(ExpressionError::Empty);
+            return Err(ExpressionError::Empty.into());
         }
         if source.len() > limits::EXPRESSION_MAX_BYTES {
-            return Err(ExpressionError::TooLong(source.len()));
+            return Err(ExpressionError::TooLong(source.len()).into());
         }
         with_parser_stack(|| {
             let program = ENV.compile(source).map_err(|errors| {
@@ -195,12 +222,23 @@ impl Expression {
                 }
                 ExpressionError::Syntax(syntax(&errors))
             })?;
-            let references = check::references(program.expression())?;
-            let kinds = types::infer(program.expression())?;
-            if !kinds.meets(needed) {
-                return Err(ExpressionError::Gives {
-                    found: kinds.to_string(),
-                    expected,
+            let reads = check::reads(program.expression());
+            let mut problems = reads.problems;
+            let too_deep =
+                |problem: &ExpressionError| matches!(problem, ExpressionError::TooDeep(_));
+            let mut gives = Kinds::ANY;
+            if !problems.iter().any(too_deep) {
+                let inferred = types::infer(program.expression(), Facts::default());
+                gives = inferred.gives;
+                problems.extend(inferred.problems);
+            }
+            if problems.is_empty() {
+                problems.extend(unlike(gives, wanted));
+            }
+            if !problems.is_empty() {
+                return Err(WrongExpression {
+                    problems,
+                    references: reads.references,
                 });
             }
             let is_secret = |reference: &Reference| matches!(reference, Reference::Secret(_));
@@ -209,10 +247,58 @@ impl Expression {
             Ok(Self {
                 source: source.into(),
                 tree: Arc::new(tree),
-                reads_secrets: references.iter().any(is_secret),
-                references: references.into(),
+                reads_secrets: reads.references.iter().any(is_secret),
+                references: reads.references.into(),
+                reads_any: reads.any,
+                wanted,
+                gives,
             })
         })
+    }
+
+    /// What always fails of it where these are known, and that it never gives what is needed where it stands.
+    #[must_use]
+    pub fn problems(&self, facts: Facts<'_>) -> Vec<ExpressionError> {
+        let inferred = self.infer(facts);
+        match inferred.problems.is_empty() {
+            true => unlike(inferred.gives, self.wanted).into_iter().collect(),
+            false => inferred.problems,
+        }
+    }
+
+    /// That it never gives what is `wanted`, where these are known; nothing of one that has other problems.
+    #[must_use]
+    pub fn unlike(&self, wanted: Wanted, facts: Facts<'_>) -> Option<ExpressionError> {
+        let inferred = self.infer(facts);
+        let others = !inferred.problems.is_empty();
+        unlike(inferred.gives, wanted).filter(|_| !others)
+    }
+
+    fn infer(&self, facts: Facts<'_>) -> Inferred {
+        if facts.matter_to(&self.source) {
+            // The tree that is kept holds more than was written.
+            let inferred = with_parser_stack(|| {
+                let program = ENV.compile(&self.source).ok()?;
+                Some(types::infer(program.expression(), facts))
+            });
+            if let Some(inferred) = inferred {
+                return inferred;
+            }
+        }
+        Inferred {
+            gives: self.gives,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Its value when it reads nothing, and so always has the same.
+    #[must_use]
+    pub fn constant(&self) -> Option<Value> {
+        if self.reads_any {
+            return None;
+        }
+        let nothing = Scope::new(&Value::Null, &Value::Null, &Value::Null);
+        self.evaluate(&nothing).ok()
     }
 
     /// The text.
@@ -299,7 +385,7 @@ impl Expression {
     }
 
     /// The expression in errors: one line, cut.
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         cut(&self.source, 120)
     }
 }
@@ -308,6 +394,14 @@ impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.source, f)
     }
+}
+
+/// That what gives `found` never gives what is `wanted`.
+fn unlike(found: Kinds, wanted: Wanted) -> Option<ExpressionError> {
+    (!found.meets(wanted.kinds())).then(|| ExpressionError::Gives {
+        found: found.to_string(),
+        expected: wanted.expected(),
+    })
 }
 
 /// The JSON of a value: times as RFC 3339 in UTC, durations as seconds (`1.5s`), bytes as base64, an optional as what is in

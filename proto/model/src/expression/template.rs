@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    EvaluationError, Expression, ExpressionError, Reference, Scope,
+    EvaluationError, Expression, ExpressionError, Reference, Scope, Wanted,
     cel::{cut, json_size_exceeds},
     closes::ends,
     sharing_one_budget,
@@ -46,7 +46,70 @@ pub enum TemplateError {
     },
 }
 
+/// Why a text is no [`Template`]: all that is wrong with its expressions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongTemplate {
+    /// At least one.
+    pub problems: Vec<TemplateError>,
+    /// What it reads even so, as far as that can be known.
+    pub references: Vec<Reference>,
+}
+
+impl WrongTemplate {
+    /// Of `text`, whose `first` problem is known.
+    fn of(text: &str, first: TemplateError) -> Self {
+        let (mut problems, mut references) = (Vec::new(), Vec::new());
+        let mut rest = match first {
+            TemplateError::TooLong(_) => "",
+            TemplateError::Unclosed | TemplateError::Expression { .. } => text,
+        };
+        while let Some((before, after)) = rest.split_once(OPEN) {
+            if before.ends_with('$') {
+                rest = after;
+                continue;
+            }
+            rest = match (close(after), after.split_once(CLOSE)) {
+                (Ok((expression, after)), _) => {
+                    references.extend(expression.references());
+                    after
+                }
+                (Err(unclosed), None) => {
+                    problems.push(unclosed);
+                    break;
+                }
+                (Err(_), Some((source, after))) => {
+                    let source = source.trim();
+                    if let Err(wrong) = Expression::read(source, Wanted::Value) {
+                        let named = |error| TemplateError::Expression {
+                            source_text: cut(source, 120),
+                            error,
+                        };
+                        problems.extend(wrong.problems.into_iter().map(named));
+                        references.extend(wrong.references);
+                    }
+                    after
+                }
+            };
+        }
+        if problems.is_empty() {
+            problems.push(first);
+        }
+        Self {
+            problems,
+            references,
+        }
+    }
+}
+
 impl Template {
+    /// Parses `text`; tells all that is wrong with it.
+    ///
+    /// # Errors
+    /// [`WrongTemplate`].
+    pub fn read(text: &str) -> Result<Self, WrongTemplate> {
+        Self::parse(text).map_err(|first| WrongTemplate::of(text, first))
+    }
+
     /// Parses `text`.
     ///
     /// # Errors
@@ -90,15 +153,27 @@ impl Template {
         }
     }
 
+    /// The expression, when it is one and nothing else.
+    #[must_use]
+    pub fn as_expression(&self) -> Option<&Expression> {
+        match self.parts.as_slice() {
+            [Part::Expression(expression)] => Some(expression),
+            _ => None,
+        }
+    }
+
+    /// Its expressions, in order.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Expression(expression) => Some(expression),
+        })
+    }
+
     /// What its expressions read.
     pub fn references(&self) -> Vec<Reference> {
-        self.parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Text(_) => None,
-                Part::Expression(expression) => Some(expression.references()),
-            })
-            .flatten()
+        self.expressions()
+            .flat_map(Expression::references)
             .collect()
     }
 
@@ -168,6 +243,15 @@ fn close(text: &str) -> Result<(Expression, &str), TemplateError> {
 #[derive(Clone, Debug)]
 pub struct JsonTemplate(Node);
 
+/// Why a JSON is no [`JsonTemplate`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrongJsonTemplate {
+    /// All, each with the path of its string within the value, such as `.a[0]`. At least one.
+    pub problems: Vec<(String, TemplateError)>,
+    /// What it reads even so, likewise.
+    pub references: Vec<(String, Reference)>,
+}
+
 #[derive(Clone, Debug)]
 enum Node {
     Plain(Value),
@@ -180,36 +264,46 @@ impl JsonTemplate {
     /// Parses the strings of `value`.
     ///
     /// # Errors
-    /// The path of each wrong string within the value, such as `.a[0]`, and why.
-    pub fn parse(value: &Value) -> Result<Self, Vec<(String, TemplateError)>> {
-        let mut wrong = Vec::new();
-        let node = parse_node(value, "", &mut wrong);
-        if wrong.is_empty() {
-            Ok(Self(node))
-        } else {
-            Err(wrong)
+    /// [`WrongJsonTemplate`].
+    pub fn parse(value: &Value) -> Result<Self, WrongJsonTemplate> {
+        let mut wrong = WrongJsonTemplate::default();
+        let template = Self(parse_node(value, "", &mut wrong));
+        if wrong.problems.is_empty() {
+            return Ok(template);
+        }
+        for (path, expression) in template.expressions_at("") {
+            let references = expression.references();
+            let references = references.map(|reference| (path.clone(), reference));
+            wrong.references.extend(references);
+        }
+        Err(wrong)
+    }
+
+    /// The expression, when it is one text that is an expression and nothing else.
+    #[must_use]
+    pub fn as_expression(&self) -> Option<&Expression> {
+        match &self.0 {
+            Node::Text(template) => template.as_expression(),
+            Node::Plain(_) | Node::List(_) | Node::Fields(_) => None,
         }
     }
 
-    /// What its expressions read.
+    /// Its expressions, in order.
     #[must_use]
-    pub fn references(&self) -> Vec<Reference> {
-        let located = self.references_at("");
-        located
-            .into_iter()
-            .map(|(_, reference)| reference)
-            .collect()
+    pub fn expressions(&self) -> Vec<&Expression> {
+        let located = self.expressions_at("").into_iter();
+        located.map(|(_, expression)| expression).collect()
     }
 
-    /// The same, each with the path of the string that reads it: `path` is the template's own.
+    /// The same, each with the path of the string that holds it: `path` is the template's own.
     #[must_use]
-    pub fn references_at(&self, path: &str) -> Vec<(String, Reference)> {
-        fn gather(node: &Node, path: &str, into: &mut Vec<(String, Reference)>) {
+    pub fn expressions_at(&self, path: &str) -> Vec<(String, &Expression)> {
+        fn gather<'n>(node: &'n Node, path: &str, into: &mut Vec<(String, &'n Expression)>) {
             match node {
                 Node::Plain(_) => {}
                 Node::Text(template) => {
-                    let references = template.references().into_iter();
-                    into.extend(references.map(|reference| (path.to_owned(), reference)));
+                    let expressions = template.expressions();
+                    into.extend(expressions.map(|expression| (path.to_owned(), expression)));
                 }
                 Node::List(nodes) => nodes
                     .iter()
@@ -241,13 +335,18 @@ impl JsonTemplate {
 }
 
 /// A wrong string stands as it is, its problem among `wrong`.
-fn parse_node(value: &Value, path: &str, wrong: &mut Vec<(String, TemplateError)>) -> Node {
+fn parse_node(value: &Value, path: &str, wrong: &mut WrongJsonTemplate) -> Node {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => Node::Plain(value.clone()),
-        Value::String(text) => match Template::parse(text) {
+        Value::String(text) => match Template::read(text) {
             Ok(template) => Node::Text(template),
-            Err(error) => {
-                wrong.push((path.to_owned(), error));
+            Err(text) => {
+                let problems = text.problems.into_iter();
+                let problems = problems.map(|problem| (path.to_owned(), problem));
+                wrong.problems.extend(problems);
+                let references = text.references.into_iter();
+                let references = references.map(|reference| (path.to_owned(), reference));
+                wrong.references.extend(references);
                 Node::Plain(value.clone())
             }
         },

@@ -504,8 +504,15 @@ fn json_templates_render_every_string() {
         json!({"a": [3, 1, null], "b": "x2"})
     );
     let wrong = JsonTemplate::parse(&json!({"a": [1, "${{ }}"], "b": "${{ no }}"})).unwrap_err();
-    let paths: Vec<_> = wrong.iter().map(|(path, _)| path.as_str()).collect();
+    let paths: Vec<_> = wrong
+        .problems
+        .iter()
+        .map(|(path, _)| path.as_str())
+        .collect();
     assert_eq!(paths, [".a[1]", ".b"]);
-    let reads = template.references_at("x");
-    assert_eq!(reads, [("x.b".to_owned(), Reference::Var("limit".into()))]);
+    let reads = template.expressions_at("x").into_iter();
+    let reads: Vec<_> = reads
+        .map(|(path, expression)| format!("{path} {}", expression.source()))
+        .collect();
+    assert_eq!(reads, ["x.a[0] event.json.n", "x.b vars.limit"]);
 }

@@ -1,8 +1,9 @@
 //! Finds what cannot work, before it runs: operators and functions whose values are known to be of other kinds than they
-//! take, functions that there are not, fields that `event`, `execution` and `steps.<id>` have not.
+//! take, functions that there are not, fields that `event`, `execution` and `steps.<id>` have not, nor constants and declared
+//! inputs where these are known.
 //!
-//! It errs on the side of silence: what an expression refuses here fails with every event. What comes out of a message, a
-//! constant or a step's output may be of any kind.
+//! It errs on the side of silence: what an expression refuses here fails with every event. What comes out of a message or a
+//! step's output may be of any kind.
 
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators,
@@ -11,6 +12,8 @@ use cel::common::ast::{
 use super::{
     ExpressionError,
     cel::cut,
+    check::unknown_in_namespace,
+    facts::{Facts, Fields},
     functions::regular,
     kinds::Kinds,
     operations,
@@ -18,37 +21,44 @@ use super::{
 };
 use crate::suggestion::suggestion;
 
+/// Problems that are told of one expression.
+const PROBLEMS_MAX: usize = 20;
+
 /// A value as far as it is known.
 #[derive(Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct Known<'f> {
     kinds: Kinds,
-    /// Of a map that has no others.
-    fields: Option<Fields>,
+    /// Of a map.
+    fields: Fields<'f>,
 }
 
-pub(super) type Fields = &'static [(&'static str, Known)];
+pub(super) type Listed = &'static [(&'static str, Known<'static>)];
 
-const fn any_of(kinds: Kinds) -> Known {
-    Known {
-        kinds,
-        fields: None,
+impl<'f> Known<'f> {
+    pub(super) const ANY: Self = Self::any_of(Kinds::ANY);
+
+    pub(super) const fn any_of(kinds: Kinds) -> Self {
+        Self {
+            kinds,
+            fields: Fields::Any,
+        }
+    }
+
+    pub(super) const fn map(fields: Fields<'f>) -> Self {
+        Self {
+            kinds: Kinds::MAP,
+            fields,
+        }
     }
 }
 
-const fn one_of(fields: Fields) -> Known {
-    Known {
-        kinds: Kinds::MAP,
-        fields: Some(fields),
-    }
-}
-
-const ANY: Known = any_of(Kinds::ANY);
-const TEXT: Known = any_of(Kinds::STRING);
-const TEXT_OR_NULL: Known = any_of(Kinds::STRING.or(Kinds::NULL));
+const ANY: Known<'static> = Known::ANY;
+const TEXT: Known<'static> = Known::any_of(Kinds::STRING);
+const TEXT_OR_NULL: Known<'static> = Known::any_of(Kinds::STRING.or(Kinds::NULL));
 
 /// [`crate::event::EventScope::to_value`].
-pub(super) const EVENT: Fields = &[
-    ("attributes", any_of(Kinds::MAP)),
+pub(super) const EVENT: Listed = &[
+    ("attributes", Known::any_of(Kinds::MAP)),
     ("json", ANY),
     ("message", TEXT),
     ("messageId", TEXT),
@@ -58,17 +68,17 @@ pub(super) const EVENT: Fields = &[
 ];
 
 /// A [`crate::execution::Failure`], or none.
-const ERROR: Known = Known {
+const ERROR: Known<'static> = Known {
     kinds: Kinds::MAP.or(Kinds::NULL),
-    fields: Some(&[("code", TEXT), ("message", TEXT)]),
+    fields: Fields::Listed(&[("code", TEXT), ("message", TEXT)]),
 };
 
 /// What the engine shows of an execution.
-const EXECUTION: Fields = &[
+const EXECUTION: Listed = &[
     ("id", TEXT),
     ("name", TEXT),
     ("workflow", TEXT),
-    ("version", any_of(Kinds::INT)),
+    ("version", Known::any_of(Kinds::INT)),
     ("startTime", TEXT),
     ("parent", TEXT_OR_NULL),
     ("state", TEXT),
@@ -76,71 +86,98 @@ const EXECUTION: Fields = &[
 ];
 
 /// [`super::StepResult`].
-pub(super) const STEP: Fields = &[("state", TEXT), ("output", ANY), ("error", ERROR)];
+pub(super) const STEP: Listed = &[("state", TEXT), ("output", ANY), ("error", ERROR)];
 
-/// What `expr` gives. Its variables are known to be there, and it is not nested too deep ([`super::check`]).
-///
-/// # Errors
-/// It holds what always fails.
-pub(super) fn infer(expr: &IdedExpr) -> Result<Kinds, ExpressionError> {
-    let mut walk = Walk::default();
-    walk.expr(expr).map(|known| known.kinds)
+/// What is known of an expression.
+pub(super) struct Inferred {
+    /// What it may give.
+    pub(super) gives: Kinds,
+    /// What always fails.
+    pub(super) problems: Vec<ExpressionError>,
 }
 
-#[derive(Default)]
-struct Walk {
+/// What `expr` gives, and what of it always fails. It is not nested too deep ([`super::check`]).
+pub(super) fn infer(expr: &IdedExpr, facts: Facts<'_>) -> Inferred {
+    let mut walk = Walk {
+        facts,
+        locals: Vec::new(),
+        problems: Vec::new(),
+    };
+    let gives = walk.expr(expr).kinds;
+    Inferred {
+        gives,
+        problems: walk.problems,
+    }
+}
+
+struct Walk<'f> {
+    facts: Facts<'f>,
     /// Variables of the comprehensions around, the innermost last.
-    locals: Vec<(String, Known)>,
+    locals: Vec<(String, Known<'f>)>,
+    problems: Vec<ExpressionError>,
 }
 
-impl Walk {
-    fn expr(&mut self, expr: &IdedExpr) -> Result<Known, ExpressionError> {
-        Ok(match &expr.expr {
-            Expr::Unspecified | Expr::Struct(_) => ANY,
-            Expr::Literal(literal) => any_of(literal_kind(literal)),
+impl<'f> Walk<'f> {
+    /// Notes a problem; what has it may be anything.
+    fn wrong(&mut self, problem: ExpressionError) -> Known<'f> {
+        // A macro may hold what is written once several times.
+        if !self.problems.contains(&problem) && self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
+        Known::ANY
+    }
+
+    fn expr(&mut self, expr: &IdedExpr) -> Known<'f> {
+        match &expr.expr {
+            Expr::Unspecified | Expr::Struct(_) => Known::ANY,
+            Expr::Literal(literal) => Known::any_of(literal_kind(literal)),
             Expr::Ident(name) => self.variable(name),
-            Expr::Select(select) => self.select(expr, select)?,
-            Expr::Call(call) => self.call(expr, call)?,
+            Expr::Select(select) => self.select(expr, select),
+            Expr::Call(call) => self.call(expr, call),
             Expr::List(list) => {
                 for element in &list.elements {
-                    self.expr(element)?;
+                    self.expr(element);
                 }
-                any_of(Kinds::LIST)
+                Known::any_of(Kinds::LIST)
             }
             Expr::Map(map) => {
                 for entry in &map.entries {
                     if let EntryExpr::MapEntry(entry) = &entry.expr {
-                        self.expr(&entry.key)?;
-                        self.expr(&entry.value)?;
+                        self.expr(&entry.key);
+                        self.expr(&entry.value);
                     }
                 }
-                any_of(Kinds::MAP)
+                Known::any_of(Kinds::MAP)
             }
-            Expr::Comprehension(inner) => self.comprehension(inner)?,
-        })
-    }
-
-    fn variable(&self, name: &str) -> Known {
-        let local = self.locals.iter().rev().find(|(local, _)| local == name);
-        match (local, name) {
-            (Some((_, known)), _) => *known,
-            (None, "event") => one_of(EVENT),
-            (None, "execution") => one_of(EXECUTION),
-            (None, "steps" | "vars") => any_of(Kinds::MAP),
-            (None, "index") => any_of(Kinds::INT),
-            (None, _) => ANY,
+            Expr::Comprehension(inner) => self.comprehension(inner),
         }
     }
 
-    fn is_global(&self, expr: &IdedExpr, name: &str) -> bool {
-        matches!(&expr.expr, Expr::Ident(found) if found == name)
-            && !self.locals.iter().any(|(local, _)| local == name)
+    fn variable(&self, name: &str) -> Known<'f> {
+        let local = self.locals.iter().rev().find(|(local, _)| local == name);
+        match (local, name) {
+            (Some((_, known)), _) => *known,
+            (None, "event") => Known::map(Fields::Listed(EVENT)),
+            (None, "execution") => Known::map(Fields::Listed(EXECUTION)),
+            (None, "vars") => self.facts.vars(),
+            (None, "steps") => Known::any_of(Kinds::MAP),
+            (None, "index") => Known::any_of(Kinds::INT),
+            (None, _) => Known::ANY,
+        }
     }
 
-    fn select(&mut self, expr: &IdedExpr, select: &SelectExpr) -> Result<Known, ExpressionError> {
-        let operand = self.expr(&select.operand)?;
+    fn is_local(&self, name: &str) -> bool {
+        self.locals.iter().any(|(local, _)| local == name)
+    }
+
+    fn is_global(&self, expr: &IdedExpr, name: &str) -> bool {
+        matches!(&expr.expr, Expr::Ident(found) if found == name) && !self.is_local(name)
+    }
+
+    fn select(&mut self, expr: &IdedExpr, select: &SelectExpr) -> Known<'f> {
+        let operand = self.expr(&select.operand);
         if !operand.kinds.meets(Kinds::MAP.or(Kinds::OPTIONAL)) {
-            return Err(ExpressionError::Kind(format!(
+            return self.wrong(ExpressionError::Kind(format!(
                 "{} cannot work: {} is {}, which has no fields",
                 shown(expr),
                 shown(&select.operand),
@@ -148,59 +185,57 @@ impl Walk {
             )));
         }
         if select.test {
-            return Ok(any_of(Kinds::BOOL));
+            return Known::any_of(Kinds::BOOL);
         }
         self.field(&select.operand, operand, &select.field)
     }
 
     /// The field called `name` of `operand`, which is `known`.
-    fn field(
-        &self,
-        operand: &IdedExpr,
-        known: Known,
-        name: &str,
-    ) -> Result<Known, ExpressionError> {
+    fn field(&mut self, operand: &IdedExpr, known: Known<'f>, name: &str) -> Known<'f> {
         if self.is_global(operand, "steps") {
-            return Ok(one_of(STEP));
+            return Known::map(Fields::Listed(STEP));
         }
-        let Some(fields) = known.fields else {
-            return Ok(if known.kinds == Kinds::OPTIONAL {
-                any_of(Kinds::OPTIONAL)
-            } else {
-                ANY
-            });
-        };
-        if let Some((_, known)) = fields.iter().find(|(field, _)| *field == name) {
-            return Ok(*known);
+        if name == "json"
+            && self.is_global(operand, "event")
+            && let Some(json) = self.facts.json()
+        {
+            return json;
         }
-        let names = fields.iter().map(|(field, _)| *field);
-        Err(ExpressionError::Kind(format!(
-            "reads {}.{name}, and there is no such field{}; expected one of {}",
-            shown(operand),
-            suggestion(name, names.clone()),
-            names.collect::<Vec<_>>().join(", ")
-        )))
+        if known.kinds == Kinds::OPTIONAL {
+            return Known::any_of(Kinds::OPTIONAL);
+        }
+        known.fields.find(name).unwrap_or_else(|names| {
+            self.wrong(ExpressionError::Kind(format!(
+                "reads {}.{name}, and there is no such field{}; expected {}",
+                shown(operand),
+                suggestion(name, names.iter().copied()),
+                match names.is_empty() {
+                    true => "none".to_owned(),
+                    false => format!("one of {}", names.join(", ")),
+                }
+            )))
+        })
     }
 
-    fn call(&mut self, expr: &IdedExpr, call: &CallExpr) -> Result<Known, ExpressionError> {
+    fn call(&mut self, expr: &IdedExpr, call: &CallExpr) -> Known<'f> {
+        if unknown_in_namespace(call, |name| self.is_local(name)).is_some() {
+            // It has been told.
+            for arg in &call.args {
+                self.expr(arg);
+            }
+            return Known::ANY;
+        }
         let qualified = signatures::qualified(call);
         let target = call.target.as_deref().filter(|_| qualified.is_none());
-        let target = match target {
-            Some(target) => Some((target, self.expr(target)?)),
-            None => None,
-        };
-        let args = call
-            .args
-            .iter()
-            .map(|arg| Ok((arg, self.expr(arg)?)))
-            .collect::<Result<Vec<_>, ExpressionError>>()?;
+        let target = target.map(|target| (target, self.expr(target)));
+        let args: Vec<_> = call.args.iter().map(|arg| (arg, self.expr(arg))).collect();
         match (call.func_name.as_str(), args.as_slice()) {
             (operators::CONDITIONAL, [condition, first, second]) => {
-                return conditional(condition, first.1, second.1);
+                return self.given(conditional(condition, first.1, second.1));
             }
-            (operators::NOT_STRICTLY_FALSE, _) => return Ok(any_of(Kinds::BOOL)),
+            (operators::NOT_STRICTLY_FALSE, _) => return Known::any_of(Kinds::BOOL),
             (operators::OPT_INDEX | operators::OPT_SELECT, _) => {
-                return Ok(any_of(Kinds::OPTIONAL));
+                return Known::any_of(Kinds::OPTIONAL);
             }
             (operators::INDEX, [(operand, known), (index, _)])
                 if known.kinds.meets(Kinds::MAP) && text_of(index).is_some() =>
@@ -208,50 +243,58 @@ impl Walk {
                 return self.field(operand, *known, text_of(index).unwrap_or_default());
             }
             (operators::INDEX, [(operand, _), _]) if self.is_global(operand, "steps") => {
-                return Ok(one_of(STEP));
+                return Known::map(Fields::Listed(STEP));
             }
             _ => {}
         }
-        if let Some(gives) = operator(expr, &call.func_name, &args)? {
-            return Ok(any_of(gives));
+        match operator(expr, &call.func_name, &args) {
+            Ok(None) => {}
+            Ok(Some(gives)) => return Known::any_of(gives),
+            Err(problem) => return self.wrong(problem),
         }
         // What macros make of `sortBy`, `math.greatest` and the like.
         if call.func_name.contains('@') {
-            return Ok(ANY);
+            return Known::ANY;
         }
         let name = qualified.as_deref().unwrap_or(&call.func_name);
-        function(expr, name, target, &args)
+        self.given(function(expr, name, target, &args))
     }
 
-    fn comprehension(&mut self, inner: &ComprehensionExpr) -> Result<Known, ExpressionError> {
-        let range = self.expr(&inner.iter_range)?;
+    fn given(&mut self, result: Result<Kinds, ExpressionError>) -> Known<'f> {
+        match result {
+            Ok(kinds) => Known::any_of(kinds),
+            Err(problem) => self.wrong(problem),
+        }
+    }
+
+    fn comprehension(&mut self, inner: &ComprehensionExpr) -> Known<'f> {
+        let range = self.expr(&inner.iter_range);
         if !range.kinds.meets(Kinds::LIST.or(Kinds::MAP)) {
-            return Err(ExpressionError::Kind(format!(
+            self.wrong(ExpressionError::Kind(format!(
                 "goes through {}, which is {}; expected list or map",
                 shown(&inner.iter_range),
                 range.kinds
             )));
         }
-        let start = self.expr(&inner.accu_init)?;
+        let start = self.expr(&inner.accu_init);
         let before = self.locals.len();
-        self.locals.push((inner.iter_var.clone(), ANY));
+        self.locals.push((inner.iter_var.clone(), Known::ANY));
         if let Some(second) = &inner.iter_var2 {
-            self.locals.push((second.clone(), ANY));
+            self.locals.push((second.clone(), Known::ANY));
         }
         self.locals.push((inner.accu_var.clone(), start));
-        let result = self.expr(&inner.loop_cond).and_then(|_| {
-            let step = self.expr(&inner.loop_step)?;
-            if let Some((_, accumulated)) = self.locals.last_mut() {
-                accumulated.kinds = accumulated.kinds.or(step.kinds);
-            }
-            self.expr(&inner.result)
-        });
+        self.expr(&inner.loop_cond);
+        let step = self.expr(&inner.loop_step);
+        if let Some((_, accumulated)) = self.locals.last_mut() {
+            accumulated.kinds = accumulated.kinds.or(step.kinds);
+        }
+        let result = self.expr(&inner.result);
         self.locals.truncate(before);
         result
     }
 }
 
-type Part<'a> = (&'a IdedExpr, Known);
+type Part<'a> = (&'a IdedExpr, Known<'a>);
 
 /// What an operator gives; [`None`] of a function.
 fn operator(
@@ -279,9 +322,9 @@ fn operator(
 
 fn conditional(
     (condition, known): &Part<'_>,
-    first: Known,
-    second: Known,
-) -> Result<Known, ExpressionError> {
+    first: Known<'_>,
+    second: Known<'_>,
+) -> Result<Kinds, ExpressionError> {
     if !known.kinds.meets(Kinds::BOOL) {
         return Err(ExpressionError::Kind(format!(
             "decides by {}, which is {}; expected bool",
@@ -289,7 +332,7 @@ fn conditional(
             known.kinds
         )));
     }
-    Ok(any_of(first.kinds.or(second.kinds)))
+    Ok(first.kinds.or(second.kinds))
 }
 
 fn function(
@@ -297,7 +340,7 @@ fn function(
     name: &str,
     target: Option<Part<'_>>,
     args: &[Part<'_>],
-) -> Result<Known, ExpressionError> {
+) -> Result<Kinds, ExpressionError> {
     if signatures::named(name).next().is_none() {
         return Err(ExpressionError::UnknownFunction(name.to_owned()));
     }
@@ -319,7 +362,7 @@ fn function(
         .fold(Kinds::NONE, |all, signature| all.or(signature.gives));
     if gives != Kinds::NONE {
         pattern(name, &target, args)?;
-        return Ok(any_of(gives));
+        return Ok(gives);
     }
     let parts: Vec<_> = target.iter().chain(args).copied().collect();
     let ways: Vec<_> = signatures::named(name).map(way).collect();

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     limits,
+    suggestion::suggestion,
     violation::{Collector, Violations},
 };
 
@@ -274,7 +275,9 @@ impl Parser {
                 .text_operator(field, operator, operand)
                 .map(Pattern::Value),
             _ => {
-                let text = format!("there is no such operator; expected {OPERATORS}");
+                let names = RESERVED.into_iter().filter(|name| OPERATORS.contains(name));
+                let hint = suggestion(operator, names);
+                let text = format!("there is no such operator; expected {OPERATORS}{hint}");
                 self.problems.add(field, text);
                 None
             }

@@ -9,6 +9,8 @@ use std::{fmt, str::FromStr as _, sync::Arc};
 use chrono::DateTime;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
+use crate::suggestion::suggestion;
+
 /// How many changes of a zone's offset are looked through for the next time: a leap day is up to eight years away, in which
 /// most zones change sixteen times.
 const CHANGES_MAX: usize = 200;
@@ -40,7 +42,7 @@ pub enum CronError {
     #[error("names days that never come")]
     Never,
     /// The zone is not known.
-    #[error("{0:?} is no time zone of the IANA database, such as Europe/Berlin")]
+    #[error("{0:?} is no time zone of the IANA database, such as Europe/Berlin{hint}", hint = zone_meant(.0))]
     Zone(String),
 }
 
@@ -154,6 +156,12 @@ fn zone_of(name: &str) -> Result<TimeZone, CronError> {
         "" => Ok(TimeZone::UTC),
         name => TimeZone::get(name).map_err(|_| CronError::Zone(name.chars().take(64).collect())),
     }
+}
+
+/// The zone whose name is close to `name`, as a suggestion.
+fn zone_meant(name: &str) -> String {
+    let all: Vec<_> = jiff::tz::db().available().collect();
+    suggestion(name, all.iter().map(|zone| zone.as_str()))
 }
 
 /// Time since the Unix epoch.

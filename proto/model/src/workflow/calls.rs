@@ -4,13 +4,6 @@ use super::{Action, OnError, Step, Workflow};
 use crate::ids::WorkflowId;
 
 impl Workflow {
-    /// The workflows of its project that its steps run, each with the path of where it does, such as
-    /// `steps[2].runWorkflow.workflow`. Whether they exist is not known here.
-    #[must_use]
-    pub fn calls(&self) -> &[(String, WorkflowId)] {
-        &self.calls
-    }
-
     /// Whether every execution runs the workflow `id` unless it fails before: no condition stands before that, and nothing
     /// that could end it well.
     #[must_use]
@@ -148,7 +141,8 @@ mod tests {
             Some(vec![run("c", "one")]),
         );
         let calls: Vec<_> = found
-            .calls()
+            .names()
+            .calls
             .iter()
             .map(|(path, id)| format!("{path} {id}"))
             .collect();

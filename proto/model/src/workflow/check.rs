@@ -1,31 +1,28 @@
 //! What no part of a definition can check alone.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use super::{
-    Action, AmazonSnsTrigger, ConditionStep, ForEachStep, OnError, ParallelStep, RetryOn, Step,
-    SuccessStatus, Trigger, WaitStep, Workflow,
+    Action, AmazonSnsTrigger, ConditionStep, ForEachStep, Names, OnError, ParallelStep, RetryOn,
+    Step, SuccessStatus, Trigger, WaitStep, Workflow,
 };
 use crate::{
-    expression::Reference,
+    expression::{Expression, Shape},
     filter_policy::FilterPolicyScope,
-    ids::{SecretId, StepId, WorkflowId},
+    ids::{ApiKeyName, StepId},
     limits,
-    suggestion::suggestion,
     violation::Collector,
 };
 
+mod kinds;
+mod references;
 mod secrets;
 
-/// What steps name of their project, each with the path of where they do.
-#[derive(Default)]
-pub(super) struct Named {
-    pub(super) secrets: Vec<(String, SecretId)>,
-    pub(super) calls: Vec<(String, WorkflowId)>,
-}
-
-/// Notes the problems; gives what the steps name.
-pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
+/// Notes the problems; gives what the definition names.
+pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
     trigger(&workflow.front.trigger, problems);
     vars(workflow, problems);
     if workflow.timeout.is_zero() || workflow.timeout > limits::WORKFLOW_TIMEOUT_MAX {
@@ -39,10 +36,16 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
         problems,
         ids: HashSet::new(),
         visible: HashSet::new(),
+        unchosen: HashSet::new(),
+        inputs: (!workflow.inputs().is_empty()).then(|| workflow.inputs().shapes()),
+        bound: Bound::Workflow(workflow.timeout),
         all_ids: all_ids(workflow),
         iterations: 0,
         count: 0,
-        named: Named::default(),
+        names: Names {
+            keys: keys(&workflow.front.trigger),
+            ..Names::default()
+        },
     };
     walk.list("steps", &workflow.steps, 1);
     if let Some(finally) = &workflow.finally {
@@ -50,6 +53,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
             let text = "must be more than 0 and at most 1 hour";
             walk.problems.add("finally.timeout", text);
         }
+        walk.bound = Bound::Finally(finally.timeout);
         walk.some("finally.steps", &finally.steps, 1);
     }
     let finally = workflow.finally.iter().map(|finally| &finally.steps[..]);
@@ -62,7 +66,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
         );
         walk.problems.add("steps", text);
     }
-    let (count, named) = (walk.count, walk.named);
+    let (count, names) = (walk.count, walk.names);
     if count > limits::STEPS_MAX {
         problems.add(
             "steps",
@@ -72,23 +76,37 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Named {
             ),
         );
     }
-    named
+    names
+}
+
+/// Where a trigger names its keys, if it does.
+fn field_of_keys(trigger: &Trigger) -> Option<&'static str> {
+    match trigger {
+        Trigger::AmazonSns(_) => Some("trigger.amazonSns.apiKeys"),
+        Trigger::Webhook(_) => Some("trigger.webhook.apiKeys"),
+        Trigger::Manual | Trigger::Schedule(_) => None,
+    }
+}
+
+fn keys(trigger: &Trigger) -> Vec<(String, ApiKeyName)> {
+    let keys = trigger.api_keys().iter().enumerate();
+    let field = field_of_keys(trigger).unwrap_or_default();
+    keys.map(|(index, key)| (format!("{field}[{index}]"), key.clone()))
+        .collect()
 }
 
 pub(super) fn trigger(trigger: &Trigger, problems: &mut Collector) {
-    let field = match trigger {
-        Trigger::AmazonSns(sns) => {
-            if sns.topic_arns.len() > limits::TRIGGER_NAMES_MAX {
-                problems.add(
-                    "trigger.amazonSns.topicArns",
-                    format!("at most {} topics are allowed", limits::TRIGGER_NAMES_MAX),
-                );
-            }
-            filter_policy(sns, problems);
-            "trigger.amazonSns.apiKeys"
+    if let Trigger::AmazonSns(sns) = trigger {
+        if sns.topic_arns.len() > limits::TRIGGER_NAMES_MAX {
+            problems.add(
+                "trigger.amazonSns.topicArns",
+                format!("at most {} topics are allowed", limits::TRIGGER_NAMES_MAX),
+            );
         }
-        Trigger::Webhook(_) => "trigger.webhook.apiKeys",
-        Trigger::Manual | Trigger::Schedule(_) => return,
+        filter_policy(sns, problems);
+    }
+    let Some(field) = field_of_keys(trigger) else {
+        return;
     };
     match trigger.api_keys().len() {
         0 => problems.add(field, "must name at least one API key"),
@@ -176,6 +194,19 @@ fn ends(step: &Step) -> bool {
     }
 }
 
+/// What ends the steps that are looked at, and when.
+#[derive(Clone, Copy)]
+enum Bound {
+    Workflow(Duration),
+    Finally(Duration),
+}
+
+/// Whether `condition` is `value` whatever happens.
+fn is_constant(condition: Option<&Expression>, value: bool) -> bool {
+    let constant = condition.and_then(Expression::constant);
+    constant.is_some_and(|constant| constant == value)
+}
+
 struct Walk<'a> {
     workflow: &'a Workflow,
     problems: &'a mut Collector,
@@ -183,11 +214,16 @@ struct Walk<'a> {
     ids: HashSet<StepId>,
     /// Those of them that stand in its own frame or in one around it, and so may have an output.
     visible: HashSet<StepId>,
+    /// Those of conditions around that do not run when the current one does: another rule chooses them.
+    unchosen: HashSet<StepId>,
+    /// The inputs that are declared, if there are any.
+    inputs: Option<BTreeMap<&'a str, Shape>>,
+    bound: Bound,
     all_ids: HashSet<StepId>,
     /// The number of `forEach` steps around.
     iterations: usize,
     count: usize,
-    named: Named,
+    names: Names,
 }
 
 impl Walk<'_> {
@@ -240,23 +276,34 @@ impl Walk<'_> {
         for reference in step.condition.iter().flat_map(|c| c.references()) {
             self.reference(&format!("{path}.if"), &reference, false);
         }
+        if is_constant(step.condition.as_ref(), false) {
+            let text = "is never true: the step can never run";
+            self.problems.add_if_written(format!("{path}.if"), text);
+        }
         for (field, reference) in step.action.references() {
             let field = format!("{path}.{field}");
             self.reference(&field, &reference, step.action.reads_secrets());
         }
+        self.lost(path);
+        self.kinds(path, step);
         match &step.action {
             Action::Condition(condition) => self.condition(path, condition, depth),
             Action::Parallel(parallel) => self.parallel(path, parallel, depth),
             Action::ForEach(each) => self.for_each(path, each, depth),
             Action::Approval(approval) => {
-                self.in_time(&format!("{path}.approval.timeout"), approval.timeout);
+                let field = format!("{path}.approval.timeout");
+                self.in_time(&field, approval.timeout, true);
             }
             Action::Wait(WaitStep::Signal(signal)) => {
-                self.in_time(&format!("{path}.wait.signal.timeout"), signal.timeout);
+                let field = format!("{path}.wait.signal.timeout");
+                self.in_time(&field, signal.timeout, true);
+            }
+            Action::Wait(WaitStep::Duration(wait)) => {
+                self.in_time(&format!("{path}.wait.duration"), Some(*wait), false);
             }
             Action::Http(_)
             | Action::Transform(_)
-            | Action::Wait(WaitStep::Duration(_) | WaitStep::Until(_))
+            | Action::Wait(WaitStep::Until(_))
             | Action::Slack(_)
             | Action::Succeed(_)
             | Action::Fail(_)
@@ -265,7 +312,7 @@ impl Walk<'_> {
             | Action::Script(_) => {}
             Action::RunWorkflow(run) => {
                 let field = format!("{path}.runWorkflow.workflow");
-                self.named.calls.push((field, run.workflow.clone()));
+                self.names.calls.push((field, run.workflow.clone()));
             }
         }
         self.retry_on(path, step);
@@ -274,15 +321,22 @@ impl Walk<'_> {
         self.on_error(path, step, depth);
     }
 
-    /// A limit that is never reached would say what is not so.
-    fn in_time(&mut self, path: &str, timeout: Option<Duration>) {
-        let whole = self.workflow.timeout;
-        if timeout.is_some_and(|timeout| timeout > whole) {
-            let text = format!(
-                "is longer than the workflow's own timeout, {} seconds, which ends the execution before",
-                whole.as_secs()
-            );
-            self.problems.add(path, text);
+    /// A limit that is never reached would say what is not so, and a wait that is longer always fails.
+    fn in_time(&mut self, path: &str, time: Option<Duration>, is_limit: bool) {
+        let (whole, whose, ends) = match self.bound {
+            Bound::Workflow(whole) => (whole, "the workflow's own timeout", "the execution"),
+            Bound::Finally(whole) => (whole, "the timeout of finally", "it"),
+        };
+        if time.is_none_or(|time| time <= whole) {
+            return;
+        }
+        let text = format!(
+            "is longer than {whose}, {} seconds, which ends {ends} before",
+            whole.as_secs()
+        );
+        match self.bound {
+            Bound::Workflow(_) if is_limit => self.problems.add(path, text),
+            _ => self.problems.add_if_written(path, text),
         }
     }
 
@@ -301,12 +355,39 @@ impl Walk<'_> {
         let (count, max) = (condition.rules.len(), limits::CONDITION_RULES_MAX);
         let rules = format!("{path}.condition.rules");
         self.bounded(&rules, count, max, ["rule", "rules"]);
+        let before = self.visible.clone();
+        let mut after = before.clone();
+        let around = self.unchosen.clone();
+        let mut chosen = None;
         for (index, rule) in condition.rules.iter().enumerate() {
-            let path = format!("{rules}[{index}].steps");
-            self.list(&path, &rule.steps, depth + 1);
+            let path = format!("{rules}[{index}]");
+            match chosen {
+                Some(before) => self.never_chosen(&path, before),
+                None if is_constant(Some(&rule.condition), false) => {
+                    let text = "is never true: the rule is never chosen";
+                    self.problems.add_if_written(format!("{path}.if"), text);
+                }
+                None if is_constant(Some(&rule.condition), true) => chosen = Some(index),
+                None => {}
+            }
+            self.list(&format!("{path}.steps"), &rule.steps, depth + 1);
+            self.unchosen
+                .extend(self.visible.difference(&before).cloned());
+            after.extend(std::mem::replace(&mut self.visible, before.clone()));
         }
         let path = format!("{path}.condition.otherwise");
+        if let Some(before) = chosen.filter(|_| !condition.otherwise.is_empty()) {
+            self.never_chosen(&path, before);
+        }
         self.list(&path, &condition.otherwise, depth + 1);
+        self.visible.extend(after);
+        self.unchosen = around;
+    }
+
+    /// What comes after the rule at `before`, which always holds.
+    fn never_chosen(&mut self, path: &str, before: usize) {
+        let text = format!("can never be chosen: rules[{before}] before it always holds");
+        self.problems.add_if_written(path, text);
     }
 
     fn parallel(&mut self, path: &str, parallel: &ParallelStep, depth: usize) {
@@ -367,47 +448,6 @@ impl Walk<'_> {
                 );
                 self.problems
                     .add(format!("{path}.retry.retryOn[{index}]"), text);
-            }
-        }
-    }
-
-    fn reference(&mut self, field: &str, reference: &Reference, may_be_secret: bool) {
-        match reference {
-            Reference::Step(id) => {
-                let known = |ids: &HashSet<StepId>| ids.iter().any(|known| known.as_str() == id);
-                if !known(&self.all_ids) {
-                    let hint = suggestion(id, self.all_ids.iter().map(StepId::as_str));
-                    self.problems
-                        .add(field, format!("steps.{id}: there is no step {id:?}{hint}"));
-                } else if !known(&self.visible) && known(&self.ids) {
-                    self.problems.add(
-                        field,
-                        format!(
-                            "steps.{id}: step {id:?} stands in a branch or an iteration that this step is not in; read the output of the step around it"
-                        ),
-                    );
-                } else if !known(&self.ids) {
-                    self.problems.add(
-                        field,
-                        format!("steps.{id}: step {id:?} does not come before this one"),
-                    );
-                }
-            }
-            Reference::Secret(name) => self.secret(field, name, may_be_secret),
-            Reference::Iteration(name) => {
-                if self.iterations == 0 {
-                    let text = format!("{name}: there is one only for the steps of a forEach");
-                    self.problems.add(field, text);
-                }
-            }
-            Reference::Var(name) => {
-                if !self.workflow.vars.contains_key(name) {
-                    let hint = suggestion(name, self.workflow.vars.keys().map(String::as_str));
-                    self.problems.add(
-                        field,
-                        format!("vars.{name}: there is no such constant{hint}"),
-                    );
-                }
             }
         }
     }

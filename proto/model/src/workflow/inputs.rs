@@ -1,11 +1,13 @@
 //! What a manual run takes.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde_json::{Map, Value};
 
 use crate::{
+    expression::Shape,
     limits,
+    suggestion::suggestion,
     violation::{Collector, Violation, Violations},
 };
 
@@ -124,7 +126,8 @@ impl FromStr for InputKind {
             if text.is_empty() {
                 format!("is missing: expected one of {all}")
             } else {
-                format!("is {}; expected one of {all}", quoted(text))
+                let hint = suggestion(text, Self::ALL.map(Self::as_str));
+                format!("is {}; expected one of {all}{hint}", quoted(text))
             }
         })
     }
@@ -162,6 +165,22 @@ impl Inputs {
         self.0.is_empty()
     }
 
+    /// What expressions may know of them, by their names.
+    #[must_use]
+    pub fn shapes(&self) -> BTreeMap<&str, Shape> {
+        let shape = |input: &Input| match input.kind {
+            InputKind::String => Shape::Text,
+            InputKind::Number | InputKind::Integer => Shape::Number,
+            InputKind::Boolean => Shape::Boolean,
+            InputKind::Object => Shape::Object,
+            InputKind::Array => Shape::Array,
+        };
+        let inputs = self.0.iter();
+        inputs
+            .map(|input| (input.name.as_str(), shape(input)))
+            .collect()
+    }
+
     /// The input called `name`.
     ///
     /// # Errors
@@ -170,16 +189,10 @@ impl Inputs {
         let found = self.0.iter().find(|input| input.name == name);
         found.ok_or_else(|| {
             let names = self.0.iter().map(|input| input.name.as_str());
-            let near = names
-                .clone()
-                .map(|other| (strsim::damerau_levenshtein(name, other), other))
-                .filter(|(distance, other)| *distance <= 2 && *distance < other.len())
-                .min()
-                .map(|(_, other)| format!("; did you mean {other:?}?"));
+            let near = suggestion(name, names.clone());
             let all: Vec<_> = names.collect();
             format!(
-                "is no input of this workflow{} (it takes {})",
-                near.unwrap_or_default(),
+                "is no input of this workflow{near} (it takes {})",
                 all.join(", ")
             )
         })

@@ -3,6 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use super::StatusRange;
+use crate::suggestion::suggestion;
 
 /// Exponential back-off with jitter between the attempts of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +47,11 @@ pub enum RetryOn {
 
 /// Why a text is no [`RetryOn`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no error to retry on: expected {codes}, a status such as 429, a class such as 5xx, or a range such as 500-503", codes = CODES.join(", "))]
+#[error(
+    "{0:?} is no error to retry on: expected {codes}, a status such as 429, a class such as 5xx, or a range such as 500-503{hint}",
+    codes = CODES.join(", "),
+    hint = suggestion(.0, CODES)
+)]
 pub struct RetryOnError(String);
 
 impl FromStr for RetryOn {

@@ -159,21 +159,32 @@ impl Action {
     /// What its expressions and templates read, with the path of each within the step.
     #[must_use]
     pub fn references(&self) -> Vec<(String, Reference)> {
+        let expressions = self.expressions().into_iter();
+        let references = expressions.flat_map(|(path, expression)| {
+            let references = expression.references();
+            references.map(move |reference| (path.clone(), reference))
+        });
+        references.collect()
+    }
+
+    /// Its expressions, those of templates too, with the path of each within the step.
+    #[must_use]
+    pub fn expressions(&self) -> Vec<(String, &Expression)> {
         match self {
-            Self::Http(step) => step.references(),
-            Self::Transform(step) => step.references(),
-            Self::Condition(step) => step.references(),
+            Self::Http(step) => step.expressions(),
+            Self::Transform(step) => step.expressions(),
+            Self::Condition(step) => step.expressions(),
             Self::Parallel(_) => Vec::new(),
-            Self::ForEach(step) => step.references(),
-            Self::Wait(step) => step.references(),
-            Self::Slack(step) => step.references(),
-            Self::Approval(step) => step.references(),
-            Self::Succeed(step) => step.references(),
-            Self::Fail(step) => step.references(),
-            Self::Aws(step) => step.references(),
-            Self::Email(step) => step.references(),
-            Self::Script(step) => step.references(),
-            Self::RunWorkflow(step) => step.references(),
+            Self::ForEach(step) => step.expressions(),
+            Self::Wait(step) => step.expressions(),
+            Self::Slack(step) => step.expressions(),
+            Self::Approval(step) => step.expressions(),
+            Self::Succeed(step) => step.expressions(),
+            Self::Fail(step) => step.expressions(),
+            Self::Aws(step) => step.expressions(),
+            Self::Email(step) => step.expressions(),
+            Self::Script(step) => step.expressions(),
+            Self::RunWorkflow(step) => step.expressions(),
         }
     }
 }

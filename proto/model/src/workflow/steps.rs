@@ -30,12 +30,10 @@ pub use succeed::SucceedStep;
 pub use transform::{JsonPathTransform, TransformStep};
 pub use wait::{SignalTimeout, SignalWait, WaitStep};
 
-use crate::expression::Reference;
-
-/// `references`, each at `path`.
-fn at(path: &str, references: impl IntoIterator<Item = Reference>) -> Vec<(String, Reference)> {
-    references
+/// `parts`, each at `path`.
+fn at<T>(path: &str, parts: impl IntoIterator<Item = T>) -> Vec<(String, T)> {
+    parts
         .into_iter()
-        .map(|reference| (path.to_owned(), reference))
+        .map(|part| (path.to_owned(), part))
         .collect()
 }

@@ -16,7 +16,8 @@ use signalbox_model::{
 use super::{
     duration,
     http::{header_name, header_value, templates, url_template},
-    json, json_template,
+    texts::{json_template, template},
+    to_json,
 };
 use crate::v1;
 
@@ -115,6 +116,9 @@ fn operation_of(
     input: Option<&prost_types::Value>,
     problems: &mut Collector,
 ) -> Option<AwsCallForm> {
+    // What it reads is known whatever else is wrong.
+    let template = input.map(|value| json_template(&format!("{path}.input"), value, problems));
+    let literal = input.and_then(|value| to_json(value, limits::JSON_DEPTH_MAX).ok());
     let field = format!("{path}.operation");
     let mut bytes = name.bytes();
     let is_name = bytes.next().is_some_and(|b| b.is_ascii_uppercase())
@@ -125,7 +129,6 @@ fn operation_of(
         problems.add(field, text);
         return None;
     }
-    let literal = input.and_then(|value| json(&format!("{path}.input"), value, problems));
     let is_template = matches!(&literal, Some(Value::String(text)) if text.contains("${{"));
     if !is_template && !matches!(literal, None | Some(Value::Object(_))) {
         problems.add(format!("{path}.input"), "must be a map of members");
@@ -136,13 +139,9 @@ fn operation_of(
     {
         rest_input(path, service, name, literal.as_ref(), problems)?;
     }
-    let input = match input {
-        Some(value) => Some(json_template(&format!("{path}.input"), value, problems)?),
-        None => None,
-    };
     Some(AwsCallForm::Operation {
         name: name.to_owned(),
-        input,
+        input: transposed(template)?,
     })
 }
 
@@ -220,7 +219,7 @@ fn rest_of(path: &str, rest: &v1::AwsRest, problems: &mut Collector) -> Option<A
     };
     let field = format!("{path}.path");
     let resource = if resource.starts_with('/') || resource.starts_with("${{") {
-        problems.check(&field, Template::parse(resource))
+        template(&field, resource, problems)
     } else {
         let text = format!("{resource:?} is no path: it begins with /");
         problems.add(field, text);
@@ -242,8 +241,7 @@ fn rest_of(path: &str, rest: &v1::AwsRest, problems: &mut Collector) -> Option<A
             json_template(&format!("{path}.json"), value, problems)
                 .map(|template| Some(AwsRestBody::Json(template)))
         }
-        Some(v1::aws_rest::Body::Text(text)) => problems
-            .check(format!("{path}.text"), Template::parse(text))
+        Some(v1::aws_rest::Body::Text(text)) => template(&format!("{path}.text"), text, problems)
             .map(|template| Some(AwsRestBody::Text(template))),
     };
     Some(AwsRest {
@@ -349,7 +347,7 @@ pub(super) fn required(field: &str, text: &str, problems: &mut Collector) -> Opt
         problems.add(field, "is missing");
         return None;
     }
-    problems.check(field, Template::parse(text))
+    template(field, text, problems)
 }
 
 /// [`None`] within when it is not there, outside when it is wrong.
@@ -361,7 +359,7 @@ pub(super) fn optional(
     if text.is_empty() {
         return Some(None);
     }
-    problems.check(field, Template::parse(text)).map(Some)
+    template(field, text, problems).map(Some)
 }
 
 fn endpoint(field: &str, url: &str, problems: &mut Collector) -> Option<Option<Template>> {

@@ -10,6 +10,7 @@ use signalbox_model::{
 };
 use url::Url;
 
+use super::texts::template;
 use crate::v1;
 
 mod auth;
@@ -169,7 +170,7 @@ pub(super) fn url_template(
         problems.add(field, "is missing");
         return None;
     }
-    let template = problems.check(field, Template::parse(url))?;
+    let template = template(field, url, problems)?;
     match url_problem(url, template.as_literal().is_some(), may_have_user) {
         None => Some(template),
         Some(problem) => {
@@ -260,7 +261,7 @@ pub(super) fn templates<'a>(
     let mut whole = Some(BTreeMap::new());
     for (name, text) in texts {
         match (
-            problems.check(format!("{path}.{name}"), Template::parse(text)),
+            template(&format!("{path}.{name}"), text, problems),
             &mut whole,
         ) {
             (Some(template), Some(all)) => {

@@ -5,7 +5,7 @@ use signalbox_model::{
     workflow::{Input, Inputs},
 };
 
-use super::json;
+use super::texts::json;
 use crate::v1;
 
 const FIELD: &str = "trigger.manual.inputs";

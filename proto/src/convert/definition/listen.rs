@@ -1,14 +1,14 @@
 //! The steps that wait for what comes from outside.
 
 use signalbox_model::{
-    expression::Template,
     ids::SignalName,
     limits,
+    suggestion::suggestion,
     violation::Collector,
     workflow::{ApprovalStep, ApprovalTimeout, SignalTimeout, SignalWait},
 };
 
-use super::duration;
+use super::{duration, texts::template};
 use crate::v1;
 
 pub(super) fn signal_wait(
@@ -37,7 +37,7 @@ pub(super) fn signal_wait(
         problems.add(field, "is missing");
         return None;
     }
-    let name = problems.check(&field, Template::parse(name))?;
+    let name = template(&field, name, problems)?;
     if let Some(literal) = name.as_literal() {
         problems.check(field, literal.parse::<SignalName>())?;
     }
@@ -79,7 +79,7 @@ pub(super) fn approval_step(
         return None;
     }
     Some(ApprovalStep {
-        message: problems.check(field, Template::parse(message))?,
+        message: template(&field, message, problems)?,
         approvers: approvers.clone(),
         timeout,
         on_timeout,
@@ -117,7 +117,9 @@ fn choice<T: Copy, const N: usize>(
     if let Some((_, choice)) = found {
         return *choice;
     }
-    let names = choices.map(|(name, _)| name).join(", ");
-    problems.add(field, format!("{text:?} is none of {names}"));
+    let names = choices.map(|(name, _)| name);
+    let hint = suggestion(text, names);
+    let text = format!("{text:?} is none of {}{hint}", names.join(", "));
+    problems.add(field, text);
     choices[0].1
 }

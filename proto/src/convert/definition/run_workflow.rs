@@ -1,8 +1,12 @@
 //! The `runWorkflow` step.
 
-use signalbox_model::{violation::Collector, workflow::RunWorkflowStep};
+use signalbox_model::{
+    ids::WorkflowId,
+    violation::{Collector, Mention},
+    workflow::RunWorkflowStep,
+};
 
-use super::{http::optional, json_template};
+use super::{http::optional, texts::json_template};
 use crate::v1;
 
 pub(super) fn run_workflow_step(
@@ -17,11 +21,14 @@ pub(super) fn run_workflow_step(
     } = step;
     let field = format!("{path}.workflow");
     let workflow = if workflow.is_empty() {
-        problems.add(field, "is missing");
+        problems.add(&field, "is missing");
         None
     } else {
-        problems.check(field, workflow.parse())
+        problems.check(field.clone(), workflow.parse::<WorkflowId>())
     };
+    if let Some(workflow) = &workflow {
+        problems.mention(&field, Mention::Call(workflow.clone()));
+    }
     let input = optional(input.as_ref(), |input| {
         json_template(&format!("{path}.input"), input, problems)
     });

@@ -10,7 +10,7 @@ use signalbox_model::{
     workflow::ScheduleTrigger,
 };
 
-use super::{json, time};
+use super::{texts::json, time};
 use crate::v1;
 
 const FIELD: &str = "trigger.schedule";

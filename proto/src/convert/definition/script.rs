@@ -10,7 +10,7 @@ use signalbox_model::{
     workflow::ScriptStep,
 };
 
-use super::json_template;
+use super::texts::json_template;
 use crate::v1;
 
 pub(super) fn script_step(

@@ -1,7 +1,6 @@
 //! The `slack` step.
 
 use signalbox_model::{
-    expression::Template,
     limits,
     violation::Collector,
     workflow::{SlackStep, SlackTarget},
@@ -9,7 +8,7 @@ use signalbox_model::{
 
 use super::{
     http::{optional, url_template, written},
-    json_template,
+    texts::{json_template, template},
 };
 use crate::v1;
 
@@ -33,18 +32,19 @@ pub(super) fn slack_step(
     }
     let mut template = |name: &str, text: &str| {
         optional(written(text), |text| {
-            problems.check(format!("{path}.{name}"), Template::parse(text))
+            template(&format!("{path}.{name}"), text, problems)
         })
     };
     let text = template("text", text);
     let thread_ts = template("threadTs", thread_ts);
     let blocks = optional(blocks.as_ref(), |blocks| {
         let field = format!("{path}.blocks");
+        let template = json_template(&field, blocks, problems);
         if let Some(problem) = blocks_problem(blocks) {
             problems.add(field, problem);
             return None;
         }
-        json_template(&field, blocks, problems)
+        template
     });
     Some(SlackStep {
         target: target?,
@@ -83,7 +83,7 @@ fn target_of(path: &str, step: &v1::SlackStep, problems: &mut Collector) -> Opti
         url_template(&field("apiUrl"), url, false, problems)
     });
     let mut required = |name: &str, text: &str| match written(text) {
-        Some(text) => problems.check(field(name), Template::parse(text)),
+        Some(text) => template(&field(name), text, problems),
         None => {
             problems.add(
                 field(name),

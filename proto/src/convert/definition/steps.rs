@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signalbox_model::{
-    expression::{Expression, Template},
+    expression::{Expression, Wanted},
     ids::StepId,
     limits,
     violation::Collector,
@@ -18,11 +18,11 @@ use super::{
     duration,
     email::email_step,
     http::http_step,
-    json_template,
     listen::{approval_step, signal_wait},
     run_workflow::run_workflow_step,
     script::script_step,
     slack::slack_step,
+    texts::{expression, json_template, template},
     transform::transform_step,
 };
 use crate::v1;
@@ -53,6 +53,11 @@ fn placeholder() -> Action {
     Action::Wait(WaitStep::Duration(Duration::from_secs(1)))
 }
 
+/// Stands for a condition that was wrong: it may hold or not.
+fn undecided() -> Option<Expression> {
+    Expression::parse_condition("event.json == null").ok()
+}
+
 fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) -> Step {
     let v1::Step {
         id,
@@ -63,6 +68,7 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
         total_timeout,
         action,
     } = step;
+    let begun = problems.begin_step();
     let id = if id.is_empty() {
         problems.add(format!("{path}.id"), "is missing");
         None
@@ -72,12 +78,12 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     let condition = if r#if.is_empty() {
         None
     } else {
-        problems.check(format!("{path}.if"), Expression::parse_condition(r#if))
+        let field = format!("{path}.if");
+        expression(&field, r#if, Wanted::Boolean, problems).or_else(undecided)
     };
-    use v1::step::Action::{Approval, ForEach, Parallel, RunWorkflow, Wait};
-    if let Some(Wait(_) | Approval(_) | Parallel(_) | ForEach(_)) = action {
-        without_attempts(path, step, problems);
-    }
+    use v1::step::Action::RunWorkflow;
+    without_attempts(path, step, problems);
+    of_condition(path, step, problems);
     if let (Some(RunWorkflow(_)), Some(_)) = (action, timeout) {
         let text = "is for steps whose attempts are of this node: the child's own timeout, and totalTimeout, bound it";
         problems.add(format!("{path}.timeout"), text);
@@ -97,6 +103,7 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     let on_error = on_error_of(path, on_error.as_ref(), depth, problems);
     let retry = retry_of(&format!("{path}.retry"), retry.as_ref(), problems);
     let action = action_of(path, action.as_ref(), depth, problems);
+    problems.end_step(path, begun, action.is_some());
     Step {
         id: id.unwrap_or_else(|| StepId::placeholder(path)),
         condition,
@@ -108,20 +115,56 @@ fn step_of(path: &str, step: &v1::Step, depth: usize, problems: &mut Collector) 
     }
 }
 
-/// What only steps with attempts may say.
+/// What only steps with attempts may say. Of some kinds it was taken once, and did nothing.
 fn without_attempts(path: &str, step: &v1::Step, problems: &mut Collector) {
-    let mut check = |name: &str, is_set: bool, instead: &str| {
-        if is_set {
-            let text = format!("is for steps that have attempts, which this one has not{instead}");
-            problems.add(format!("{path}.{name}"), text);
-        }
+    use v1::step::Action::{
+        Approval, Aws, Condition, Email, Fail, ForEach, Http, Parallel, RunWorkflow, Script, Slack,
+        Succeed, Transform, Wait,
     };
-    check(
-        "timeout",
-        step.timeout.is_some(),
-        "; totalTimeout bounds it",
-    );
-    check("retry", step.retry.is_some(), "");
+    let was_taken = match step.action {
+        Some(Wait(_) | Approval(_) | Parallel(_) | ForEach(_)) => false,
+        Some(Condition(_) | Transform(_) | Succeed(_) | Fail(_)) => true,
+        Some(Http(_) | Aws(_) | Email(_) | Slack(_) | Script(_) | RunWorkflow(_)) | None => return,
+    };
+    let bounds = if was_taken {
+        ""
+    } else {
+        "; totalTimeout bounds it"
+    };
+    for (name, is_set, instead) in [
+        ("timeout", step.timeout.is_some(), bounds),
+        ("retry", step.retry.is_some(), ""),
+    ] {
+        let field = format!("{path}.{name}");
+        let text = format!("is for steps that have attempts, which this one has not{instead}");
+        match (is_set, was_taken) {
+            (false, _) => {}
+            (true, false) => problems.add(field, text),
+            (true, true) => problems.add_if_written(field, text),
+        }
+    }
+}
+
+/// What a condition must not say, for the steps that it chooses run after it, in the list that it stands in.
+fn of_condition(path: &str, step: &v1::Step, problems: &mut Collector) {
+    let Some(v1::step::Action::Condition(_)) = step.action else {
+        return;
+    };
+    const INSTEAD: &str = "the steps that a condition chooses are not part of it: say it of these, or of a parallel with one branch, \
+                           in which the condition stands";
+    if step.total_timeout.is_some() {
+        problems.add_if_written(
+            format!("{path}.totalTimeout"),
+            format!("would bound nothing; {INSTEAD}"),
+        );
+    }
+    let handles = |on_error: &v1::OnError| on_error.r#continue || !on_error.steps.is_empty();
+    if step.on_error.as_ref().is_some_and(handles) {
+        problems.add_if_written(
+            format!("{path}.onError"),
+            format!("would not handle their failures; {INSTEAD}"),
+        );
+    }
 }
 
 fn on_error_of(
@@ -249,9 +292,8 @@ fn condition_step(
         .enumerate()
         .filter_map(|(index, v1::ConditionRule { r#if, steps })| {
             let path = format!("{path}.rules[{index}]");
-            let condition = problems
-                .check(format!("{path}.if"), Expression::parse_condition(r#if))
-                .or_else(|| Expression::parse("true").ok());
+            let field = format!("{path}.if");
+            let condition = expression(&field, r#if, Wanted::Boolean, problems).or_else(undecided);
             let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
             Some(ConditionRule {
                 condition: condition?,
@@ -326,8 +368,7 @@ fn for_each_step(
         }
     };
     // A wrong one leaves the steps to be checked.
-    let items = problems
-        .check(format!("{path}.items"), Expression::parse_list(items))
+    let items = expression(&format!("{path}.items"), items, Wanted::List, problems)
         .or_else(|| Expression::parse("[]").ok());
     let steps = steps_of(&format!("{path}.steps"), steps, depth + 1, problems);
     Some(ForEachStep {
@@ -357,7 +398,7 @@ fn wait_step(path: &str, step: &v1::WaitStep, problems: &mut Collector) -> Optio
         .map(WaitStep::Duration),
         Some(v1::wait_step::Time::Until(text)) => {
             let field = format!("{path}.until");
-            let template = problems.check(&field, Template::parse(text))?;
+            let template = template(&field, text, problems)?;
             // What is no template is known already.
             if template.references().is_empty()
                 && !text.contains("${{")
@@ -394,7 +435,7 @@ fn fail_step(path: &str, step: &v1::FailStep, problems: &mut Collector) -> Optio
         problems.add(format!("{path}.message"), "is missing");
         return None;
     }
-    let message = problems.check(format!("{path}.message"), Template::parse(message))?;
+    let message = template(&format!("{path}.message"), message, problems)?;
     Some(FailStep {
         code: code.to_owned(),
         message,

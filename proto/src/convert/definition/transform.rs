@@ -1,12 +1,12 @@
 //! The `transform` step.
 
 use signalbox_model::{
-    expression::{Expression, JsonPath},
+    expression::{JsonPath, Wanted},
     violation::Collector,
     workflow::{JsonPathTransform, TransformStep},
 };
 
-use super::json_template;
+use super::texts::{expression, json_template};
 use crate::v1::{self, transform_step::Value};
 
 pub(super) fn transform_step(
@@ -23,9 +23,10 @@ pub(super) fn transform_step(
             );
             None
         }
-        Some(Value::Expression(source)) => problems
-            .check(format!("{path}.expression"), Expression::parse(source))
-            .map(TransformStep::Expression),
+        Some(Value::Expression(source)) => {
+            let field = format!("{path}.expression");
+            expression(&field, source, Wanted::Value, problems).map(TransformStep::Expression)
+        }
         Some(Value::Template(value)) => {
             json_template(&format!("{path}.template"), value, problems).map(TransformStep::Template)
         }
@@ -47,7 +48,7 @@ fn json_path(
         from
     };
     let path = problems.check(format!("{field}.path"), JsonPath::parse(path));
-    let from = problems.check(format!("{field}.from"), Expression::parse(from));
+    let from = expression(&format!("{field}.from"), from, Wanted::Value, problems);
     Some(JsonPathTransform {
         path: path?,
         from: from?,

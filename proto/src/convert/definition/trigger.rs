@@ -126,6 +126,24 @@ fn policy_of(
     }
 }
 
+/// The keys that a trigger names, as far as they are names, with their fields.
+pub(super) fn named_keys(
+    trigger: Option<&v1::Trigger>,
+    project: &ProjectId,
+) -> Vec<(String, ApiKeyName)> {
+    use v1::trigger::Kind;
+    let (field, keys) = match trigger.and_then(|trigger| trigger.kind.as_ref()) {
+        Some(Kind::AmazonSns(sns)) => ("trigger.amazonSns.apiKeys", &sns.api_keys),
+        Some(Kind::Webhook(webhook)) => ("trigger.webhook.apiKeys", &webhook.api_keys),
+        Some(Kind::Manual(_) | Kind::Schedule(_)) | None => return Vec::new(),
+    };
+    let names = keys.iter().enumerate().filter_map(|(index, key)| {
+        let name = ApiKeyName::from_reference(key, project).ok()?;
+        Some((format!("{field}[{index}]"), name))
+    });
+    names.take(limits::TRIGGER_NAMES_MAX).collect()
+}
+
 /// The keys; [`None`] when one of them is wrong, so that "must name at least one" is not said beside that.
 fn keys(
     field: &str,

@@ -226,7 +226,7 @@ fn is_plain_message(field: &FieldDescriptor) -> bool {
 }
 
 /// The field of this JSON name or, as the mapping allows, of this name in the .proto file.
-fn field_of(message: &MessageDescriptor, key: &str) -> Option<FieldDescriptor> {
+pub(super) fn field_of(message: &MessageDescriptor, key: &str) -> Option<FieldDescriptor> {
     message
         .get_field_by_json_name(key)
         .or_else(|| message.get_field_by_name(key))
@@ -239,7 +239,7 @@ fn names(message: &MessageDescriptor) -> Vec<String> {
         .collect()
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
     } else {

@@ -42,6 +42,30 @@ impl Node {
         self.find(path).unwrap_or(self.at)
     }
 
+    /// Whether something stands at `path`.
+    pub(super) fn has(&self, path: &str) -> bool {
+        let path = path.strip_prefix('.').unwrap_or(path);
+        if path.is_empty() {
+            return true;
+        }
+        match &self.content {
+            Content::List(values) => {
+                let element = path.strip_prefix('[').and_then(|path| path.split_once(']'));
+                element.is_some_and(|(index, rest)| {
+                    let value = index
+                        .parse()
+                        .ok()
+                        .and_then(|index: usize| values.get(index));
+                    value.is_some_and(|value| value.has(rest))
+                })
+            }
+            Content::Map(entries) => entries.iter().any(|entry| {
+                strip_name(path, &entry.key).is_some_and(|rest| entry.value.has(rest))
+            }),
+            _ => false,
+        }
+    }
+
     /// The text of the entry `key`.
     pub(super) fn text_of(&self, key: &str) -> Option<&str> {
         let Content::Map(entries) = &self.content else {

@@ -95,14 +95,14 @@ pub(super) fn read(
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for path in files {
         let file = path.display().to_string();
-        let manifests = match manifest::read(&read_text(&path)?) {
-            Ok(manifests) => manifests,
-            Err(errors) => {
-                problems.extend(errors.0.iter().map(|error| format!("{file}: {error}")));
-                continue;
-            }
-        };
-        for manifest in manifests {
+        for manifest in manifest::salvage(&read_text(&path)?) {
+            let manifest = match manifest {
+                Ok(manifest) => manifest,
+                Err(errors) => {
+                    problems.extend(errors.0.iter().map(|error| format!("{file}: {error}")));
+                    continue;
+                }
+            };
             let mut found = Vec::new();
             let wanted = check(global, &file, manifest, labels, &mut found);
             if let Some(wanted) = wanted {
@@ -185,16 +185,20 @@ fn check(
         (Ok(_), _) => {}
         (Err(violations), _) => found.extend(violations.0),
     }
-    let mut found: Vec<_> = found
-        .iter()
-        .map(|problem| (manifest.position(&problem.field), problem))
-        .collect();
+    let told = found.iter().map(|problem| {
+        let at = manifest.position(&problem.field);
+        let text = located(file, &manifest, problem);
+        (Some((at.line, at.column)), problem.field.as_str(), text)
+    });
+    let told = told.filter(|(_, field, _)| !manifest.explains(field));
+    let wrong = manifest.wrong().iter().map(|error| {
+        let at = error.line.zip(error.column);
+        (at, error.path.as_str(), format!("{file}: {error}"))
+    });
+    let mut told: Vec<_> = wrong.chain(told).collect();
     // As one reads the file.
-    found.sort_by_key(|(at, _)| (at.line, at.column));
-    let told = found
-        .iter()
-        .map(|(_, problem)| located(file, &manifest, problem));
-    problems.extend(told);
+    told.sort_by_key(|(at, ..)| *at);
+    problems.extend(told.into_iter().map(|(.., text)| text));
     Some(Wanted {
         file: file.to_owned(),
         resource: resource?.settled(),

@@ -59,7 +59,7 @@ impl Change {
                 read.as_ref()
             }
         };
-        let calls = workflow.map(Workflow::calls).unwrap_or_default();
+        let calls = workflow.map_or(&[][..], |workflow| &workflow.names().calls[..]);
         let names = calls.iter();
         names
             .map(|(_, id)| format!("projects/{project}/workflows/{id}"))
@@ -281,7 +281,7 @@ impl References<'_> {
                 missing.push(Violation::new(field, text));
             }
         }
-        for (field, secret) in workflow.secrets() {
+        for (field, secret) in &workflow.names().secrets {
             let secret = format!("projects/{}/secrets/{secret}", own.project);
             if !self.has_secret(&secret).await? {
                 let text = format!(

@@ -55,7 +55,7 @@ impl Resource {
             Self::Key(_) => None,
             Self::Workflow(manifest) => {
                 let spec = manifest.spec.as_ref()?;
-                definition::workflow(spec, project).ok()
+                definition::stored(spec, project).ok()
             }
         }
     }

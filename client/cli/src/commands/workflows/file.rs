@@ -29,12 +29,13 @@ impl WorkflowFile {
     pub(super) fn read(global: &Global, path: &Path) -> Result<Self, CliError> {
         let shown = path.display().to_string();
         let text = read_text(path)?;
-        let document = yaml::read::<v1::Workflow>(&text).map_err(|errors| {
+        let document = yaml::salvage::<v1::Workflow>(&text).map_err(|errors| {
             invalid(&shown, errors.0.iter().map(ToString::to_string).collect())
         })?;
         let mut file = Self { shown, document };
-        let problems = file.check(global)?;
-        if problems.is_empty() {
+        let mut problems = file.check(global)?;
+        problems.retain(|problem| !file.document.explains(&problem.field));
+        if problems.is_empty() && file.document.wrong().is_empty() {
             Ok(file)
         } else {
             Err(file.refused(&problems))
@@ -45,9 +46,9 @@ impl WorkflowFile {
         &self.document.message
     }
 
-    /// The error that tells each of `problems` at its place in the file.
+    /// The error that tells each of `problems` at its place in the file, and what is wrong with that itself.
     pub(super) fn refused(&self, problems: &[Violation]) -> CliError {
-        let mut told: Vec<FormatError> = Vec::with_capacity(problems.len());
+        let mut told: Vec<FormatError> = self.document.wrong().to_vec();
         for Violation { field, description } in problems {
             // The control plane names fields of its request, which holds the workflow.
             let path = field.strip_prefix("workflow.").unwrap_or(field);

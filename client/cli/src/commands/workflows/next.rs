@@ -20,7 +20,7 @@ pub(super) fn of_file(file: &WorkflowFile, count: i32, output: &Output) -> Resul
     // It was read as valid.
     let name: WorkflowName = workflow.name.parse().map_err(CliError::start)?;
     let spec = workflow.spec.as_ref().ok_or_else(no_schedule)?;
-    let valid = definition::workflow(spec, &name.project).map_err(CliError::start)?;
+    let valid = definition::stored(spec, &name.project).map_err(CliError::start)?;
     let Trigger::Schedule(ScheduleTrigger { schedule, .. }) = valid.trigger() else {
         return Err(no_schedule());
     };

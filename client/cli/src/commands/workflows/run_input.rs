@@ -101,7 +101,7 @@ async fn declared(client: &Client, name: &str) -> Result<Inputs, CliError> {
         .parse()
         .map_err(|error| CliError::Usage(format!("{name}: {error}")))?;
     let spec = spec.unwrap_or_default();
-    let valid = definition::workflow(&spec, &name.project);
+    let valid = definition::stored(&spec, &name.project);
     let valid = valid.map_err(|violations| CliError::Data {
         what: format!("this signalbox cannot read the definition of {name}"),
         problems: violations.0.iter().map(ToString::to_string).collect(),

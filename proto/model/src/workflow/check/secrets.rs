@@ -20,7 +20,7 @@ impl Walk<'_> {
             return;
         }
         match name.parse() {
-            Ok(id) => self.named.secrets.push((field.to_owned(), id)),
+            Ok(id) => self.names.secrets.push((field.to_owned(), id)),
             Err(error) => self.problems.add(field, format!("secrets.{name}: {error}")),
         }
     }
@@ -127,7 +127,8 @@ mod tests {
         );
         let workflow = workflow.unwrap();
         let read: Vec<_> = workflow
-            .secrets()
+            .names()
+            .secrets
             .iter()
             .map(|(path, id)| format!("{path} {id}"))
             .collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    expression::{Reference, Template},
+    expression::{Expression, Template},
     limits,
     workflow::steps::at,
 };
@@ -42,7 +42,7 @@ impl ApprovalStep {
         self.timeout.unwrap_or(limits::APPROVAL_TIMEOUT_DEFAULT)
     }
 
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
-        at("approval.message", self.message.references())
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
+        at("approval.message", self.message.expressions())
     }
 }

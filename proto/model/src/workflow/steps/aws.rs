@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::HttpMethod;
 use crate::{
-    expression::{JsonTemplate, Reference, Template},
+    expression::{Expression, JsonTemplate, Template},
     workflow::steps::at,
 };
 
@@ -92,11 +92,11 @@ pub struct AwsAssumeRole {
 }
 
 impl AwsStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
         let mut all = Vec::new();
-        let mut gather = |path: &str, template: Option<&Template>| {
+        let mut gather = |path: &str, template| {
             if let Some(template) = template {
-                all.extend(at(path, template.references()));
+                all.extend(at(path, Template::expressions(template)));
             }
         };
         gather("aws.region", self.region.as_ref());
@@ -123,31 +123,31 @@ impl AwsStep {
         }
         match &self.call {
             AwsCallForm::Operation { input, .. } => {
-                let input = input.iter().flat_map(|input| input.references());
+                let input = input.iter().flat_map(|input| input.expressions());
                 all.extend(at("aws.input", input));
             }
-            AwsCallForm::Rest(rest) => all.extend(rest.references()),
+            AwsCallForm::Rest(rest) => all.extend(rest.expressions()),
         }
         all
     }
 }
 
 impl AwsRest {
-    fn references(&self) -> Vec<(String, Reference)> {
-        let mut all = at("aws.rest.path", self.path.references());
+    fn expressions(&self) -> Vec<(String, &Expression)> {
+        let mut all = at("aws.rest.path", self.path.expressions());
         for (name, value) in &self.query {
-            all.extend(at(&format!("aws.rest.query.{name}"), value.references()));
+            all.extend(at(&format!("aws.rest.query.{name}"), value.expressions()));
         }
         for (name, value) in &self.headers {
-            all.extend(at(&format!("aws.rest.headers.{name}"), value.references()));
+            all.extend(at(&format!("aws.rest.headers.{name}"), value.expressions()));
         }
         match &self.body {
             None => {}
             Some(AwsRestBody::Json(template)) => {
-                all.extend(at("aws.rest.json", template.references()));
+                all.extend(at("aws.rest.json", template.expressions()));
             }
             Some(AwsRestBody::Text(template)) => {
-                all.extend(at("aws.rest.text", template.references()));
+                all.extend(at("aws.rest.text", template.expressions()));
             }
         }
         all

@@ -1,7 +1,7 @@
 //! `condition`: chooses between lists of steps.
 
 use crate::{
-    expression::{Expression, Reference},
+    expression::Expression,
     workflow::{Step, steps::at},
 };
 
@@ -34,15 +34,12 @@ impl ConditionStep {
     }
 
     /// Of the rules only; nested steps are asked themselves.
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
         self.rules
             .iter()
             .enumerate()
             .flat_map(|(index, rule)| {
-                at(
-                    &format!("condition.rules[{index}].if"),
-                    rule.condition.references(),
-                )
+                at(&format!("condition.rules[{index}].if"), [&rule.condition])
             })
             .collect()
     }

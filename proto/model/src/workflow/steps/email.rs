@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::{
-    expression::{Reference, Template},
+    expression::{Expression, Template},
+    suggestion::suggestion,
     workflow::steps::at,
 };
 
@@ -69,6 +70,8 @@ pub enum SmtpTls {
 }
 
 impl SmtpTls {
+    const ALL: [Self; 3] = [Self::StartTls, Self::Implicit, Self::None];
+
     /// The port that is customary.
     #[must_use]
     pub fn default_port(self) -> u16 {
@@ -98,13 +101,16 @@ impl fmt::Display for SmtpTls {
 
 /// Why a text is no [`SmtpTls`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of encryption: expected starttls, implicit or none")]
+#[error(
+    "{0:?} is no kind of encryption: expected starttls, implicit or none{hint}",
+    hint = suggestion(.0, SmtpTls::ALL.map(SmtpTls::as_str))
+)]
 pub struct SmtpTlsError(String);
 
 impl FromStr for SmtpTls {
     type Err = SmtpTlsError;
     fn from_str(text: &str) -> Result<Self, SmtpTlsError> {
-        [Self::StartTls, Self::Implicit, Self::None]
+        Self::ALL
             .into_iter()
             .find(|tls| tls.as_str() == text)
             .ok_or_else(|| SmtpTlsError(text.chars().take(32).collect()))
@@ -112,16 +118,16 @@ impl FromStr for SmtpTls {
 }
 
 impl EmailStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
-        let mut all = at("email.server.host", self.server.host.references());
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
+        let mut all = at("email.server.host", self.server.host.expressions());
         if let Some(login) = &self.server.login {
-            all.extend(at("email.server.username", login.username.references()));
-            all.extend(at("email.server.password", login.password.references()));
+            all.extend(at("email.server.username", login.username.expressions()));
+            all.extend(at("email.server.password", login.password.expressions()));
         }
         if let Some(certificate) = &self.server.ca_certificate {
-            all.extend(at("email.server.caCertificate", certificate.references()));
+            all.extend(at("email.server.caCertificate", certificate.expressions()));
         }
-        all.extend(at("email.from", self.from.references()));
+        all.extend(at("email.from", self.from.expressions()));
         for (name, list) in [
             ("to", &self.to),
             ("cc", &self.cc),
@@ -129,15 +135,18 @@ impl EmailStep {
             ("replyTo", &self.reply_to),
         ] {
             for (index, template) in list.iter().enumerate() {
-                all.extend(at(&format!("email.{name}[{index}]"), template.references()));
+                all.extend(at(
+                    &format!("email.{name}[{index}]"),
+                    template.expressions(),
+                ));
             }
         }
-        all.extend(at("email.subject", self.subject.references()));
+        all.extend(at("email.subject", self.subject.expressions()));
         for (path, template) in [("email.text", &self.text), ("email.html", &self.html)] {
-            all.extend(at(path, template.iter().flat_map(Template::references)));
+            all.extend(at(path, template.iter().flat_map(Template::expressions)));
         }
         for (name, value) in &self.headers {
-            all.extend(at(&format!("email.headers.{name}"), value.references()));
+            all.extend(at(&format!("email.headers.{name}"), value.expressions()));
         }
         all
     }

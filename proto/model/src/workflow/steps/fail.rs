@@ -1,7 +1,7 @@
 //! `fail`: ends the execution as failed.
 
 use crate::{
-    expression::{Reference, Template},
+    expression::{Expression, Template},
     workflow::steps::at,
 };
 
@@ -15,7 +15,7 @@ pub struct FailStep {
 }
 
 impl FailStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
-        at("fail.message", self.message.references())
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
+        at("fail.message", self.message.expressions())
     }
 }

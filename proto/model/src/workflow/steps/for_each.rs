@@ -1,7 +1,7 @@
 //! `forEach`: runs a list of steps for each of a list of values.
 
 use crate::{
-    expression::{Expression, Reference},
+    expression::Expression,
     workflow::{Step, steps::at},
 };
 
@@ -20,7 +20,7 @@ pub struct ForEachStep {
 
 impl ForEachStep {
     /// Of the items only; nested steps are asked themselves.
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
-        at("forEach.items", self.items.references())
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
+        at("forEach.items", [&self.items])
     }
 }

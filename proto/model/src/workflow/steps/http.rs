@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::{
-    expression::{JsonTemplate, Reference, Template},
+    expression::{Expression, JsonTemplate, Template},
     limits,
+    suggestion::suggestion,
     workflow::{SuccessStatus, steps::at},
 };
 
@@ -84,15 +85,15 @@ impl HttpAuth {
         }
     }
 
-    fn references(&self) -> Vec<(String, Reference)> {
+    fn expressions(&self) -> Vec<(String, &Expression)> {
         match self {
             Self::Basic { username, password } => {
-                let mut all = at("http.auth.basic.username", username.references());
-                all.extend(at("http.auth.basic.password", password.references()));
+                let mut all = at("http.auth.basic.username", username.expressions());
+                all.extend(at("http.auth.basic.password", password.expressions()));
                 all
             }
-            Self::Bearer(token) => at("http.auth.bearer.token", token.references()),
-            Self::Header { value, .. } => at("http.auth.header.value", value.references()),
+            Self::Bearer(token) => at("http.auth.bearer.token", token.expressions()),
+            Self::Header { value, .. } => at("http.auth.header.value", value.expressions()),
         }
     }
 }
@@ -181,7 +182,11 @@ impl HttpMethod {
 
 /// Why a text is no [`HttpMethod`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a method: expected one of {all}", all = HttpMethod::ALL.map(HttpMethod::as_str).join(", "))]
+#[error(
+    "{0:?} is not a method: expected one of {all}{hint}",
+    all = HttpMethod::ALL.map(HttpMethod::as_str).join(", "),
+    hint = suggestion(.0, HttpMethod::ALL.map(HttpMethod::as_str))
+)]
 pub struct HttpMethodError(String);
 
 impl FromStr for HttpMethod {
@@ -229,22 +234,22 @@ impl HttpStep {
         })
     }
 
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
-        let mut all = at("http.url", self.url.references());
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
+        let mut all = at("http.url", self.url.expressions());
         for (name, value) in &self.query {
-            all.extend(at(&format!("http.query.{name}"), value.references()));
+            all.extend(at(&format!("http.query.{name}"), value.expressions()));
         }
         for (name, value) in &self.headers {
-            all.extend(at(&format!("http.headers.{name}"), value.references()));
+            all.extend(at(&format!("http.headers.{name}"), value.expressions()));
         }
-        all.extend(self.body.iter().flat_map(HttpBody::references));
-        all.extend(self.auth.iter().flat_map(HttpAuth::references));
+        all.extend(self.body.iter().flat_map(HttpBody::expressions));
+        all.extend(self.auth.iter().flat_map(HttpAuth::expressions));
         for (path, template) in [
             ("http.caCertificate", &self.ca_certificate),
             ("http.proxy", &self.proxy),
         ] {
-            let references = template.iter().flat_map(Template::references);
-            all.extend(at(path, references));
+            let expressions = template.iter().flat_map(Template::expressions);
+            all.extend(at(path, expressions));
         }
         all
     }
@@ -267,20 +272,20 @@ impl HttpBody {
         ENGINE.decode(text.trim())
     }
 
-    fn references(&self) -> Vec<(String, Reference)> {
+    fn expressions(&self) -> Vec<(String, &Expression)> {
         match self {
-            Self::Json(template) => template.references_at("http.json"),
-            Self::Text(template) => at("http.text", template.references()),
+            Self::Json(template) => template.expressions_at("http.json"),
+            Self::Text(template) => at("http.text", template.expressions()),
             Self::Form(fields) => fields
                 .iter()
-                .flat_map(|(name, value)| at(&format!("http.form.{name}"), value.references()))
+                .flat_map(|(name, value)| at(&format!("http.form.{name}"), value.expressions()))
                 .collect(),
             Self::Binary {
                 base64,
                 content_type,
             } => {
-                let mut all = at("http.binary.base64", base64.references());
-                let content_type = content_type.iter().flat_map(Template::references);
+                let mut all = at("http.binary.base64", base64.expressions());
+                let content_type = content_type.iter().flat_map(Template::expressions);
                 all.extend(at("http.binary.contentType", content_type));
                 all
             }

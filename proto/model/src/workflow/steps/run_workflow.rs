@@ -1,7 +1,7 @@
 //! `runWorkflow`: runs another workflow.
 
 use crate::{
-    expression::{JsonTemplate, Reference},
+    expression::{Expression, JsonTemplate},
     ids::WorkflowId,
 };
 
@@ -17,10 +17,10 @@ pub struct RunWorkflowStep {
 }
 
 impl RunWorkflowStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
         let input = self.input.iter();
         input
-            .flat_map(|input| input.references_at("runWorkflow.input"))
+            .flat_map(|input| input.expressions_at("runWorkflow.input"))
             .collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    expression::{JsonTemplate, Reference},
+    expression::{Expression, JsonTemplate},
     script::ScriptModule,
 };
 
@@ -25,7 +25,7 @@ impl ScriptStep {
     /// What is read unless something else is named.
     pub const INPUT_DEFAULT: &str = "${{ event.json }}";
 
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
-        self.input.references_at("script.input")
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
+        self.input.expressions_at("script.input")
     }
 }

@@ -1,7 +1,7 @@
 //! `slack`: posts a message to Slack.
 
 use crate::{
-    expression::{JsonTemplate, Reference, Template},
+    expression::{Expression, JsonTemplate, Template},
     workflow::steps::at,
 };
 
@@ -38,27 +38,27 @@ pub enum SlackTarget {
 }
 
 impl SlackStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
         let mut all = match &self.target {
-            SlackTarget::Webhook { url } => at("slack.webhookUrl", url.references()),
+            SlackTarget::Webhook { url } => at("slack.webhookUrl", url.expressions()),
             SlackTarget::Method {
                 api_url,
                 token,
                 channel,
             } => {
-                let api_url = api_url.iter().flat_map(Template::references);
+                let api_url = api_url.iter().flat_map(Template::expressions);
                 let mut all = at("slack.apiUrl", api_url);
-                all.extend(at("slack.token", token.references()));
-                all.extend(at("slack.channel", channel.references()));
+                all.extend(at("slack.token", token.expressions()));
+                all.extend(at("slack.channel", channel.expressions()));
                 all
             }
         };
-        let text = self.text.iter().flat_map(Template::references);
+        let text = self.text.iter().flat_map(Template::expressions);
         all.extend(at("slack.text", text));
         if let Some(blocks) = &self.blocks {
-            all.extend(blocks.references_at("slack.blocks"));
+            all.extend(blocks.expressions_at("slack.blocks"));
         }
-        let thread_ts = self.thread_ts.iter().flat_map(Template::references);
+        let thread_ts = self.thread_ts.iter().flat_map(Template::expressions);
         all.extend(at("slack.threadTs", thread_ts));
         all
     }

@@ -1,6 +1,6 @@
 //! `succeed`: ends the execution as succeeded.
 
-use crate::expression::{JsonTemplate, Reference};
+use crate::expression::{Expression, JsonTemplate};
 
 /// Ends the execution as succeeded.
 #[derive(Clone, Debug)]
@@ -10,8 +10,8 @@ pub struct SucceedStep {
 }
 
 impl SucceedStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
         let output = self.output.as_ref();
-        output.map_or_else(Vec::new, |output| output.references_at("succeed.output"))
+        output.map_or_else(Vec::new, |output| output.expressions_at("succeed.output"))
     }
 }

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    expression::{
-        EvaluationError, Expression, JsonPath, JsonTemplate, Reference, Scope, sharing_one_budget,
-    },
+    expression::{EvaluationError, Expression, JsonPath, JsonTemplate, Scope, sharing_one_budget},
     workflow::steps::at,
 };
 
@@ -48,11 +46,11 @@ impl JsonPathTransform {
 }
 
 impl TransformStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
         match self {
-            Self::Expression(expression) => at("transform.expression", expression.references()),
-            Self::Template(template) => template.references_at("transform.template"),
-            Self::JsonPath(query) => at("transform.jsonPath.from", query.from.references()),
+            Self::Expression(expression) => at("transform.expression", [expression]),
+            Self::Template(template) => template.expressions_at("transform.template"),
+            Self::JsonPath(query) => at("transform.jsonPath.from", [&query.from]),
         }
     }
 }

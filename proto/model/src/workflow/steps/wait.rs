@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    expression::{Reference, Template},
+    expression::{Expression, Template},
     workflow::steps::at,
 };
 
@@ -40,11 +40,11 @@ pub enum SignalTimeout {
 }
 
 impl WaitStep {
-    pub(crate) fn references(&self) -> Vec<(String, Reference)> {
+    pub(crate) fn expressions(&self) -> Vec<(String, &Expression)> {
         match self {
             Self::Duration(_) => Vec::new(),
-            Self::Until(template) => at("wait.until", template.references()),
-            Self::Signal(signal) => at("wait.signal.name", signal.name.references()),
+            Self::Until(template) => at("wait.until", template.expressions()),
+            Self::Signal(signal) => at("wait.signal.name", signal.name.expressions()),
         }
     }
 }

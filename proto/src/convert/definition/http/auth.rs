@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use signalbox_model::{expression::Template, violation::Collector, workflow::HttpAuth};
 
 use super::{header_name, header_value, written};
-use crate::v1;
+use crate::{convert::definition::texts::template, v1};
 
 /// The credentials, beside `headers`, of the step at `path`.
 pub(super) fn auth_of(
@@ -44,8 +44,8 @@ fn basic_of(path: &str, basic: &v1::HttpBasicAuth, problems: &mut Collector) -> 
         return None;
     }
     let field = format!("{path}.username");
-    let user = problems.check(&field, Template::parse(username));
-    let password = problems.check(format!("{path}.password"), Template::parse(password));
+    let user = template(&field, username, problems);
+    let password = template(&format!("{path}.password"), password, problems);
     let user = user?;
     if user.as_literal().is_some_and(|user| user.contains(':')) {
         problems.add(field, "must not hold a colon (RFC 7617 §2)");
@@ -81,7 +81,7 @@ fn header_of(
 
 fn required(field: &str, text: &str, problems: &mut Collector) -> Option<Template> {
     match written(text) {
-        Some(text) => problems.check(field, Template::parse(text)),
+        Some(text) => template(field, text, problems),
         None => {
             problems.add(field, "is missing");
             None

@@ -5,7 +5,10 @@ use signalbox_model::{expression::Template, limits, violation::Collector, workfl
 
 use super::{header_value, optional, written};
 use crate::{
-    convert::definition::{json_template, struct_to_json},
+    convert::definition::{
+        struct_to_json,
+        texts::{json_template, template},
+    },
     v1,
 };
 
@@ -19,9 +22,7 @@ pub(super) fn body_of(
         Body::Json(value) => {
             json_template(&format!("{path}.json"), value, problems).map(HttpBody::Json)
         }
-        Body::Text(text) => problems
-            .check(format!("{path}.text"), Template::parse(text))
-            .map(HttpBody::Text),
+        Body::Text(text) => template(&format!("{path}.text"), text, problems).map(HttpBody::Text),
         Body::Form(fields) => form_of(&format!("{path}.form"), fields, problems),
         Body::Binary(binary) => binary_of(&format!("{path}.binary"), binary, problems),
     }
@@ -68,7 +69,7 @@ fn field_of(path: &str, value: &Value, problems: &mut Collector) -> Option<Templ
             return None;
         }
     };
-    problems.check(path, Template::parse(&text))
+    template(path, &text, problems)
 }
 
 fn binary_of(
@@ -83,10 +84,10 @@ fn binary_of(
     let field = format!("{path}.contentType");
     header_value(&field, content_type, problems);
     let content_type = optional(written(content_type), |text| {
-        problems.check(&field, Template::parse(text))
+        template(&field, text, problems)
     });
     let field = format!("{path}.base64");
-    let base64 = problems.check(&field, Template::parse(base64))?;
+    let base64 = template(&field, base64, problems)?;
     // What is no template is known already.
     if let Some(text) = base64.as_literal()
         && let Err(error) = HttpBody::decode(text)

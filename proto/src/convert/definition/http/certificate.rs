@@ -3,13 +3,15 @@
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use signalbox_model::{expression::Template, violation::Collector};
 
+use crate::convert::definition::texts;
+
 /// The template of certificates in PEM. What is no template is known already.
 pub(in crate::convert::definition) fn template(
     field: &str,
     text: &str,
     problems: &mut Collector,
 ) -> Option<Template> {
-    let template = problems.check(field, Template::parse(text))?;
+    let template = texts::template(field, text, problems)?;
     let problem = template.as_literal().and_then(problem);
     if let Some(problem) = problem {
         problems.add(field, problem);
