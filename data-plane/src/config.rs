@@ -4,6 +4,7 @@
 mod disk;
 mod limited;
 mod reading;
+mod retired;
 mod usage;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::{HashMap, HashSet};
+use jiff::Timestamp;
 use signalbox_model::{
     config::{
         KeyConfig, KeyDigest, ProjectConfig, Resource, Revision, SecretConfig, WorkflowConfig,
@@ -22,7 +24,7 @@ use signalbox_model::{
     secret::Secret,
 };
 
-use self::disk::Disk;
+use self::{disk::Disk, retired::Retired};
 
 pub use disk::ConfigError;
 pub use limited::{Limited, Rates};
@@ -45,6 +47,7 @@ pub struct Snapshot {
     refused: HashSet<WorkflowName>,
     /// Open, in memory only: the disk has them sealed.
     secrets: HashMap<SecretName, Secret>,
+    retired: Retired,
     /// Those that have a quota.
     projects: HashMap<ProjectId, Arc<Limited<ProjectConfig>>>,
 }
@@ -95,6 +98,15 @@ impl Snapshot {
     #[must_use]
     pub fn secret(&self, project: &ProjectId, id: &SecretId) -> Option<&Secret> {
         self.secrets.get(&SecretName {
+            project: project.clone(),
+            secret: id.clone(),
+        })
+    }
+
+    /// The values that a secret had before the one that it has, if it has one: those that may still be answered with. They are to be
+    /// masked, and never used.
+    pub fn former(&self, project: &ProjectId, id: &SecretId) -> impl Iterator<Item = &Secret> {
+        self.retired.of(&SecretName {
             project: project.clone(),
             secret: id.clone(),
         })
@@ -246,7 +258,7 @@ impl ConfigStore {
         public_key: &[u8],
         decode: impl Fn(&[u8]) -> Result<Resource, String>,
     ) -> Result<Self, ConfigError> {
-        let disk = Disk::open(&dir.join("config.sqlite"), public_key)?;
+        let disk = Disk::open(&dir.join("config.sqlite"), public_key, Timestamp::now())?;
         let stored = disk.load()?;
         let mut snapshot = Snapshot {
             incarnation: stored.incarnation,
@@ -270,6 +282,12 @@ impl ConfigStore {
                 }
             }
         }
+        for (until, encoded) in stored.retired {
+            // Those that were sealed to another key of this node, none can open any more.
+            if let Ok(Resource::Secret(secret)) = decode(&encoded) {
+                snapshot.retired.add(secret.name, secret.value, until);
+            }
+        }
         Ok(Self {
             current: ArcSwap::from_pointee(snapshot),
             disk: Mutex::new(disk),
@@ -287,12 +305,18 @@ impl ConfigStore {
     /// # Errors
     /// [`ConfigError`]; nothing changed then.
     pub fn apply(&self, change: Change) -> Result<(), ConfigError> {
+        self.apply_at(change, Timestamp::now())
+    }
+
+    fn apply_at(&self, change: Change, now: Timestamp) -> Result<(), ConfigError> {
         let mut disk = self.disk.lock().map_err(|_| ConfigError::Poisoned)?;
-        disk.apply(&change)?;
         let current = self.current.load_full();
+        let ending = retired::ending(&change, &current);
+        disk.apply(&change, ending.iter().map(|(name, _)| name), now)?;
         let mut next = if change.replaces_all {
             let mut kept = Snapshot {
                 rates: current.rates,
+                retired: current.retired.clone(),
                 ..Snapshot::default()
             };
             for name in &change.keep {
@@ -333,6 +357,12 @@ impl ConfigStore {
         }
         for name in &change.keep {
             next.refuse(name);
+        }
+        if !ending.is_empty() {
+            next.retired.drop_ended(now);
+        }
+        for (name, value) in ending {
+            next.retired.add(name, value, retired::kept_until(now));
         }
         next.incarnation = change.incarnation;
         next.revision = change.revision;

@@ -184,6 +184,16 @@ pub trait Spool: Send + Sync + 'static {
         after: u64,
     ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>>;
 
+    /// The definition that an unfinished execution runs, an encoded `signalbox.v1.WorkflowSpec`; none where there is no such
+    /// execution.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn definition(
+        &self,
+        execution: ExecutionName,
+    ) -> BoxFuture<'_, Result<Option<Bytes>, SpoolError>>;
+
     /// Gives a claimed execution back until `due`: it can be claimed again then, or once it is woken; at once, where it was
     /// told something after the sequence `heard_until`.
     ///

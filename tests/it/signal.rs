@@ -278,3 +278,53 @@ steps:
     let ended = api.execution_in(&name, ExecutionState::Failed).await;
     assert_eq!(ended.error.unwrap().code, "REJECTED");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_sends_a_secret_back_is_recorded_without_it() {
+    let target = Target::echoing().await;
+    let (mut planes, api) = Planes::start(Options::default()).await;
+    let create = v1::CreateSecretRequest {
+        parent: "projects/default".into(),
+        secret_id: "token".into(),
+        secret: Some(v1::Secret {
+            value: b"s3cret+callback".to_vec().into(),
+            ..v1::Secret::default()
+        }),
+    };
+    api.secrets().create_secret(create).await.unwrap();
+    let spec = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - {{id: call, http: {{url: "http://{}/", headers: {{X-Token: "${{{{ secrets.token }}}}"}}}}}}
+  - {{id: wait, wait: {{signal: {{name: go}}}}}}
+  - {{id: all, transform: {{expression: steps.wait.output.payload}}}}
+"#,
+        target.addr
+    );
+    api.create_workflow("callback", &spec).await;
+    let name = run(&api, "callback").await;
+    awaits(&api, &name, "wait").await;
+    let payload = r#"{"sent":"s3cret\u002Bcallback"}"#;
+    let told = tell(&api, &go(&name, payload)).await.unwrap();
+    let ended = api.execution_in(&name, ExecutionState::Succeeded).await;
+    assert_eq!(ended.output_json, r#"{"sent":"***"}"#);
+    assert_eq!(ended.signals[0].signal_id, told.signal_id);
+    let shown = format!("{told:?} {ended:?}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    planes.data.kill();
+    planes.control.kill();
+    for text in ["s3cret+callback", "002Bcallback"] {
+        let mut grep = Command::new("grep");
+        grep.args([
+            "--recursive",
+            "--files-with-matches",
+            "--text",
+            "--fixed-strings",
+            "-e",
+            text,
+        ]);
+        let found = grep.arg(planes.dir()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{text}");
+    }
+}

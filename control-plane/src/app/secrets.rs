@@ -1,10 +1,15 @@
-//! Secrets: their values go in, and come out for the nodes only.
+//! Secrets: their values go in, and come out for the nodes only, and to be looked for in what is recorded.
 
+use std::collections::BTreeSet;
+
+use memchr::memmem;
 use signalbox_model::{
     error::Error,
-    ids::{ProjectId, SecretId, SecretName},
+    ids::{ExecutionName, ProjectId, SecretId, SecretName},
     limits,
+    secret::{Masks, Secret as Opened},
 };
+use signalbox_proto::convert::definition;
 use zeroize::Zeroizing;
 
 use super::{App, audit, check_etag, crypto};
@@ -86,6 +91,38 @@ impl App {
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let name = name.to_string();
         self.master_key.open(&name, &row.ciphertext).map_err(crypto)
+    }
+
+    /// What is to be searched for in what an execution is told: the secrets that its definition names, as they are now.
+    ///
+    /// # Errors
+    /// When the database fails; `Internal` when the master key is another one, or a row is damaged.
+    pub async fn masks_of(&self, name: &ExecutionName) -> Result<Masks, Error> {
+        let mut masks = Masks::default();
+        let Some(source) = self.store.source_of(name).await? else {
+            return Ok(masks);
+        };
+        // Most name none, and need not be read.
+        if memmem::find(&source, b"secrets").is_none() {
+            return Ok(masks);
+        }
+        let Ok(workflow) = definition::decode(&source, &name.project) else {
+            return Ok(masks);
+        };
+        let named: BTreeSet<_> = workflow.secrets().iter().map(|(_, id)| id).collect();
+        for secret in named {
+            let name = SecretName {
+                project: name.project.clone(),
+                secret: secret.clone(),
+            };
+            match self.store.secret(&name).await {
+                Ok(row) => masks.add(&Opened::new(self.open_secret(&name, &row)?.to_vec())),
+                // An execution goes on when one is deleted that its version, which is not published any more, names.
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(masks)
     }
 
     /// The secrets of a project.

@@ -8,6 +8,7 @@ use signalbox_model::{
     execution::JsonText,
     ids::{ExecutionName, NodeId, SignalId, SignalName, StepInstance},
     limits,
+    secret::Masks,
     signal::{ApprovalDecision, Signal},
 };
 
@@ -39,7 +40,8 @@ pub enum Telling {
 }
 
 impl App {
-    /// Tells an execution something; gives what was told, the same for a repeated request.
+    /// Tells an execution something, but for the secrets that its definition names; gives what was told, the same for a repeated
+    /// request.
     ///
     /// # Errors
     /// `NotFound`; `Precondition` when the execution has ended or no approval waits for the decision; `Exhausted`;
@@ -52,9 +54,12 @@ impl App {
         request_id: &str,
         traceparent: Option<String>,
     ) -> Result<Row, Error> {
+        let id = signal_id(check_request_id(request_id)?)?;
+        let target = target(telling)?;
+        let masks = self.masks_of(name).await?;
         let new = NewSignal {
-            id: signal_id(check_request_id(request_id)?)?,
-            target: target(telling)?,
+            id,
+            target: masked(target, &masks),
             traceparent,
         };
         self.store
@@ -139,6 +144,21 @@ impl App {
             (id, awaited)
         });
         Ok(awaited.collect())
+    }
+}
+
+fn masked(target: Target, masks: &Masks) -> Target {
+    match target {
+        Target::Named(name, payload) => Target::Named(name, masks.json_text(payload)),
+        Target::Approval {
+            step,
+            decision,
+            comment,
+        } => Target::Approval {
+            step,
+            decision,
+            comment: masks.text(&comment).unwrap_or(comment),
+        },
     }
 }
 

@@ -365,6 +365,31 @@ impl Tx {
 }
 
 impl Store {
+    /// The encoded spec that an execution runs; none where the execution or its version is not kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn source_of(&self, name: &ExecutionName) -> Result<Option<Vec<u8>>, Error> {
+        use entity::{execution, workflow_version};
+        let (project, id) = (name.project.to_string(), name.execution.to_string());
+        let ran: Option<(String, i64)> = execution::Entity::find_by_id((project.clone(), id))
+            .select_only()
+            .column(execution::Column::Workflow)
+            .column(execution::Column::Version)
+            .into_tuple()
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        let Some((workflow, version)) = ran else {
+            return Ok(None);
+        };
+        let version = workflow_version::Entity::find_by_id((project, workflow, version))
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(version.map(|version| version.source))
+    }
+
     /// What the executions of a node are to be told, oldest first.
     ///
     /// # Errors

@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use signalbox_model::ids::SecretName;
 
-use super::Change;
+use super::{Change, retired};
 
 const VERSION: i64 = 1;
 
@@ -17,6 +19,14 @@ CREATE TABLE resources (name TEXT PRIMARY KEY, encoded BLOB NOT NULL) STRICT, WI
 -- Resources whose newest state this node cannot take.
 CREATE TABLE refused (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('incarnation', ''), ('revision', '0');
+";
+
+/// Secrets as they were, sealed as they came. An earlier version leaves them as they are.
+const RETIRED: &str = "
+CREATE TABLE IF NOT EXISTS retired (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, until_us INTEGER NOT NULL, encoded BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS retired_by_name ON retired (name);
 ";
 
 /// Why the configuration cannot be kept.
@@ -46,6 +56,8 @@ pub(super) struct Stored {
     pub(super) revision: u64,
     pub(super) resources: Vec<(String, Vec<u8>)>,
     pub(super) refused: Vec<String>,
+    /// Secrets as they were, and until when they are looked for, from the oldest to the newest.
+    pub(super) retired: Vec<(Timestamp, Vec<u8>)>,
     /// Whether the secrets of that revision were sent to the key that the node has now, and the scopes of keys read.
     pub(super) is_whole: bool,
 }
@@ -66,7 +78,11 @@ fn mark(public_key: &str, incarnation: &str, revision: &str) -> String {
 }
 
 impl Disk {
-    pub(super) fn open(path: &Path, public_key: &[u8]) -> Result<Self, ConfigError> {
+    pub(super) fn open(
+        path: &Path,
+        public_key: &[u8],
+        now: Timestamp,
+    ) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Sqlite {
             path: path.to_owned(),
             source,
@@ -88,7 +104,8 @@ impl Disk {
                 transaction.pragma_update(None, "user_version", VERSION)?;
                 transaction.commit()?;
             }
-            Ok(())
+            connection.execute_batch(RETIRED)?;
+            drop_ended(&connection, now)
         };
         prepare().map_err(failed)?;
         Ok(Self {
@@ -124,7 +141,12 @@ impl Disk {
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let mut refused = self.connection.prepare("SELECT name FROM refused")?;
             let refused = refused.query_map([], |row| row.get(0))?;
+            let mut retired = self
+                .connection
+                .prepare("SELECT until_us, encoded FROM retired ORDER BY number")?;
+            let retired = retired.query_map([], |row| Ok((time(row.get(0)?), row.get(1)?)))?;
             Ok(Stored {
+                retired: retired.collect::<Result<_, _>>()?,
                 refused: refused.collect::<Result<_, _>>()?,
                 is_whole: meta("secrets")? == mark(&self.public_key, &incarnation, &revision),
                 revision: revision.parse().unwrap_or(0),
@@ -135,22 +157,80 @@ impl Disk {
         load().map_err(|source| self.failed(source))
     }
 
-    pub(super) fn apply(&mut self, change: &Change) -> Result<(), ConfigError> {
-        apply(&mut self.connection, change, &self.public_key).map_err(|source| {
-            ConfigError::Sqlite {
-                path: self.path.clone(),
-                source,
-            }
+    /// Makes a change durable, and keeps the secrets as they are that end with it.
+    pub(super) fn apply<'a>(
+        &mut self,
+        change: &Change,
+        ending: impl Iterator<Item = &'a SecretName>,
+        now: Timestamp,
+    ) -> Result<(), ConfigError> {
+        apply(
+            &mut self.connection,
+            change,
+            &self.public_key,
+            (ending, now),
+        )
+        .map_err(|source| ConfigError::Sqlite {
+            path: self.path.clone(),
+            source,
         })
     }
 }
 
-fn apply(
+fn time(us: i64) -> Timestamp {
+    Timestamp::from_microsecond(us).unwrap_or(Timestamp::MAX)
+}
+
+fn drop_ended(connection: &Connection, now: Timestamp) -> Result<(), rusqlite::Error> {
+    connection.execute(
+        "DELETE FROM retired WHERE until_us <= ?1",
+        params![now.as_microsecond()],
+    )?;
+    Ok(())
+}
+
+/// Keeps a secret as it is, and of those that are kept the newest.
+fn retire(
+    connection: &Connection,
+    name: &SecretName,
+    until: Timestamp,
+) -> Result<(), rusqlite::Error> {
+    let name = name.to_string();
+    connection
+        .prepare_cached(
+            "INSERT INTO retired (name, until_us, encoded)
+             SELECT name, ?2, encoded FROM resources WHERE name = ?1",
+        )?
+        .execute(params![name, until.as_microsecond()])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM retired WHERE name = ?1 AND number NOT IN
+             (SELECT number FROM retired WHERE name = ?1 ORDER BY number DESC LIMIT ?2)",
+        )?
+        .execute(params![name, retired::KEPT_MAX])?;
+    Ok(())
+}
+
+fn apply<'a>(
     connection: &mut Connection,
     change: &Change,
     public_key: &str,
+    (ending, now): (impl Iterator<Item = &'a SecretName>, Timestamp),
 ) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
+    let mut ends = false;
+    for name in ending {
+        retire(&transaction, name, retired::kept_until(now))?;
+        ends = true;
+    }
+    if ends {
+        drop_ended(&transaction, now)?;
+        transaction.execute(
+            "DELETE FROM retired WHERE number NOT IN
+             (SELECT number FROM retired ORDER BY number DESC LIMIT ?1)",
+            params![retired::ALL_KEPT_MAX],
+        )?;
+    }
     if change.replaces_all {
         let keep: HashSet<&str> = change.keep.iter().map(String::as_str).collect();
         let names: Vec<String> = {

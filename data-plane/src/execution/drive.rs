@@ -278,7 +278,8 @@ impl<'a> Drive<'a> {
         if !named.is_empty() {
             let project = &self.execution.project;
             let secrets = self.runtime.secrets.secrets(project, &named);
-            machine.set_secrets(secrets);
+            let masks = self.runtime.secrets.masks(project, &named);
+            machine.set_secrets(secrets, &masks);
         }
     }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use signalbox_model::{ids::ExecutionName, signal::Signal};
 use tokio::{sync::Notify, time::Instant};
 
+use super::secrets::{SecretSource, masks_of};
 use crate::spool::{Spool, SpoolError, Told};
 
 /// Executions that are claimed and not driven yet, which is a matter of milliseconds.
@@ -39,18 +40,19 @@ struct Wake {
 }
 
 impl Wakes {
-    /// Tells an execution of `spool` something, whether a task has it or it waits there. None: too many are about to be
-    /// driven; tell it again later, which changes nothing where it is known.
+    /// Tells an execution of `spool` something, without what `secrets` has of its definition's, whether a task has it or it waits
+    /// there. None: too many are about to be driven; tell it again later, which changes nothing where it is known.
     ///
     /// # Errors
     /// [`SpoolError`]; tell it again later.
     pub async fn tell(
         &self,
-        spool: &dyn Spool,
+        (spool, secrets): (&dyn Spool, &dyn SecretSource),
         (execution, signal): (&ExecutionName, Signal),
         time: Timestamp,
         traceparent: Option<String>,
     ) -> Result<Option<Told>, SpoolError> {
+        let signal = signal.masked(&masks_of(spool, secrets, execution).await?);
         let told = spool.tell(execution.clone(), signal, time, traceparent);
         let told = told.await?;
         // Where it is parked meanwhile, the spool knows that it was not heard.

@@ -37,6 +37,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use signalbox_log::{FileStorage, Log, LogConfig, Storage};
@@ -526,6 +527,13 @@ impl Spool for IntakeSpool {
         after: u64,
     ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
         self.store.told(execution, after)
+    }
+
+    fn definition(
+        &self,
+        execution: ExecutionName,
+    ) -> BoxFuture<'_, Result<Option<Bytes>, SpoolError>> {
+        self.store.definition(execution)
     }
 
     fn park(

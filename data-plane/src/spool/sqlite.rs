@@ -26,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -464,6 +465,13 @@ impl Spool for SqliteSpool {
         self.query(move |connection| {
             signals::told_by_name(connection, &execution.to_string(), after)
         })
+    }
+
+    fn definition(
+        &self,
+        execution: ExecutionName,
+    ) -> BoxFuture<'_, Result<Option<Bytes>, SpoolError>> {
+        self.query(move |connection| signals::definition(connection, &execution.to_string()))
     }
 
     fn park(

@@ -175,7 +175,7 @@ async fn tell(sync: &SyncClient, command: wire::SignalCommand) -> Result<(), Str
     let signal = convert::signal::from_wire(signal.ok_or("signal is missing")?).map_err(text)?;
     let traceparent = (!traceparent.is_empty()).then_some(traceparent);
     let told = sync.wakes.tell(
-        sync.spool.as_ref(),
+        (sync.spool.as_ref(), &*sync.config),
         (&execution, signal),
         Timestamp::now(),
         traceparent,

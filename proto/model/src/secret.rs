@@ -1,19 +1,25 @@
 //! Values that must not be shown, and how they are kept out of what is recorded (invariant I6).
 
+mod entities;
+mod escapes;
 mod forms;
+mod layers;
 
 use std::{
     collections::BTreeMap,
     fmt,
-    ops::Range,
     sync::{Arc, OnceLock},
 };
 
 use secrecy::{ExposeSecret as _, SecretSlice};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use self::forms::Form;
-use crate::{execution::Failure, ids::SecretId};
+use self::forms::Forms;
+use crate::{
+    execution::{Failure, JsonText},
+    ids::SecretId,
+};
 
 /// Stands for what is not shown.
 pub const HIDDEN: &str = "***";
@@ -25,7 +31,7 @@ pub struct Secret(Arc<Inner>);
 struct Inner {
     value: SecretSlice<u8>,
     /// Made when it is first searched for: most secrets of a node are not in use.
-    forms: OnceLock<Vec<Form>>,
+    forms: OnceLock<Forms>,
 }
 
 impl Secret {
@@ -44,8 +50,8 @@ impl Secret {
         self.0.value.expose_secret()
     }
 
-    fn forms(&self) -> &[Form] {
-        self.0.forms.get_or_init(|| forms::of(self.expose()))
+    fn forms(&self) -> &Forms {
+        self.0.forms.get_or_init(|| Forms::of(self.expose()))
     }
 }
 
@@ -78,8 +84,9 @@ impl FromIterator<(SecretId, Secret)> for Secrets {
     }
 }
 
-/// Values that are searched for, as they are and as they are commonly encoded: escaped for JSON, percent-encoded, in base 64
-/// (also within a longer text, such as `user:password`) and base 16. Each occurrence is replaced by [`HIDDEN`].
+/// Values that are searched for, as they are, in base 64 (also within a longer text, such as `user:password`) and in base 16,
+/// whatever of that is escaped for JSON, URLs, HTML or XML, once or twice, or stands in several lines. Each occurrence is replaced
+/// by [`HIDDEN`], all of an escape or nothing, so that a text goes on being what it was: JSON, too.
 #[derive(Clone, Debug, Default)]
 pub struct Masks(Vec<Secret>);
 
@@ -92,6 +99,13 @@ impl Masks {
         }
     }
 
+    /// Searches for all that `other` does.
+    pub fn add_all(&mut self, other: &Self) {
+        for secret in &other.0 {
+            self.add(secret);
+        }
+    }
+
     /// Whether nothing is searched for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -101,43 +115,68 @@ impl Masks {
     /// `text` without the values; none when it holds none.
     #[must_use]
     pub fn bytes(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let mut found: Vec<Range<usize>> = self
-            .0
-            .iter()
-            .flat_map(Secret::forms)
-            .flat_map(|form| form.find(text))
-            .collect();
+        let masked = self.cut(text)?;
+        let was_json = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
+        if was_json
+            && serde_json::from_slice::<IgnoredAny>(&masked).is_err()
+            && let Ok(value) = serde_json::from_slice(text)
+        {
+            return Some(self.json(value));
+        }
+        Some(masked)
+    }
+
+    /// `text` with [`HIDDEN`] in the place of the values, whatever becomes of it.
+    fn cut(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let forms: Vec<&Forms> = self.0.iter().map(Secret::forms).collect();
+        let found = forms::find(text, &forms);
         if found.is_empty() {
             return None;
         }
-        found.sort_unstable_by_key(|range| range.start);
         let mut masked = Vec::with_capacity(text.len());
         let mut shown_to = 0;
         for range in found {
-            if range.start >= shown_to {
-                masked.extend_from_slice(&text[shown_to..range.start]);
-                masked.extend_from_slice(HIDDEN.as_bytes());
-            }
-            // One that overlaps the one before is a part of it, or goes on with it.
-            shown_to = shown_to.max(range.end);
+            masked.extend_from_slice(&text[shown_to..range.start]);
+            masked.extend_from_slice(HIDDEN.as_bytes());
+            shown_to = range.end;
         }
         masked.extend_from_slice(&text[shown_to..]);
         Some(masked)
     }
 
+    /// JSON without the values: as it is written, where it holds none.
+    #[must_use]
+    pub fn json_text(&self, text: JsonText) -> JsonText {
+        let mut value = text.to_value();
+        if self.value(&mut value) {
+            JsonText::from_value(&value)
+        } else {
+            text
+        }
+    }
+
+    /// `value` written without the values, where they stand in more than its strings.
+    fn json(&self, mut value: Value) -> Vec<u8> {
+        self.value(&mut value);
+        let written = value.to_string().into_bytes();
+        match self.cut(&written) {
+            // A part of the structure is one.
+            Some(_) => Value::from(HIDDEN).to_string().into_bytes(),
+            None => written,
+        }
+    }
+
     /// The same of a text.
     #[must_use]
     pub fn text(&self, text: &str) -> Option<String> {
-        let masked = self.bytes(text.as_bytes())?;
-        // What is cut out of a text is text: a form, and letters of base 64 beside it.
-        Some(String::from_utf8_lossy(&masked).into_owned())
+        self.bytes(text.as_bytes()).map(lossy)
     }
 
     /// Takes the values out of the texts, names and numbers of `value`; says whether there were some.
     pub fn value(&self, value: &mut Value) -> bool {
         let masked = match value {
             Value::Null | Value::Bool(_) => None,
-            Value::Number(number) => self.text(&number.to_string()),
+            Value::Number(number) => self.cut(number.to_string().as_bytes()).map(lossy),
             Value::String(text) => self.text(text),
             Value::Array(values) => {
                 return values
@@ -173,6 +212,12 @@ impl Masks {
             None => failure,
         }
     }
+}
+
+/// What is cut out of a text is text, unless a value was none.
+fn lossy(text: Vec<u8>) -> String {
+    String::from_utf8(text)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     execution::JsonText,
     ids::{SignalId, SignalName, StepInstance},
+    secret::Masks,
 };
 
 /// Something told to an execution. It is told once: its id tells a copy from another.
@@ -41,6 +42,29 @@ pub enum SignalKind {
         /// Why, for people; may be empty.
         comment: String,
     },
+}
+
+impl Signal {
+    /// The same without what `masks` searches for.
+    #[must_use]
+    pub fn masked(self, masks: &Masks) -> Self {
+        let kind = match self.kind {
+            SignalKind::Named { name, payload } => SignalKind::Named {
+                name,
+                payload: masks.json_text(payload),
+            },
+            SignalKind::Decision {
+                step,
+                decision,
+                comment,
+            } => SignalKind::Decision {
+                step,
+                decision,
+                comment: masks.text(&comment).unwrap_or(comment),
+            },
+        };
+        Self { kind, ..self }
+    }
 }
 
 /// How an approval was decided.

@@ -305,6 +305,60 @@ async fn what_is_waited_for_is_shown() {
 }
 
 #[tokio::test]
+async fn what_it_is_told_is_kept_without_the_secrets_that_it_names() {
+    each_database(async |store| {
+        let world = World::start(store).await;
+        for (id, value) in [("token", "s3cret+value"), ("other", "another-s3cret")] {
+            let (id, value) = (id.parse().unwrap(), value.as_bytes());
+            world
+                .app
+                .create_secret(&actor(), &project(), &id, value)
+                .await
+                .unwrap();
+        }
+        let yaml = "trigger: {manual: {}}\nsteps: [{id: a, http: {url: 'https://x.test/${{ secrets.token }}'}}]";
+        let spec: v1::WorkflowSpec = json::from_yaml_str(yaml).unwrap();
+        let new = NewWorkflow {
+            definition: Definition {
+                workflow: Arc::new(definition::workflow(&spec, &project()).unwrap()),
+                source: definition::encode(&spec).to_vec(),
+            },
+            ..super::spec("manual: {}", "'1'")
+        };
+        world
+            .app
+            .create_workflow(&actor(), &project(), &"w".parse().unwrap(), new, true, "")
+            .await
+            .unwrap();
+
+        let payload = r#"{"n":12345678901234567890,"a":["s3cret%2Bvalue","another-s3cret"]}"#;
+        let request = "7d1f2a86-0d5c-4bf3-8a6e-0b3e2d5b1c11";
+        let row = world.tell_as(go(payload), request).await.unwrap();
+        let kept: serde_json::Value = serde_json::from_str(&row.payload_json.unwrap()).unwrap();
+        assert_eq!(kept["a"], serde_json::json!(["***", "another-s3cret"]));
+        // The same request again says the same.
+        let again = world.tell_as(go(payload), request).await.unwrap();
+        assert_eq!(again.id, row.id);
+        // What holds none is kept as it is written.
+        let plain = r#"{"n": 12345678901234567890123}"#;
+        let row = world.tell(go(plain)).await.unwrap();
+        assert_eq!(row.payload_json.as_deref(), Some(plain));
+
+        world.apply("n1", ask("ask", LATER)).await;
+        let told = Telling::Decision {
+            step: None,
+            decision: ApprovalDecision::Approved,
+            comment: "by s3cret&#43;value".into(),
+        };
+        let row = world.tell(told).await.unwrap();
+        assert_eq!(row.comment.as_deref(), Some("by ***"));
+        let told = format!("{:?}", world.to_tell("n1").await);
+        assert!(!told.contains("s3cret%2Bvalue") && !told.contains("s3cret&#43;"), "{told}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_decision_is_not_taken_that_its_node_may_hear_of_too_late() {
     each_database(async |store| {
         let world = World::start(store).await;

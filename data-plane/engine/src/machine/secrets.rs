@@ -19,11 +19,12 @@ impl Machine {
     }
 
     /// Says what the secrets are now, of those that its plan names. Steps that begin, and attempts that are made from now on,
-    /// read these; what is recorded is searched for them, and for all that were said before.
-    pub fn set_secrets(&mut self, secrets: Secrets) {
+    /// read these; what is recorded is searched for them, for `masks`, and for all that were said before.
+    pub fn set_secrets(&mut self, secrets: Secrets, masks: &Masks) {
         for (_, secret) in secrets.iter() {
             self.masks.add(secret);
         }
+        self.masks.add_all(masks);
         self.secrets = secrets;
     }
 }
@@ -73,17 +74,10 @@ pub(super) fn begin(
 
 /// `fact` without what `masks` searches for.
 pub(super) fn masked(fact: Fact, masks: &Masks) -> Fact {
-    let json = |text: JsonText| {
-        let mut value = text.to_value();
-        if masks.value(&mut value) {
-            JsonText::from_value(&value)
-        } else {
-            text
-        }
-    };
+    let json = |text| masks.json_text(text);
     let failure = |failure: Failure| masks.failure(failure);
     match fact {
-        // What was told is journalled by whoever heard it, before a machine knows.
+        // What is told is journalled by whoever hears it, before a machine knows; a signal was searched then.
         Fact::Started
         | Fact::Cancelling
         | Fact::AttemptStarted { .. }

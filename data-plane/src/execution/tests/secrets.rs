@@ -12,33 +12,48 @@ use crate::config::{Change, ConfigStore, Upsert};
 /// A node's configuration that holds secrets only.
 pub(super) struct Config {
     pub(super) store: Arc<ConfigStore>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+}
+
+/// Secrets are kept as they are here: how they are sealed, `sync` shows.
+fn decode(encoded: &[u8]) -> Result<Resource, String> {
+    let text = String::from_utf8(encoded.to_vec()).unwrap();
+    let (name, value) = text.split_once(' ').unwrap();
+    Ok(resource(name, value))
+}
+
+fn resource(name: &str, value: &str) -> Resource {
+    Resource::Secret(SecretConfig {
+        name: name.parse().unwrap(),
+        value: Secret::new(value.as_bytes().to_vec()),
+    })
 }
 
 impl Config {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = ConfigStore::open(dir.path(), |_| Err("none".to_owned()));
+        let store = ConfigStore::open(dir.path(), decode);
         Self {
             store: Arc::new(store.unwrap()),
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// As another process has it.
+    fn reopen(&mut self) {
+        self.store = Arc::new(ConfigStore::open(self.dir.path(), decode).unwrap());
     }
 
     pub(super) fn set(&self, project: &str, id: &str, value: &str) {
         let name = format!("projects/{project}/secrets/{id}");
-        let resource = Resource::Secret(SecretConfig {
-            name: name.parse().unwrap(),
-            value: Secret::new(value.as_bytes().to_vec()),
-        });
         let change = Change {
             incarnation: "i".to_owned(),
             revision: Revision(self.store.current().revision.0 + 1),
             replaces_all: false,
             upserts: vec![Upsert {
+                resource: resource(&name, value),
+                encoded: Bytes::from(format!("{name} {value}")),
                 name,
-                resource,
-                encoded: Bytes::new(),
             }],
             deletes: Vec::new(),
             keep: Vec::new(),
@@ -154,4 +169,47 @@ async fn a_step_reads_the_secrets_as_they_are_when_it_begins() {
     let facts = world.finished(&execution).await;
     assert_eq!(output_of(&facts)["json"]["said"], "/hooks/*** ***");
     assert_eq!(target.calls()[0].header("x-token"), "s3cret-token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_was_replaced_is_not_recorded_after_a_crash_and_never_sent() {
+    let target = Target::start(|call| match call.path.as_str() {
+        "/first" => Reply::json(200, &json!({})),
+        _ => Reply::json(
+            200,
+            &json!({ "said": format!("first-token-value {}", call.header("x-token")) }),
+        ),
+    })
+    .await;
+    let mut config = Config::new();
+    config.set("default", "token", "first-token-value");
+    let mut world = World::start().await;
+    world.secrets = config.store.clone();
+    let definition = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - {{id: first, http: {{url: "http://{0}/first", headers: {{X-Token: "${{{{ secrets.token }}}}"}}}}}}
+  - {{id: pause, wait: {{duration: 1s}}}}
+  - {{id: second, http: {{url: "http://{0}/second", headers: {{X-Token: "${{{{ secrets.token }}}}"}}}}}}
+"#,
+        target.addr
+    );
+    let execution = world.accept(&definition, "one", "{}").await;
+    world.run();
+    target.called(1).await;
+    world.crash().await;
+    config.set("default", "token", "second-token-value");
+    // Neither in memory: the node starts anew.
+    config.reopen();
+    world.secrets = config.store.clone();
+    world.run();
+    let facts = world.finished(&execution).await;
+    assert_eq!(output_of(&facts)["json"]["said"], "*** ***");
+    assert_eq!(
+        target.calls().last().unwrap().header("x-token"),
+        "second-token-value"
+    );
+    world.stop().await;
+    assert!(!world.some_file_holds("first-token-value"));
 }

@@ -42,8 +42,10 @@ impl World {
     /// Tells an execution as the stream from the control plane does.
     async fn tell(&self, execution: &ExecutionName, signal: Signal) -> Told {
         let spool = self.spool();
-        let of = (execution, signal);
-        let told = self.wakes.tell(spool.as_ref(), of, Timestamp::now(), None);
+        let from = (spool.as_ref() as &dyn Spool, self.secrets.as_ref());
+        let told = self
+            .wakes
+            .tell(from, (execution, signal), Timestamp::now(), None);
         told.await.unwrap().unwrap()
     }
 
@@ -250,4 +252,75 @@ steps: [{id: a, wait: {signal: {name: go}}}, {id: b, transform: {expression: ste
     world.finished(&last).await;
     // Nobody looks for it every few seconds only.
     assert!(told_at.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_is_told_is_journalled_without_its_secrets() {
+    let target = Target::start(|_| Reply::json(200, &json!({}))).await;
+    let config = super::secrets::Config::new();
+    config.set("default", "token", "first+s3cret");
+    config.set("default", "other", "another-s3cret");
+    let mut world = World::start().await;
+    world.secrets = config.store.clone();
+    let definition = format!(
+        r#"
+trigger: {{manual: {{}}}}
+steps:
+  - {{id: call, http: {{url: "http://{}/", headers: {{X-Token: "${{{{ secrets.token }}}}"}}}}}}
+  - {{id: wait, wait: {{signal: {{name: go}}}}}}
+  - {{id: ask, approval: {{message: sure?}}}}
+"#,
+        target.addr
+    );
+    let execution = world.accept(&definition, "one", "{}").await;
+    world.run();
+    world.started(&execution, "wait").await;
+    // What was sent is sent back after it was replaced.
+    config.set("default", "token", "second+s3cret");
+    let payload =
+        r#"{"n":12345678901234567890,"a":["first%2Bs3cret","second+s3cret","another-s3cret"]}"#;
+    let kind = SignalKind::Named {
+        name: "go".parse().unwrap(),
+        payload: JsonText::try_from(payload.to_owned()).unwrap(),
+    };
+    let told = Signal {
+        kind,
+        ..named("s1", 1)
+    };
+    world.tell(&execution, told).await;
+    world.started(&execution, "ask").await;
+    let mut told = decided("s2", "ask", ApprovalDecision::Approved);
+    if let SignalKind::Decision { comment, .. } = &mut told.kind {
+        *comment = "with first&#43;s3cret".to_owned();
+    }
+    world.tell(&execution, told).await;
+    let facts = world.finished(&execution).await;
+    let told: Vec<_> = facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::SignalReceived(signal) => Some(&signal.kind),
+            _ => None,
+        })
+        .collect();
+    let [
+        SignalKind::Named { payload, .. },
+        SignalKind::Decision { comment, .. },
+    ] = told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        payload.to_value()["a"],
+        json!(["***", "***", "another-s3cret"])
+    );
+    assert_eq!(comment, "with ***");
+    world.stop().await;
+    for value in [
+        "first+s3cret",
+        "first%2Bs3cret",
+        "first&#43;s3cret",
+        "second+s3cret",
+    ] {
+        assert!(!world.some_file_holds(value), "{value}");
+    }
 }

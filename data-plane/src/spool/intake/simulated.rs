@@ -313,6 +313,13 @@ impl Spool for Simulated {
         self.inner.told(execution, after)
     }
 
+    fn definition(
+        &self,
+        execution: ExecutionName,
+    ) -> BoxFuture<'_, Result<Option<Bytes>, SpoolError>> {
+        self.inner.definition(execution)
+    }
+
     fn park(
         &self,
         execution: ExecutionName,

@@ -1,5 +1,6 @@
 //! What executions are told: facts of their journals that others than those who claimed them write.
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use signalbox_model::{
     execution::Fact,
@@ -74,6 +75,18 @@ pub(super) fn told_by_name(
         .query_row(params![execution], |row| row.get(0))
         .optional()?;
     number.map_or(Ok(Vec::new()), |number| told_of(connection, number, after))
+}
+
+/// The definition that the unfinished execution of this name runs.
+pub(super) fn definition(connection: &Connection, execution: &str) -> Sql<Option<Bytes>> {
+    connection
+        .prepare_cached(
+            "SELECT d.source FROM names n JOIN executions e ON e.number = n.execution
+             JOIN definitions d ON d.digest = e.definition WHERE n.name = ?1 AND e.state <> 3",
+        )?
+        .query_row(params![execution], |row| row.get::<_, Vec<u8>>(0))
+        .optional()
+        .map(|source| source.map(Bytes::from))
 }
 
 /// What an execution was told, of its journal after `after`, in order.

@@ -220,3 +220,69 @@ async fn a_node_whose_secrets_were_not_sent_to_its_key_asks_for_everything() {
     execute("DELETE FROM meta WHERE key = 'secrets'");
     assert_eq!(revision(&key), Revision(0));
 }
+
+fn former(store: &ConfigStore, id: &str) -> Vec<String> {
+    let id: SecretId = id.parse().unwrap();
+    let current = store.current();
+    let former = current.former(&"default".parse().unwrap(), &id);
+    let text = |secret: &signalbox_model::secret::Secret| {
+        String::from_utf8(secret.expose().to_vec()).unwrap()
+    };
+    former.map(text).collect()
+}
+
+#[tokio::test]
+async fn values_that_secrets_had_are_kept_sealed_to_be_masked() {
+    let mut hub = Hub::start().await;
+    let (dir, key) = (tempfile::tempdir().unwrap(), key());
+    let config = open(dir.path(), &key);
+    let node = Node::start_on(&hub.endpoint, Timing::default(), dir, config, key.clone());
+    let (_, mut connection) = hub.hello().await;
+    let all = |revision, value| {
+        vec![
+            secret(&key, "a", revision, value),
+            secret(&key, "b", 2, "b-value-0"),
+            secret(&key, "c", 3, "c-value-0"),
+        ]
+    };
+    let first = snapshot("1", 3, all(1, "a-value-0"));
+    let mut again = change("2", 4, vec![secret(&key, "a", 4, "a-value-1")]);
+    again.deletes = vec![name("b").to_string()];
+    // Sealed anew, and the same; then a snapshot without one.
+    let same = change("3", 5, vec![secret(&key, "a", 5, "a-value-1")]);
+    let second = snapshot("4", 6, vec![secret(&key, "a", 6, "a-value-2")]);
+    for update in [first, again, same, second] {
+        let answer = take(&mut connection, update).await;
+        assert!(matches!(answer, FromNode::Ack(_)), "{answer:?}");
+    }
+    let values = ["a-value-0", "a-value-1", "b-value-0", "c-value-0"];
+    for store in [&node.config, &open(node.dir.path(), &key)] {
+        assert_eq!(former(store, "a"), ["a-value-0", "a-value-1"]);
+        assert_eq!(former(store, "b"), ["b-value-0"]);
+        assert_eq!(former(store, "c"), ["c-value-0"]);
+        assert_eq!(value(store, "a").as_deref(), Some("a-value-2"));
+        assert_eq!((value(store, "b"), value(store, "c")), (None, None));
+        let shown = format!("{store:?}");
+        assert!(values.iter().all(|value| !shown.contains(value)), "{shown}");
+    }
+    for value in values {
+        assert!(!some_file_holds(node.dir.path(), value), "{value}");
+    }
+    // Of one that changes often, the newest.
+    for n in 3..14 {
+        let value = format!("a-value-{n}");
+        let update = change(&format!("c{n}"), n + 10, vec![secret(&key, "a", 7, &value)]);
+        let answer = take(&mut connection, update).await;
+        assert!(matches!(answer, FromNode::Ack(_)), "{answer:?}");
+    }
+    let newest: Vec<_> = (5..13).map(|n| format!("a-value-{n}")).collect();
+    for store in [&node.config, &open(node.dir.path(), &key)] {
+        assert_eq!(former(store, "a"), newest);
+    }
+    // What was sealed to another key is nobody's any more, and keeps nobody from starting.
+    let other = self::key();
+    assert_eq!(
+        former(&open(node.dir.path(), &other), "a"),
+        Vec::<String>::new()
+    );
+}

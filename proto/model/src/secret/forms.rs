@@ -1,46 +1,29 @@
-//! How a value looks where it turns up again.
+//! How a value looks where it turns up again, whatever is escaped of it.
 
 use std::ops::Range;
 
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXUPPER};
 use memchr::memmem;
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
+use super::{
+    escapes::{is_base64, next_break},
+    layers::Reading,
+};
 use crate::limits;
 
-/// What is encoded: all but RFC 3986's unreserved characters; what `encodeURIComponent` encodes; what a query and a path do
-/// not hold (the URL Standard's percent-encode sets).
-const STRICT: AsciiSet = NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-const COMPONENT: AsciiSet = STRICT
-    .remove(b'!')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*');
-const QUERY: AsciiSet = CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'\'')
-    .add(b'<')
-    .add(b'>');
-const PATH: AsciiSet = QUERY
-    .remove(b'\'')
-    .add(b'?')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'}');
-/// application/x-www-form-urlencoded, but for the blank.
-const FORM: AsciiSet = STRICT.add(b'~').remove(b'*').remove(b' ');
+/// What may matter beside a value, in bytes: a letter of base 64, and an escape in which it seems to begin.
+const BESIDE_MAX_BYTES: usize = 32;
+
+/// The ways in which one value may be written.
+pub(super) struct Forms {
+    forms: Vec<Form>,
+    /// How texts are to be read so that they are found.
+    reading: Reading,
+}
 
 /// One way in which a value may be written.
-pub(super) struct Form {
+struct Form {
     needle: Zeroizing<Vec<u8>>,
     /// Whether the letters beside it hold some of its bits, and others.
     shares_before: bool,
@@ -57,7 +40,7 @@ impl Form {
     }
 
     /// Where it stands in `text`.
-    pub(super) fn find<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
+    fn find<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
         memmem::find_iter(text, self.needle.as_slice()).map(move |start| {
             let end = start + self.needle.len();
             let is_letter = |at: usize| text.get(at).is_some_and(|b| is_base64(*b));
@@ -68,101 +51,104 @@ impl Form {
     }
 }
 
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
-}
-
-/// The forms of `value`; none of one that is too short to be told from chance. White space around it is left out: it is left
-/// out on the way (a header's value is sent without), and what holds the value with it holds it without.
-pub(super) fn of(value: &[u8]) -> Vec<Form> {
-    let value = value.trim_ascii();
-    if value.len() < limits::SECRET_MIN_BYTES {
-        return Vec::new();
-    }
-    let mut forms = Vec::new();
-    // A body that is no UTF-8 is recorded with replacement characters.
-    let text = Zeroizing::new(String::from_utf8_lossy(value).into_owned());
-    forms.push(Form::whole(text.as_bytes()));
-    forms.push(Form::whole(value));
-    forms.extend(json(&text).map(Form::whole));
-    forms.extend(percent(value).map(Form::whole));
-    for encoding in [&BASE64_NOPAD, &BASE64URL_NOPAD] {
-        forms.extend((0..3).map(|offset| base64(encoding, value, offset)));
-    }
-    forms.extend([&HEXLOWER, &HEXUPPER].map(|encoding| Form::whole(encoding.encode(value))));
-    forms.retain(|form| form.needle.len() >= limits::SECRET_MIN_BYTES);
-    let mut kept: Vec<Form> = Vec::with_capacity(forms.len());
-    for form in forms {
-        if !kept.iter().any(|other| other.needle == form.needle) {
-            kept.push(form);
+impl Forms {
+    /// The forms of `value`; none of one that is too short to be told from chance. White space around it is left out: it is left
+    /// out on the way (a header's value is sent without), and what holds the value with it holds it without.
+    pub(super) fn of(value: &[u8]) -> Self {
+        let value = value.trim_ascii();
+        let mut forms = Vec::new();
+        if value.len() >= limits::SECRET_MIN_BYTES {
+            // A body that is no UTF-8 is recorded with replacement characters.
+            forms.push(Form::whole(String::from_utf8_lossy(value).as_bytes()));
+            forms.push(Form::whole(value));
+            forms.push(Form::whole(in_one_line(value).as_slice()));
+            for encoding in [&BASE64_NOPAD, &BASE64URL_NOPAD] {
+                forms.extend((0..3).map(|offset| base64(encoding, value, offset)));
+            }
+            let base16 = [&HEXLOWER, &HEXUPPER];
+            forms.extend(base16.map(|encoding| Form::whole(encoding.encode(value))));
         }
-    }
-    kept
-}
-
-/// As JSON writers escape it: none, one or the other of what they may escape beyond what they must; and JSON within JSON.
-fn json(text: &str) -> impl Iterator<Item = String> {
-    let escaped = escape(text);
-    let twice = escape(&escaped);
-    let more = [
-        (false, false, false),
-        (true, false, false),
-        (false, true, false),
-        (false, false, true),
-        (true, false, true),
-        (false, true, true),
-    ];
-    let of = move |(slash, html, unicode)| {
-        let mut all = String::new();
-        for c in escaped.chars() {
-            let escape = match c {
-                '/' if slash => {
-                    all.push_str("\\/");
-                    continue;
-                }
-                '<' | '>' | '&' => html,
-                _ => unicode && !c.is_ascii(),
-            };
-            if escape {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    all.push_str(&format!("\\u{unit:04x}"));
-                }
-            } else {
-                all.push(c);
+        let mut kept: Vec<Form> = Vec::with_capacity(forms.len());
+        for form in forms {
+            let is_known = kept.iter().any(|other| other.needle == form.needle);
+            if form.needle.len() >= limits::SECRET_MIN_BYTES && !is_known {
+                kept.push(form);
             }
         }
-        all
-    };
-    more.into_iter().map(of).chain([twice])
-}
-
-/// `text` within the quotes of JSON.
-fn escape(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
-}
-
-fn percent(value: &[u8]) -> impl Iterator<Item = String> {
-    let upper = [NON_ALPHANUMERIC, &STRICT, &COMPONENT, &QUERY, &PATH]
-        .map(|set| percent_encode(value, set).to_string())
-        .into_iter()
-        .chain([percent_encode(value, &FORM).to_string().replace(' ', "+")]);
-    upper.flat_map(|text| [lower_hex(&text), text])
-}
-
-/// The same with lower-case hexadecimal digits.
-fn lower_hex(text: &str) -> String {
-    let mut digits = 0;
-    let lower = text.chars().map(|c| {
-        if c == '%' {
-            digits = 2;
-            return c;
+        let longest = kept.iter().map(|form| form.needle.len()).max();
+        Self {
+            forms: kept,
+            reading: Reading {
+                reach: longest.unwrap_or_default() + BESIDE_MAX_BYTES,
+                blanks: value.contains(&b' '),
+                lines: next_break(value, 0, true).is_some(),
+            },
         }
-        let is_digit = digits > 0;
-        digits = i32::max(digits - 1, 0);
-        if is_digit { c.to_ascii_lowercase() } else { c }
+    }
+}
+
+/// Where values stand in `text` in one of their `forms`, in order, none within another. What is in a range can be taken out
+/// without taking a part of an escape.
+pub(super) fn find(text: &[u8], forms: &[&Forms]) -> Vec<Range<usize>> {
+    let searches = forms.iter().any(|forms| !forms.forms.is_empty());
+    if !searches || text.len() < limits::SECRET_MIN_BYTES {
+        return Vec::new();
+    }
+    let readings = || forms.iter().map(|forms| &forms.reading);
+    let reading = Reading {
+        reach: readings().map(|reading| reading.reach).max().unwrap_or(0),
+        blanks: readings().any(|reading| reading.blanks),
+        lines: readings().any(|reading| reading.lines),
+    };
+    let mut found = Vec::new();
+    reading.visit(text, &mut |piece| {
+        for form in forms.iter().flat_map(|forms| &forms.forms) {
+            let ranges = form.find(&piece.text);
+            found.extend(ranges.map(|range| piece.in_whole(range)));
+        }
     });
-    lower.collect()
+    while !found.is_empty() {
+        merge(&mut found);
+        let mut around = Vec::new();
+        reading.visit(text, &mut |piece| {
+            let of_piece = piece.in_whole(0..piece.text.len());
+            let first = found.partition_point(|range| range.end <= of_piece.start);
+            let near = found[first..].iter();
+            for range in near.take_while(|range| range.start < of_piece.end) {
+                around.extend(piece.escape_around(range.start));
+                around.extend(piece.escape_around(range.end));
+            }
+        });
+        if around.is_empty() {
+            break;
+        }
+        found.append(&mut around);
+    }
+    found
+}
+
+/// Puts ranges in order, and makes one of those that overlap.
+fn merge(ranges: &mut Vec<Range<usize>>) {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|range, before| {
+        let overlaps = range.start < before.end;
+        if overlaps {
+            before.end = before.end.max(range.end);
+        }
+        overlaps
+    });
+}
+
+/// `value` without its line breaks, and the blanks behind them.
+fn in_one_line(value: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut joined = Zeroizing::new(Vec::with_capacity(value.len()));
+    let mut at = 0;
+    while let Some(found) = next_break(value, at, true) {
+        joined.extend_from_slice(&value[at..found.range.start]);
+        at = found.range.end;
+    }
+    joined.extend_from_slice(&value[at..]);
+    joined
 }
 
 /// What of the base 64 of a longer text does not depend on what stands around `value`, which begins `offset` bytes after a

@@ -7,6 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::limits;
 
+mod written;
+
 fn masks(values: &[&str]) -> Masks {
     let mut masks = Masks::default();
     for value in values {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use signalbox_model::{
-    secret::{HIDDEN, Secret, Secrets},
+    secret::{HIDDEN, Masks, Secret, Secrets},
     workflow::{HttpAuth, HttpBody, HttpStep},
 };
 
@@ -38,7 +38,7 @@ fn simple(header: &str) -> Step {
 
 fn begun(steps: Vec<Step>, all: &[(&str, &str)]) -> (Machine, Vec<Fact>, Decision) {
     let mut machine = machine(steps);
-    machine.set_secrets(secrets(all));
+    machine.set_secrets(secrets(all), &Masks::default());
     let (facts, decision) = start(&mut machine);
     (machine, facts, decision)
 }
@@ -207,6 +207,39 @@ fn an_answer_that_echoes_a_secret_is_recorded_without_it() {
 }
 
 #[test]
+fn an_answer_that_escapes_a_secret_is_recorded_without_it() {
+    let value = "abcd+efgh/1234==";
+    for body in [
+        r#"{"you":"abcd\u002Befgh/1234\u003d\u003D"}"#,
+        r#"{"you":"{\"said\":\"abcd\\u002Befgh\\/1234==\"}"}"#,
+        r#"{"you":"abcd%2Befgh%2f1234%253D="}"#,
+        r#"{"you":"<b>abcd&#43;efgh&sol;1234&#x3D;=</b>"}"#,
+        r#"{"you":"dXNlcjphYmNkK2VmZ2gv\r\nMTIzND09"}"#,
+    ] {
+        let all = [("token", value)];
+        let (mut machine, _, _) = begun(vec![simple("${{ secrets.token }}")], &all);
+        let decision = end(&mut machine, "call", 1, echo(200, body.to_owned()), at(1));
+        let (facts, _) = run(&mut machine, decision, at(1));
+        let Fact::StepFinished { output, .. } = &facts[0] else {
+            panic!("{facts:?}");
+        };
+        let output = output.as_ref().unwrap().to_value();
+        let raw: Value = serde_json::from_str(output["body"].as_str().unwrap()).unwrap();
+        assert_eq!(raw, output["json"]);
+        assert!(raw["you"].as_str().unwrap().contains(HIDDEN), "{output}");
+        let (mut machine, _, _) = begun(vec![simple("${{ secrets.token }}")], &all);
+        let decision = end(&mut machine, "call", 1, echo(400, body.to_owned()), at(1));
+        let (facts, _) = run(&mut machine, decision, at(1));
+        let message = finished(&facts).2.unwrap().message;
+        assert!(message.contains(HIDDEN), "{message}");
+        assert!(
+            !message.contains("efgh") && !message.contains("K2Vm"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_failure_that_quotes_an_answer_quotes_no_part_of_a_secret() {
     // The quotation is cut off in the middle of the value.
     for before in (150..200).step_by(3) {
@@ -277,7 +310,7 @@ fn each_attempt_reads_the_secrets_as_they_are_then() {
     let first = effect(decision);
     assert_eq!(header(&first), "old-s3cret-value");
     // Rotated while the attempt is under way: that goes on as it is.
-    machine.set_secrets(secrets(&new));
+    machine.set_secrets(secrets(&new), &Masks::default());
     assert_eq!(header(&effect(machine.decide(at(1)))), "old-s3cret-value");
     let body = "old-s3cret-value new-s3cret-value".to_owned();
     let decision = end(&mut machine, "call", 1, echo(503, body), at(1));
@@ -295,7 +328,10 @@ fn each_attempt_reads_the_secrets_as_they_are_then() {
     for fact in &journal {
         machine.replay(fact, at(100)).unwrap();
     }
-    machine.set_secrets(secrets(&[("token", "third-s3cret-value")]));
+    // What it was meanwhile is said too, for whoever answers with it.
+    let mut former = Masks::default();
+    former.add(&Secret::new(b"new-s3cret-value".to_vec()));
+    machine.set_secrets(secrets(&[("token", "third-s3cret-value")]), &former);
     let decision = machine.decide(at(101));
     let (facts, decision) = run(&mut machine, decision, at(101));
     assert!(matches!(
@@ -309,6 +345,14 @@ fn each_attempt_reads_the_secrets_as_they_are_then() {
     let again = effect(decision);
     assert_eq!(header(&again), "third-s3cret-value");
     assert_eq!(again.idempotency_key, first.idempotency_key);
+    let body = "new-s3cret-value third-s3cret-value".to_owned();
+    let decision = end(&mut machine, "call", 2, echo(200, body), at(102));
+    let (facts, _) = run(&mut machine, decision, at(102));
+    let output = format!("{facts:?}");
+    assert!(
+        output.contains("*** ***") && !output.contains("new-s3cret"),
+        "{output}"
+    );
 }
 
 #[test]

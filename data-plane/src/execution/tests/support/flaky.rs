@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use signalbox_model::{
@@ -186,6 +187,13 @@ impl Spool for Flaky {
         after: u64,
     ) -> BoxFuture<'_, Result<Vec<SequencedRecord>, SpoolError>> {
         self.inner.told(execution, after)
+    }
+
+    fn definition(
+        &self,
+        execution: ExecutionName,
+    ) -> BoxFuture<'_, Result<Option<Bytes>, SpoolError>> {
+        self.inner.definition(execution)
     }
 
     fn park(
