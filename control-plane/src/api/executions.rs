@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::{Api, filter, map, name, order, parent_project, signals};
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
-    auth::Caller,
+    auth::{Caller, Role},
     store::{ExecutionFilter, Position, Tokens, rows::Execution},
 };
 
@@ -126,6 +126,7 @@ impl ExecutionService for Api {
             let retry = RetryRequest {
                 mode,
                 version,
+                may_run_unpublished: caller.has(Role::Editor, &execution.project),
                 request_id: &asked.request_id,
                 traceparent: context::current_traceparent(),
             };

@@ -203,7 +203,7 @@ pub(super) fn command(tx: &Tx, row: &Execution, traceparent: Option<&str>) -> Op
     }
 }
 
-fn check_published(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
+pub(super) fn check_published(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
     if row.published_version == 0 {
         return Err(Error::Precondition {
             subject: name.to_string(),

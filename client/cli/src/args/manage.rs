@@ -21,7 +21,7 @@ fn rate(text: &str) -> Result<i32, String> {
 pub enum Version {
     /// By its number.
     Number(i64),
-    /// The latest.
+    /// The published one.
     Latest,
 }
 
@@ -383,7 +383,7 @@ pub enum ExecutionsCommand {
         /// All of it.
         #[arg(long)]
         whole: bool,
-        /// Run this version, or 'latest', instead of the one that ran.
+        /// Run this version, or 'latest', the published one, instead of the one that ran.
         #[arg(long, value_parser = version)]
         version: Option<Version>,
         /// Wait for the end, showing each change.
