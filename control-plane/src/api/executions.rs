@@ -19,7 +19,7 @@ use super::{Api, filter, map, name, order, parent_project, signals};
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
     auth::{Caller, Role},
-    store::{ExecutionFilter, Position, Tokens, rows::Execution},
+    store::{Cancel, ExecutionFilter, Position, Tokens, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
@@ -53,8 +53,12 @@ impl ExecutionService for Api {
         let cancel = async || {
             let execution: ExecutionName = name("name", &request.get_ref().name)?;
             let caller = Caller::of(&request, &execution.project)?;
+            let how = match request.get_ref().force {
+                true => Cancel::Force,
+                false => Cancel::Ask,
+            };
             self.app
-                .cancel_execution(&caller.actor(""), &execution)
+                .cancel_execution(&caller.actor(""), &execution, how)
                 .await
         };
         cancel()

@@ -182,6 +182,8 @@ pub(super) fn queued(tx: &Tx, execution: &ExecutionName, traceparent: Option<&st
         has_whole_values: false,
         parent: None,
         parent_step: None,
+        is_left_at_node: false,
+        late_report_us: None,
     }
 }
 

@@ -340,6 +340,10 @@ pub enum ExecutionsCommand {
     Cancel {
         /// Which.
         id: String,
+        /// End it without its node, which is gone for good: no finally steps run, and nothing counts that the node may report of
+        /// it later. Refused while the node is connected.
+        #[arg(long)]
+        force: bool,
     },
     /// Tell an execution a signal that a wait step of it waits for, or will.
     Signal {

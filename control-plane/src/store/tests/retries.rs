@@ -313,7 +313,9 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
         let whole = retry(&app, "x1", whole).await.unwrap();
 
         // One that no node took can be cancelled, and retried then.
-        let cancelled = app.cancel_execution(&actor(), &name(&whole.id)).await;
+        let cancelled = app
+            .cancel_execution(&actor(), &name(&whole.id), Cancel::Ask)
+            .await;
         assert_eq!(cancelled.unwrap().execution.state, "CANCELLED");
         assert!(store.retry(&name(&whole.id)).await.unwrap().is_none());
         let again = retry(&app, &whole.id, from_failed(RetryVersion::Same)).await;
@@ -323,7 +325,7 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
             .run_workflow(&actor(), &wname, run("{}", ""), decode)
             .await
             .unwrap();
-        app.cancel_execution(&actor(), &name(&run.id))
+        app.cancel_execution(&actor(), &name(&run.id), Cancel::Ask)
             .await
             .unwrap();
         let none = retry(&app, &run.id, request(RetryMode::Whole, "")).await;

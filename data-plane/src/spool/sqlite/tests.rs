@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod signals;
+mod summon;
 mod upgrade;
 
 use std::{
