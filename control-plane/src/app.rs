@@ -34,6 +34,7 @@ pub use quotas::{Limits, Quotas};
 pub use retention::Expiring;
 pub use retries::{RetryMode, RetryOrder, RetryRequest, RetryVersion};
 pub use runs::RunRequest;
+pub use schedules::Looks;
 pub use schedules::Upcoming;
 pub use signals::Telling;
 pub use workflows::{Definition, NewWorkflow, WebhookAccess};

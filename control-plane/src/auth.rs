@@ -153,6 +153,12 @@ impl Caller {
         check(identity, target, role, "some project")
     }
 
+    /// Whether its role in a project is this one or a higher one: of a method whose requests need different ones.
+    #[must_use]
+    pub fn has(&self, role: Role, project: &ProjectId) -> bool {
+        Requirement::AtLeast(role).is_met_by(self.0.role_in(project))
+    }
+
     /// That it may speak for `node`: an enrolled node speaks for itself only.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use signalbox_proto::convert::definition;
 use signalbox_runtime::shutdown::Shutdown;
 
-use crate::app::App;
+use crate::app::{App, Looks};
 
 /// How often schedules are looked at although none is known to tick: one may have been published.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -16,8 +16,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Until the shutdown.
 pub async fn run(app: App, shutdown: Shutdown) {
     let mut was_told = false;
+    let mut looks = Looks::default();
     loop {
-        let pause = match app.tick(Timestamp::now(), definition::decode).await {
+        let ticked = app.tick(Timestamp::now(), &mut looks, definition::decode);
+        let pause = match ticked.await {
             Ok(next) => {
                 was_told = false;
                 next.map_or(LOOK_INTERVAL, until)

@@ -65,6 +65,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 pub use audit::{AuditFilter, Audited};
 pub use awaited::Awaited;
 pub use backup::{Backup, BackupError, back_up, put_back};
+pub use cancellations::{Cancel, CancelPlace};
 pub use changes::ConfigChange;
 pub use children::Child;
 pub use commands::OpenCommand;

@@ -39,7 +39,7 @@ use crate::spool::{Claimed, Spool, SpoolError};
 pub use self::{
     admission::{ConcurrencyLimit, ConcurrencyLimits},
     aws::{AwsPerformer, CredentialSource, NodeIdentity, metadata_policy},
-    cancel::Cancels,
+    cancel::{Asked, Cancels},
     children::{NoWorkflows, Unavailable, WorkflowSource},
     email::EmailPerformer,
     http::HttpPerformer,
@@ -143,7 +143,12 @@ impl ExecutionRuntime {
             .saturating_mul(RESIDENTS_PER_RUNNING)
             .min(Semaphore::MAX_PERMITS);
         Self {
-            admissions: Admissions::new(config.limits.clone(), running_max, spool.claimable()),
+            admissions: Admissions::new(
+                config.limits.clone(),
+                config.cancels.clone(),
+                running_max,
+                spool.claimable(),
+            ),
             spool,
             performer,
             plans: Plans::default(),

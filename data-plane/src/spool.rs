@@ -212,6 +212,13 @@ pub trait Spool: Send + Sync + 'static {
     /// [`SpoolError`].
     fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>>;
 
+    /// Makes an execution due that is to be ended, whether it is parked or waits for its turn: it is claimed next, and beyond
+    /// what its workflow has room for where [`Admission::is_to_end`] says so. Says what is here of it.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>>;
+
     /// When the first parked execution is due; changes wake whoever claims.
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>>;
 
@@ -266,6 +273,11 @@ pub trait Admission: Send + Sync {
     /// How many of them at once, so that others find places, too.
     fn places(&self, _workflow: &str) -> usize {
         usize::MAX
+    }
+
+    /// Whether the execution of this name is claimed only to be ended: then it needs no room.
+    fn is_to_end(&self, _execution: &str) -> bool {
+        false
     }
 }
 
@@ -383,6 +395,17 @@ pub enum Told {
     Unclaimed,
     /// The execution has ended, or there is none. Nothing was written.
     Gone,
+}
+
+/// What is here of an execution that is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summoned {
+    /// It has not ended.
+    Here,
+    /// It has ended, and its end is not reported yet.
+    Ended,
+    /// Nothing: it was never here, its end is reported, or it was lost.
+    Unknown,
 }
 
 /// A SubscriptionConfirmation that is to be confirmed. Its `Debug` shows no token.

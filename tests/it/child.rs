@@ -169,7 +169,10 @@ steps:
     assert!(shown.contains(&expected), "{shown}");
 
     // The node is killed as soon as it can have heard of it.
-    let cancel = CancelExecutionRequest { name: name.clone() };
+    let cancel = CancelExecutionRequest {
+        name: name.clone(),
+        force: false,
+    };
     api.executions().cancel_execution(cancel).await.unwrap();
     planes.data.kill();
     planes.data.start().await;

@@ -272,7 +272,10 @@ steps:
                 ExecutionState::Succeeded
             }
             false => {
-                let request = CancelExecutionRequest { name: name.clone() };
+                let request = CancelExecutionRequest {
+                    name: name.clone(),
+                    force: false,
+                };
                 other.executions().cancel_execution(request).await.unwrap();
                 ExecutionState::Cancelled
             }

@@ -18,8 +18,8 @@ use tonic::{Request, Response, Status};
 use super::{Api, filter, map, name, order, parent_project, signals};
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
-    auth::Caller,
-    store::{ExecutionFilter, Position, Tokens, rows::Execution},
+    auth::{Caller, Role},
+    store::{Cancel, ExecutionFilter, Position, Tokens, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
@@ -53,8 +53,12 @@ impl ExecutionService for Api {
         let cancel = async || {
             let execution: ExecutionName = name("name", &request.get_ref().name)?;
             let caller = Caller::of(&request, &execution.project)?;
+            let how = match request.get_ref().force {
+                true => Cancel::Force,
+                false => Cancel::Ask,
+            };
             self.app
-                .cancel_execution(&caller.actor(""), &execution)
+                .cancel_execution(&caller.actor(""), &execution, how)
                 .await
         };
         cancel()
@@ -126,6 +130,7 @@ impl ExecutionService for Api {
             let retry = RetryRequest {
                 mode,
                 version,
+                may_run_unpublished: caller.has(Role::Editor, &execution.project),
                 request_id: &asked.request_id,
                 traceparent: context::current_traceparent(),
             };

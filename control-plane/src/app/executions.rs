@@ -1,13 +1,14 @@
 //! Reading the history, and cancelling what has not ended.
 
 use signalbox_model::{
+    audit::Change,
     error::Error,
     ids::{ExecutionName, NodeId, ProjectId, SubscriptionName, WorkflowId},
 };
 
 use super::App;
 use crate::store::{
-    Actor, DeliveryFilter, ExecutionDetail, ExecutionFilter, Page, PageOf,
+    Actor, Cancel, CancelPlace, DeliveryFilter, ExecutionDetail, ExecutionFilter, Page, PageOf,
     rows::{Delivery, Event, Execution, Subscription},
 };
 
@@ -20,35 +21,57 @@ impl App {
         self.store.execution(name).await
     }
 
-    /// Asks for the end of an execution.
+    /// Asks for the end of an execution, or ends it without its node.
     ///
     /// # Errors
-    /// `NotFound`; `Precondition` when it has ended.
+    /// `NotFound`; `Precondition` when it has ended, or when its node is connected and it is to end by force.
     pub async fn cancel_execution(
         &self,
         actor: &Actor,
         name: &ExecutionName,
+        how: Cancel,
     ) -> Result<ExecutionDetail, Error> {
         self.store
             .write(async |tx| {
-                tx.cancel_execution(name).await?;
-                tx.audit(actor, "CancelExecution", &name.to_string(), Vec::new());
+                tx.cancel_execution(name, how).await?;
+                let changes = match how {
+                    Cancel::Ask => Vec::new(),
+                    Cancel::Force => vec![Change::new_field("force", true)],
+                };
+                tx.audit(actor, "CancelExecution", &name.to_string(), changes);
                 Ok(())
             })
             .await?;
         self.store.execution(name).await
     }
 
-    /// The executions of a node that it is to cancel, at most `max`.
+    /// Notes that a node knows nothing of an execution that it was asked to end.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unknown_at_node(&self, node: &NodeId, name: &ExecutionName) -> Result<(), Error> {
+        let ended = self
+            .store
+            .write(async |tx| tx.unknown_at_node(node, name).await)
+            .await?;
+        if ended {
+            tracing::warn!(execution = %name, %node, "its node knows nothing of it: what became of it is lost");
+            metrics::counter!("signalbox_executions_lost_total").increment(1);
+        }
+        Ok(())
+    }
+
+    /// The executions of a node that it is to cancel, after a place among them, at most `max`.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn cancellations_for(
         &self,
         node: &NodeId,
+        after: Option<&CancelPlace>,
         max: u64,
     ) -> Result<Vec<Execution>, Error> {
-        self.store.cancellations(node, max).await
+        self.store.cancellations(node, after, max).await
     }
 
     /// The executions of a project.

@@ -32,6 +32,8 @@ pub struct RetryRequest<'a> {
     pub mode: RetryMode,
     /// Which version runs.
     pub version: RetryVersion,
+    /// Whether that may be one that is not published yet, and did not run.
+    pub may_run_unpublished: bool,
     /// Empty, or a UUID.
     pub request_id: &'a str,
     /// W3C traceparent of the call.
@@ -54,7 +56,7 @@ pub enum RetryVersion {
     Same,
     /// This one.
     Number(i64),
-    /// The latest.
+    /// The published one, which is the latest that operators may run.
     Latest,
 }
 
@@ -74,7 +76,8 @@ impl App {
     /// these steps the second source has otherwise than the first.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid`; `Quota`; `Precondition` with the reasons that `RetryExecution` names.
+    /// `NotFound`; `Invalid`; `Quota`; `Denied` of a version that the caller may not run; `Precondition` with the reasons that
+    /// `RetryExecution` names.
     pub async fn retry_execution(
         &self,
         actor: &Actor,
@@ -108,7 +111,7 @@ impl App {
                 check_ended(&failed, name)?;
                 let row = live_workflow(tx, &workflow).await?;
                 runs::check_enabled(&row, &workflow)?;
-                let version = version_of(&request, &failed, &row, name)?;
+                let version = version_of(&request, &failed, (&workflow, &row), name)?;
                 let source = tx.workflow_version(&workflow, version).await?.source;
                 let facts = match request.mode {
                     RetryMode::Whole => {
@@ -279,7 +282,7 @@ fn check_ended(row: &Execution, name: &ExecutionName) -> Result<(), Error> {
 fn version_of(
     request: &RetryRequest<'_>,
     failed: &Execution,
-    row: &Workflow,
+    (workflow, row): (&WorkflowName, &Workflow),
     name: &ExecutionName,
 ) -> Result<i64, Error> {
     let version = match request.version {
@@ -288,7 +291,10 @@ fn version_of(
             return Err(Error::invalid("workflow_version", "must be positive"));
         }
         RetryVersion::Number(version) => version,
-        RetryVersion::Latest => row.latest_version,
+        RetryVersion::Latest => {
+            runs::check_published(row, workflow)?;
+            row.published_version
+        }
     };
     // A workflow that was made anew counts its versions anew.
     let is_another = row.create_time_us > failed.create_time_us;
@@ -299,6 +305,17 @@ fn version_of(
             "the workflow was deleted and made anew since, so that the version that ran is gone; retry the execution whole, \
              with the latest version",
         );
+    }
+    // Whoever may not publish a version does not run it for the first time either.
+    let is_new = version > row.published_version && version != failed.version;
+    if is_new && !request.may_run_unpublished {
+        return Err(Error::Denied {
+            reason: "ROLE_TOO_LOW",
+            message: format!(
+                "version {version} of {workflow} is not published: running it needs role editor or higher in projects/{}",
+                name.project
+            ),
+        });
     }
     Ok(version)
 }

@@ -182,6 +182,8 @@ pub(super) fn queued(tx: &Tx, execution: &ExecutionName, traceparent: Option<&st
         has_whole_values: false,
         parent: None,
         parent_step: None,
+        is_left_at_node: false,
+        late_report_us: None,
     }
 }
 
@@ -203,7 +205,7 @@ pub(super) fn command(tx: &Tx, row: &Execution, traceparent: Option<&str>) -> Op
     }
 }
 
-fn check_published(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
+pub(super) fn check_published(row: &Workflow, name: &WorkflowName) -> Result<(), Error> {
     if row.published_version == 0 {
         return Err(Error::Precondition {
             subject: name.to_string(),

@@ -1,9 +1,12 @@
 //! The ticks of schedules.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     ids::{ExecutionId, ExecutionName, ProjectId, WorkflowName},
+    limits,
     schedule::Schedule,
     violation::Violations,
     workflow::{ScheduleTrigger, Trigger, Workflow as Valid},
@@ -13,9 +16,46 @@ use super::{App, runs::Start};
 use crate::store::{NEVER_US, ScheduleRow, Tx};
 
 /// Schedules that are seen to in one look.
-const LOOK_MAX: u64 = 500;
+const LOOK_MAX: u64 = 10_000;
+/// Schedules that are seen to in one transaction.
+const TOGETHER_MAX: usize = 50;
 /// How long a schedule is left alone that cannot be read.
 const BROKEN_PAUSE_US: i64 = 60_000_000;
+
+/// What was looked at before: what comes late only because there was so much to do is not missed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looks(Option<Covered>);
+
+#[derive(Clone, Copy, Debug)]
+struct Covered {
+    /// All that was due until then has been seen to.
+    until: Timestamp,
+    /// When the last look ended.
+    ended: Timestamp,
+}
+
+impl Looks {
+    /// What is not later than this is missed, in a look at `now`.
+    fn late(self, now: Timestamp) -> Timestamp {
+        let before = |time: Timestamp, by| time.checked_sub(by).unwrap_or(Timestamp::MIN);
+        let late = before(now, limits::SCHEDULE_GRACE);
+        match self.0 {
+            // Nobody looked for a time: it was not for want of time.
+            Some(Covered { ended, .. }) if ended < late => late,
+            Some(Covered { until, .. }) => {
+                late.min(until.max(before(late, limits::SCHEDULE_BUSY_MAX)))
+            }
+            None => late,
+        }
+    }
+
+    /// A look at `now` has ended after `took`. It saw to all that was due (`is_whole`), or to some.
+    pub(crate) fn ended(&mut self, now: Timestamp, took: Duration, is_whole: bool) {
+        let until = if is_whole { now } else { self.late(now) };
+        let ended = now.checked_add(took).unwrap_or(now);
+        self.0 = Some(Covered { until, ended });
+    }
+}
 
 /// Ticks to come.
 #[derive(Clone, Debug)]
@@ -27,37 +67,60 @@ pub struct Upcoming {
 }
 
 impl App {
-    /// Makes the ticks that are due at `now`; says when the next is, if one is known. `decode` reads a version's source.
+    /// Makes the ticks that are due at `now`; says when the next is, if one is known. `looks` are those before, of this process;
+    /// `decode` reads a version's source.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn tick(
         &self,
         now: Timestamp,
+        looks: &mut Looks,
         decode: impl Fn(&[u8], &ProjectId) -> Result<Valid, Violations>,
     ) -> Result<Option<Timestamp>, Error> {
+        let started = Instant::now();
+        // Where the database fails, what is late is so for that.
+        let before = std::mem::take(looks);
+        let times = (before.late(now), now);
         let due = self.store.due_schedules(now.as_microsecond(), LOOK_MAX);
-        for row in due.await? {
+        let due = due.await?;
+        for rows in due.chunks(TOGETHER_MAX) {
+            if self.tick_all(rows, times, &decode).await.is_ok() {
+                continue;
+            }
             // One that fails keeps none of the others from ticking.
-            if let Err(error) = self.tick_one(&row, now, &decode).await {
-                let (project, workflow) = (&row.project, &row.workflow);
-                tracing::warn!(project, workflow, %error, "a schedule could not be seen to");
+            for row in rows {
+                if let Err(error) = self
+                    .tick_all(std::slice::from_ref(row), times, &decode)
+                    .await
+                {
+                    let (project, workflow) = (&row.project, &row.workflow);
+                    tracing::warn!(project, workflow, %error, "a schedule could not be seen to");
+                }
             }
         }
         let next = self.store.next_tick_us().await?;
+        *looks = before;
+        looks.ended(now, started.elapsed(), (due.len() as u64) < LOOK_MAX);
         Ok(next.and_then(|next| Timestamp::from_microsecond(next).ok()))
     }
 
-    async fn tick_one(
+    /// Sees to some schedules in one transaction.
+    async fn tick_all(
         &self,
-        row: &ScheduleRow,
-        now: Timestamp,
+        rows: &[ScheduleRow],
+        times: (Timestamp, Timestamp),
         decode: impl Fn(&[u8], &ProjectId) -> Result<Valid, Violations>,
     ) -> Result<(), Error> {
-        let name = workflow_of(row)?;
         let made = self
             .store
-            .write(async |tx| make_ticks(tx, &name, row, now, &decode).await)
+            .write(async |tx| {
+                let mut made = 0;
+                for row in rows {
+                    made += make_ticks(tx, &workflow_of(row)?, row, times, &decode).await?;
+                }
+                Ok(made)
+            })
             .await?;
         if made > 0 {
             metrics::counter!("signalbox_schedule_ticks_total").increment(made);
@@ -109,12 +172,12 @@ fn workflow_of(row: &ScheduleRow) -> Result<WorkflowName, Error> {
     })
 }
 
-/// Moves one schedule on to `now`, and starts what that brings; says how many.
+/// Moves one schedule on to `now`, and starts what that brings; says how many. What is not later than `late` was missed.
 async fn make_ticks(
     tx: &mut Tx,
     name: &WorkflowName,
     row: &ScheduleRow,
-    now: Timestamp,
+    (late, now): (Timestamp, Timestamp),
     decode: impl Fn(&[u8], &ProjectId) -> Result<Valid, Violations>,
 ) -> Result<u64, Error> {
     let now_us = now.as_microsecond();
@@ -143,7 +206,7 @@ async fn make_ticks(
         return Ok(0);
     };
     let after = Timestamp::from_microsecond(row.after_us).unwrap_or(now);
-    let due = schedule.due(after, now);
+    let due = schedule.due_since(after, late, now);
     let after_us = due.last.map_or(row.after_us, Timestamp::as_microsecond);
     let next_us = due.next.map_or(NEVER_US, Timestamp::as_microsecond);
     if !tx.move_schedule(row, after_us, next_us).await? {

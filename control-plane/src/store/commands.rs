@@ -7,12 +7,27 @@ use sea_orm::{
     QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
-use signalbox_model::{error::Error, ids::NodeId};
+use signalbox_model::{
+    error::Error,
+    execution::Failure,
+    ids::{ExecutionName, NodeId},
+};
 
-use super::{Tx, entity, internal, usage::Weight as _};
+use super::{Tx, entity, internal, rows::Execution, usage::Weight as _};
 
 /// A command that no node has answered.
 pub type OpenCommand = entity::command::Model;
+
+/// The execution that a command starts.
+fn execution_of(command: &OpenCommand) -> Result<ExecutionName, Error> {
+    let text = format!(
+        "projects/{}/executions/{}",
+        command.project, command.execution
+    );
+    text.parse().map_err(|error| Error::Internal {
+        message: format!("a stored name cannot be read: {error}"),
+    })
+}
 
 impl Tx {
     /// Adds a command.
@@ -70,12 +85,21 @@ impl Tx {
         Ok(commands)
     }
 
-    /// Notes a node's answer: done, or free for another node.
+    /// Notes a node's answer: done, or free for another node. What was cancelled meanwhile and the node will not do ends: no other
+    /// node is given it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn answer_command(&self, node: &NodeId, id: &str, done: bool) -> Result<(), Error> {
+    pub async fn answer_command(
+        &mut self,
+        node: &NodeId,
+        id: &str,
+        done: bool,
+    ) -> Result<(), Error> {
         use entity::command::{Column, Entity};
+        if !done && self.end_cancelled_command(node, id).await? {
+            return Ok(());
+        }
         let mut update = Entity::update_many()
             .col_expr(Column::Done, Expr::value(done))
             .filter(Column::Id.eq(id))
@@ -84,6 +108,58 @@ impl Tx {
             update = update.col_expr(Column::Node, Expr::value(Option::<String>::None));
         }
         update.exec(&self.inner).await.map_err(|e| internal(&e))?;
+        Ok(())
+    }
+
+    /// Ends the execution that a command of `node` would start, if that was cancelled and no node has begun it. False: it is not so.
+    async fn end_cancelled_command(&mut self, node: &NodeId, id: &str) -> Result<bool, Error> {
+        use entity::command::{Column, Entity};
+        let command = Entity::find_by_id(id)
+            .filter(Column::Node.eq(node.as_str()))
+            .filter(Column::Done.eq(false))
+            .one(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
+        let Some(command) = command else {
+            return Ok(false);
+        };
+        // Its row first, as whoever cancels it locks them.
+        let name = execution_of(&command)?;
+        let is_to_end = |row: &Execution| {
+            row.node.is_none() && row.cancel_time_us.is_some() && row.end_time_us.is_none()
+        };
+        let Some(row) = self.find_execution(&name).await?.filter(is_to_end) else {
+            return Ok(false);
+        };
+        self.answer_commands_of(&name).await?;
+        self.end_here(&name, row, Failure::cancelled()).await?;
+        Ok(true)
+    }
+
+    /// The command that starts an execution, or has.
+    pub(super) async fn command_of(
+        &self,
+        name: &ExecutionName,
+    ) -> Result<Option<OpenCommand>, Error> {
+        use entity::command::{Column, Entity};
+        Entity::find()
+            .filter(Column::Project.eq(name.project.as_str()))
+            .filter(Column::Execution.eq(name.execution.as_str()))
+            .one(&self.inner)
+            .await
+            .map_err(|e| internal(&e))
+    }
+
+    /// Says of it that nobody is to do it any more.
+    pub(super) async fn answer_commands_of(&self, name: &ExecutionName) -> Result<(), Error> {
+        use entity::command::{Column, Entity};
+        Entity::update_many()
+            .col_expr(Column::Done, Expr::value(true))
+            .filter(Column::Project.eq(name.project.as_str()))
+            .filter(Column::Execution.eq(name.execution.as_str()))
+            .exec(&self.inner)
+            .await
+            .map_err(|e| internal(&e))?;
         Ok(())
     }
 

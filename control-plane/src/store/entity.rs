@@ -452,6 +452,10 @@ pub mod execution {
         pub parent: Option<String>,
         /// The run of that step.
         pub parent_step: Option<String>,
+        /// Whether it was ended without its node, which may still have it and is told to end it.
+        pub is_left_at_node: bool,
+        /// When its end was reported, if that was much later than the end.
+        pub late_report_us: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

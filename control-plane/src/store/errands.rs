@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use signalbox_model::error::Error;
 
-use super::{Store, entity, internal, signals};
+use super::{Store, cancellations, entity, internal, signals};
 
 /// Whom there is something to tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Store {
             .column(Column::Node)
             .distinct()
             .filter(Column::CancelTimeUs.is_not_null())
-            .filter(Column::EndTimeUs.is_null())
+            .filter(Expr::cust(cancellations::TO_STOP))
             .filter(Column::Node.is_not_null())
             .into_tuple()
             .all(&self.db)

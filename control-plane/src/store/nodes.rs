@@ -266,9 +266,10 @@ impl Store {
 }
 
 impl Tx {
-    /// Whether a node is connected now, at any replica.
+    /// Whether a node is connected now, at any replica. Until the commit it does not come.
     pub(super) async fn is_connected(&self, node: &str) -> Result<bool, Error> {
         let row = entity::node::Entity::find_by_id(node.to_owned())
+            .lock_shared()
             .one(&self.inner)
             .await
             .map_err(|e| internal(&e))?;

@@ -15,7 +15,7 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Store, Tx,
+    Cancel, Page, PageOf, Store, Tx,
     changes::{KIND_KEY, KIND_PROJECT, KIND_SECRET, KIND_WORKFLOW},
     entity, internal,
     labels::labelled,
@@ -268,7 +268,7 @@ impl Tx {
                 project: project.clone(),
                 execution,
             };
-            self.cancel_execution(&name).await?;
+            self.cancel_execution(&name, Cancel::Ask).await?;
         }
         Ok(ids.len() as u64)
     }

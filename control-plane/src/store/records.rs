@@ -93,8 +93,11 @@ impl Tx {
                     }
                 }
                 RecordBody::Execution { execution, fact } => match histories.get_mut(execution) {
-                    Some(history) if history.goes_on_at(node) => history.fold(fact, at),
-                    Some(_) => {}
+                    Some(history) if history.goes_on_at(node) => {
+                        history.fold(fact, at);
+                        history.reported_at(self.now_us());
+                    }
+                    Some(history) => history.after_end(node, fact),
                     None => {
                         tracing::warn!(%execution, %node, "a fact of an execution that is not known");
                     }

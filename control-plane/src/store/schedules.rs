@@ -19,8 +19,9 @@ fn key(name: &WorkflowName) -> (String, String) {
 }
 
 impl Tx {
-    /// Notes that the published version of a workflow has a schedule, or none. One that had one before may have ticked a
-    /// moment ago and not been seen to yet; what has run does not run again, by its id.
+    /// Notes that the published version of a workflow has a schedule, or none: it ticks from now on. The one before may have ticked
+    /// a moment ago and not been seen to yet: if the new one ticks at that time too, that is made up for. What has run does not run
+    /// again, by its id.
     ///
     /// # Errors
     /// When the database fails.
@@ -37,9 +38,15 @@ impl Tx {
         }
         let grace_us = i64::try_from(limits::SCHEDULE_GRACE.as_micros()).unwrap_or(i64::MAX);
         let now_us = self.now_us();
-        let after_us = before
-            .filter(|row| row.enabled)
-            .map_or(now_us, |row| row.after_us.max(now_us - grace_us));
+        let after_us = before.filter(|row| row.enabled).map_or(now_us, |row| {
+            let after_us = match row.next_us {
+                Some(next_us) if next_us > now_us => now_us,
+                Some(next_us) => next_us - 1,
+                // Nobody has looked at it yet.
+                None => row.after_us,
+            };
+            after_us.max(now_us - grace_us)
+        });
         let (project, workflow) = key(name);
         let row = ScheduleRow {
             project,
@@ -141,6 +148,9 @@ impl Store {
             .filter(Column::Enabled.eq(true))
             .filter(due)
             .order_by_asc(Column::NextUs)
+            // In one order: another replica may see to some of the same.
+            .order_by_asc(Column::Project)
+            .order_by_asc(Column::Workflow)
             .limit(max)
             .all(&self.db)
             .await

@@ -39,6 +39,7 @@ mod key_uses;
 mod labels;
 mod limits;
 mod lists;
+mod lost;
 mod methods;
 mod near;
 mod plans;
@@ -549,19 +550,19 @@ async fn a_cancelled_execution_is_asked_for_until_its_end_is_reported() {
         apply(2, fact("x1", Fact::Started)).await;
         let name = "projects/default/executions/x1".parse().unwrap();
         let asked = async |of: &str| {
-            let all = app.cancellations_for(&node(of), 10).await.unwrap();
+            let all = app.cancellations_for(&node(of), None, 10).await.unwrap();
             all.into_iter().map(|row| row.id).collect::<Vec<_>>()
         };
         assert!(asked("n1").await.is_empty());
         let first = app
-            .cancel_execution(&actor(), &name)
+            .cancel_execution(&actor(), &name, Cancel::Ask)
             .await
             .unwrap()
             .execution;
         assert_eq!((first.state.as_str(), first.end_time_us), ("RUNNING", None));
         // A second time changes nothing.
         let again = app
-            .cancel_execution(&actor(), &name)
+            .cancel_execution(&actor(), &name, Cancel::Ask)
             .await
             .unwrap()
             .execution;
@@ -577,7 +578,10 @@ async fn a_cancelled_execution_is_asked_for_until_its_end_is_reported() {
         };
         apply(4, fact("x1", end)).await;
         assert!(asked("n1").await.is_empty());
-        let ended = app.cancel_execution(&actor(), &name).await.unwrap_err();
+        let ended = app
+            .cancel_execution(&actor(), &name, Cancel::Ask)
+            .await
+            .unwrap_err();
         assert!(
             matches!(
                 ended,
@@ -589,7 +593,10 @@ async fn a_cancelled_execution_is_asked_for_until_its_end_is_reported() {
             "{ended}"
         );
         let nothing = "projects/default/executions/none".parse().unwrap();
-        let missing = app.cancel_execution(&actor(), &nothing).await.unwrap_err();
+        let missing = app
+            .cancel_execution(&actor(), &nothing, Cancel::Ask)
+            .await
+            .unwrap_err();
         assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
     })
     .await;
@@ -1068,7 +1075,7 @@ async fn a_run_that_no_node_has_is_cancelled_at_once_and_another_when_it_is_know
         };
         let cancel = async |id: &str| {
             let name = format!("projects/default/executions/{id}").parse().unwrap();
-            app.cancel_execution(&actor(), &name)
+            app.cancel_execution(&actor(), &name, Cancel::Ask)
                 .await
                 .unwrap()
                 .execution
@@ -1084,7 +1091,7 @@ async fn a_run_that_no_node_has_is_cancelled_at_once_and_another_when_it_is_know
         assert_eq!(app.commands_for(&node("n1"), false).await.unwrap().len(), 1);
         assert_eq!(cancel(&id).await.state, "QUEUED");
         let asked = async || {
-            let all = app.cancellations_for(&node("n1"), 10).await.unwrap();
+            let all = app.cancellations_for(&node("n1"), None, 10).await.unwrap();
             all.into_iter().map(|row| row.id).collect::<Vec<_>>()
         };
         assert!(asked().await.is_empty(), "it is not known who has it");

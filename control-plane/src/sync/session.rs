@@ -20,7 +20,7 @@ use super::{Hub, secrets, snapshot::TURN, streams::Place, wire::Encoded};
 use crate::{
     app::{App, COMMANDS_MAX, Refusal, RetryOrder},
     store::{
-        OpenCommand,
+        CancelPlace, OpenCommand,
         rows::{Execution, Secret},
     },
 };
@@ -31,7 +31,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a node may take to make room for a message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Executions that a node is asked to cancel at once.
+/// Executions that a node is asked to cancel at once; each time those that come after.
 const CANCELLATIONS_MAX: u64 = 1_000;
 /// Signals that a node is told at once.
 const SIGNALS_MAX: u64 = 1_000;
@@ -54,6 +54,8 @@ pub(super) struct Session<'a> {
     nonce: u64,
     /// The signals that are on their way by this stream, or came by it and are not reported.
     told: HashSet<String>,
+    /// The last execution that the node was asked to cancel; none: it is asked from the first.
+    cancelled: Option<CancelPlace>,
 }
 
 impl<'a> Session<'a> {
@@ -73,6 +75,7 @@ impl<'a> Session<'a> {
             sent: 0,
             nonce: 0,
             told: HashSet::new(),
+            cancelled: None,
         }
     }
 
@@ -266,17 +269,28 @@ impl<'a> Session<'a> {
                 self.send(sync_response::Message::Command(command)).await?;
             }
         }
-        // Again each time: the node forgets them when it restarts, and they end when their ends are reported.
+        self.send_cancellations().await?;
+        self.send_signals().await
+    }
+
+    /// Again and again, some each time: the node forgets them when it restarts, and they end when their ends are reported. Those
+    /// that do not end soon keep none of the others waiting.
+    async fn send_cancellations(&mut self) -> Result<(), Status> {
+        let after = self.cancelled.take();
         let cancellations = self
             .app
-            .cancellations_for(&self.node, CANCELLATIONS_MAX)
+            .cancellations_for(&self.node, after.as_ref(), CANCELLATIONS_MAX)
             .await
             .map_err(to_status)?;
-        for execution in cancellations {
-            self.send(sync_response::Message::Command(cancel(&execution)))
+        for execution in &cancellations {
+            self.send(sync_response::Message::Command(cancel(execution)))
                 .await?;
         }
-        self.send_signals().await
+        if cancellations.len() as u64 >= CANCELLATIONS_MAX {
+            let last = cancellations.into_iter().next_back();
+            self.cancelled = last.and_then(|row| Some((row.cancel_time_us?, row.id)));
+        }
+        Ok(())
     }
 
     /// Each once on a stream, unless the node refuses it: what it has answered is durable there, and will be reported.
@@ -327,6 +341,15 @@ impl<'a> Session<'a> {
         }))
     }
 
+    /// The node knows nothing of an execution that it was asked to end.
+    async fn unknown(&self, execution: &str) -> Result<(), Status> {
+        let name = execution
+            .parse()
+            .map_err(|_| Status::invalid_argument("unknown_execution is no execution's name"))?;
+        let noted = self.app.unknown_at_node(&self.node, &name);
+        noted.await.map_err(to_status)
+    }
+
     async fn take(&mut self, place: &Place, request: SyncRequest) -> Result<(), Status> {
         match request.message {
             Some(sync_request::Message::Ack(wire::Ack { nonce: _, revision })) => {
@@ -353,7 +376,11 @@ impl<'a> Session<'a> {
             Some(sync_request::Message::CommandResult(wire::CommandResult {
                 command_id,
                 refusal,
+                unknown_execution,
             })) => {
+                if !unknown_execution.is_empty() {
+                    return self.unknown(&unknown_execution).await;
+                }
                 if !refusal.is_empty() {
                     tracing::warn!(node = %self.node, command_id, refusal, "a node refuses a command");
                     self.told.remove(&command_id);

@@ -11,7 +11,7 @@ use super::{delta::Deltas, snapshot::Snapshots, streams::Streams};
 use crate::{
     app::{App, Limits, NewKey, Settings},
     crypto::MasterKey,
-    store::{Actor, Heard, Store},
+    store::{Actor, Cancel, Heard, Store},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -157,7 +157,9 @@ async fn only_the_node_that_an_errand_is_for_is_woken() {
         begin(&app, execution, at).await;
     }
     let name = "projects/default/executions/e2".parse().unwrap();
-    app.cancel_execution(&actor(), &name).await.unwrap();
+    app.cancel_execution(&actor(), &name, Cancel::Ask)
+        .await
+        .unwrap();
     tokio::time::timeout(PATIENCE, other.called())
         .await
         .expect("nobody called");

@@ -10,9 +10,10 @@ use std::{
     },
 };
 
-use signalbox_model::ids::WorkflowName;
+use signalbox_model::ids::{ExecutionName, WorkflowName};
 use tokio::sync::Notify;
 
+use super::cancel::Cancels;
 use crate::{config::ConfigStore, spool::Admission};
 
 /// How many executions of a workflow run at once.
@@ -76,6 +77,8 @@ const KEPT_SHARE: usize = 8;
 pub(super) struct Admissions {
     limits: Arc<dyn ConcurrencyLimits>,
     running: Mutex<HashMap<WorkflowName, Running>>,
+    /// Whose end is asked for.
+    cancels: Arc<Cancels>,
     /// Places that are kept.
     kept: usize,
     /// A workflow was refused for want of places when it was last asked.
@@ -88,12 +91,14 @@ impl Admissions {
     /// For `places` executions at once.
     pub(super) fn new(
         limits: Arc<dyn ConcurrencyLimits>,
+        cancels: Arc<Cancels>,
         places: usize,
         freed: Arc<Notify>,
     ) -> Arc<Self> {
         Arc::new(Self {
             limits,
             running: Mutex::default(),
+            cancels,
             kept: places / KEPT_SHARE,
             is_short: AtomicBool::new(false),
             freed,
@@ -190,6 +195,11 @@ impl Admission for Admitting {
             self.admissions.is_short.store(true, Ordering::Relaxed);
         }
         if kept == 0 { usize::MAX } else { places }
+    }
+
+    fn is_to_end(&self, execution: &str) -> bool {
+        let execution = execution.parse::<ExecutionName>();
+        execution.is_ok_and(|execution| self.admissions.cancels.is_asked(&execution))
     }
 }
 

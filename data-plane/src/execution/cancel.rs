@@ -9,7 +9,7 @@ use std::{
 use signalbox_model::ids::ExecutionName;
 use tokio::{sync::watch, time::Instant};
 
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{Spool, SpoolError, Summoned};
 
 /// Requests that are kept for executions that do not run here yet.
 const KEPT_MAX: usize = 10_000;
@@ -24,6 +24,17 @@ pub struct Cancels {
     changed: watch::Sender<()>,
 }
 
+/// What became of a request to end an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It ends soon, or has ended and that is not reported yet.
+    Noted,
+    /// Too many are asked for; ask again later.
+    TooMany,
+    /// Nothing is known of the execution, and nothing waits to be reported of it.
+    Unknown,
+}
+
 impl Default for Cancels {
     fn default() -> Self {
         Self {
@@ -34,8 +45,7 @@ impl Default for Cancels {
 }
 
 impl Cancels {
-    /// Asks for the end of an execution of `spool`, whether a task has it or it waits there for a time. False: too many are
-    /// asked for; ask again later.
+    /// Asks for the end of an execution of `spool`, whether a task has it or it waits there, for a time or for its turn.
     ///
     /// # Errors
     /// [`SpoolError`]; ask again later.
@@ -43,13 +53,22 @@ impl Cancels {
         &self,
         spool: &dyn Spool,
         execution: &ExecutionName,
-    ) -> Result<bool, SpoolError> {
+    ) -> Result<Asked, SpoolError> {
         if !self.note(execution.clone()) {
-            return Ok(false);
+            return Ok(Asked::TooMany);
         }
-        // After the note: whoever parks it looks for one when that is done.
-        spool.wake(execution).await?;
-        Ok(true)
+        // After the note: whoever parks it looks for one when that is done, and whoever claims it before its turn.
+        match spool.summon(execution).await? {
+            Summoned::Here => Ok(Asked::Noted),
+            Summoned::Ended => {
+                self.take(execution);
+                Ok(Asked::Noted)
+            }
+            Summoned::Unknown => {
+                self.take(execution);
+                Ok(Asked::Unknown)
+            }
+        }
     }
 
     fn note(&self, execution: ExecutionName) -> bool {

@@ -54,11 +54,12 @@ use self::{
     appetite::Appetite,
     committer::{Committer, Entry, Job, Parts},
     drain::{Drain, Free},
+    filter::Key,
 };
 use super::{
     Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake, ReadScope, ScopeSource,
-    Spool, SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Told, arrivals::Arrivals,
-    delivery_of,
+    Spool, SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told,
+    arrivals::Arrivals, delivery_of,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -342,6 +343,18 @@ impl IntakeSpool {
         }
     }
 
+    /// Whether an execution is in the log, and not in the store yet.
+    async fn is_pending(&self, execution: &ExecutionName) -> Result<bool, SpoolError> {
+        let jobs = self.jobs.as_ref().ok_or(SpoolError::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Find(Key::of(execution), answer);
+        jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => SpoolError::Overloaded,
+            TrySendError::Disconnected(_) => self.shared.why_closed(),
+        })?;
+        answered.await.map_err(|_| self.shared.why_closed())
+    }
+
     /// Tells of a copy. Its sender has been answered rightly whether this is kept or not.
     fn note_duplicate(&self, mut accept: Accept) {
         let Some(message_type) = accept.message_type else {
@@ -547,6 +560,19 @@ impl Spool for IntakeSpool {
 
     fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
         self.store.wake(execution)
+    }
+
+    fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>> {
+        let execution = execution.clone();
+        async move {
+            match self.store.summon(&execution).await? {
+                Summoned::Unknown if self.is_pending(&execution).await? => Ok(Summoned::Here),
+                // What has left the log meanwhile is in the store.
+                Summoned::Unknown => self.store.summon(&execution).await,
+                known => Ok(known),
+            }
+        }
+        .boxed()
     }
 
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {

@@ -15,6 +15,7 @@ mod read;
 mod room;
 mod schema;
 mod signals;
+mod summon;
 mod turns;
 mod upgrade;
 mod upkeep;
@@ -51,7 +52,7 @@ use self::{
 };
 use super::{
     Accept, Acceptance, Admission, Along, Claimed, Handshake, ReadScope, Spool, SpoolError,
-    SpoolMax, SpoolStats, Told,
+    SpoolMax, SpoolStats, Summoned, Told,
 };
 
 pub(super) use batch::{Drained, NewExecution};
@@ -491,6 +492,11 @@ impl Spool for SqliteSpool {
     fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
         let execution = execution.to_string();
         self.submit_waiting(move |answer| Job::Wake(execution, answer))
+    }
+
+    fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>> {
+        let execution = execution.to_string();
+        self.submit_waiting(move |answer| Job::Summon(execution, answer))
     }
 
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {

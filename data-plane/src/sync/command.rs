@@ -15,6 +15,7 @@ use signalbox_proto::{convert, dataplane::v1 as wire, v1};
 use super::SyncClient;
 use crate::{
     config,
+    execution::Asked,
     spool::{Accept, Acceptance, Definition, ScopeSource},
 };
 
@@ -26,9 +27,18 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
         lease: _, // this node keeps a command until it has answered
         kind,
     } = command;
+    let mut unknown_execution = String::new();
     let done = match kind {
         Some(wire::command::Kind::Run(run)) => start(sync, run).await,
-        Some(wire::command::Kind::Cancel(cancel)) => end(sync, &cancel).await,
+        Some(wire::command::Kind::Cancel(cancel)) => match end(sync, &cancel).await {
+            Ok(is_known) => {
+                if !is_known {
+                    unknown_execution = cancel.execution;
+                }
+                Ok(())
+            }
+            Err(refusal) => Err(refusal),
+        },
         Some(wire::command::Kind::Signal(signal)) => tell(sync, signal).await,
         Some(wire::command::Kind::Retry(retry)) => start_again(sync, retry).await,
         None => Err("this node does not know the command".to_owned()),
@@ -38,6 +48,7 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
     wire::CommandResult {
         command_id,
         refusal: done.err().unwrap_or_default(),
+        unknown_execution,
     }
 }
 
@@ -213,13 +224,15 @@ fn definition_of(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Definit
     Ok(convert::definition::encode(spec).into())
 }
 
-async fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<(), String> {
+/// False: nothing is known of the execution here, and no end of it waits to be reported.
+async fn end(sync: &SyncClient, cancel: &wire::CancelCommand) -> Result<bool, String> {
     let wire::CancelCommand { execution } = cancel;
     let execution: ExecutionName = execution.parse().map_err(text)?;
     let asked = sync.cancels.ask(sync.spool.as_ref(), &execution).await;
     match asked.map_err(text)? {
-        true => Ok(()),
-        false => Err("too many executions are to be cancelled".to_owned()),
+        Asked::Noted => Ok(true),
+        Asked::Unknown => Ok(false),
+        Asked::TooMany => Err("too many executions are to be cancelled".to_owned()),
     }
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cancel;
 mod hub;
 mod secrets;
 mod signals;

@@ -126,6 +126,8 @@ impl Failure {
 
     /// Code of what was stopped, rather than failed by itself.
     pub const CANCELLED: &str = "CANCELLED";
+    /// Code of what ended because its node is gone, or what the node knew of it.
+    pub const NODE_LOST: &str = "NODE_LOST";
     /// Code of what ended because the execution took longer than it may.
     pub const EXECUTION_TIMEOUT: &str = "EXECUTION_TIMEOUT";
     /// Code of what ended because the execution has recorded as much as it may.
@@ -135,6 +137,24 @@ impl Failure {
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(Self::CANCELLED, "an operator cancelled the execution")
+    }
+
+    /// An operator asked for the end of the execution, and its node knows nothing of it.
+    #[must_use]
+    pub fn unknown_at_node() -> Self {
+        Self::new(
+            Self::NODE_LOST,
+            "the execution was cancelled; its node knows nothing of it any more, so that what became of it is lost",
+        )
+    }
+
+    /// An operator ended the execution without its node.
+    #[must_use]
+    pub fn cancelled_without_node() -> Self {
+        Self::new(
+            Self::NODE_LOST,
+            "an operator ended the execution by force, without its node; what became of it there is not known",
+        )
     }
 
     /// The step that waited for the execution does not any more.

@@ -157,6 +157,8 @@ pub const SCHEDULE_RATE_MIN: Duration = Duration::from_secs(1);
 pub const SCHEDULE_RATE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// How late a tick may be made; one that would be later was missed.
 pub const SCHEDULE_GRACE: Duration = Duration::from_secs(5);
+/// How much later it may be made when there was so much to do that it could not be looked at before.
+pub const SCHEDULE_BUSY_MAX: Duration = Duration::from_secs(60);
 /// Missed ticks that run together at most.
 pub const SCHEDULE_MISFIRES_MAX: usize = 100;
 /// Size of the results that a retry may keep, in bytes: they reach the node in one message.

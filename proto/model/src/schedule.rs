@@ -164,9 +164,13 @@ impl Schedule {
     /// [`limits::SCHEDULE_GRACE`] run, and those before them are missed.
     #[must_use]
     pub fn due(&self, after: Timestamp, now: Timestamp) -> Due {
-        let late = now
-            .checked_sub(limits::SCHEDULE_GRACE)
-            .unwrap_or(Timestamp::MIN);
+        let late = now.checked_sub(limits::SCHEDULE_GRACE);
+        self.due_since(after, late.unwrap_or(Timestamp::MIN), now)
+    }
+
+    /// The same where those until `late` are missed.
+    #[must_use]
+    pub fn due_since(&self, after: Timestamp, late: Timestamp, now: Timestamp) -> Due {
         let wanted = match self.misfire {
             Misfire::Skip => 0,
             Misfire::RunOnce => 1,

@@ -2013,7 +2013,7 @@ pub mod command {
         /// Start an execution.
         #[prost(message, tag = "3")]
         Run(super::RunCommand),
-        /// End an execution. Sent again until its end is reported.
+        /// End an execution. Sent again until its end is reported, or the node says that it knows nothing of it.
         #[prost(message, tag = "4")]
         Cancel(super::CancelCommand),
         /// Tell an execution something. Sent again on each stream until the fact that it was taken is reported.
@@ -2099,7 +2099,8 @@ impl ::prost::Name for RetryCommand {
         "/signalbox.dataplane.v1.RetryCommand".into()
     }
 }
-/// Ends an execution of this node. One that the node does not know any more has ended.
+/// Ends an execution of this node, whatever it does or waits for. One that the node does not know any more was lost, or its end is
+/// reported: the node says so (CommandResult.unknown_execution), but not while anything waits to be reported of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelCommand {
     /// Name of the execution, `projects/{project}/executions/{execution}`.
@@ -2149,6 +2150,11 @@ pub struct CommandResult {
     /// Empty: done, and durable at the node. Otherwise why the node will not do it (another may).
     #[prost(string, tag = "2")]
     pub refusal: ::prost::alloc::string::String,
+    /// Of a CancelCommand: name of its execution when the node knows nothing of it, and all that it ever had of it to report is
+    /// durable at the control plane. Where that has no end of it, it was lost with the node's store. A node of an earlier version never
+    /// says so.
+    #[prost(string, tag = "3")]
+    pub unknown_execution: ::prost::alloc::string::String,
 }
 impl ::prost::Name for CommandResult {
     const NAME: &'static str = "CommandResult";

@@ -2545,7 +2545,7 @@ impl ::prost::Name for Attempt {
 /// Why an execution, a step or an attempt failed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecutionError {
-    /// Stable code, such as TIMEOUT, HTTP_STATUS, CONNECTION, EXPRESSION, STEP_TIMEOUT, CANCELLED, or the code of a `fail`
+    /// Stable code, such as TIMEOUT, HTTP_STATUS, CONNECTION, EXPRESSION, STEP_TIMEOUT, CANCELLED, NODE_LOST, or the code of a `fail`
     /// step.
     #[prost(string, tag = "1")]
     pub code: ::prost::alloc::string::String,
@@ -2770,6 +2770,10 @@ pub struct CancelExecutionRequest {
     /// Resource name, `projects/{project}/executions/{execution}`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// True: end it here and now, without its node, which is gone: `finally` steps do not run, and nothing that the node reports
+    /// of it later counts. Should the node come back, it is told to end it.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
 }
 impl ::prost::Name for CancelExecutionRequest {
     const NAME: &'static str = "CancelExecutionRequest";
@@ -2893,7 +2897,7 @@ pub mod retry_execution_request {
         /// This version.
         #[prost(int64, tag = "3")]
         WorkflowVersion(i64),
-        /// True: the latest.
+        /// True: the published one.
         #[prost(bool, tag = "4")]
         Latest(bool),
     }
@@ -3349,7 +3353,9 @@ pub mod execution_service_client {
         }
         /// Asks for the end of an execution: no step of it begins any more, waits end at once, requests under way get 10 seconds.
         /// Then its `finally` steps run, and its state is CANCELLED. The answer does not wait for that. One that no node has yet
-        /// ends at once. Refused with the reason EXECUTION_ENDED when it has ended. Role: operator.
+        /// ends at once, and so does one of which its node, asked, knows nothing any more: its store was lost (error NODE_LOST). A node
+        /// that is away is asked when it is back; one that never comes back cannot be, and `force` ends the execution without it. Refused
+        /// with the reason EXECUTION_ENDED when it has ended; by force, with NODE_CONNECTED while its node is connected. Role: operator.
         pub async fn cancel_execution(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelExecutionRequest>,
@@ -3436,7 +3442,8 @@ pub mod execution_service_client {
         /// each other (`retry_of`, `retried_by`). Refused with the reason EXECUTION_RUNNING while the execution has not ended,
         /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
         /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
-        /// DISABLED when the workflow is, and TOO_LARGE when the results to be kept are. Role: operator.
+        /// DISABLED when the workflow is, NOT_PUBLISHED when the latest is asked for and none is published, and TOO_LARGE when the
+        /// results to be kept are. Role: operator; editor for a version later than the published one that did not run before.
         pub async fn retry_execution(
             &mut self,
             request: impl tonic::IntoRequest<super::RetryExecutionRequest>,
@@ -3524,7 +3531,9 @@ pub mod execution_service_server {
         ) -> std::result::Result<tonic::Response<super::Event>, tonic::Status>;
         /// Asks for the end of an execution: no step of it begins any more, waits end at once, requests under way get 10 seconds.
         /// Then its `finally` steps run, and its state is CANCELLED. The answer does not wait for that. One that no node has yet
-        /// ends at once. Refused with the reason EXECUTION_ENDED when it has ended. Role: operator.
+        /// ends at once, and so does one of which its node, asked, knows nothing any more: its store was lost (error NODE_LOST). A node
+        /// that is away is asked when it is back; one that never comes back cannot be, and `force` ends the execution without it. Refused
+        /// with the reason EXECUTION_ENDED when it has ended; by force, with NODE_CONNECTED while its node is connected. Role: operator.
         async fn cancel_execution(
             &self,
             request: tonic::Request<super::CancelExecutionRequest>,
@@ -3551,7 +3560,8 @@ pub mod execution_service_server {
         /// each other (`retry_of`, `retried_by`). Refused with the reason EXECUTION_RUNNING while the execution has not ended,
         /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
         /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
-        /// DISABLED when the workflow is, and TOO_LARGE when the results to be kept are. Role: operator.
+        /// DISABLED when the workflow is, NOT_PUBLISHED when the latest is asked for and none is published, and TOO_LARGE when the
+        /// results to be kept are. Role: operator; editor for a version later than the published one that did not run before.
         async fn retry_execution(
             &self,
             request: tonic::Request<super::RetryExecutionRequest>,

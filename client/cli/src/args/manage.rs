@@ -21,7 +21,7 @@ fn rate(text: &str) -> Result<i32, String> {
 pub enum Version {
     /// By its number.
     Number(i64),
-    /// The latest.
+    /// The published one.
     Latest,
 }
 
@@ -340,6 +340,10 @@ pub enum ExecutionsCommand {
     Cancel {
         /// Which.
         id: String,
+        /// End it without its node, which is gone for good: no finally steps run, and nothing counts that the node may report of
+        /// it later. Refused while the node is connected.
+        #[arg(long)]
+        force: bool,
     },
     /// Tell an execution a signal that a wait step of it waits for, or will.
     Signal {
@@ -383,7 +387,7 @@ pub enum ExecutionsCommand {
         /// All of it.
         #[arg(long)]
         whole: bool,
-        /// Run this version, or 'latest', instead of the one that ran.
+        /// Run this version, or 'latest', the published one, instead of the one that ran.
         #[arg(long, value_parser = version)]
         version: Option<Version>,
         /// Wait for the end, showing each change.

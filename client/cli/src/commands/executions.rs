@@ -68,12 +68,10 @@ pub(crate) async fn run(
             );
             output.message(&execution, shown)
         }
-        ExecutionsCommand::Cancel { id } => {
+        ExecutionsCommand::Cancel { id, force } => {
             let name = global.name(COLLECTION, &id)?;
-            let execution = call!(
-                client,
-                executions.cancel_execution(v1::CancelExecutionRequest { name })
-            );
+            let request = v1::CancelExecutionRequest { name, force };
+            let execution = call!(client, executions.cancel_execution(request));
             output.message(&execution, shown)
         }
         ExecutionsCommand::Signal {

@@ -17,6 +17,9 @@ use crate::store::{
     usage::Weight,
 };
 
+/// After so many microseconds, an end is reported late. History is kept for much longer, nearly always.
+const LATE_US: i64 = 60_000_000;
+
 /// Kinds of steps that are open while what stands in them is: they neither run nor wait themselves.
 const AROUND_OTHERS: [&str; 2] = ["parallel", "forEach"];
 
@@ -174,6 +177,23 @@ impl History {
             }
         }
         Claim::Owned
+    }
+
+    /// Takes what `node` says of it although it has ended here, or is another's: that it has ended there, too.
+    pub(super) fn after_end(&mut self, node: &NodeId, fact: &Fact) {
+        let row = &self.execution.row;
+        let is_left = row.is_left_at_node && row.node.as_deref() == Some(node.as_str());
+        if is_left && matches!(fact, Fact::Finished { .. }) {
+            self.execution.change().is_left_at_node = false;
+        }
+    }
+
+    /// Notes when its end was reported, if it has ended and that was much earlier: its history is kept from then on.
+    pub(super) fn reported_at(&mut self, now_us: i64) {
+        let end_us = self.execution.row.end_time_us;
+        if end_us.is_some_and(|end_us| now_us.saturating_sub(end_us) > LATE_US) {
+            self.execution.change().late_report_us = Some(now_us);
+        }
     }
 
     /// By how many bytes the history becomes larger with what has changed.
@@ -455,6 +475,8 @@ fn execution_row(node: &NodeId, accepted: &Accepted, traceparent: Option<&str>) 
             .as_ref()
             .map(|parent| parent.execution.execution.to_string()),
         parent_step: parent.as_ref().map(|parent| parent.step.to_string()),
+        is_left_at_node: false,
+        late_report_us: None,
     }
 }
 

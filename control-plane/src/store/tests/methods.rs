@@ -397,7 +397,10 @@ async fn executions(world: &mut World) {
             "workflowVersion:  → 2".to_owned()
         ]
     );
-    let cancel = v1::CancelExecutionRequest { name: run.clone() };
+    let cancel = v1::CancelExecutionRequest {
+        name: run.clone(),
+        force: false,
+    };
     executions.cancel_execution(cancel).await.unwrap();
     world
         .noted("/signalbox.v1.ExecutionService/CancelExecution", &run)

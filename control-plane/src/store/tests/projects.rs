@@ -314,7 +314,7 @@ async fn a_project_goes_with_all_that_it_has_and_its_id_is_free_when_all_of_it_i
         // Its executions are cancelled: that which no node has ends at once.
         let row = store.project(&id("one")).await.unwrap();
         app.cancel_all(&row).await.unwrap();
-        let cancelled = app.cancellations_for(&node, 10).await.unwrap();
+        let cancelled = app.cancellations_for(&node, None, 10).await.unwrap();
         assert_eq!(
             cancelled
                 .iter()

@@ -361,7 +361,11 @@ async fn one_look_says_whom_there_is_something_to_tell() {
             let name = format!("projects/default/executions/{id}").parse().unwrap();
             match id {
                 "e3" => {}
-                "e1" => drop(app.cancel_execution(&actor(), &name).await.unwrap()),
+                "e1" => drop(
+                    app.cancel_execution(&actor(), &name, Cancel::Ask)
+                        .await
+                        .unwrap(),
+                ),
                 _ => {
                     let go = Telling::Named {
                         name: "go".parse().unwrap(),

@@ -78,8 +78,16 @@ pub(super) fn records(bodies: Vec<RecordBody>, time: Timestamp) -> Vec<Sequenced
         .collect()
 }
 
-/// Reports bodies as what one incarnation of a node's spool holds.
+/// Reports bodies as what one incarnation of a node's spool holds, as if it had been done at that time.
 pub(super) async fn report(app: &App, incarnation: &str, bodies: Vec<RecordBody>, time: Timestamp) {
+    report_late(app, incarnation, bodies, time).await;
+    let in_time = "UPDATE executions SET late_report_us = NULL";
+    let db = &app.store().db;
+    db.execute_unprepared(in_time).await.unwrap();
+}
+
+/// The same, as it is: what is of long ago is reported late.
+async fn report_late(app: &App, incarnation: &str, bodies: Vec<RecordBody>, time: Timestamp) {
     let records = records(bodies, time);
     let last = records.len() as u64;
     app.apply_records(&node("n1"), incarnation, &records, last, decode_any)
@@ -286,7 +294,7 @@ async fn what_a_node_says_of_a_purged_execution_makes_no_ghost_and_breaks_nothin
     each_database(async |store| {
         let app = app(store.clone());
         let now = Timestamp::now();
-        let all = records(whole_execution("x"), now - days(31));
+        let all = records(whole_execution("x"), now);
         let apply = async |records: &[SequencedRecord], last| {
             app.apply_records(&node("n1"), "i", records, last, decode_any)
                 .await
@@ -294,7 +302,7 @@ async fn what_a_node_says_of_a_purged_execution_makes_no_ghost_and_breaks_nothin
         };
         let last = all.len() as u64;
         assert_eq!(apply(&all, last).await, last);
-        purge(&app, now).await;
+        purge(&app, now + days(31)).await;
         let executions = async || count(&store, "executions", "1 = 1").await;
         assert_eq!(executions().await, 0);
         // The batch again, whose answer was lost: it was taken.
@@ -367,13 +375,14 @@ async fn replicas_purge_at_once_while_nodes_report() {
 async fn at_once(stores: [Store; 2]) {
     const BATCHES: usize = 12;
     const EACH: usize = 40;
-    let now = Timestamp::now();
+    // Nothing is reported late.
+    let now = Timestamp::now() + days(40);
     let app = app(stores[0].clone());
     let mut bodies = Vec::new();
     for number in 0..400 {
         bodies.extend(whole_execution(&format!("old{number}")));
     }
-    report(&app, "old", bodies, now - days(40)).await;
+    report_late(&app, "old", bodies, now - days(40)).await;
     let purging: Vec<_> = stores
         .iter()
         .map(|store| {
@@ -396,8 +405,8 @@ async fn at_once(stores: [Store; 2]) {
                         rest.extend_from_slice(later);
                     }
                     let time = now - days(if batch % 2 == 0 { 40 } else { 1 });
-                    report(&app, &incarnation, begun, time).await;
-                    report(&app, &format!("{incarnation}-rest"), rest, time).await;
+                    report_late(&app, &incarnation, begun, time).await;
+                    report_late(&app, &format!("{incarnation}-rest"), rest, time).await;
                 }
             })
         })

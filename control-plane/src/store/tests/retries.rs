@@ -82,6 +82,7 @@ pub(super) fn request(mode: RetryMode, request_id: &str) -> RetryRequest<'_> {
     RetryRequest {
         mode,
         version: RetryVersion::Same,
+        may_run_unpublished: false,
         request_id,
         traceparent: None,
     }
@@ -227,7 +228,16 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
             matches!(missing, Err(Error::NotFound { .. })),
             "{missing:?}"
         );
-        let missing = retry(&app, "x1", from_failed(RetryVersion::Number(7))).await;
+        let unpublished = retry(&app, "x1", from_failed(RetryVersion::Number(7))).await;
+        assert!(
+            matches!(unpublished, Err(Error::Denied { .. })),
+            "{unpublished:?}"
+        );
+        let by_editor = |version| RetryRequest {
+            may_run_unpublished: true,
+            ..from_failed(version)
+        };
+        let missing = retry(&app, "x1", by_editor(RetryVersion::Number(7))).await;
         assert!(
             matches!(missing, Err(Error::NotFound { .. })),
             "{missing:?}"
@@ -237,7 +247,7 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
 
         let update = async |steps: &str| {
             let new = definition_of(steps);
-            let done = app.update_workflow(&actor(), &wname, new, false, "").await;
+            let done = app.update_workflow(&actor(), &wname, new, true, "").await;
             done.unwrap();
         };
         update(&TWO.replace("'1'", "'3'")).await;
@@ -252,6 +262,37 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
         update(&TWO.replace("'2'", "'4'")).await;
         let made = retry(&app, "x1", from_failed(RetryVersion::Latest)).await;
         assert_eq!(made.unwrap().version, 4);
+        // What is not published, operators run by no number, and the latest is none of it.
+        let draft = definition_of(&TWO.replace("'2'", "'5'"));
+        let draft = app
+            .update_workflow(&actor(), &wname, draft, false, "")
+            .await;
+        assert_eq!(draft.unwrap().latest_version, 5);
+        let latest = retry(&app, "x1", from_failed(RetryVersion::Latest)).await;
+        assert_eq!(latest.unwrap().version, 4);
+        let denied = retry(&app, "x1", from_failed(RetryVersion::Number(5))).await;
+        assert!(
+            matches!(
+                &denied,
+                Err(Error::Denied {
+                    reason: "ROLE_TOO_LOW",
+                    ..
+                })
+            ),
+            "{denied:?}"
+        );
+        let made = retry(&app, "x1", by_editor(RetryVersion::Number(5))).await;
+        assert_eq!(made.unwrap().version, 5);
+        // What ran was published once.
+        app.publish_workflow(&actor(), &wname, 3, "", decode)
+            .await
+            .unwrap();
+        let four = RetryRequest {
+            version: RetryVersion::Number(4),
+            ..request(RetryMode::Whole, "")
+        };
+        let older = retry(&app, "x1", four.clone()).await;
+        assert!(matches!(older, Err(Error::Denied { .. })), "{older:?}");
 
         app.set_workflow_enabled(&actor(), &wname, false, "")
             .await
@@ -272,7 +313,9 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
         let whole = retry(&app, "x1", whole).await.unwrap();
 
         // One that no node took can be cancelled, and retried then.
-        let cancelled = app.cancel_execution(&actor(), &name(&whole.id)).await;
+        let cancelled = app
+            .cancel_execution(&actor(), &name(&whole.id), Cancel::Ask)
+            .await;
         assert_eq!(cancelled.unwrap().execution.state, "CANCELLED");
         assert!(store.retry(&name(&whole.id)).await.unwrap().is_none());
         let again = retry(&app, &whole.id, from_failed(RetryVersion::Same)).await;
@@ -282,7 +325,7 @@ async fn what_cannot_be_retried_is_refused_with_its_reason() {
             .run_workflow(&actor(), &wname, run("{}", ""), decode)
             .await
             .unwrap();
-        app.cancel_execution(&actor(), &name(&run.id))
+        app.cancel_execution(&actor(), &name(&run.id), Cancel::Ask)
             .await
             .unwrap();
         let none = retry(&app, &run.id, request(RetryMode::Whole, "")).await;

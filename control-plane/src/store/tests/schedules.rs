@@ -1,7 +1,11 @@
 //! Schedules tick once, whoever looks.
 
-use super::*;
-use crate::store::ExecutionFilter;
+use std::time::Duration;
+
+use sea_orm::Statement;
+
+use super::{retention::count, *};
+use crate::{app::Looks, store::ExecutionFilter};
 
 fn wname() -> WorkflowName {
     "projects/default/workflows/w".parse().unwrap()
@@ -33,7 +37,9 @@ async fn ticks(app: &App) -> Vec<Timestamp> {
 }
 
 async fn look(app: &App, now: Timestamp) -> Option<Timestamp> {
-    app.tick(now, definition::decode).await.unwrap()
+    app.tick(now, &mut Looks::default(), definition::decode)
+        .await
+        .unwrap()
 }
 
 fn later(time: Timestamp, seconds: i64) -> Timestamp {
@@ -179,6 +185,116 @@ async fn only_what_is_published_and_enabled_ticks() {
     app.delete_workflow(&actor(), &wname(), "").await.unwrap();
     assert_eq!(look(&app, later(first, 700)).await, None);
     assert!(store_is_empty(&app).await);
+}
+
+#[tokio::test]
+async fn however_many_tick_at_once_none_is_missed_for_that() {
+    const COUNT: usize = 700;
+    let dir = tempfile::tempdir().unwrap();
+    let store = sqlite(dir.path()).await;
+    let app = app(store.clone());
+    create(&app, "schedule: {rate: 10s}").await;
+    let first = first_tick().await;
+    let sql = |table: &str, columns: &str| {
+        format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {COUNT}) \
+             INSERT INTO {table} SELECT {columns} FROM {table} CROSS JOIN n"
+        )
+    };
+    // More of the same.
+    for table in ["workflows", "workflow_versions", "schedules"] {
+        let columns = columns_of(&store, table).await;
+        let id = if table == "workflows" {
+            "id"
+        } else {
+            "workflow"
+        };
+        let copied: Vec<_> = columns
+            .iter()
+            .map(|column| match column == id {
+                true => format!("{id} || i"),
+                false => column.clone(),
+            })
+            .collect();
+        let insert = sql(table, &copied.join(", "));
+        store.db.execute_unprepared(&insert).await.unwrap();
+    }
+    assert_eq!(look(&app, later(first, 4)).await, Some(later(first, 10)));
+    let all = async || usize::try_from(count(&store, "executions", "1 = 1").await).unwrap();
+    assert_eq!(all().await, COUNT + 1);
+
+    // A look that took long is no reason for the next to miss what came meanwhile.
+    let mut looks = Looks::default();
+    let tick = async |looks: &mut Looks, seconds| {
+        let ticked = app.tick(later(first, seconds), looks, definition::decode);
+        ticked.await.unwrap();
+        all().await
+    };
+    assert_eq!(tick(&mut looks, 14).await, 2 * (COUNT + 1));
+    looks.ended(later(first, 14), Duration::from_secs(15), true);
+    assert_eq!(tick(&mut looks, 29).await, 3 * (COUNT + 1));
+    // Nor are several that did not see to all.
+    looks.ended(later(first, 29), Duration::from_secs(8), false);
+    looks.ended(later(first, 37), Duration::from_secs(9), false);
+    assert_eq!(tick(&mut looks, 46).await, 5 * (COUNT + 1));
+    // But nobody looked for a time.
+    looks.ended(later(first, 46), Duration::from_secs(1), true);
+    assert_eq!(tick(&mut looks, 59).await, 5 * (COUNT + 1));
+}
+
+async fn columns_of(store: &Store, table: &str) -> Vec<String> {
+    let sql = format!("SELECT name FROM pragma_table_info('{table}')");
+    let backend = store.db.get_database_backend();
+    let rows = store.db.query_all_raw(Statement::from_string(backend, sql));
+    let rows = rows.await.unwrap();
+    rows.iter()
+        .map(|row| row.try_get_by_index(0).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_version_ticks_from_its_publication_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = sqlite(dir.path()).await;
+    let app = app(store.clone());
+    create(&app, "schedule: {rate: 3600s}").await;
+    let now = Timestamp::now();
+    look(&app, now).await;
+    let publish = async |rate: &str| {
+        let new = spec(&format!("schedule: {{rate: {rate}}}"), "'2'");
+        app.update_workflow(&actor(), &wname(), new, true, "")
+            .await
+            .unwrap();
+    };
+    // The new one would have ticked a moment ago.
+    publish("1s").await;
+    let after_us = store_after(&store).await;
+    assert!(after_us >= now.as_microsecond(), "{after_us}");
+    look(&app, later(now, 2)).await;
+    assert!(ticks(&app).await.iter().all(|tick| *tick > now));
+    assert!(!ticks(&app).await.is_empty());
+
+    // The one before has ticked a moment ago, and was not seen to.
+    let at = Timestamp::now().as_microsecond();
+    let sql = format!("UPDATE schedules SET after_us = {at} - 1, next_us = {at}");
+    store.db.execute_unprepared(&sql).await.unwrap();
+    publish("2s").await;
+    let after_us = store_after(&store).await;
+    let was_slow = after_us >= at && after_us <= Timestamp::now().as_microsecond() - 5_000_000;
+    assert!(after_us == at - 1 || was_slow, "{after_us}, {at}");
+    // Too long ago.
+    let at = Timestamp::now().as_microsecond() - 60_000_000;
+    let sql = format!("UPDATE schedules SET after_us = {at} - 1, next_us = {at}");
+    store.db.execute_unprepared(&sql).await.unwrap();
+    publish("3s").await;
+    assert!(store_after(&store).await > at + 50_000_000);
+}
+
+async fn store_after(store: &Store) -> i64 {
+    let sql = "SELECT after_us FROM schedules";
+    let backend = store.db.get_database_backend();
+    let row = store.db.query_one_raw(Statement::from_string(backend, sql));
+    row.await.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
 async fn store_is_empty(app: &App) -> bool {

@@ -107,7 +107,7 @@ async fn what_is_noted_is_what_there_is_whatever_happens() {
         let again = retry(&app, &row.id, request(RetryMode::Whole, "")).await;
         let again = again.unwrap();
         check("a retry").await;
-        app.cancel_execution(&actor(), &name(&again.id))
+        app.cancel_execution(&actor(), &name(&again.id), Cancel::Ask)
             .await
             .unwrap();
         check("a cancellation").await;

@@ -407,6 +407,36 @@ async fn a_workflow_that_is_alone_goes_on_as_places_become_free() {
     assert!(target.most_at_once() >= 4);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cancelled_while_it_waits_for_its_turn_ends_at_once() {
+    let target = Target::start(|_| Reply::Never).await;
+    let mut world = World::start().await;
+    let slow = format!(
+        "trigger: {{manual: {{}}}}\nsteps: [{{id: call, timeout: 60s, http: {{url: \"http://{}/\"}}}}]",
+        target.addr
+    );
+    let workflow = world.workflow(&slow);
+    world.limits = Arc::new(Limits(workflow, 1.try_into().unwrap()));
+    world.accept(&slow, "running", "{}").await;
+    world.run();
+    target.called(1).await;
+    let mut waiting = Vec::new();
+    for n in 0..3 {
+        waiting.push(world.accept(&slow, &n.to_string(), "{}").await);
+    }
+    for execution in &waiting[1..] {
+        world.cancel(execution).await;
+    }
+    for execution in &waiting[1..] {
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Cancelled);
+        assert_eq!(facts.len(), 1, "nothing of it has begun: {facts:?}");
+    }
+    // The others wait as before.
+    assert!(world.facts(&waiting[0]).await.is_empty());
+    assert_eq!(target.calls().len(), 1);
+}
+
 #[derive(Debug)]
 struct AllDeleted;
 

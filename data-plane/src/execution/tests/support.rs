@@ -27,7 +27,7 @@ use signalbox_runtime::{
 use tempfile::TempDir;
 
 use super::super::{
-    Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NoSecrets, NoWorkflows,
+    Asked, Cancels, ConcurrencyLimits, ExecutionConfig, ExecutionRuntime, NoSecrets, NoWorkflows,
     NodeIdentity, Performer, Performers, SecretSource, Wakes, WorkflowSource,
 };
 use super::PATIENCE;
@@ -180,7 +180,10 @@ impl World {
 
     pub(crate) async fn cancel(&self, execution: &ExecutionName) {
         let spool = self.spool();
-        assert_eq!(self.cancels.ask(spool.as_ref(), execution).await, Ok(true));
+        assert_eq!(
+            self.cancels.ask(spool.as_ref(), execution).await,
+            Ok(Asked::Noted)
+        );
     }
 
     /// The execution's durable records.

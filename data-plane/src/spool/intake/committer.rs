@@ -60,6 +60,8 @@ pub(super) enum Job {
     Drained(Vec<Key>),
     /// The filter is built.
     Filter(Filter),
+    /// Whether the log has this, and the store does not.
+    Find(Key, oneshot::Sender<bool>),
 }
 
 /// An event to accept, encoded: what is costly is done by the callers' threads.
@@ -231,6 +233,10 @@ impl Committer {
                 }
                 self.since = Vec::new();
                 self.filter = Some(filter);
+            }
+            Job::Find(key, answer) => {
+                // Whoever is gone does not need to know.
+                let _ = answer.send(self.parts.pending.get(&key).is_some());
             }
         }
     }

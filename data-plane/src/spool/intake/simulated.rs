@@ -333,6 +333,10 @@ impl Spool for Simulated {
         self.inner.wake(execution)
     }
 
+    fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>> {
+        self.waking(self.inner.summon(execution))
+    }
+
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
         self.inner.next_due()
     }

@@ -176,6 +176,33 @@ async fn copies_are_told_wherever_the_first_is() {
     assert!(spool.claim(10).await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn what_is_to_be_ended_is_known_in_the_log_and_in_the_store() {
+    let place = Place::new();
+    let name = |id: &str| accept(id, 1).accepted.execution;
+    let config = IntakeSpoolConfig {
+        unclaimed_max: 0,
+        skim_max: 0,
+        ..Place::config()
+    };
+    let spool = place.open_with(&config);
+    spool.accept(accept("a", 1)).await.unwrap();
+    assert_eq!(spool.pending(), 1);
+    assert_eq!(spool.summon(&name("a")).await, Ok(Summoned::Here));
+    assert_eq!(spool.summon(&name("b")).await, Ok(Summoned::Unknown));
+    drop(spool);
+    // Also after a restart, and on its way into the store.
+    let spool = place.open();
+    while spool.pending() > 0 {
+        assert_eq!(spool.summon(&name("a")).await, Ok(Summoned::Here));
+    }
+    assert_eq!(spool.summon(&name("a")).await, Ok(Summoned::Here));
+    assert_eq!(
+        ids(&claim(&spool, 1).await),
+        BTreeSet::from(["a".to_owned()])
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_copies_at_once_make_one_execution() {
     let place = Place::new();

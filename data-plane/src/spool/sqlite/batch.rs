@@ -141,6 +141,8 @@ pub(super) struct Effects {
     pub(super) parked: u64,
     /// Numbers of those that had been interrupted.
     pub(super) went_on: Vec<i64>,
+    /// How many left the turns to be ended, by workflow: they are parked now, and due.
+    pub(super) summoned: HashMap<String, u64>,
     /// Claimed again after they were parked.
     pub(super) resumed: u64,
     /// Another parked execution may be the next that is due.
@@ -246,6 +248,10 @@ impl<'a> Batch<'a> {
             }
             Job::Wake(execution, answer) => {
                 let outcome = self.wake(&execution);
+                settle(pending, answer, outcome)
+            }
+            Job::Summon(execution, answer) => {
+                let outcome = self.summon(&execution);
                 settle(pending, answer, outcome)
             }
             Job::Drain(drained, answer) => {

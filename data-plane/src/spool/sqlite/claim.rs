@@ -10,7 +10,7 @@ use signalbox_model::record::{Record, RecordBody};
 use super::{
     batch::{Batch, Sql},
     read::{decode, journal_of},
-    schema::{CLAIMED, PARKED},
+    schema::{CLAIMED, PARKED, SUMMONED_US},
     signals::told_of,
     turns::{ByWorkflow, Wants, share_out},
 };
@@ -68,8 +68,14 @@ type Definitions = HashMap<Vec<u8>, Bytes>;
 impl Batch<'_> {
     /// Of each workflow as many as of the others, as far as it wants and may: those first that are due, since they have begun.
     pub(super) fn claim(&mut self, max: usize, admission: &dyn Admission) -> Sql<Vec<Taken>> {
+        let summoned = self.summoned(max, admission)?;
+        let max = max - summoned.len();
         let (due, is_all) = self.due(max, admission)?;
-        let wanting = self.turns.with_due(due);
+        let mut wanting = self.turns.with_due(due);
+        for (workflow, wants) in &mut wanting {
+            let left = self.effects.summoned.get(workflow).copied();
+            wants.new = wants.new.saturating_sub(left.unwrap_or(0));
+        }
         let is_contended = wanting.len() > 1 || !is_all;
         let rooms: Vec<usize> = wanting.iter().map(|(of, _)| admission.room(of)).collect();
         let wants = wanting.iter().zip(&rooms).map(|((workflow, wants), room)| {
@@ -78,6 +84,9 @@ impl Batch<'_> {
         });
         let shares = share_out(max, &wants.collect::<Vec<_>>());
         let mut found = Vec::new();
+        for number in summoned {
+            found.push(self.numbered(number)?);
+        }
         let mut held_back = 0;
         for (((workflow, wants), room), share) in wanting.into_iter().zip(rooms).zip(shares) {
             let Wants { mut due, new } = wants;
@@ -123,10 +132,10 @@ impl Batch<'_> {
         let mut rooms: HashMap<String, usize> = HashMap::new();
         let mut with_room = 0;
         let mut statement = self.transaction.prepare_cached(
-            "SELECT e.number, e.workflow FROM executions e WHERE e.state = 2 AND e.due_us <= ?1
+            "SELECT e.number, e.workflow FROM executions e WHERE e.state = 2 AND e.due_us <= ?1 AND e.due_us > ?2
              AND EXISTS (SELECT 1 FROM definitions d WHERE d.digest = e.definition) ORDER BY e.due_us",
         )?;
-        let mut rows = statement.query(params![self.now.as_microsecond()])?;
+        let mut rows = statement.query(params![self.now.as_microsecond(), SUMMONED_US])?;
         for _ in 0..LOOK_MAX {
             let Some(row) = rows.next()? else {
                 return Ok((due, true));
@@ -148,7 +157,7 @@ impl Batch<'_> {
     }
 
     /// Leaves those that are due to the turns of their workflow, where each is not looked at again and again.
-    fn hold(&mut self, workflow: &str, numbers: &[i64]) -> Sql<()> {
+    pub(super) fn hold(&mut self, workflow: &str, numbers: &[i64]) -> Sql<()> {
         for number in numbers {
             self.transaction
                 .prepare_cached("UPDATE executions SET state = 0, due_us = NULL WHERE number = ?1")?

@@ -21,10 +21,14 @@ pub(super) const KIND_ACCEPTED: i64 = 1;
 /// Anything else; needed until it is reported.
 pub(super) const KIND_OTHER: i64 = 2;
 
-/// `state` of a row of `executions`: a task of this process has it. The others are named in queries, since partial indexes
-/// are used by those alone that say so: 0, nobody has it; 2, it waits for `due_us`; 3, it has ended.
+/// `state` of a row of `executions`: nobody has it, a task of this process has it, it waits for `due_us`. They are named in
+/// queries, since partial indexes are used by those alone that say so, as is 3: it has ended.
+pub(super) const WAITING: i64 = 0;
 pub(super) const CLAIMED: i64 = 1;
 pub(super) const PARKED: i64 = 2;
+
+/// `due_us` of those that are to be ended: before all others.
+pub(super) const SUMMONED_US: i64 = 0;
 
 /// What each version has had.
 pub(super) const COMMON: &str = "

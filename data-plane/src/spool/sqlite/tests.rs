@@ -2,6 +2,7 @@
 
 mod interrupted;
 mod signals;
+mod summon;
 mod upgrade;
 
 use std::{

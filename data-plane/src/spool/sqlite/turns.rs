@@ -68,6 +68,16 @@ impl Turns {
         workflow.clone_into(&mut self.last);
     }
 
+    /// `count` of the workflow's executions wait no more, without a turn of it.
+    pub(super) fn leave(&mut self, workflow: &str, count: u64) {
+        if let Some(waiting) = self.waiting.get_mut(workflow) {
+            *waiting = waiting.saturating_sub(count);
+            if *waiting == 0 {
+                self.waiting.remove(workflow);
+            }
+        }
+    }
+
     /// What there is to claim of all workflows, with those that are due, from whoever is next.
     pub(super) fn with_due(&self, due: ByWorkflow) -> Vec<(String, Wants)> {
         let waiting = self.waiting.iter().map(|(workflow, new)| {

@@ -31,7 +31,7 @@ use super::{
     schema::{Opened, next_due},
     turns::Turns,
 };
-use crate::spool::{Acceptance, Admission, Handshake, SpoolError, SpoolStats, Told};
+use crate::spool::{Acceptance, Admission, Handshake, SpoolError, SpoolStats, Summoned, Told};
 
 /// Deduplication entries that one purge may drop, so that it never holds up a commit for long.
 const PURGE_MAX: usize = 1000;
@@ -73,6 +73,7 @@ pub(in crate::spool) enum Job {
         answer: Answer<()>,
     },
     Wake(String, Answer<()>),
+    Summon(String, Answer<Summoned>),
     Drain(Box<Drained>, Answer<()>),
     Trim(u64, Answer<()>),
 }
@@ -90,6 +91,7 @@ impl Job {
             Self::Claim(_, _, answer) => drop(answer.send(Err(error))),
             Self::Journal { answer, .. } => drop(answer.send(Err(error))),
             Self::Tell { answer, .. } => drop(answer.send(Err(error))),
+            Self::Summon(_, answer) => drop(answer.send(Err(error))),
             Self::Handshake(_, answer)
             | Self::UpdateHandshake(_, answer)
             | Self::Append(_, answer)
@@ -444,6 +446,10 @@ impl Writer {
         for (workflow, count) in effects.turns_of {
             self.turns.took(&workflow, count);
         }
+        let summoned: u64 = effects.summoned.values().sum();
+        for (workflow, count) in effects.summoned {
+            self.turns.leave(&workflow, count);
+        }
         if let Some(now) = effects.looked_far {
             self.turns.looked_far(now);
         }
@@ -459,9 +465,9 @@ impl Writer {
         }
         let unclaimed = &self.shared.unclaimed;
         unclaimed.fetch_add(effects.accepted + effects.held, Ordering::Relaxed);
-        unclaimed.fetch_sub(effects.claimed, Ordering::Relaxed);
+        unclaimed.fetch_sub(effects.claimed + summoned, Ordering::Relaxed);
         let parked = &self.shared.parked;
-        parked.fetch_add(effects.parked, Ordering::Relaxed);
+        parked.fetch_add(effects.parked + summoned, Ordering::Relaxed);
         parked.fetch_sub(effects.resumed + effects.held, Ordering::Relaxed);
         if effects.due_changed {
             self.look_for_due();

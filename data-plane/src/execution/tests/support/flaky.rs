@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::spool::{
     Accept, Acceptance, Admission, Along, Claimed, Handshake, Spool, SpoolError, SpoolStats,
-    SqliteSpool, Told,
+    SqliteSpool, Summoned, Told,
 };
 
 /// Refuses the first `times` requests to journal with `error`; passes on everything else.
@@ -207,6 +207,10 @@ impl Spool for Flaky {
 
     fn wake(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<(), SpoolError>> {
         self.inner.wake(execution)
+    }
+
+    fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>> {
+        self.inner.summon(execution)
     }
 
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
