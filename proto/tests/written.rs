@@ -466,7 +466,7 @@ fn a_wrong_field_hides_nothing_of_its_step() {
             "slack.text",
         ),
         (
-            format!("transform: {{jsonPath: {{path: '$[', from: steps.nope.output}}}}"),
+            "transform: {jsonPath: {path: '$[', from: steps.nope.output}}".to_owned(),
             "transform.jsonPath.path",
             "transform.jsonPath.from",
         ),

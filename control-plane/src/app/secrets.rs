@@ -109,7 +109,7 @@ impl App {
         let Ok(workflow) = definition::decode(&source, &name.project) else {
             return Ok(masks);
         };
-        let named: BTreeSet<_> = workflow.secrets().iter().map(|(_, id)| id).collect();
+        let named: BTreeSet<_> = workflow.names().secrets.iter().map(|(_, id)| id).collect();
         for secret in named {
             let name = SecretName {
                 project: name.project.clone(),

@@ -73,7 +73,7 @@ pub(super) async fn masks_of(
     let decode = move || definition::decode(&definition, &project);
     match tokio::task::spawn_blocking(decode).await {
         Ok(Ok(workflow)) => {
-            let named = workflow.secrets().iter().map(|(_, id)| id).collect();
+            let named = workflow.names().secrets.iter().map(|(_, id)| id).collect();
             Ok(source.masks(&execution.project, &named))
         }
         // One that cannot be read is not run either.

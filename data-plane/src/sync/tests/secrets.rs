@@ -224,7 +224,8 @@ async fn a_node_whose_secrets_were_not_sent_to_its_key_asks_for_everything() {
 fn former(store: &ConfigStore, id: &str) -> Vec<String> {
     let id: SecretId = id.parse().unwrap();
     let current = store.current();
-    let former = current.former(&"default".parse().unwrap(), &id);
+    let project = "default".parse().unwrap();
+    let former = current.former(&project, &id);
     let text = |secret: &signalbox_model::secret::Secret| {
         String::from_utf8(secret.expose().to_vec()).unwrap()
     };

@@ -374,7 +374,7 @@ fn key<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
 }
 
 /// `value`, and all that is in it: elements, keys, values.
-fn inside<'a>(value: &'a dyn Val) -> impl Iterator<Item = &'a dyn Val> {
+fn inside(value: &dyn Val) -> impl Iterator<Item = &dyn Val> {
     let mut rest = vec![value];
     std::iter::from_fn(move || {
         let value = rest.pop()?;

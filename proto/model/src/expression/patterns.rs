@@ -79,8 +79,8 @@ impl Weight {
     ///
     /// # Errors
     /// What keeps it from being one.
-    pub(super) fn of(pattern: &str) -> Result<Self, regex_syntax::Error> {
-        let tree = regex_syntax::parse(pattern)?;
+    pub(super) fn of(pattern: &str) -> Result<Self, Box<regex_syntax::Error>> {
+        let tree = regex_syntax::parse(pattern).map_err(Box::new)?;
         let weight = Self::of_tree(&tree);
         let properties = tree.properties();
         let places = if properties.is_literal() {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    EvaluationError, Expression, ExpressionError, Reference, Scope, Wanted,
+    EvaluationError, Expression, ExpressionError, Reference, Scope, Wanted, WrongExpression,
     cel::{cut, json_size_exceeds},
     closes::ends,
     sharing_one_budget,
@@ -68,28 +68,25 @@ impl WrongTemplate {
                 rest = after;
                 continue;
             }
-            rest = match (close(after), after.split_once(CLOSE)) {
-                (Ok((expression, after)), _) => {
+            let error = match close(after) {
+                Ok((expression, after)) => {
                     references.extend(expression.references());
-                    after
+                    rest = after;
+                    continue;
                 }
-                (Err(unclosed), None) => {
-                    problems.push(unclosed);
-                    break;
-                }
-                (Err(_), Some((source, after))) => {
-                    let source = source.trim();
-                    if let Err(wrong) = Expression::read(source, Wanted::Value) {
-                        let named = |error| TemplateError::Expression {
-                            source_text: cut(source, 120),
-                            error,
-                        };
-                        problems.extend(wrong.problems.into_iter().map(named));
-                        references.extend(wrong.references);
-                    }
-                    after
-                }
+                Err(error) => error,
             };
+            let Some((source, wrong, after)) = wrong_expression(after) else {
+                problems.push(error);
+                break;
+            };
+            let named = |error| TemplateError::Expression {
+                source_text: cut(source, 120),
+                error,
+            };
+            problems.extend(wrong.problems.into_iter().map(named));
+            references.extend(wrong.references);
+            rest = after;
         }
         if problems.is_empty() {
             problems.push(first);
@@ -237,6 +234,30 @@ fn close(text: &str) -> Result<(Expression, &str), TemplateError> {
         }
     }
     Err(first_error.unwrap_or(TemplateError::Unclosed))
+}
+
+/// The text up to the first `}}` with which it is CEL, though none that can be taken, or up to the first at all; what is wrong
+/// with it, and what follows.
+fn wrong_expression(text: &str) -> Option<(&str, WrongExpression, &str)> {
+    /// Ends that are tried.
+    const ENDS_MAX: usize = 8;
+    let mut first = None;
+    for (end, _) in text.match_indices(CLOSE).take(ENDS_MAX) {
+        let source = text[..end].trim();
+        let Err(wrong) = Expression::read(source, Wanted::Value) else {
+            continue;
+        };
+        let is_cel = !matches!(
+            &wrong.problems[..],
+            [ExpressionError::Syntax(_) | ExpressionError::Marked]
+        );
+        let found = (source, wrong, &text[end + CLOSE.len()..]);
+        if is_cel {
+            return Some(found);
+        }
+        first.get_or_insert(found);
+    }
+    first
 }
 
 /// JSON in which each string is a template.

@@ -496,6 +496,32 @@ fn templates_keep_types_and_join_text() {
 }
 
 #[test]
+fn a_template_tells_what_is_wrong_with_each_of_its_expressions() {
+    let told = |text: &str| {
+        let wrong = Template::read(text).unwrap_err();
+        let problems = wrong.problems.iter().map(ToString::to_string);
+        (problems.collect::<Vec<_>>(), wrong.references)
+    };
+    // A map may end as a template does.
+    let (problems, references) =
+        told("${{ {'a': {'b': evnt}} }} ${{ 1 + }} ${{ event.mesage + vars.a }} ${{ vars.b }}");
+    let beginnings = [
+        "${{ {'a': {'b': evnt}} }} reads \"evnt\"",
+        "${{ 1 + }} is not a CEL expression",
+        "${{ event.mesage + vars.a }} reads event.mesage",
+    ];
+    assert_eq!(problems.len(), beginnings.len(), "{problems:#?}");
+    for (problem, beginning) in problems.iter().zip(beginnings) {
+        assert!(problem.starts_with(beginning), "{problem}");
+    }
+    let var = |name: &str| Reference::Var(name.to_owned());
+    assert_eq!(references, [var("a"), var("b")]);
+    let (problems, _) = told("$${{ ${{ evnt }} ${{ vars.a");
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems[1].contains("without"), "{problems:#?}");
+}
+
+#[test]
 fn json_templates_render_every_string() {
     let template = json!({"a": ["${{ event.json.n }}", 1, null], "b": "x${{ vars.limit }}"});
     let template = JsonTemplate::parse(&template).unwrap();
