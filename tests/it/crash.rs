@@ -213,7 +213,7 @@ async fn an_execution_that_gets_nowhere_before_each_kill_fails_in_the_end() {
         |id: &str, url: &str| format!("  - id: {id}\n    http: {{url: \"http://{url}/\"}}\n");
     let stuck = service.local_addr().unwrap().to_string();
     let stuck = format!(
-        "trigger: {{manual: {{}}}}\nsteps:\n{}{}finally:\n{}",
+        "trigger: {{manual: {{}}}}\nsteps:\n{}{}finally:\n  steps:\n{}",
         step("before", &target.addr.to_string()),
         step("stuck", &stuck),
         step("last", &target.addr.to_string()),
