@@ -15,6 +15,7 @@ fn an_expression_ends_outside_of_its_texts_and_braces() {
         ("${{ bR\"}}\\\".size() }}", json!(3)),
         ("${{ {'a': {'b': 1}}.a.b }}", json!(1)),
         ("${{ {'a': {'b': 1}}}}", json!({"a": {"b": 1}})),
+        ("${{ {}}}", json!({})),
         ("${{ {'a': {'b': 1} } }}}}", json!("{\"a\":{\"b\":1}}}}")),
         ("${{ 1 }}}}", json!("1}}")),
         ("${{ 1 // one, isn't it }} and ${{ 2 }}", json!("1 and 2")),
@@ -66,7 +67,9 @@ proptest::proptest! {
         ]), 0..14)
     ) {
         let text = parts.concat();
-        let tried = text.match_indices("}}").find_map(|(end, _)| {
+        // Those that overlap, too: `{}}}`.
+        let mut closes = (0..text.len()).filter(|end| text[*end..].starts_with("}}"));
+        let tried = closes.find_map(|end| {
             let parsed = Expression::parse(text[..end].trim()).ok()?;
             Some(parsed.source().to_owned())
         });
