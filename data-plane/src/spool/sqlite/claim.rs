@@ -157,7 +157,7 @@ impl Batch<'_> {
     }
 
     /// Leaves those that are due to the turns of their workflow, where each is not looked at again and again.
-    pub(super) fn hold(&mut self, workflow: &str, numbers: &[i64]) -> Sql<()> {
+    fn hold(&mut self, workflow: &str, numbers: &[i64]) -> Sql<()> {
         for number in numbers {
             self.transaction
                 .prepare_cached("UPDATE executions SET state = 0, due_us = NULL WHERE number = ?1")?

@@ -54,24 +54,24 @@ impl Batch<'_> {
     }
 
     /// The numbers of those that are to be ended, at most `max`, whatever room their workflows have. One that nobody wants to end
-    /// any more waits for its turn.
+    /// any more is due like others.
     pub(super) fn summoned(&mut self, max: usize, admission: &dyn Admission) -> Sql<Vec<i64>> {
         let mut statement = self.transaction.prepare_cached(
-            "SELECT number, name, workflow FROM executions WHERE state = 2 AND due_us = ?1 LIMIT ?2",
+            "SELECT number, name FROM executions WHERE state = 2 AND due_us = ?1 LIMIT ?2",
         )?;
         let all = statement.query_map(params![SUMMONED_US, LOOK_MAX], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get(0)?, row.get(1)?))
         })?;
-        let all: Vec<(i64, String, String)> = all.collect::<Sql<_>>()?;
+        let all: Vec<(i64, String)> = all.collect::<Sql<_>>()?;
         let mut summoned = Vec::new();
-        for (number, name, workflow) in all {
+        for (number, name) in all {
             if summoned.len() >= max {
                 break;
             }
             if admission.is_to_end(&name) {
                 summoned.push(number);
             } else {
-                self.hold(&workflow, &[number])?;
+                self.wake_number(number)?;
             }
         }
         self.effects.resumed += summoned.len() as u64;
