@@ -58,9 +58,9 @@ const CLAIM_INTERVAL: Duration = Duration::from_secs(5);
 const RESIDENTS_PER_RUNNING: usize = 8;
 /// How long executions that steps start are remembered unless the configuration says so.
 const DEDUPLICATION_WINDOW_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Ends of the process in a row that may interrupt an execution, unless the configuration says so: many, since whoever is under way
-/// beside the one that ends it is counted, too.
-pub const INTERRUPTIONS_MAX_DEFAULT: u32 = 20;
+/// Ends of the process in a row that may interrupt an execution, unless the configuration says so: very many, since whoever is under
+/// way beside the one that ends it is counted, too, and a node that is killed before it gets anywhere is no fault of its executions.
+pub const INTERRUPTIONS_MAX_DEFAULT: u32 = 250;
 /// The pauses before the spool is asked again what it was too busy for.
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);

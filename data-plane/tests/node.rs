@@ -37,7 +37,7 @@ fn config(data_dir: &Path) -> NodeConfig {
             connections_max: many,
             in_flight_max: many,
             executions_max: many,
-            interruptions_max: 20,
+            interruptions_max: 250,
             spool_max: SpoolMax::DEFAULT,
             intake_skim_max: IntakeSpoolConfig::SKIM_MAX,
             connections_per_address_max: many,
