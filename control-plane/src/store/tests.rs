@@ -93,9 +93,17 @@ fn spec(trigger: &str, expression: &str) -> NewWorkflow {
     let yaml = format!(
         "trigger: {{{trigger}}}\nsteps: [{{id: a, transform: {{expression: {expression}}}}}]"
     );
-    let spec: v1::WorkflowSpec = json::from_yaml_str(&yaml).unwrap();
     NewWorkflow {
         display_name: "A workflow".into(),
+        ..written(&yaml)
+    }
+}
+
+/// A workflow without a display name, as YAML has its definition.
+fn written(yaml: &str) -> NewWorkflow {
+    let spec: v1::WorkflowSpec = json::from_yaml_str(yaml).unwrap();
+    NewWorkflow {
+        display_name: String::new(),
         description: String::new(),
         labels: Default::default(),
         definition: Definition {

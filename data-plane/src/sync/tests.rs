@@ -93,6 +93,22 @@ impl Drop for Node {
     }
 }
 
+/// A manual run of `w`, version 3, as the execution `e1`.
+fn manual_run() -> wire::Command {
+    wire::Command {
+        command_id: "run-1".into(),
+        lease: None,
+        kind: Some(wire::command::Kind::Run(wire::RunCommand {
+            execution: "projects/default/executions/e1".into(),
+            workflow: "projects/default/workflows/w".into(),
+            workflow_version: 3,
+            input_json: "{}".into(),
+            request_time: Some(convert::time::to_wire(jiff::Timestamp::now())),
+            ..wire::RunCommand::default()
+        })),
+    }
+}
+
 #[tokio::test]
 async fn a_snapshot_then_changes_each_acknowledged_when_it_is_on_disk() {
     let mut hub = Hub::start().await;

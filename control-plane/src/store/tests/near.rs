@@ -9,16 +9,7 @@ fn naming(key: &str, secret: &str, workflow: &str) -> NewWorkflow {
     let text = format!(
         "{{trigger: {{webhook: {{apiKeys: [{key}]}}}}, steps: [{{id: a, http: {{url: 'http://h.test', headers: {{x-a: '${{{{ secrets[\"{secret}\"] }}}}'}}}}}}, {{id: b, runWorkflow: {{workflow: {workflow}}}}}]}}"
     );
-    let wire: v1::WorkflowSpec = json::from_yaml_str(&text).unwrap();
-    NewWorkflow {
-        display_name: String::new(),
-        description: String::new(),
-        labels: Default::default(),
-        definition: Definition {
-            workflow: Arc::new(definition::workflow(&wire, &project()).unwrap()),
-            source: definition::encode(&wire).to_vec(),
-        },
-    }
+    written(&text)
 }
 
 async fn refused(app: &App, new: NewWorkflow) -> Vec<String> {

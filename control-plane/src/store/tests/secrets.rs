@@ -15,16 +15,7 @@ fn calling(header: &str) -> NewWorkflow {
     let text = format!(
         "{{trigger: {{manual: {{}}}}, steps: [{{id: a, http: {{url: 'http://h.test', headers: {{x-a: '{header}'}}}}}}]}}"
     );
-    let wire: v1::WorkflowSpec = json::from_yaml_str(&text).unwrap();
-    NewWorkflow {
-        display_name: String::new(),
-        description: String::new(),
-        labels: Default::default(),
-        definition: Definition {
-            workflow: Arc::new(definition::workflow(&wire, &project()).unwrap()),
-            source: definition::encode(&wire).to_vec(),
-        },
-    }
+    written(&text)
 }
 
 async fn create(app: &App, id: &str) {

@@ -35,19 +35,7 @@ async fn what_the_node_does_not_know_it_says_so_but_not_while_an_end_is_to_be_re
     let first = snapshot("1", 1, vec![workflow("w", 3)]);
     connection.send(ToNode::Config(first)).await;
     connection.answer().await;
-    let run = wire::Command {
-        command_id: "run-1".into(),
-        lease: None,
-        kind: Some(wire::command::Kind::Run(wire::RunCommand {
-            execution: "projects/default/executions/e1".into(),
-            workflow: "projects/default/workflows/w".into(),
-            workflow_version: 3,
-            input_json: "{}".into(),
-            request_time: Some(convert::time::to_wire(jiff::Timestamp::now())),
-            ..wire::RunCommand::default()
-        })),
-    };
-    let ran = result(&mut connection, run).await;
+    let ran = result(&mut connection, manual_run()).await;
     assert_eq!(
         (ran.refusal.as_str(), ran.unknown_execution.as_str()),
         ("", "")

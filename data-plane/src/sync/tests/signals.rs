@@ -41,19 +41,7 @@ async fn a_signal_is_answered_when_it_is_durable_and_told_once() {
             other => panic!("{other:?}"),
         }
     };
-    let run = wire::Command {
-        command_id: "run-1".into(),
-        lease: None,
-        kind: Some(wire::command::Kind::Run(wire::RunCommand {
-            execution: "projects/default/executions/e1".into(),
-            workflow: "projects/default/workflows/w".into(),
-            workflow_version: 3,
-            input_json: "{}".into(),
-            request_time: Some(convert::time::to_wire(jiff::Timestamp::now())),
-            ..wire::RunCommand::default()
-        })),
-    };
-    assert_eq!(refusal(&mut connection, run).await, "");
+    assert_eq!(refusal(&mut connection, manual_run()).await, "");
     // The answer to the first may be lost; and what is not here has ended.
     for execution in ["e1", "e1", "e2"] {
         let refused = refusal(&mut connection, command(execution, "go")).await;
