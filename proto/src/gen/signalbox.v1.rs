@@ -3443,8 +3443,8 @@ pub mod execution_service_client {
         /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
         /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
         /// DISABLED when the workflow is, NOT_PUBLISHED when the latest is asked for and none is published, and TOO_LARGE when the
-        /// results to be kept are. A version later than the published one that did not run before needs the role editor. Role:
-        /// operator.
+        /// results to be kept are. A version later than the published one that did not run before needs the role editor.
+        /// Role: operator.
         pub async fn retry_execution(
             &mut self,
             request: impl tonic::IntoRequest<super::RetryExecutionRequest>,
@@ -3562,8 +3562,8 @@ pub mod execution_service_server {
         /// NOTHING_FAILED when nothing failed that could be retried alone, NO_EVENT when its event is not kept, VERSION_GONE when
         /// its workflow was deleted and made anew, STEPS_CHANGED when the version has not all the steps that are kept,
         /// DISABLED when the workflow is, NOT_PUBLISHED when the latest is asked for and none is published, and TOO_LARGE when the
-        /// results to be kept are. A version later than the published one that did not run before needs the role editor. Role:
-        /// operator.
+        /// results to be kept are. A version later than the published one that did not run before needs the role editor.
+        /// Role: operator.
         async fn retry_execution(
             &self,
             request: tonic::Request<super::RetryExecutionRequest>,

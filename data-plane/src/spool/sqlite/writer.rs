@@ -278,8 +278,7 @@ impl Writer {
                 Next::Closed => break,
             };
             if let Err(failure) = self.turn(first, &mut queue, &mut jobs) {
-                // It is the disk that ends them, if that lets them be given back at all.
-                let _ = interrupted::give_back(&self.connection);
+                // Nothing is written after it, not even what was interrupted: after a failed sync none can be believed.
                 // Dropping the queue drops every waiting answer; callers then read the failure.
                 return self.shared.fail(failure);
             }
