@@ -29,7 +29,9 @@ pub use self::cel::{
 pub use facts::{Facts, Shape};
 pub use json_path::{JsonPath, JsonPathError};
 pub use scope::{Scope, StepResult};
-pub use template::{JsonTemplate, Template, TemplateError, WrongJsonTemplate, WrongTemplate};
+pub use template::{
+    JsonTemplate, Template, TemplateError, WrongJsonTemplate, WrongTemplate, shown,
+};
 pub use wanted::Wanted;
 
 /// What an expression reads that a definition must provide.

@@ -12,6 +12,8 @@ pub const CONDITION_RULES_MAX: usize = 50;
 pub const VARS_MAX: usize = 100;
 /// Length of one CEL expression or template, in bytes.
 pub const EXPRESSION_MAX_BYTES: usize = 16 * 1024;
+/// What a step run records of its expressions and templates as they were written, in bytes of JSON.
+pub const SHOWN_MAX_BYTES: usize = 1024;
 /// Length of one JSONPath query, in bytes.
 pub const JSON_PATH_MAX_BYTES: usize = 1024;
 /// Depth to which CEL comprehensions (`map`, `filter`, `all`, …) may nest.

@@ -13,7 +13,9 @@ use signalbox_model::{
     execution::StepState,
     expression::{JsonTemplate, Template},
     limits,
-    workflow::{Action, FailStep, OnError, RetryPolicy, Step, SucceedStep, WaitStep},
+    workflow::{
+        Action, FailStep, OnError, RetryPolicy, Step, SucceedStep, TransformStep, WaitStep,
+    },
 };
 
 use super::*;
@@ -111,6 +113,59 @@ fn a_condition_runs_its_branch_and_the_list_goes_on() {
     assert_eq!(branch(0), (ran(&["n", "pick", "zero", "last"]), given(0)));
     assert_eq!(branch(1), (ran(&["n", "pick", "inner", "last"]), given(1)));
     assert_eq!(branch(2), (ran(&["n", "pick", "other", "last"]), given(-1)));
+}
+
+#[test]
+fn what_computes_records_what_it_was_written_as() {
+    let template = JsonTemplate::parse(&json!({"n": "${{ event.json.n }}"})).unwrap();
+    let fail = Action::Fail(FailStep {
+        code: "TOO_MANY".into(),
+        message: Template::parse("n is ${{ event.json.n }}").unwrap(),
+    });
+    let mut machine = machine(vec![
+        transform("expression", "event.json.n"),
+        step(
+            "template",
+            Action::Transform(TransformStep::Template(template.clone())),
+        ),
+        choose(
+            "pick",
+            vec![
+                ("event.json.n == 1", vec![step("stop", fail.clone())]),
+                (
+                    "event.json.n == 3",
+                    vec![step(
+                        "end",
+                        Action::Succeed(SucceedStep {
+                            output: Some(template),
+                        }),
+                    )],
+                ),
+            ],
+            vec![],
+        ),
+    ]);
+    let inputs = |facts: &[Fact]| -> Vec<Value> {
+        let inputs = facts.iter().filter_map(|fact| match fact {
+            Fact::StepStarted { input, .. } => Some(input.to_value()),
+            _ => None,
+        });
+        inputs.collect()
+    };
+    assert_eq!(
+        inputs(&start(&mut machine).0),
+        [
+            json!({"expression": "event.json.n"}),
+            json!({"template": {"n": "${{ event.json.n }}"}}),
+            json!({"rules": ["event.json.n == 1", "event.json.n == 3"]}),
+            json!({"output": {"n": "${{ event.json.n }}"}}),
+        ]
+    );
+    let (facts, _) = start(&mut self::machine(vec![step("stop", fail)]));
+    assert_eq!(
+        inputs(&facts),
+        [json!({"message": "n is ${{ event.json.n }}"})]
+    );
 }
 
 #[test]

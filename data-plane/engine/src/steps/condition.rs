@@ -2,14 +2,19 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use signalbox_model::{execution::Failure, expression::Scope, workflow::ConditionStep};
+use signalbox_model::{
+    execution::Failure,
+    expression::{Scope, shown},
+    workflow::ConditionStep,
+};
 
 use super::{Begin, Behaviour, expression_failure};
 
 impl Behaviour for ConditionStep {
     fn begin(&self, scope: &Scope, _now: Timestamp) -> Result<Begin, Failure> {
+        let rules = self.rules.iter().map(|rule| rule.condition.source());
         Ok(Begin::Finished {
-            input: Value::Null,
+            input: json!({ "rules": shown(rules.collect()) }),
             result: choose(self, scope).map(|branch| json!({ "branch": branch })),
         })
     }

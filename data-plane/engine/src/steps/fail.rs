@@ -1,8 +1,12 @@
 //! `fail`: ends what it stands in, as failed.
 
 use jiff::Timestamp;
-use serde_json::Value;
-use signalbox_model::{execution::Failure, expression::Scope, workflow::FailStep};
+use serde_json::json;
+use signalbox_model::{
+    execution::Failure,
+    expression::{Scope, shown},
+    workflow::FailStep,
+};
 
 use super::{Begin, Behaviour, expression_failure};
 
@@ -19,7 +23,7 @@ impl Behaviour for FailStep {
             Err(error) => expression_failure(&error),
         };
         Ok(Begin::Finished {
-            input: Value::Null,
+            input: json!({ "message": shown(self.message.source().into()) }),
             result: Err(failure),
         })
     }

@@ -1,8 +1,12 @@
 //! `succeed`: ends what it stands in, as succeeded.
 
 use jiff::Timestamp;
-use serde_json::Value;
-use signalbox_model::{execution::Failure, expression::Scope, workflow::SucceedStep};
+use serde_json::{Value, json};
+use signalbox_model::{
+    execution::Failure,
+    expression::{JsonTemplate, Scope},
+    workflow::SucceedStep,
+};
 
 use super::{Begin, Behaviour, expression_failure};
 
@@ -12,8 +16,9 @@ impl Behaviour for SucceedStep {
             Some(template) => template.render(scope),
             None => Ok(Value::Null),
         };
+        let written = self.output.as_ref().map(JsonTemplate::shown);
         Ok(Begin::Finished {
-            input: Value::Null,
+            input: json!({ "output": written }),
             result: output.map_err(|error| expression_failure(&error)),
         })
     }

@@ -1,7 +1,7 @@
 //! `transform`: computes a value.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use signalbox_model::{execution::Failure, expression::Scope, workflow::TransformStep};
 
 use super::{Begin, Behaviour, expression_failure};
@@ -13,7 +13,10 @@ impl Behaviour for TransformStep {
                 json!({"expression": expression.source()}),
                 expression.evaluate(scope),
             ),
-            Self::Template(template) => (Value::Null, template.render(scope)),
+            Self::Template(template) => (
+                json!({"template": template.shown()}),
+                template.render(scope),
+            ),
             Self::JsonPath(query) => (
                 json!({"path": query.path.source(), "from": query.from.source()}),
                 query.evaluate(scope),

@@ -174,6 +174,16 @@ impl Template {
             .collect()
     }
 
+    /// As it was written, but for white space at the ends of expressions.
+    #[must_use]
+    pub fn source(&self) -> String {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.replace(OPEN, &format!("${OPEN}")),
+            Part::Expression(expression) => format!("{OPEN} {} {CLOSE}", expression.source()),
+        });
+        parts.collect()
+    }
+
     /// Its value: that of the expression when it is one expression and nothing else, text otherwise.
     ///
     /// # Errors
@@ -260,6 +270,16 @@ fn wrong_expression(text: &str) -> Option<(&str, WrongExpression, &str)> {
     first
 }
 
+/// What is recorded of expressions and templates as they were `written`: of more than [`limits::SHOWN_MAX_BYTES`] the beginning of
+/// its JSON.
+#[must_use]
+pub fn shown(written: Value) -> Value {
+    if json_size_exceeds(&written, limits::SHOWN_MAX_BYTES) {
+        return cut(&written.to_string(), limits::SHOWN_MAX_BYTES).into();
+    }
+    written
+}
+
 /// JSON in which each string is a template.
 #[derive(Clone, Debug)]
 pub struct JsonTemplate(Node);
@@ -340,6 +360,12 @@ impl JsonTemplate {
         all
     }
 
+    /// As it was written, for people ([`shown`]).
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        shown(written(&self.0))
+    }
+
     /// Its value.
     ///
     /// # Errors
@@ -387,6 +413,18 @@ fn parse_node(value: &Value, path: &str, wrong: &mut WrongJsonTemplate) -> Node 
                 })
                 .collect(),
         ),
+    }
+}
+
+fn written(node: &Node) -> Value {
+    match node {
+        Node::Plain(value) => value.clone(),
+        Node::Text(template) => template.source().into(),
+        Node::List(nodes) => nodes.iter().map(written).collect(),
+        Node::Fields(fields) => fields
+            .iter()
+            .map(|(name, node)| (name.clone(), written(node)))
+            .collect(),
     }
 }
 

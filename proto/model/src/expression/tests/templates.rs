@@ -1,6 +1,7 @@
 //! Where the expressions of a template end.
 
 use super::*;
+use crate::limits;
 
 #[test]
 fn an_expression_ends_outside_of_its_texts_and_braces() {
@@ -38,6 +39,31 @@ fn an_expression_ends_outside_of_its_texts_and_braces() {
         let error = Template::parse(source).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{source}: {error}");
     }
+}
+
+#[test]
+fn templates_are_shown_as_they_were_written() {
+    for source in [
+        "",
+        "plain",
+        "${{ event.message }}",
+        "a ${{ 1 }} b $${{ no }} ${{ {'a': {'b': '}}'}} }}!",
+    ] {
+        let template = Template::parse(source).unwrap();
+        assert_eq!(template.source(), source);
+        let again = Template::parse(&template.source()).unwrap();
+        assert_eq!(
+            again.render(&scope()).unwrap(),
+            template.render(&scope()).unwrap()
+        );
+    }
+    let written = json!({"a": ["${{ 1 }}", null, 2], "b": {"c": "$${{"}});
+    assert_eq!(JsonTemplate::parse(&written).unwrap().shown(), written);
+    let long = json!({ "a": "x".repeat(limits::SHOWN_MAX_BYTES) });
+    let shown = JsonTemplate::parse(&long).unwrap().shown();
+    let shown = shown.as_str().unwrap();
+    assert!(shown.starts_with("{\"a\":\"xxx") && shown.ends_with("x…"));
+    assert_eq!(shown.chars().count(), limits::SHOWN_MAX_BYTES + 1);
 }
 
 /// Each close that was tried was a parse of all before it.
