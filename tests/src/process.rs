@@ -43,7 +43,7 @@ pub fn binary(name: &str) -> PathBuf {
     let path = dir.join(name);
     assert!(
         path.exists(),
-        "{} is missing: run `cargo build --workspace --bins` first (tests/run does)",
+        "{} is missing: run `cargo build --workspace --bins --tests` first (tests/run does)",
         path.display()
     );
     path
