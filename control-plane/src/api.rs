@@ -6,6 +6,7 @@ mod deliveries;
 mod executions;
 mod filter;
 mod map;
+mod mask;
 mod nodes;
 mod projects;
 mod secrets;

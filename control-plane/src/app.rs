@@ -110,12 +110,17 @@ fn check_etag(given: &str, revision: i64, resource: &str) -> Result<(), Error> {
     }
 }
 
+/// Text that every database keeps, of at most so many characters.
 fn check_length(field: &str, text: &str, max_chars: usize) -> Result<(), Error> {
     if text.chars().count() > max_chars {
         return Err(Error::invalid(
             field,
             format!("has more than {max_chars} characters"),
         ));
+    }
+    // PostgreSQL keeps no text with it, and a database may move there.
+    if text.contains('\0') {
+        return Err(Error::invalid(field, "holds the character U+0000"));
     }
     Ok(())
 }

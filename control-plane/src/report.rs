@@ -122,12 +122,11 @@ impl Reports {
         };
         let durable = self
             .app
-            .apply_records(
-                node,
-                incarnation,
+            .apply_records_or_pass_over(
+                (node, incarnation),
                 &records,
                 u64::try_from(last).unwrap_or(0),
-                decode,
+                &decode,
             )
             .instrument(spans.first().cloned().unwrap_or_else(Span::none))
             .await?;

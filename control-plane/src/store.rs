@@ -69,6 +69,7 @@ pub use cancellations::{Cancel, CancelPlace};
 pub use changes::ConfigChange;
 pub use children::Child;
 pub use commands::OpenCommand;
+pub use config::Made;
 pub use deleted::{Deletable, Deleted};
 pub use deliveries::DeliveryFilter;
 pub use enrollment::{EnrollmentTokenRow, NodeIdentityRow};
@@ -443,6 +444,13 @@ fn internal(error: &DbErr) -> Error {
             message: "the database cannot be worked with now".to_owned(),
         };
     }
+    if is_unstorable(error) {
+        tracing::warn!(%error, "the database does not take a value");
+        return Error::invalid(
+            "",
+            "holds what the database cannot keep, such as the character U+0000",
+        );
+    }
     tracing::error!(%error, "a database operation failed");
     Error::Internal {
         message: "the database operation failed; the log says why".to_owned(),
@@ -467,6 +475,21 @@ fn is_passing(error: &DbErr) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         _ => matches!(error, DbErr::Conn(_)),
+    }
+}
+
+/// Whether the database refused a value, as it always will: SQLSTATE class 22 of PostgreSQL, "data exception".
+fn is_unstorable(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
+        error
+    else {
+        return false;
+    };
+    match &**cause {
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.len() == 5 && code.starts_with("22")),
+        _ => false,
     }
 }
 

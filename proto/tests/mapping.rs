@@ -660,6 +660,25 @@ fn records_round_trip() {
     }
 }
 
+/// PostgreSQL's text has no U+0000, and whoever sends an event decides what a failure quotes of it.
+#[test]
+fn texts_of_records_hold_what_every_database_keeps() {
+    use signalbox_proto::dataplane::v1 as wire;
+    let finished = wire::ExecutionFinished {
+        state: v1::ExecutionState::Failed.into(),
+        error: Some(v1::ExecutionError {
+            code: "X\0".into(),
+            message: "a\0b\0".into(),
+        }),
+        ..Default::default()
+    };
+    let fact = record::fact_from_wire(wire::execution_fact::Fact::Finished(finished)).unwrap();
+    let signalbox_model::execution::Fact::Finished { error, .. } = fact else {
+        panic!("{fact:?}")
+    };
+    assert_eq!(error.unwrap().to_string(), "X\u{fffd}: a\u{fffd}b\u{fffd}");
+}
+
 #[test]
 fn control_flow_is_read_as_it_is_written() {
     use signalbox_model::workflow::{Action, OnError, RetryOn, WaitStep};

@@ -218,6 +218,7 @@ async fn update_hook(api: &Api, spec: &str) {
             ..Default::default()
         }),
         publish: true,
+        ..Default::default()
     };
     api.workflows().update_workflow(request).await.unwrap();
 }

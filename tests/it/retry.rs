@@ -197,6 +197,7 @@ steps:
         let request = UpdateWorkflowRequest {
             workflow: Some(workflow),
             publish: true,
+            ..UpdateWorkflowRequest::default()
         };
         api.workflows().update_workflow(request).await.unwrap();
     };

@@ -16,7 +16,7 @@ use signalbox_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, parent_project, required, shown};
+use super::{Api, filter, map, mask, name, parent_project, required, shown};
 use crate::{
     app::{Found, KeyChange, NewKey},
     auth::Caller,
@@ -65,6 +65,16 @@ fn labels_of(given: &v1::ApiKey) -> Result<Labels, Error> {
     Ok(Labels::new("api_key.labels", given.labels.clone())?)
 }
 
+/// What of a key can be changed.
+const CHANGEABLE: [&str; 6] = [
+    "display_name",
+    "rate_limit",
+    "expire_time",
+    "labels",
+    "workflows",
+    "source_networks",
+];
+
 /// What `mask` names, or without one what is set (AIP-134).
 fn change_of(
     given: &v1::ApiKey,
@@ -76,7 +86,7 @@ fn change_of(
     let labels = labels_of(given)?;
     let mut change = KeyChange::default();
     change.scope.given = scope_of(given, project)?;
-    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+    let Some(paths) = mask::paths(mask, &CHANGEABLE)? else {
         change.display_name = Some(given.display_name.clone()).filter(|name| !name.is_empty());
         change.rate_limit = rate_limit.map(Some);
         change.expires_at = expires_at.map(Some);
@@ -85,23 +95,14 @@ fn change_of(
         change.scope.changes_source_networks = !given.source_networks.is_empty();
         return Ok(change);
     };
-    for path in &mask.paths {
-        match path.as_str() {
+    for path in paths {
+        match path {
             "display_name" => change.display_name = Some(given.display_name.clone()),
             "rate_limit" => change.rate_limit = Some(rate_limit),
             "expire_time" => change.expires_at = Some(expires_at),
             "labels" => change.labels = Some(labels.clone()),
             "workflows" => change.scope.changes_workflows = true,
-            "source_networks" => change.scope.changes_source_networks = true,
-            _ => {
-                return Err(Error::invalid(
-                    "update_mask",
-                    format!(
-                        "{path:?} cannot be changed; expected display_name, rate_limit, expire_time, workflows, \
-                         source_networks or labels"
-                    ),
-                ));
-            }
+            _ => change.scope.changes_source_networks = true,
         }
     }
     Ok(change)

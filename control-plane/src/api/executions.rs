@@ -154,7 +154,7 @@ impl ExecutionService for Api {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
-            let filter = filter::executions(&asked.filter)?;
+            let filter = filter::executions(&asked.filter, &project)?;
             let of = ["executions", &asked.parent, &asked.filter, &asked.order_by];
             let mut page = self.page(&of, asked.page_size, &asked.page_token)?;
             page.order = order("create_time", &asked.order_by)?;
@@ -202,7 +202,7 @@ impl ExecutionService for Api {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
-            let filter = filter::executions(&asked.filter)?;
+            let filter = filter::executions(&asked.filter, &project)?;
             let of = [WATCHED, &asked.parent, &asked.filter];
             let seen = match asked.watch_token.as_str() {
                 // Whatever changes next, whichever execution it is.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     expression::with_parser_stack,
-    ids::{ApiKeyName, ExecutionName, WorkflowName},
+    ids::{ApiKeyName, ExecutionName, ProjectId, WorkflowName},
     labels::LabelSelector,
 };
 
@@ -186,11 +186,11 @@ fn operand(expression: &Expr) -> Result<Operand, Error> {
     }
 }
 
-/// A filter of executions.
+/// A filter of the executions of a project.
 ///
 /// # Errors
 /// `Invalid` at `filter`, with what was expected.
-pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
+pub(super) fn executions(text: &str, project: &ProjectId) -> Result<ExecutionFilter, Error> {
     const STATES: [&str; 7] = [
         "QUEUED",
         "RUNNING",
@@ -206,15 +206,15 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
         match comparison.field.as_str() {
             "workflow" => {
                 comparison.equals(&mut filter.workflow)?;
-                to_id(&mut filter.workflow, |name: WorkflowName| {
-                    name.workflow.to_string()
-                });
+                to_id(&mut filter.workflow, project, |name: WorkflowName| {
+                    (name.project, name.workflow.to_string())
+                })?;
             }
             "api_key" => {
                 comparison.equals(&mut filter.api_key)?;
-                to_id(&mut filter.api_key, |name: ApiKeyName| {
-                    name.api_key.to_string()
-                });
+                to_id(&mut filter.api_key, project, |name: ApiKeyName| {
+                    (name.project, name.api_key.to_string())
+                })?;
             }
             "state" => comparison.equals_one_of(&mut filter.state, &STATES)?,
             "trigger" => comparison.equals_one_of(&mut filter.trigger, &TRIGGERS)?,
@@ -222,9 +222,9 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
             "message_id" => comparison.equals(&mut filter.message_id)?,
             "parent" => {
                 comparison.equals(&mut filter.parent)?;
-                to_id(&mut filter.parent, |name: ExecutionName| {
-                    name.execution.to_string()
-                });
+                to_id(&mut filter.parent, project, |name: ExecutionName| {
+                    (name.project, name.execution.to_string())
+                })?;
             }
             "create_time" => comparison.within(&mut filter.created)?,
             other => {
@@ -239,10 +239,25 @@ pub(super) fn executions(text: &str) -> Result<ExecutionFilter, Error> {
 }
 
 /// A resource name that was given becomes its id, which is what is stored.
-fn to_id<T: FromStr>(slot: &mut Option<String>, id: impl FnOnce(T) -> String) {
-    if let Some(name) = slot.as_ref().and_then(|name| name.parse().ok()) {
-        *slot = Some(id(name));
+///
+/// # Errors
+/// `Invalid` when it is of another project: there is nothing to be found.
+fn to_id<T: FromStr>(
+    slot: &mut Option<String>,
+    project: &ProjectId,
+    parts: impl FnOnce(T) -> (ProjectId, String),
+) -> Result<(), Error> {
+    let Some(name) = slot.as_ref().and_then(|name| name.parse().ok()) else {
+        return Ok(());
+    };
+    let (of, id) = parts(name);
+    if of != *project {
+        return Err(wrong(format!(
+            "names something of project {of}; what is listed is of project {project}"
+        )));
     }
+    *slot = Some(id);
+    Ok(())
 }
 
 /// A filter of deliveries.
@@ -319,6 +334,10 @@ mod tests {
 
     use super::*;
 
+    fn executions(text: &str) -> Result<ExecutionFilter, Error> {
+        super::executions(text, &"p".parse().unwrap())
+    }
+
     #[test]
     fn comparisons_are_read() {
         let filter = executions(
@@ -392,6 +411,7 @@ mod tests {
             r#""FAILED" == state"#,
             r#"state >= "FAILED""#,
             r#"state == timestamp("2026-11-26T12:00:00Z")"#,
+            r#"workflow == "projects/other/workflows/w""#,
             r#"create_time > "yesterday""#,
             r#"create_time > timestamp(1)"#,
             r#"create_time >= "2026-11-26T12:00:00Z" && create_time > "2026-11-26T12:00:00Z""#,

@@ -10,7 +10,7 @@ use signalbox_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, order, required};
+use super::{Api, filter, map, mask, name, order, required};
 use crate::{
     app::{ProjectChange, Quotas},
     auth::Caller,
@@ -42,10 +42,22 @@ fn set_of(given: &v1::Project) -> Result<ProjectChange, Error> {
     })
 }
 
+/// What of a project can be changed. What names a part stands after the whole.
+const CHANGEABLE: [&str; 8] = [
+    "display_name",
+    "labels",
+    "history_retention",
+    "quotas",
+    "quotas.workflows",
+    "quotas.api_keys",
+    "quotas.events_per_second",
+    "quotas.history_bytes",
+];
+
 /// What `mask` names; without one what is set (AIP-134), and how long the history is kept in any case.
 fn change_of(given: &v1::Project, mask: Option<&FieldMask>) -> Result<ProjectChange, Error> {
     let set = set_of(given)?;
-    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+    let Some(paths) = mask::paths(mask, &CHANGEABLE)? else {
         return Ok(ProjectChange {
             history_retention: Some(set.history_retention.flatten()),
             ..set
@@ -53,9 +65,9 @@ fn change_of(given: &v1::Project, mask: Option<&FieldMask>) -> Result<ProjectCha
     };
     let quotas = given.quotas.unwrap_or_default();
     let mut change = ProjectChange::default();
-    for path in &mask.paths {
+    for path in paths {
         let to = &mut change.quotas;
-        match path.as_str() {
+        match path {
             "display_name" => change.display_name = Some(given.display_name.clone()),
             "labels" => change.labels = Some(labels_of(given)?),
             "history_retention" => change.history_retention = Some(retention_of(given)?),
@@ -70,16 +82,7 @@ fn change_of(given: &v1::Project, mask: Option<&FieldMask>) -> Result<ProjectCha
             "quotas.workflows" => to.workflows = Some(quotas.workflows),
             "quotas.api_keys" => to.api_keys = Some(quotas.api_keys),
             "quotas.events_per_second" => to.events_per_second = Some(quotas.events_per_second),
-            "quotas.history_bytes" => to.history_bytes = Some(quotas.history_bytes),
-            _ => {
-                return Err(Error::invalid(
-                    "update_mask",
-                    format!(
-                        "{path:?} cannot be changed; expected display_name, labels, history_retention, quotas, or one of \
-                         quotas.workflows, quotas.api_keys, quotas.events_per_second and quotas.history_bytes"
-                    ),
-                ));
-            }
+            _ => to.history_bytes = Some(quotas.history_bytes),
         }
     }
     Ok(change)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use prost_types::FieldMask;
 use signalbox_model::{
     error::Error,
     execution::JsonText,
@@ -19,7 +20,7 @@ use signalbox_proto::{
 use signalbox_runtime::telemetry::context;
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, parent_project, required, shown, subscribe_kit};
+use super::{Api, filter, map, mask, name, parent_project, required, shown, subscribe_kit};
 use crate::{
     app::{Definition, NewWorkflow, RunRequest, Upcoming},
     auth::Caller,
@@ -76,6 +77,35 @@ impl Api {
                 source: definition::encode(spec).to_vec(),
             },
         })
+    }
+
+    /// What is to be written: of `given` what `mask` names, and the rest as it is. The etag is then that of what it was made from, so
+    /// that nothing that changes meanwhile is written over.
+    async fn masked(
+        &self,
+        given: &v1::Workflow,
+        name: &WorkflowName,
+        mask: Option<&FieldMask>,
+    ) -> Result<v1::Workflow, Error> {
+        const ALL: [&str; 4] = ["display_name", "description", "labels", "spec"];
+        let paths = mask::paths(mask, &ALL)?.unwrap_or(ALL.to_vec());
+        if paths.len() == ALL.len() {
+            return Ok(given.clone());
+        }
+        let row = self.app.live_workflow(name).await?;
+        let mut whole = self.with_spec(row).await?.into_inner();
+        for path in paths {
+            match path {
+                "display_name" => given.display_name.clone_into(&mut whole.display_name),
+                "description" => given.description.clone_into(&mut whole.description),
+                "labels" => given.labels.clone_into(&mut whole.labels),
+                _ => given.spec.clone_into(&mut whole.spec),
+            }
+        }
+        if !given.etag.is_empty() {
+            given.etag.clone_into(&mut whole.etag);
+        }
+        Ok(whole)
     }
 
     /// All that is wrong with a definition, and with what it names.
@@ -194,8 +224,11 @@ impl WorkflowService for Api {
             let given = required("workflow", asked.workflow.as_ref())?;
             let workflow: WorkflowName = name("workflow.name", &given.name)?;
             let caller = Caller::of(&request, &workflow.project)?;
+            let given = self
+                .masked(given, &workflow, asked.update_mask.as_ref())
+                .await?;
             let new = self
-                .new_workflow(given, &workflow.project, &workflow.workflow)
+                .new_workflow(&given, &workflow.project, &workflow.workflow)
                 .await?;
             let row = self
                 .app
@@ -308,7 +341,7 @@ impl WorkflowService for Api {
             let caller = Caller::of(&request, &workflow.project)?;
             let row = self
                 .app
-                .undelete_workflow(&caller.actor(""), &workflow, &asked.etag)
+                .undelete_workflow(&caller.actor(""), &workflow, asked.unpublished, &asked.etag)
                 .await?;
             self.with_spec(row).await
         };

@@ -133,27 +133,23 @@ impl App {
         }
     }
 
-    /// What is deleted by this name, or why there is nothing.
-    async fn or_deleted<T: Deletable>(
+    /// What has this name, deleted or not.
+    async fn live_or_deleted<T: Deletable>(
         &self,
-        live: Result<T, Error>,
+        name: impl ToString,
         project: &ProjectId,
         id: &str,
     ) -> Result<Found<T>, Error> {
-        match live {
-            Err(Error::NotFound { resource }) => {
-                match self.store.deleted(project.as_str(), id).await? {
-                    Some(deleted) => Ok(self.found(deleted)),
-                    None => Err(Error::NotFound { resource }),
-                }
-            }
-            live => live.map(Found::live),
+        let found = self.store.live_or_deleted(project.as_str(), id).await?;
+        match found {
+            (Some(live), _) => Ok(Found::live(live)),
+            (None, Some(deleted)) => Ok(self.found(deleted)),
+            (None, None) => Err(Error::not_found(name)),
         }
     }
 
     pub(super) async fn found_key(&self, name: &ApiKeyName) -> Result<Found<ApiKey>, Error> {
-        let live = self.store.key(name).await;
-        self.or_deleted(live, &name.project, name.api_key.as_str())
+        self.live_or_deleted(name, &name.project, name.api_key.as_str())
             .await
     }
 
@@ -161,12 +157,15 @@ impl App {
         &self,
         name: &WorkflowName,
     ) -> Result<Found<Workflow>, Error> {
-        let live = self.store.workflow(name).await;
-        self.or_deleted(live, &name.project, name.workflow.as_str())
+        self.live_or_deleted(name, &name.project, name.workflow.as_str())
             .await
     }
 
-    pub(super) async fn live_workflow(&self, name: &WorkflowName) -> Result<Workflow, Error> {
+    /// A workflow that is not deleted.
+    ///
+    /// # Errors
+    /// `NotFound`; `Precondition` when it is deleted.
+    pub async fn live_workflow(&self, name: &WorkflowName) -> Result<Workflow, Error> {
         let found = self.found_workflow(name).await?;
         match found.deletion {
             None => Ok(found.row),
@@ -174,25 +173,19 @@ impl App {
         }
     }
 
-    /// A page of what is live, on demand with what is deleted among it, in the same order.
-    pub(super) async fn with_deleted<T: Deletable>(
+    /// A page of what is live and what is deleted, in the same order.
+    pub(super) async fn list_with_deleted<T: Deletable>(
         &self,
         project: &ProjectId,
         labels: &LabelSelector,
-        wanted: bool,
         page: &Page,
-        live: PageOf<T>,
     ) -> Result<PageOf<Found<T>>, Error> {
-        let more = live.next.is_some();
+        let (live, deleted) = self
+            .store
+            .list_with_deleted::<T>(project, labels, page)
+            .await?;
+        let more = live.next.is_some() || deleted.next.is_some();
         let mut rows: Vec<_> = live.rows.into_iter().map(Found::live).collect();
-        if !wanted {
-            return Ok(PageOf {
-                rows,
-                next: live.next,
-            });
-        }
-        let deleted = self.store.list_deleted(project, labels, page).await?;
-        let more = more || deleted.next.is_some();
         rows.extend(deleted.rows.into_iter().map(|row| self.found(row)));
         let position = |found: &Found<T>| -> Position {
             (found.row.create_time_us(), found.row.place().1.to_owned())
@@ -237,7 +230,7 @@ impl App {
             .await
     }
 
-    /// Brings a deleted workflow back, as it was. A schedule goes on from now.
+    /// Brings a deleted workflow back, as it was, or with nothing published. A schedule goes on from now.
     ///
     /// # Errors
     /// `NotFound`, `AlreadyExists` when it is not deleted, `Stale`, `Quota`; `Precondition` (project), and when what its published version names is gone.
@@ -245,6 +238,7 @@ impl App {
         &self,
         actor: &Actor,
         name: &WorkflowName,
+        unpublished: bool,
         etag: &str,
     ) -> Result<Workflow, Error> {
         let text = name.to_string();
@@ -258,8 +252,14 @@ impl App {
                 self.require_quota(tx, &name.project, Counted::Workflow)
                     .await?;
                 tx.forget_deleted::<Workflow>(project, id).await?;
+                let published_version = if unpublished {
+                    0
+                } else {
+                    row.published_version
+                };
                 let back = Workflow {
                     update_time_us: tx.now_us(),
+                    published_version,
                     ..row
                 };
                 let row = tx.insert_workflow(back).await?;
@@ -296,19 +296,23 @@ impl App {
         let (project, id) = (name.project.as_str(), name.api_key.as_str());
         self.store
             .configure(async |tx| {
-                match tx.deleted::<ApiKey>(project, id).await? {
+                let row = match tx.deleted::<ApiKey>(project, id).await? {
                     Some(Deleted { row, .. }) => {
                         check_etag(etag, row.revision, &text)?;
                         tx.forget_deleted::<ApiKey>(project, id).await?;
+                        row
                     }
                     None => {
                         let row = tx.key(name).await?;
                         check_etag(etag, row.revision, &text)?;
-                        tx.delete_key(row).await?;
+                        tx.delete_key(row.clone()).await?;
+                        row
                     }
-                }
+                };
                 ApiKey::forget_rest(tx, project, id).await?;
-                tx.audit(actor, "DeleteApiKey", &text, purged());
+                let mut changes = audit::diff(Some(&audit::key(&row)), None);
+                changes.extend(purged());
+                tx.audit(actor, "DeleteApiKey", &text, changes);
                 Ok(())
             })
             .await
@@ -328,20 +332,23 @@ impl App {
         let (project, id) = (name.project.as_str(), name.workflow.as_str());
         self.store
             .configure(async |tx| {
-                match tx.deleted::<Workflow>(project, id).await? {
-                    Some(Deleted { row, .. }) => {
-                        check_etag(etag, row.revision, &text)?;
-                        tx.forget_deleted::<Workflow>(project, id).await?;
-                    }
-                    None => {
-                        let row = tx.workflow(name).await?;
-                        check_etag(etag, row.revision, &text)?;
-                        calls::refuse_while_called(tx, name).await?;
-                        tx.delete_workflow(name).await?;
-                    }
+                let (row, is_deleted) = match tx.deleted::<Workflow>(project, id).await? {
+                    Some(Deleted { row, .. }) => (row, true),
+                    None => (tx.workflow(name).await?, false),
+                };
+                check_etag(etag, row.revision, &text)?;
+                let latest = tx.workflow_version(name, row.latest_version).await?;
+                if is_deleted {
+                    tx.forget_deleted::<Workflow>(project, id).await?;
+                } else {
+                    calls::refuse_while_called(tx, name).await?;
+                    tx.delete_workflow(name).await?;
                 }
                 Workflow::forget_rest(tx, project, id).await?;
-                tx.audit(actor, "DeleteWorkflow", &text, purged());
+                let before = audit::workflow_with_spec(&row, &latest.source);
+                let mut changes = audit::diff(Some(&before), None);
+                changes.extend(purged());
+                tx.audit(actor, "DeleteWorkflow", &text, changes);
                 Ok(())
             })
             .await

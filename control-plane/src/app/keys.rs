@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     crypto::KeyValue,
-    store::{Actor, Page, PageOf, rows::ApiKey},
+    store::{Actor, Made, Page, PageOf, Tx, rows::ApiKey},
 };
 
 const CREATE: &str = "CreateApiKey";
@@ -81,12 +81,9 @@ impl App {
             .store
             .configure(async |tx| {
                 if let Some(request_id) = request_id
-                    && let Some(before) = tx.request(project, CREATE, request_id).await?
+                    && let Some(before) = tx.key_request(project, CREATE, request_id).await?
                 {
-                    if before != text {
-                        return Err(Error::invalid("request_id", "was used for another key"));
-                    }
-                    return Ok((live_key(tx, &name).await?, false));
+                    return Ok((shown_again(tx, &name, before, actor).await?, false));
                 }
                 self.require_quota(tx, project, Counted::ApiKey).await?;
                 let row = tx
@@ -117,7 +114,9 @@ impl App {
                     .await?;
                 tx.require_master_key(self.master_key.id()).await?;
                 if let Some(request_id) = request_id {
-                    tx.note_request(project, CREATE, request_id, &text).await?;
+                    let made = made(&row, &text, actor);
+                    tx.note_key_request(project, CREATE, request_id, made)
+                        .await?;
                 }
                 let changes = audit::diff(None, Some(&audit::key(&row)));
                 tx.audit(actor, CREATE, &text, changes);
@@ -134,7 +133,8 @@ impl App {
         Ok((value, sealed.map_err(crypto)?))
     }
 
-    /// The key `name` with the value that was made for it; of a request that was repeated, with the one that it has.
+    /// The key `name` with the value that was made for it; of a request that was repeated, with the one that it has, which is the same
+    /// ([`shown_again`]).
     fn with_value(
         &self,
         row: ApiKey,
@@ -175,9 +175,14 @@ impl App {
         with_deleted: bool,
         page: &Page,
     ) -> Result<PageOf<Found<ApiKey>>, Error> {
+        if with_deleted {
+            return self.list_with_deleted(project, labels, page).await;
+        }
         let live = self.store.keys(project, labels, page).await?;
-        self.with_deleted(project, labels, with_deleted, page, live)
-            .await
+        Ok(PageOf {
+            rows: live.rows.into_iter().map(Found::live).collect(),
+            next: live.next,
+        })
     }
 
     /// Changes a key. Revoked ones, too: nothing comes of it.
@@ -316,6 +321,44 @@ impl App {
             })
             .await
     }
+}
+
+/// What a request made: the value that the key has, for whoever asked.
+fn made(row: &ApiKey, name: &str, actor: &Actor) -> Made {
+    Made {
+        resource: name.to_owned(),
+        value: Some((actor.subject.clone(), row.digest.clone())),
+    }
+}
+
+/// The key `name`, for whoever repeats the request that made its value. Its answer is given once more to whom it was given, as long as
+/// it is the key's: a newer value, or one of somebody else, would be a reveal that nobody notes.
+///
+/// # Errors
+/// `Invalid` when the request was for another key; `Precondition` when its answer is not to be had any more; as [`live_key`].
+async fn shown_again(
+    tx: &Tx,
+    name: &ApiKeyName,
+    made: Made,
+    actor: &Actor,
+) -> Result<ApiKey, Error> {
+    if made.resource != name.to_string() {
+        return Err(Error::invalid("request_id", "was used for another key"));
+    }
+    let row = live_key(tx, name).await?;
+    let is_his = made
+        .value
+        .is_some_and(|(subject, digest)| subject == actor.subject && digest == row.digest);
+    if !is_his || row.revoke_time_us.is_some() {
+        return Err(Error::Precondition {
+            subject: name.to_string(),
+            reason: "VALUE_NOT_SHOWN",
+            message: "this request was made before, by somebody else or for a value that is not the key's any more: \
+                      the value is not shown again"
+                .to_owned(),
+        });
+    }
+    Ok(row)
 }
 
 /// A key that never worked would be a mistake.

@@ -34,6 +34,43 @@ impl App {
         Ok(u64::try_from(cursor).unwrap_or(0))
     }
 
+    /// As [`App::apply_records`]. A record that the database refuses, as it always will, is passed over, loudly: it must not hold up
+    /// all that the node reports after it.
+    ///
+    /// # Errors
+    /// When the database fails: some of them may be durable, and the node sends the batch again.
+    pub async fn apply_records_or_pass_over(
+        &self,
+        (node, incarnation): (&NodeId, &str),
+        records: &[SequencedRecord],
+        last: u64,
+        decode: &impl Fn(&signalbox_model::ids::WorkflowName, &[u8]) -> Result<Valid, Violations>,
+    ) -> Result<u64, Error> {
+        // Halves that are to be tried yet, the next one last, each with the record that it makes durable.
+        let mut left = vec![(records, last)];
+        let mut reached = 0;
+        while let Some((records, last)) = left.pop() {
+            let applied = self.apply_records(node, incarnation, records, last, decode);
+            reached = match (applied.await, records) {
+                (Err(Error::Invalid(_)), [refused]) => {
+                    let sequence = refused.sequence;
+                    tracing::error!(%node, sequence, "the database refuses a record: it is passed over, and not shown");
+                    metrics::counter!("signalbox_report_records_refused_total").increment(1);
+                    self.apply_records(node, incarnation, &[], last, decode)
+                        .await?
+                }
+                (Err(Error::Invalid(_)), [_, _, ..]) => {
+                    let (before, after) = records.split_at(records.len() / 2);
+                    left.push((after, last));
+                    left.push((before, before.last().map_or(last, |record| record.sequence)));
+                    continue;
+                }
+                (applied, _) => applied?,
+            };
+        }
+        Ok(reached)
+    }
+
     /// Makes records durable, each once: those at or below the cursor are skipped, and the cursor moves in the same
     /// transaction, which holds it alone: another stream of the node, at another replica, waits for it. Gives the new cursor. `decode` reads a definition, to know whether its trigger lets a topic bind.
     ///

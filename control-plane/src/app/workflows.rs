@@ -316,9 +316,14 @@ impl App {
         with_deleted: bool,
         page: &Page,
     ) -> Result<PageOf<Found<Workflow>>, Error> {
+        if with_deleted {
+            return self.list_with_deleted(project, labels, page).await;
+        }
         let live = self.store.workflows(project, labels, page).await?;
-        self.with_deleted(project, labels, with_deleted, page, live)
-            .await
+        Ok(PageOf {
+            rows: live.rows.into_iter().map(Found::live).collect(),
+            next: live.next,
+        })
     }
 
     /// The versions of a workflow, newest first; also of one that is deleted.

@@ -21,6 +21,15 @@ use super::{
     rows::{ApiKey, Workflow, WorkflowVersion},
 };
 
+/// What a request made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Name of the resource.
+    pub resource: String,
+    /// Whom it gave the value of a key, and the value's SHA-256.
+    pub value: Option<(String, Vec<u8>)>,
+}
+
 fn key_name(row: &ApiKey) -> String {
     format!("projects/{}/apiKeys/{}", row.project, row.id)
 }
@@ -41,6 +50,20 @@ impl Tx {
         method: &str,
         request_id: &str,
     ) -> Result<Option<String>, Error> {
+        let made = self.key_request(project, method, request_id).await?;
+        Ok(made.map(|made| made.resource))
+    }
+
+    /// The same of a request that made the value of a key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn key_request(
+        &self,
+        project: &ProjectId,
+        method: &str,
+        request_id: &str,
+    ) -> Result<Option<Made>, Error> {
         let key = (
             project.to_string(),
             method.to_owned(),
@@ -52,7 +75,10 @@ impl Tx {
             .one(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(found.map(|row| row.resource))
+        Ok(found.map(|row| Made {
+            resource: row.resource,
+            value: row.subject.zip(row.value_digest),
+        }))
     }
 
     /// Notes what the request with this id made; forgets those of more than a day ago.
@@ -66,6 +92,25 @@ impl Tx {
         request_id: &str,
         resource: &str,
     ) -> Result<(), Error> {
+        let made = Made {
+            resource: resource.to_owned(),
+            value: None,
+        };
+        self.note_key_request(project, method, request_id, made)
+            .await
+    }
+
+    /// The same of a request that made the value of a key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_key_request(
+        &self,
+        project: &ProjectId,
+        method: &str,
+        request_id: &str,
+        made: Made,
+    ) -> Result<(), Error> {
         const KEPT_US: i64 = 24 * 3600 * 1_000_000;
         use entity::request::{ActiveModel, Column, Entity};
         Entity::delete_many()
@@ -73,12 +118,15 @@ impl Tx {
             .exec(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
+        let (subject, value_digest) = made.value.unzip();
         ActiveModel {
             project: Set(project.to_string()),
             method: Set(method.to_owned()),
             request_id: Set(request_id.to_owned()),
-            resource: Set(resource.to_owned()),
+            resource: Set(made.resource),
             create_time_us: Set(self.now_us()),
+            subject: Set(subject),
+            value_digest: Set(value_digest),
         }
         .insert(&self.inner)
         .await
@@ -281,6 +329,45 @@ async fn find_workflow(
         .ok_or_else(|| Error::not_found(name))
 }
 
+pub(super) async fn list_keys(
+    db: &impl sea_orm::ConnectionTrait,
+    project: &ProjectId,
+    labels: &LabelSelector,
+    page: &Page,
+) -> Result<PageOf<ApiKey>, Error> {
+    use entity::api_key::{Column, Entity};
+    let query = Entity::find()
+        .filter(Column::Project.eq(project.as_str()))
+        .filter(labelled(project.as_str(), KIND_KEY, Column::Id, labels));
+    let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))?;
+    Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+}
+
+pub(super) async fn list_workflows(
+    db: &impl sea_orm::ConnectionTrait,
+    project: &ProjectId,
+    labels: &LabelSelector,
+    page: &Page,
+) -> Result<PageOf<Workflow>, Error> {
+    use entity::workflow::{Column, Entity};
+    let query = Entity::find()
+        .filter(Column::Project.eq(project.as_str()))
+        .filter(labelled(
+            project.as_str(),
+            KIND_WORKFLOW,
+            Column::Id,
+            labels,
+        ));
+    let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))?;
+    Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+}
+
 async fn find_version(
     db: &impl sea_orm::ConnectionTrait,
     name: &WorkflowName,
@@ -313,15 +400,7 @@ impl Store {
         labels: &LabelSelector,
         page: &Page,
     ) -> Result<PageOf<ApiKey>, Error> {
-        use entity::api_key::{Column, Entity};
-        let query = Entity::find()
-            .filter(Column::Project.eq(project.as_str()))
-            .filter(labelled(project.as_str(), KIND_KEY, Column::Id, labels));
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        list_keys(&self.db, project, labels, page).await
     }
 
     /// A workflow.
@@ -354,20 +433,7 @@ impl Store {
         labels: &LabelSelector,
         page: &Page,
     ) -> Result<PageOf<Workflow>, Error> {
-        use entity::workflow::{Column, Entity};
-        let query = Entity::find()
-            .filter(Column::Project.eq(project.as_str()))
-            .filter(labelled(
-                project.as_str(),
-                KIND_WORKFLOW,
-                Column::Id,
-                labels,
-            ));
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        list_workflows(&self.db, project, labels, page).await
     }
 
     /// The versions of a workflow, newest first; also of one that is deleted and not purged.

@@ -13,6 +13,7 @@ use signalbox_model::{error::Error, ids::ProjectId, labels::LabelSelector};
 use super::{
     Page, PageOf, Sealed, Store, Tx,
     changes::{KIND_KEY, KIND_WORKFLOW},
+    config::{list_keys, list_workflows},
     entity, internal,
     labels::labelled,
     page::keyset,
@@ -23,7 +24,7 @@ use super::{
 const ROWS_MAX: u64 = 100;
 
 /// What can be undeleted.
-pub trait Deletable: Serialize + DeserializeOwned {
+pub trait Deletable: Serialize + DeserializeOwned + Send {
     /// Its kind, as it is stored.
     const KIND: &'static str;
     /// The kind under which its labels are found while it is deleted.
@@ -34,6 +35,25 @@ pub trait Deletable: Serialize + DeserializeOwned {
     fn create_time_us(&self) -> i64;
     /// Its labels, as they are stored.
     fn labels_json(&self) -> &str;
+    /// Those of a project that are not deleted and have these labels.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn list(
+        db: &impl ConnectionTrait,
+        project: &ProjectId,
+        labels: &LabelSelector,
+        page: &Page,
+    ) -> impl Future<Output = Result<PageOf<Self>, Error>> + Send;
+    /// The one that is not deleted, if there is one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn live(
+        db: &impl ConnectionTrait,
+        project: &str,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<Self>, Error>> + Send;
     /// Drops what is kept of it in other tables until it is purged.
     ///
     /// # Errors
@@ -46,7 +66,7 @@ pub trait Deletable: Serialize + DeserializeOwned {
 }
 
 macro_rules! deletable {
-    ($row:ident, $kind:ident, $deleted:literal, $forget_rest:ident) => {
+    ($row:ident, $entity:ident, $list:ident, $kind:ident, $deleted:literal, $forget_rest:ident) => {
         impl Deletable for $row {
             const KIND: &'static str = $kind;
             const DELETED_KIND: &'static str = $deleted;
@@ -59,6 +79,24 @@ macro_rules! deletable {
             fn labels_json(&self) -> &str {
                 &self.labels_json
             }
+            async fn list(
+                db: &impl ConnectionTrait,
+                project: &ProjectId,
+                labels: &LabelSelector,
+                page: &Page,
+            ) -> Result<PageOf<Self>, Error> {
+                $list(db, project, labels, page).await
+            }
+            async fn live(
+                db: &impl ConnectionTrait,
+                project: &str,
+                id: &str,
+            ) -> Result<Option<Self>, Error> {
+                entity::$entity::Entity::find_by_id((project.to_owned(), id.to_owned()))
+                    .one(db)
+                    .await
+                    .map_err(|e| internal(&e))
+            }
             async fn forget_rest(tx: &Tx, project: &str, id: &str) -> Result<(), Error> {
                 tx.$forget_rest(project, id).await
             }
@@ -66,8 +104,22 @@ macro_rules! deletable {
     };
 }
 
-deletable!(ApiKey, KIND_KEY, "deleted-key", forget_key_use);
-deletable!(Workflow, KIND_WORKFLOW, "deleted-workflow", delete_versions);
+deletable!(
+    ApiKey,
+    api_key,
+    list_keys,
+    KIND_KEY,
+    "deleted-key",
+    forget_key_use
+);
+deletable!(
+    Workflow,
+    workflow,
+    list_workflows,
+    KIND_WORKFLOW,
+    "deleted-workflow",
+    delete_versions
+);
 
 /// What was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +165,38 @@ async fn find<T: Deletable>(
         .await
         .map_err(|e| internal(&e))?;
     found.as_ref().map(Deleted::read).transpose()
+}
+
+/// What is deleted in a project, and has these labels.
+async fn list_deleted<T: Deletable>(
+    db: &impl ConnectionTrait,
+    project: &ProjectId,
+    labels: &LabelSelector,
+    page: &Page,
+) -> Result<PageOf<Deleted<T>>, Error> {
+    use entity::deleted_resource::{Column, Entity};
+    let query = Entity::find()
+        .filter(Column::Project.eq(project.as_str()))
+        .filter(Column::Kind.eq(T::KIND))
+        .filter(labelled(
+            project.as_str(),
+            T::DELETED_KIND,
+            Column::Id,
+            labels,
+        ));
+    let stored = keyset!(query, page, Column::CreateTimeUs, Column::Id)
+        .all(db)
+        .await
+        .map_err(|e| internal(&e))?;
+    let page = page.of(stored, |row| (row.create_time_us, row.id.clone()));
+    Ok(PageOf {
+        rows: page
+            .rows
+            .iter()
+            .map(Deleted::read)
+            .collect::<Result<_, _>>()?,
+        next: page.next,
+    })
 }
 
 impl Tx {
@@ -249,51 +333,37 @@ fn sealed(row: &ApiKey) -> Sealed {
 }
 
 impl Store {
-    /// What is deleted, and not purged.
+    /// What has this id, or else what is deleted and had it, in one state of the database: who is just undeleted is one of both.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn deleted<T: Deletable>(
+    pub async fn live_or_deleted<T: Deletable>(
         &self,
         project: &str,
         id: &str,
-    ) -> Result<Option<Deleted<T>>, Error> {
-        find(&self.db, project, id).await
+    ) -> Result<(Option<T>, Option<Deleted<T>>), Error> {
+        self.read(async |db| match T::live(db, project, id).await? {
+            Some(live) => Ok((Some(live), None)),
+            None => Ok((None, find(db, project, id).await?)),
+        })
+        .await
     }
 
-    /// What is deleted in a project, and has these labels.
+    /// A page of what a project has with these labels, and the same of what is deleted, in one state of the database.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_deleted<T: Deletable>(
+    pub async fn list_with_deleted<T: Deletable>(
         &self,
         project: &ProjectId,
         labels: &LabelSelector,
         page: &Page,
-    ) -> Result<PageOf<Deleted<T>>, Error> {
-        use entity::deleted_resource::{Column, Entity};
-        let query = Entity::find()
-            .filter(Column::Project.eq(project.as_str()))
-            .filter(Column::Kind.eq(T::KIND))
-            .filter(labelled(
-                project.as_str(),
-                T::DELETED_KIND,
-                Column::Id,
-                labels,
-            ));
-        let stored = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let page = page.of(stored, |row| (row.create_time_us, row.id.clone()));
-        Ok(PageOf {
-            rows: page
-                .rows
-                .iter()
-                .map(Deleted::read)
-                .collect::<Result<_, _>>()?,
-            next: page.next,
+    ) -> Result<(PageOf<T>, PageOf<Deleted<T>>), Error> {
+        self.read(async |db| {
+            let live = T::list(db, project, labels, page).await?;
+            Ok((live, list_deleted(db, project, labels, page).await?))
         })
+        .await
     }
 
     /// What was deleted before a time, at most `max`: kind, project and id of each.

@@ -405,6 +405,8 @@ pub mod request {
         pub request_id: String,
         pub resource: String,
         pub create_time_us: i64,
+        pub subject: Option<String>,
+        pub value_digest: Option<Vec<u8>>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -273,7 +273,7 @@ pub fn from_wire(record: wire::Record) -> Result<SequencedRecord, WireError> {
         sequence: u64::try_from(sequence).map_err(|e| WireError::invalid("sequence", e))?,
         record: Record {
             time: time::required("time", at)?,
-            traceparent: non_empty(traceparent),
+            traceparent: non_empty(storable(traceparent)),
             body: body_from_wire(body.ok_or(WireError::Missing("body"))?)?,
         },
     })
@@ -297,7 +297,10 @@ fn body_from_wire(body: wire::record::Body) -> Result<RecordBody, WireError> {
             RecordBody::Subscription(Box::new(subscription_from_wire(change)?))
         }
         wire::record::Body::Certificate(wire::CertificateRecord { sha256, pem }) => {
-            RecordBody::Certificate(Certificate { sha256, pem })
+            RecordBody::Certificate(Certificate {
+                sha256: storable(sha256),
+                pem: storable(pem),
+            })
         }
     })
 }
@@ -328,8 +331,11 @@ pub fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireErro
         parent_waits: _,
         depth: _,
     } = accepted;
-    let scope: EventScope = serde_json::from_str(&scope_json)
+    let mut scope: EventScope = serde_json::from_str(&scope_json)
         .map_err(|error| WireError::invalid("scope_json", error))?;
+    // Columns of their own.
+    scope.message_id = storable(scope.message_id);
+    scope.topic_arn = scope.topic_arn.map(storable);
     let signature = signature
         .map(|proof| {
             let v1::SignatureProof {
@@ -341,8 +347,8 @@ pub fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireErro
             Ok(SignatureProof {
                 version: u8::try_from(version)
                     .map_err(|error| WireError::invalid("signature.version", error))?,
-                signing_cert_url,
-                certificate_sha256,
+                signing_cert_url: storable(signing_cert_url),
+                certificate_sha256: storable(certificate_sha256),
             })
         })
         .transpose()?;
@@ -356,8 +362,8 @@ pub fn accepted_from_wire(accepted: wire::Accepted) -> Result<Accepted, WireErro
             api_key: parse_optional("api_key", &api_key)?,
             scope,
             body,
-            content_type: non_empty(content_type),
-            source_address: non_empty(source_address),
+            content_type: non_empty(storable(content_type)),
+            source_address: non_empty(storable(source_address)),
             signature,
             received_at: time::required("receive_time", receive_time)?,
         },
@@ -380,7 +386,7 @@ pub fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireErro
             input_json,
         }) => Fact::StepStarted {
             step: step_instance(&step_id, &indexes)?,
-            kind,
+            kind: storable(kind),
             input: json_text("input_json", input_json)?,
         },
         Wire::AttemptStarted(wire::AttemptStarted {
@@ -431,7 +437,7 @@ pub fn fact_from_wire(fact: wire::execution_fact::Fact) -> Result<Fact, WireErro
             error,
         }) => Fact::StepKept {
             step: step_instance(&step_id, &indexes)?,
-            kind,
+            kind: storable(kind),
             input: json_text("input_json", input_json)?,
             state: enums::step_state(state)?,
             output: optional_json_text("output_json", output_json)?,
@@ -498,7 +504,19 @@ pub(super) fn attempt_number(number: i32) -> Result<u32, WireError> {
 
 pub(super) fn failure(error: v1::ExecutionError) -> Failure {
     let v1::ExecutionError { code, message } = error;
-    Failure { code, message }
+    Failure {
+        code: storable(code),
+        message: storable(message),
+    }
+}
+
+/// Text as every database keeps it: PostgreSQL's has no U+0000
+/// (<https://www.postgresql.org/docs/current/datatype-character.html>), and whoever sends an event, or answers a request, may.
+pub(super) fn storable(text: String) -> String {
+    match text.contains('\0') {
+        true => text.replace('\0', "\u{fffd}"),
+        false => text,
+    }
 }
 
 fn json_text(field: &'static str, text: String) -> Result<JsonText, WireError> {
@@ -532,14 +550,14 @@ fn delivery_from_wire(delivery: wire::DeliveryRecord) -> Result<Delivery, WireEr
         id: parse("delivery_id", &delivery_id)?,
         workflow: parse("workflow", &workflow)?,
         verdict: enums::verdict(verdict)?,
-        reason,
-        detail,
+        reason: storable(reason),
+        detail: storable(detail),
         http_status: u16::try_from(http_status)
             .map_err(|error| WireError::invalid("http_status", error))?,
-        message_type,
-        message_id,
-        topic_arn,
-        source_address,
+        message_type: storable(message_type),
+        message_id: storable(message_id),
+        topic_arn: storable(topic_arn),
+        source_address: storable(source_address),
         execution: parse_optional("execution", &execution)?,
     })
 }
@@ -557,11 +575,11 @@ fn subscription_from_wire(
     } = change;
     Ok(SubscriptionChange {
         workflow: parse("workflow", &workflow)?,
-        topic_arn,
-        subscription_arn: non_empty(subscription_arn),
+        topic_arn: storable(topic_arn),
+        subscription_arn: non_empty(storable(subscription_arn)),
         state: enums::subscription_state(state)?,
         confirm_attempts: u32::try_from(confirm_attempts)
             .map_err(|error| WireError::invalid("confirm_attempts", error))?,
-        last_error: non_empty(last_error),
+        last_error: non_empty(storable(last_error)),
     })
 }

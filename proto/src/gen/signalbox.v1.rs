@@ -108,7 +108,8 @@ pub struct CreateApiKeyRequest {
     /// The key; only display_name, expire_time, rate_limit, workflows, source_networks and labels are read.
     #[prost(message, optional, tag = "3")]
     pub api_key: ::core::option::Option<ApiKey>,
-    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same key and value.
+    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id answers with the same key and value, to the same caller and as
+    /// long as the value is the key's. Refused with the reason VALUE_NOT_SHOWN otherwise.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
 }
@@ -278,7 +279,8 @@ pub struct RotateApiKeyRequest {
     /// If set, must be the current etag; ABORTED otherwise.
     #[prost(string, tag = "3")]
     pub etag: ::prost::alloc::string::String,
-    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id rotates once and answers with the value that the key has.
+    /// Makes a repeated call idempotent (AIP-155): a UUID; the same id rotates once and answers with the value that it made, to the same
+    /// caller and as long as it is the key's. Refused with the reason VALUE_NOT_SHOWN otherwise.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
 }
@@ -9643,6 +9645,9 @@ pub struct UpdateWorkflowRequest {
     /// Publish the resulting latest version at once.
     #[prost(bool, tag = "2")]
     pub publish: bool,
+    /// Which of display_name, description, labels and spec are written (AIP-134): `*`, or nothing, is all of them.
+    #[prost(message, optional, tag = "3")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 impl ::prost::Name for UpdateWorkflowRequest {
     const NAME: &'static str = "UpdateWorkflowRequest";
@@ -9749,6 +9754,9 @@ pub struct UndeleteWorkflowRequest {
     /// If set, must be the current etag; ABORTED otherwise.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// No version of it is published then: what the published one names may be gone.
+    #[prost(bool, tag = "3")]
+    pub unpublished: bool,
 }
 impl ::prost::Name for UndeleteWorkflowRequest {
     const NAME: &'static str = "UndeleteWorkflowRequest";
@@ -10329,7 +10337,7 @@ pub mod workflow_service_client {
         }
         /// Brings a deleted workflow back as it was (AIP-164): its versions, which one is published, whether it is enabled, the topic
         /// that is bound. A schedule goes on from now. ALREADY_EXISTS when it is not deleted; FAILED_PRECONDITION when its published
-        /// version names keys, secrets or workflows that are gone. Role: editor.
+        /// version names keys, secrets or workflows that are gone, unless it is to be `unpublished`. Role: editor.
         pub async fn undelete_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::UndeleteWorkflowRequest>,
@@ -10545,7 +10553,7 @@ pub mod workflow_service_server {
         ) -> std::result::Result<tonic::Response<()>, tonic::Status>;
         /// Brings a deleted workflow back as it was (AIP-164): its versions, which one is published, whether it is enabled, the topic
         /// that is bound. A schedule goes on from now. ALREADY_EXISTS when it is not deleted; FAILED_PRECONDITION when its published
-        /// version names keys, secrets or workflows that are gone. Role: editor.
+        /// version names keys, secrets or workflows that are gone, unless it is to be `unpublished`. Role: editor.
         async fn undelete_workflow(
             &self,
             request: tonic::Request<super::UndeleteWorkflowRequest>,

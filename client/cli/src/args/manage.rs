@@ -261,6 +261,9 @@ pub enum WorkflowsCommand {
     },
     /// Bring a deleted workflow back as it was; a schedule goes on from now.
     Undelete {
+        /// With no version published: what the published one names may be gone.
+        #[arg(long)]
+        unpublished: bool,
         /// Which.
         id: String,
     },

@@ -198,10 +198,11 @@ pub(crate) async fn run(
             let done = if purge { "purged" } else { "deleted" };
             output.line(&format!("{done} {name}"))
         }
-        WorkflowsCommand::Undelete { id } => {
+        WorkflowsCommand::Undelete { id, unpublished } => {
             let request = v1::UndeleteWorkflowRequest {
                 name: name(&id)?,
                 etag: etag(),
+                unpublished,
             };
             let workflow = once!(client, workflows.undelete_workflow(request));
             output.message(&workflow, |w| format!("undeleted {}", w.name))

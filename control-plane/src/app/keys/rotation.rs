@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use signalbox_model::{error::Error, ids::ApiKeyName, limits};
 
-use super::super::{App, audit, check_etag, check_request_id, deleted::live_key};
+use super::{
+    super::{App, audit, check_etag, check_request_id, deleted::live_key},
+    made, shown_again,
+};
 use crate::{
     crypto::KeyValue,
     store::{Actor, rows::ApiKey},
@@ -17,7 +20,8 @@ impl App {
     /// most, so that a second rotation within the overlap of the first must have none.
     ///
     /// # Errors
-    /// `NotFound`, `Stale`, `Invalid`; `Precondition` for a key that is revoked or expired, or has two values.
+    /// `NotFound`, `Stale`, `Invalid`; `Precondition` for a key that is revoked or expired, or has two values, and for a repeated
+    /// request whose value is not to be shown again.
     pub async fn rotate_key(
         &self,
         actor: &Actor,
@@ -33,15 +37,12 @@ impl App {
         let (row, made) = self
             .store
             .configure(async |tx| {
-                let before = live_key(tx, name).await?;
                 if let Some(request_id) = request_id
-                    && let Some(earlier) = tx.request(&name.project, ROTATE, request_id).await?
+                    && let Some(earlier) = tx.key_request(&name.project, ROTATE, request_id).await?
                 {
-                    if earlier != text {
-                        return Err(Error::invalid("request_id", "was used for another key"));
-                    }
-                    return Ok((before, false));
+                    return Ok((shown_again(tx, name, earlier, actor).await?, false));
                 }
+                let before = live_key(tx, name).await?;
                 check_etag(etag, before.revision, &text)?;
                 check(&before, overlap_us, tx.now_us(), &text)?;
                 let after = ApiKey {
@@ -56,7 +57,8 @@ impl App {
                     .await?;
                 tx.require_master_key(self.master_key.id()).await?;
                 if let Some(request_id) = request_id {
-                    tx.note_request(&name.project, ROTATE, request_id, &text)
+                    let made = made(&row, &text, actor);
+                    tx.note_key_request(&name.project, ROTATE, request_id, made)
                         .await?;
                 }
                 let mut changes = audit::diff(Some(&audit::key(&before)), Some(&audit::key(&row)));

@@ -126,3 +126,47 @@ async fn what_comes_of_a_report_does_not_depend_on_its_batches() {
         );
     }
 }
+
+/// PostgreSQL keeps no U+0000; the wire's reader lets none through, and whatever else a database refuses is one record, and not all
+/// that stand behind it.
+#[tokio::test]
+async fn a_record_that_the_database_refuses_holds_up_no_other_on_both_databases() {
+    each_database(async |store| {
+        let is_sqlite = store.db.get_database_backend() == sea_orm::DatabaseBackend::Sqlite;
+        let app = app(store);
+        let failed = |id: &str, message: &str| {
+            fact(
+                id,
+                Fact::Finished {
+                    state: ExecutionState::Failed,
+                    output: None,
+                    error: Some(Failure::new("X", message)),
+                },
+            )
+        };
+        let bodies = vec![
+            accepted("a"),
+            fact("a", Fact::Started),
+            accepted("b"),
+            failed("a", "no\0thing"),
+            fact("b", Fact::Started),
+            accepted("c"),
+            failed("c", "why"),
+        ];
+        let records: Vec<_> = (1..).zip(bodies).map(|(n, body)| record(n, body)).collect();
+        let reached = app
+            .apply_records_or_pass_over((&node("n1"), "i"), &records, 7, &decode_any)
+            .await;
+        assert_eq!(reached.unwrap(), 7);
+        assert_eq!(app.report_cursor(&node("n1"), "i").await.unwrap(), 7);
+        let state = async |id: &str| {
+            let name = format!("projects/default/executions/{id}").parse().unwrap();
+            app.execution(&name).await.unwrap().execution.state
+        };
+        let refused = if is_sqlite { "FAILED" } else { "RUNNING" };
+        assert_eq!(state("a").await, refused);
+        assert_eq!(state("b").await, "RUNNING");
+        assert_eq!(state("c").await, "FAILED");
+    })
+    .await;
+}

@@ -82,7 +82,9 @@ async fn what_published_versions_of_others_run_is_not_deleted() {
         // That it runs itself keeps nobody.
         delete("inner").await.unwrap();
         // Nor does it come back without what it runs.
-        let back = app.undelete_workflow(&actor(), &wname("a"), "").await;
+        let back = app
+            .undelete_workflow(&actor(), &wname("a"), false, "")
+            .await;
         let Err(Error::Precondition {
             reason: "REFERENCES_GONE",
             message,
@@ -95,10 +97,10 @@ async fn what_published_versions_of_others_run_is_not_deleted() {
             message.contains("projects/default/workflows/inner does not exist"),
             "{message}"
         );
-        app.undelete_workflow(&actor(), &wname("inner"), "")
+        app.undelete_workflow(&actor(), &wname("inner"), false, "")
             .await
             .unwrap();
-        app.undelete_workflow(&actor(), &wname("a"), "")
+        app.undelete_workflow(&actor(), &wname("a"), false, "")
             .await
             .unwrap();
         assert_referenced(delete("inner").await, "projects/default/workflows/a");

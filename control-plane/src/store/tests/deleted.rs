@@ -150,9 +150,11 @@ async fn what_is_deleted_comes_back_as_it_was() {
         listed(&app).await;
         nothing_else_is_done(&app).await;
 
-        let refused = app.undelete_workflow(&actor(), &wname(), "\"1\"").await;
+        let refused = app
+            .undelete_workflow(&actor(), &wname(), false, "\"1\"")
+            .await;
         assert!(matches!(refused, Err(Error::Stale { .. })), "{refused:?}");
-        let refused = app.undelete_workflow(&actor(), &wname(), "").await;
+        let refused = app.undelete_workflow(&actor(), &wname(), false, "").await;
         let text = refused.as_ref().unwrap_err().to_string();
         assert!(
             text.contains("projects/default/apiKeys/k does not exist"),
@@ -179,7 +181,7 @@ async fn what_is_deleted_comes_back_as_it_was() {
         assert_eq!(revealed.expose(), value);
         let etag_of_it = etag(still.row.revision);
         let back = app
-            .undelete_workflow(&actor(), &wname(), &etag_of_it)
+            .undelete_workflow(&actor(), &wname(), false, &etag_of_it)
             .await
             .unwrap();
         let as_it_was = Workflow {
@@ -196,7 +198,7 @@ async fn what_is_deleted_comes_back_as_it_was() {
         let secret = "projects/default/secrets/s".parse().unwrap();
         let in_use = app.delete_secret(&actor(), &secret, "").await;
         assert_eq!(reason(in_use), "REFERENCED");
-        let again = app.undelete_workflow(&actor(), &wname(), "").await;
+        let again = app.undelete_workflow(&actor(), &wname(), false, "").await;
         assert!(
             matches!(again, Err(Error::AlreadyExists { .. })),
             "{again:?}"
@@ -302,7 +304,10 @@ async fn a_schedule_goes_on_from_the_undelete() {
         assert_eq!(schedules().await.len(), 1);
         app.delete_workflow(&actor(), &wname(), "").await.unwrap();
         assert_eq!(schedules().await, []);
-        let back = app.undelete_workflow(&actor(), &wname(), "").await.unwrap();
+        let back = app
+            .undelete_workflow(&actor(), &wname(), false, "")
+            .await
+            .unwrap();
         let row = &schedules().await[0];
         assert!(row.enabled);
         // Nothing before that was missed.
@@ -441,6 +446,61 @@ async fn values_of_deleted_keys_are_sealed_anew_with_the_others() {
         app.purge_key(&actor(), &name("c"), "").await.unwrap();
         let any = store.any_sealed().await.unwrap();
         assert!(any.is_some(), "a master key that does not fit is noticed");
+    })
+    .await;
+}
+
+/// As GitOps does it: the workflow went with its key, and comes back with another one.
+#[tokio::test]
+async fn a_workflow_comes_back_unpublished_when_what_it_named_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = app(sqlite(dir.path()).await);
+    make(&app).await;
+    app.delete_workflow(&actor(), &wname(), "").await.unwrap();
+    app.delete_key(&actor(), &kname(), "").await.unwrap();
+    let refused = app.undelete_workflow(&actor(), &wname(), false, "").await;
+    assert_eq!(reason(refused), "REFERENCES_GONE");
+    let back = app.undelete_workflow(&actor(), &wname(), true, "").await;
+    let back = back.unwrap();
+    assert_eq!(back.published_version, 0);
+    let (found, _) = app.workflow(&wname()).await.unwrap();
+    assert_eq!((found.row, found.deletion), (back, None));
+}
+
+/// In two states of the database a resource would be in both lists, or in neither.
+#[tokio::test]
+async fn what_is_deleted_and_undeleted_meanwhile_is_listed_once_on_both_databases() {
+    each_database(async |store| {
+        let app = app(store);
+        let name = kname();
+        app.create_key(&actor(), &project(), &name.api_key, NewKey::default(), "")
+            .await
+            .unwrap();
+        let listing = async {
+            for _ in 0..200 {
+                let page = app
+                    .keys(
+                        &project(),
+                        &LabelSelector::default(),
+                        true,
+                        &Page::first(10),
+                    )
+                    .await
+                    .unwrap();
+                assert_eq!(page.rows.len(), 1);
+                app.key(&name).await.unwrap();
+            }
+        };
+        let changing = async {
+            loop {
+                app.delete_key(&actor(), &name, "").await.unwrap();
+                app.undelete_key(&actor(), &name, "").await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = listing => {}
+            () = changing => {}
+        }
     })
     .await;
 }

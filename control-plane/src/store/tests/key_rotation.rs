@@ -131,3 +131,41 @@ async fn an_overlap_ends_and_a_key_that_has_expired_is_not_rotated() {
     }
     assert_eq!(precondition(rotate(0).await).0, "KEY_EXPIRED");
 }
+
+/// A newer value than the one that the request made, and one that somebody else was given, would be a reveal that nobody notes.
+#[tokio::test]
+async fn a_repeated_request_is_shown_its_own_value_only_on_both_databases() {
+    each_database(async |store| {
+        let app = app(store);
+        let name: ApiKeyName = "projects/default/apiKeys/k".parse().unwrap();
+        let (created, rotated) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        let create = async |who: &Actor| {
+            let (id, request_id) = (&name.api_key, created.to_string());
+            app.create_key(who, &project(), id, NewKey::default(), &request_id)
+                .await
+                .map(|(_, value)| value.expose().to_owned())
+        };
+        let rotate = async |who: &Actor| {
+            app.rotate_key(who, &name, Some(Duration::ZERO), "", &rotated.to_string())
+                .await
+                .map(|(_, value)| value.expose().to_owned())
+        };
+        let other = Actor {
+            subject: "eve".into(),
+            ..actor()
+        };
+        let first = create(&actor()).await.unwrap();
+        assert_eq!(create(&actor()).await.unwrap(), first);
+        assert_eq!(precondition(create(&other).await).0, "VALUE_NOT_SHOWN");
+
+        let second = rotate(&actor()).await.unwrap();
+        assert_ne!(first, second);
+        assert_eq!(rotate(&actor()).await.unwrap(), second);
+        assert_eq!(precondition(rotate(&other).await).0, "VALUE_NOT_SHOWN");
+        assert_eq!(precondition(create(&actor()).await).0, "VALUE_NOT_SHOWN");
+
+        app.revoke_key(&actor(), &name, "").await.unwrap();
+        assert_eq!(precondition(rotate(&actor()).await).0, "VALUE_NOT_SHOWN");
+    })
+    .await;
+}

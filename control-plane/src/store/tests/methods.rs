@@ -335,7 +335,7 @@ async fn workflows(world: &mut World) {
 
     let update = v1::UpdateWorkflowRequest {
         workflow: definition_of("2"),
-        publish: false,
+        ..Default::default()
     };
     workflows.update_workflow(update).await.unwrap();
     let changes = world
@@ -650,7 +650,11 @@ async fn the_end(world: &mut World) {
     let changes = world
         .noted("/signalbox.v1.ApiKeyService/DeleteApiKey", KEY)
         .await;
-    assert_eq!(changes, ["purged:  → true"]);
+    assert!(
+        changes.contains(&"purged:  → true".to_owned()),
+        "{changes:?}"
+    );
+    assert!(changes.len() > 1, "as it was: {changes:?}");
     let delete = v1::DeleteWorkflowRequest {
         name: WORKFLOW.into(),
         ..Default::default()

@@ -214,6 +214,7 @@ async fn update(
             let request = v1::UpdateWorkflowRequest {
                 workflow: Some(workflow_of(manifest, etag)),
                 publish: true,
+                update_mask: None,
             };
             once!(client, workflows.update_workflow(request));
         }
@@ -234,7 +235,13 @@ async fn undelete(
             once!(client, keys.undelete_api_key(request)).etag
         }
         Resource::Workflow(_) => {
-            let request = v1::UndeleteWorkflowRequest { name, etag };
+            // What its published version names may be gone; it is published when it is what is wanted.
+            let unpublished = current.resource != wanted.resource;
+            let request = v1::UndeleteWorkflowRequest {
+                name,
+                etag,
+                unpublished,
+            };
             once!(client, workflows.undelete_workflow(request)).etag
         }
     };

@@ -41,6 +41,8 @@ async fn write(
             let request = v1::UndeleteWorkflowRequest {
                 name: deleted.name,
                 etag: deleted.etag,
+                // What its published version names may be gone; the new one is published right away.
+                unpublished: publish,
             };
             let before = once!(client, workflows.undelete_workflow(request));
             Some((before, true))
@@ -57,6 +59,7 @@ async fn write(
             let request = v1::UpdateWorkflowRequest {
                 workflow: Some(workflow),
                 publish,
+                update_mask: None,
             };
             let after = once!(client, workflows.update_workflow(request));
             let what = match (was_deleted, after.etag == before.etag) {
