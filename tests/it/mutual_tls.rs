@@ -139,6 +139,8 @@ async fn both_listeners_let_in_whom_their_authority_vouches_for() {
         data_plane,
         control_plane_seen_as: Some(endpoint.clone()),
         control_plane_port: Some(port),
+        // One is told of its new files, by a signal.
+        one_replica: true,
         ..Options::default()
     });
     // Probes need no certificate: they go to the admin listeners.

@@ -457,6 +457,8 @@ pub struct Options {
     pub control_plane_seen_as: Option<String>,
     /// The control plane has SQLite, whatever the others have.
     pub sqlite: bool,
+    /// The control plane is one process, whatever the others are: what is tried is what one process remembers, or is told by a signal.
+    pub one_replica: bool,
     /// File descriptors that the data plane may have (`ulimit -n`).
     pub data_plane_files_max: Option<u32>,
     /// Port of the control plane, when it must be known before.
@@ -498,7 +500,9 @@ impl Planes {
         let control = ControlPlane::new(dir.path(), &webhook_url, extra);
         let port = options.control_plane_port;
         let control = match (replicas(), &postgres) {
-            (2.., Some(_)) => control.replicated(dir.path(), replicas(), port),
+            (2.., Some(_)) if !options.one_replica => {
+                control.replicated(dir.path(), replicas(), port)
+            }
             _ => control.listening_on(port),
         };
         let endpoint = control.endpoint.clone();

@@ -30,6 +30,8 @@ async fn control_plane(entries: &[String]) -> Planes {
     std::fs::write(&file, format!("issuers:\n{}", entries.concat())).unwrap();
     let mut planes = Planes::new(Options {
         control_plane: vec!["--oidc-config".into(), file.display().to_string()],
+        // Each process fetches an issuer's keys for itself.
+        one_replica: true,
         ..Options::default()
     });
     planes.control.start().await;
