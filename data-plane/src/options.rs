@@ -8,7 +8,11 @@ use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use signalbox_client::{CertificateFiles, TokenSource};
-use signalbox_model::{ids::NodeId, limits::RATE_MAX, rate_limit::RateLimit};
+use signalbox_model::{
+    ids::NodeId,
+    limits::{BODY_MAX_BYTES, RATE_MAX},
+    rate_limit::RateLimit,
+};
 use signalbox_runtime::{telemetry::TelemetryArgs, tls::ServerFiles};
 use signalbox_sns::TrustedOrigin;
 
@@ -137,8 +141,9 @@ pub struct Options {
     /// Copies of a message are recognised this long, in seconds; older messages are refused.
     #[arg(long, env = "SIGNALBOX_DP_DEDUPLICATION_WINDOW_S", default_value_t = 7 * 24 * 3600)]
     pub deduplication_window_s: u64,
-    /// Size of a request's body.
-    #[arg(long, env = "SIGNALBOX_DP_BODY_MAX_BYTES", default_value_t = 2 * 1024 * 1024)]
+    /// Size of a request's body, at most 4000000: of a larger one, what goes to the control plane (the body, and its text as JSON,
+    /// which may be six times as long) would not fit into a message that it takes.
+    #[arg(long, env = "SIGNALBOX_DP_BODY_MAX_BYTES", default_value_t = 2 * 1024 * 1024, value_parser = body_max)]
     pub body_max_bytes: usize,
     /// Connections at once; beyond, the longest idle ones are closed for new ones.
     #[arg(long, env = "SIGNALBOX_DP_CONNECTIONS_MAX", default_value = "10000")]
@@ -209,6 +214,13 @@ fn rate(text: &str) -> Result<Rate, String> {
         .and_then(|number| RateLimit::new(number, 0).ok())
         .map(|limit| Rate(Some(limit)))
         .ok_or_else(|| format!("expected 1 to {RATE_MAX}, or 0: no limit"))
+}
+
+fn body_max(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok();
+    bytes
+        .filter(|bytes| (1..=BODY_MAX_BYTES).contains(bytes))
+        .ok_or_else(|| format!("expected 1 to {BODY_MAX_BYTES} bytes"))
 }
 
 /// What to do instead of serving.

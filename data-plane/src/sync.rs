@@ -55,8 +55,9 @@ impl Default for Timing {
     }
 }
 
-/// Size of a message of the hub: a retry brings what it keeps, its event and its definition.
-const MESSAGE_MAX_BYTES: usize = limits::RETRY_KEPT_MAX_BYTES + 8 * 1024 * 1024;
+/// Size of a message of the hub: a retry brings what it keeps, its event, which came in a report, and its definition.
+const MESSAGE_MAX_BYTES: usize =
+    limits::RETRY_KEPT_MAX_BYTES + limits::REPORT_MESSAGE_MAX_BYTES + 8 * 1024 * 1024;
 /// Answers that may wait to be sent.
 const ANSWERS_MAX: usize = 64;
 

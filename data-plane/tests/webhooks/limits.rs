@@ -2,6 +2,18 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+use signalbox_log::LogConfig;
+use signalbox_model::{
+    limits::{BODY_MAX_BYTES, REPORT_MESSAGE_MAX_BYTES},
+    record::RecordBody,
+};
+use signalbox_proto::{
+    convert,
+    dataplane::v1::{self as wire, report_request},
+};
+use signalbox_sns::signer::{Draft, SignedMessage};
+
 use crate::{
     node::{Answer, KEY, Node, OTHER_KEY, Options, change, eventually, key, with_rate, workflow},
     sns::{ORDERS, sign},
@@ -35,6 +47,64 @@ async fn bodies_are_bounded() {
         (answer.status.as_u16(), answer.reason().as_str()),
         (413, "body-too-large")
     );
+}
+
+/// A message of Amazon SNS whose body has `bytes`, most of them its message; what is redacted of it gets longer.
+fn redacted_longer(node: &Node, bytes: usize) -> SignedMessage {
+    let draft = Draft {
+        subscription_arn: None,
+        ..node.origin.notification("redacted", "")
+    };
+    let signed = |message: String| {
+        let draft = Draft {
+            message,
+            ..draft.clone()
+        };
+        let mut signed = sign(&draft);
+        assert_eq!(signed.body.pop(), Some(b'}'));
+        let more = br#","SubscribeURL":1,"Token":1,"UnsubscribeURL":""}"#;
+        signed.body.extend_from_slice(more);
+        signed
+    };
+    let envelope = signed(String::new()).body.len();
+    signed("x".repeat(bytes - envelope))
+}
+
+#[tokio::test]
+async fn the_largest_body_fits_whatever_it_becomes_on_its_way() {
+    let node = Node::with(Options {
+        body_max_bytes: BODY_MAX_BYTES,
+        segment_bytes: LogConfig::SEGMENT_BYTES,
+        ..Options::default()
+    })
+    .await;
+    let message = redacted_longer(&node, BODY_MAX_BYTES);
+    assert_eq!(message.body.len(), BODY_MAX_BYTES);
+    let answer = node.deliver("orders", message).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // Of each of its bytes, JSON makes six.
+    let mut raw = node.origin.notification("raw", "").raw();
+    raw.body = vec![1; BODY_MAX_BYTES];
+    let answer = node.deliver("raw", raw).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    // Both get as far as the store, and no message of a report is too large.
+    eventually("the intake log to be taken in", || async {
+        (node.spool.pending() == 0).then_some(())
+    })
+    .await;
+    let mut events = Vec::new();
+    for sequenced in node.records().await {
+        if let RecordBody::Accepted(accepted) = &sequenced.record.body {
+            events.push(accepted.event.body.len());
+        }
+        let records = vec![convert::record::to_wire(sequenced)];
+        let batch = report_request::Message::Batch(wire::RecordBatch { records });
+        let message = Some(batch);
+        let bytes = wire::ReportRequest { message }.encoded_len();
+        assert!(bytes <= REPORT_MESSAGE_MAX_BYTES, "{bytes}");
+    }
+    assert_eq!(events, [BODY_MAX_BYTES + 32, BODY_MAX_BYTES]);
 }
 
 #[tokio::test]

@@ -40,6 +40,9 @@ pub const REVOKED_KEY: &str = "sbk_a-revoked-key";
 pub const EXPIRED_KEY: &str = "sbk_an-expired-key";
 pub const FOREIGN_KEY: &str = "sbk_a-live-key-of-another-project";
 
+/// Small, so that opening one takes little time.
+pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
 /// What differs between tests.
 pub struct Options {
     pub synced: bool,
@@ -49,6 +52,8 @@ pub struct Options {
     pub in_flight_max: usize,
     pub limits: ServerConfigLimits,
     pub spool_max_bytes: u64,
+    /// Of the intake log.
+    pub segment_bytes: u64,
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub proxies: Proxies,
     /// Origins that are trusted beside the node's own.
@@ -71,6 +76,7 @@ impl Default for Options {
                 end_timeout: Duration::from_secs(5),
             },
             spool_max_bytes: 1 << 30,
+            segment_bytes: SEGMENT_BYTES,
             tls: None,
             proxies: Proxies::default(),
             trusted: Vec::new(),
@@ -119,7 +125,7 @@ impl Answer {
     }
 }
 
-pub fn open_spool(dir: &Path, max_bytes: u64) -> Arc<IntakeSpool> {
+pub fn open_spool(dir: &Path, max_bytes: u64, segment_bytes: u64) -> Arc<IntakeSpool> {
     let store = SqliteSpoolConfig {
         read_scope: signalbox_data_plane::ingest::read_scope,
         max_bytes,
@@ -127,9 +133,7 @@ pub fn open_spool(dir: &Path, max_bytes: u64) -> Arc<IntakeSpool> {
     };
     let config = IntakeSpoolConfig {
         store,
-        log: LogConfig {
-            segment_bytes: 4 * 1024 * 1024,
-        },
+        log: LogConfig { segment_bytes },
         ..IntakeSpoolConfig::default()
     };
     Arc::new(IntakeSpool::open(dir, &config).unwrap())
@@ -148,7 +152,7 @@ impl Node {
         if options.synced {
             store.apply(configuration()).unwrap();
         }
-        let spool = open_spool(dir.path(), options.spool_max_bytes);
+        let spool = open_spool(dir.path(), options.spool_max_bytes, options.segment_bytes);
         let certificates = Certificates::new(EgressPolicy::default()).unwrap();
         let trust = TrustPolicy {
             trusted_origins: std::iter::once(&origin.url)
