@@ -167,7 +167,7 @@ pub struct Ingest {
     pub trust: TrustPolicy,
     /// How long copies are recognised, and the age beyond which a signed message is refused.
     pub deduplication_window: Duration,
-    /// How many refusals are recorded.
+    /// How many refusals and copies are recorded.
     pub budget: Budget,
 }
 
@@ -215,7 +215,17 @@ impl Ingest {
             }
         };
         match result {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                if let Answer::Accepted {
+                    execution: Some(execution),
+                    duplicate: true,
+                } = &answer
+                {
+                    seen.execution = Some(execution.clone());
+                    self.note_duplicate(&authorized.head, seen, traceparent);
+                }
+                answer
+            }
             Err(problem) => {
                 // It failed before the body said what it is: what the headers say is all that there is.
                 if seen.message_type.is_empty() {
@@ -239,6 +249,23 @@ impl Ingest {
         let mut seen = Seen::default();
         note_claims(&mut seen, head);
         self.reject(head, seen, problem, traceparent, standing);
+    }
+
+    /// The record of a copy. Its sender is answered rightly whether there is one or not.
+    fn note_duplicate(&self, head: &Head, seen: Seen, traceparent: Option<String>) {
+        let recorded = self.budget.take(Standing::Duplicate, &head.workflow) && {
+            let (reason, detail) = ("duplicate", "an earlier copy of this message was accepted");
+            let verdict = Verdict::Duplicate;
+            let delivery = delivery(head, seen, verdict, reason, detail, StatusCode::OK);
+            self.spool.offer(Record {
+                time: head.received_at,
+                traceparent,
+                body: RecordBody::Delivery(Box::new(delivery)),
+            })
+        };
+        if !recorded {
+            metrics::counter!("signalbox_ingest_duplicates_unrecorded_total").increment(1);
+        }
     }
 
     /// The record of a refusal, for workflows that exist. It may be lost under load: the sender still has the message.
