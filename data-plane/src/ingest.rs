@@ -73,6 +73,8 @@ pub struct Head {
     pub uri: Uri,
     /// Address of the sender.
     pub source: IpAddr,
+    /// Whether it is: what proxies said of it may not be clear, and it is a proxy's then.
+    pub is_source_clear: bool,
     /// When it came.
     pub received_at: Timestamp,
 }

@@ -21,7 +21,7 @@ use crate::{
     execution::{CredentialSource, INTERRUPTIONS_MAX_DEFAULT},
     identity::EnrollmentSource,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
-    server::Proxies,
+    server::{ForwardedHeader, Proxies},
     spool::{IntakeSpoolConfig, SpoolMax},
     spool_command::SpoolCommand,
 };
@@ -193,6 +193,16 @@ pub struct Options {
     /// Network (10.0.0.0/8) of proxies whose Forwarded, X-Forwarded-For and X-Forwarded-Proto are believed.
     #[arg(long, env = "SIGNALBOX_DP_TRUSTED_PROXY", value_delimiter = ',')]
     pub trusted_proxy: Vec<IpNet>,
+    /// Which header these proxies write themselves. Say it: most write one and pass the other on as the sender wrote it (AWS ALB
+    /// writes X-Forwarded-For). With both, where they contradict each other, keys with source networks are refused.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_FORWARDED_HEADER",
+        value_enum,
+        default_value_t,
+        requires = "trusted_proxy"
+    )]
+    pub forwarded_header: ForwardedHeader,
     /// Automatic certificates.
     #[command(flatten)]
     pub acme: AcmeArgs,
@@ -301,6 +311,7 @@ impl Options {
             proxies: Proxies {
                 proxy_protocol: self.proxy_protocol_from.clone().into(),
                 trusted: self.trusted_proxy.clone().into(),
+                header: self.forwarded_header,
             },
         })
     }

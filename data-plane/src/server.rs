@@ -27,7 +27,7 @@ use crate::layer::StackMaker;
 
 use connection::Connection;
 pub use counted::RequestMetrics;
-pub use forwarded::Networks;
+pub use forwarded::{ForwardedHeader, Networks};
 pub use handler::{Handler, Peer, problem_response};
 use slots::Slots;
 
@@ -57,13 +57,15 @@ pub struct Proxies {
     pub proxy_protocol: Networks,
     /// What requests from here say of whom they are forwarded for is believed.
     pub trusted: Networks,
+    /// In this header.
+    pub header: ForwardedHeader,
 }
 
 impl Proxies {
     /// The sender of a request with these headers that came from `peer`.
     #[must_use]
     pub fn sender(&self, peer: Peer, headers: &HeaderMap) -> Peer {
-        forwarded::sender(&self.trusted, peer, headers)
+        forwarded::sender(&self.trusted, self.header, peer, headers)
     }
 }
 

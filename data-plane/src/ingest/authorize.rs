@@ -63,6 +63,15 @@ impl From<Problem> for Refused {
 fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
     let key = live_key(snapshot, head)?;
     let scope = key.scope.as_deref();
+    // By its proxy's address, who hides behind it would be let in wherever the proxy is.
+    if !head.is_source_clear && scope.is_some_and(|scope| scope.source_networks().len() > 0) {
+        return Err(Problem::forbidden(
+            "source-unclear",
+            "the API key may be used from some addresses only, and the address is not clear: Forwarded and X-Forwarded-For \
+             contradict each other, or hide it, or cannot be read",
+        )
+        .into());
+    }
     if scope.is_some_and(|scope| !scope.has_source(head.source)) {
         return Err(Problem::forbidden(
             "source-not-allowed",

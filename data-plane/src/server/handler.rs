@@ -36,6 +36,8 @@ const ACCEPTED_BYTES: usize = 160;
 pub struct Peer {
     /// Address, as far as trusted proxies tell it.
     pub address: IpAddr,
+    /// Whether they tell it clearly; if not, `address` is one of theirs.
+    pub is_clear: bool,
     /// Address of the socket's other end.
     pub network: IpAddr,
     /// Whether the sender's own connection is TLS.
@@ -100,11 +102,15 @@ impl Handler {
             }
         };
         let (route, version) = (kind.as_str(), parts.version);
+        if !peer.is_clear {
+            metrics::counter!("signalbox_ingest_sources_unclear_total").increment(1);
+        }
         let head = Head {
             kind,
             workflow,
             uri: parts.uri,
             source: peer.address,
+            is_source_clear: peer.is_clear,
             received_at: Timestamp::now(),
             headers: parts.headers,
         };
