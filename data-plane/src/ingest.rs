@@ -180,7 +180,8 @@ impl Ingest {
     /// # Errors
     /// The answer, when there is nothing more to be done.
     pub fn authorize(&self, head: Head) -> Result<Authorized, Box<Turned>> {
-        authorize::authorize(&self.config.current(), head)
+        let knows_all = !self.config.contact().is_lost();
+        authorize::authorize(&self.config.current(), knows_all, head)
     }
 
     /// Takes the body of an authorised request.

@@ -151,6 +151,7 @@ impl Node {
         let store = Arc::new(ConfigStore::open(dir.path(), decode_resource).unwrap());
         if options.synced {
             store.apply(configuration()).unwrap();
+            store.contact().regained();
         }
         let spool = open_spool(dir.path(), options.spool_max_bytes, options.segment_bytes);
         let certificates = Certificates::new(EgressPolicy::default()).unwrap();
