@@ -29,7 +29,7 @@ use signalbox_runtime::telemetry::context;
 use signalbox_sns::TrustPolicy;
 
 use crate::{
-    config::{self, ConfigStore, Limited},
+    config::{self, ConfigStore, Limited, Usage},
     spool::{Acceptance, Spool, SpoolError, delivery_id},
 };
 
@@ -99,6 +99,7 @@ pub enum Answer {
 pub struct Authorized {
     head: Head,
     key: ApiKeyName,
+    usage: Arc<Usage>,
     workflow: Arc<Limited<WorkflowConfig>>,
     published: PublishedVersion,
 }
@@ -108,6 +109,12 @@ impl Authorized {
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// What the requests with its key take.
+    #[must_use]
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
     /// Whether this node can run what it is for.

@@ -40,7 +40,7 @@ use crate::{
     },
     layer,
     report::ReportClient,
-    server::{self, Handler, Proxies, RequestMetrics, ServerConfigLimits},
+    server::{self, Bodies, BodyLimits, Handler, Proxies, RequestMetrics, ServerConfigLimits},
     spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SpoolMax, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
@@ -268,8 +268,11 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             deduplication_window: config.deduplication_window,
             budget: Budget::default(),
         },
-        body_max_bytes: config.limits.body_max_bytes,
-        body_timeout: BODY_TIMEOUT,
+        bodies: Bodies::new(BodyLimits {
+            max_bytes: config.limits.body_max_bytes,
+            timeout: BODY_TIMEOUT,
+            in_flight_max: config.limits.in_flight_max.get(),
+        }),
         shutdown: shutdown.clone(),
         metrics: RequestMetrics::default(),
     });

@@ -148,7 +148,8 @@ pub struct Options {
     /// Connections at once; beyond, the longest idle ones are closed for new ones.
     #[arg(long, env = "SIGNALBOX_DP_CONNECTIONS_MAX", default_value = "10000")]
     pub connections_max: NonZeroUsize,
-    /// Requests under way at once; more are answered 503.
+    /// Requests under way at once; more are answered 503, and so are those whose bodies are still on their way beyond a quarter of
+    /// it with one API key: it cannot keep all others out by sending slowly.
     #[arg(long, env = "SIGNALBOX_DP_IN_FLIGHT_MAX", default_value = "1024")]
     pub in_flight_max: NonZeroUsize,
     /// Executions under way at once; more wait in the spool.

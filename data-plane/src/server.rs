@@ -1,6 +1,7 @@
 //! Accepts connections and serves webhooks: HTTP/1.1 and HTTP/2, with or without TLS, directly or behind load balancers.
 
 mod activity;
+mod bodies;
 mod connection;
 mod counted;
 mod forwarded;
@@ -25,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::layer::StackMaker;
 
+pub use bodies::{Bodies, BodyLimits};
 use connection::Connection;
 pub use counted::RequestMetrics;
 pub use forwarded::{ForwardedHeader, Networks};

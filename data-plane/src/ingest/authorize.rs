@@ -11,7 +11,7 @@ use signalbox_model::{
 };
 
 use super::{Authorized, Head, Kind, Problem, Standing, Turned};
-use crate::config::{Key, Limited, Snapshot};
+use crate::config::{Key, Limited, Snapshot, Usage};
 
 /// Length of a key's value, at most; longer ones are unknown without being hashed.
 const KEY_MAX_BYTES: usize = 256;
@@ -28,10 +28,12 @@ pub(super) fn authorize(
     match find(snapshot, knows_all, &head) {
         Ok(Found {
             key,
+            usage,
             workflow,
             published,
         }) => Ok(Authorized {
             key: key.name.clone(),
+            usage: usage.clone(),
             workflow: workflow.clone(),
             published,
             head,
@@ -46,6 +48,7 @@ pub(super) fn authorize(
 
 struct Found<'a> {
     key: &'a Key,
+    usage: &'a Arc<Usage>,
     workflow: &'a Arc<Limited<WorkflowConfig>>,
     published: PublishedVersion,
 }
@@ -146,9 +149,9 @@ fn find<'a>(snapshot: &'a Snapshot, knows_all: bool, head: &Head) -> Result<Foun
             over_rate(head.kind, "quota-events-per-second", detail, wait)
         })?;
     }
-    key.note_use(head.received_at, head.source);
     Ok(Found {
         key,
+        usage: key.note_use(head.received_at, head.source),
         workflow,
         published,
     })

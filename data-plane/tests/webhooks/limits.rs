@@ -13,6 +13,10 @@ use signalbox_proto::{
     dataplane::v1::{self as wire, report_request},
 };
 use signalbox_sns::signer::{Draft, SignedMessage};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{
     node::{Answer, KEY, Node, OTHER_KEY, Options, change, eventually, key, with_rate, workflow},
@@ -262,6 +266,85 @@ async fn what_is_over_a_rate_is_refused_before_its_body_is_read() {
             );
             Some(())
         }
+    })
+    .await;
+}
+
+/// A request with a JSON body of `bytes` bytes whose body the node has begun to read, and has none of.
+async fn held(node: &Node, key: &str, bytes: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    let head = format!(
+        "POST /v1/projects/default/workflows/shared/webhook HTTP/1.1\r\nhost: h\r\nx-api-key: {key}\r\n\
+         content-type: application/json\r\ncontent-length: {bytes}\r\nexpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let said = said(&mut stream).await;
+    assert!(said.starts_with("HTTP/1.1 100"), "{said}");
+    stream
+}
+
+async fn said(stream: &mut TcpStream) -> String {
+    let mut buffer = [0; 2048];
+    let read = stream.read(&mut buffer).await.unwrap();
+    String::from_utf8_lossy(&buffer[..read]).into_owned()
+}
+
+fn json(bytes: usize) -> String {
+    format!("\"{}\"", "x".repeat(bytes - 2))
+}
+
+/// The status and the reason of a request with a whole body.
+async fn whole(node: &Node, key: &str, bytes: usize) -> (u16, String) {
+    let url = format!("{}?x-api-key={key}", node.hook_url("shared"));
+    let request = node
+        .request(&url)
+        .header("content-type", "application/json");
+    let answer = node.send(request.body(json(bytes))).await;
+    (answer.status.as_u16(), answer.reason())
+}
+
+/// A node with a workflow of two keys.
+async fn shared(options: Options) -> Node {
+    let node = Node::with(options).await;
+    let shared = workflow(
+        "shared",
+        true,
+        Some("{webhook: {apiKeys: [sender, other]}}"),
+        None,
+    );
+    node.store.apply(change(2, vec![shared])).unwrap();
+    node
+}
+
+#[tokio::test]
+async fn who_sends_slowly_keeps_nobody_else_out() {
+    let node = shared(Options {
+        in_flight_max: 12,
+        ..Options::default()
+    })
+    .await;
+    let overloaded = (503, "overloaded".to_owned());
+    let mut slow = Vec::new();
+    for _ in 0..3 {
+        slow.push(held(&node, KEY, 10).await);
+    }
+    for _ in 0..20 {
+        assert_eq!(whole(&node, KEY, 10).await, overloaded);
+        assert_eq!(whole(&node, OTHER_KEY, 10).await.0, 200);
+    }
+    let delivery = node.refused("overloaded").await;
+    assert!(delivery.detail.contains("API key"), "{delivery:?}");
+    // What it has begun is taken, and gives its place back; so does what is broken off.
+    let mut first = slow.pop().unwrap();
+    first.write_all(json(10).as_bytes()).await.unwrap();
+    let answer = said(&mut first).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(whole(&node, KEY, 10).await.0, 200);
+    slow.push(held(&node, KEY, 10).await);
+    assert_eq!(whole(&node, KEY, 10).await, overloaded);
+    drop(slow);
+    eventually("the places of those who left", || async {
+        (whole(&node, KEY, 10).await.0 == 200).then_some(())
     })
     .await;
 }

@@ -15,7 +15,7 @@ use signalbox_data_plane::{
         confirm::{ConfirmPolicy, Confirmer},
     },
     layer,
-    server::{self, Handler, Proxies, RequestMetrics, ServerConfigLimits},
+    server::{self, Bodies, BodyLimits, Handler, Proxies, RequestMetrics, ServerConfigLimits},
     spool::{IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::decode_resource,
 };
@@ -171,8 +171,11 @@ impl Node {
                 deduplication_window: Duration::from_secs(7 * 24 * 3600),
                 budget: Budget::default(),
             },
-            body_max_bytes: options.body_max_bytes,
-            body_timeout: options.body_timeout,
+            bodies: Bodies::new(BodyLimits {
+                max_bytes: options.body_max_bytes,
+                timeout: options.body_timeout,
+                in_flight_max: options.in_flight_max,
+            }),
             shutdown: shutdown.clone(),
             metrics: RequestMetrics::default(),
         });
