@@ -86,6 +86,8 @@ pub enum TlsSource {
 pub struct Limits {
     /// Size of a request's body.
     pub body_max_bytes: usize,
+    /// Size of all bodies together that are not durable yet.
+    pub bodies_max_bytes: usize,
     /// Connections at once.
     pub connections_max: NonZeroUsize,
     /// Requests under way at once.
@@ -272,6 +274,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             max_bytes: config.limits.body_max_bytes,
             timeout: BODY_TIMEOUT,
             in_flight_max: config.limits.in_flight_max.get(),
+            held_max_bytes: config.limits.bodies_max_bytes,
         }),
         shutdown: shutdown.clone(),
         metrics: RequestMetrics::default(),

@@ -21,7 +21,7 @@ use crate::{
     execution::{CredentialSource, INTERRUPTIONS_MAX_DEFAULT},
     identity::EnrollmentSource,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
-    server::{ForwardedHeader, Proxies},
+    server::{BodyLimits, ForwardedHeader, Proxies},
     spool::{IntakeSpoolConfig, SpoolMax},
     spool_command::SpoolCommand,
 };
@@ -145,6 +145,10 @@ pub struct Options {
     /// which may be six times as long) would not fit into a message that it takes.
     #[arg(long, env = "SIGNALBOX_DP_BODY_MAX_BYTES", default_value_t = 2 * 1024 * 1024, value_parser = body_max)]
     pub body_max_bytes: usize,
+    /// Size of all bodies together that are on their way in and not yet durable, at least 16000000; beyond it, and for one API key
+    /// beyond a quarter of it, requests are answered 503. On its way, a body may be held up to four times.
+    #[arg(long, env = "SIGNALBOX_DP_BODIES_MAX_BYTES", default_value_t = BodyLimits::HELD_MAX_BYTES, value_parser = bodies_max)]
+    pub bodies_max_bytes: usize,
     /// Connections at once; beyond, the longest idle ones are closed for new ones.
     #[arg(long, env = "SIGNALBOX_DP_CONNECTIONS_MAX", default_value = "10000")]
     pub connections_max: NonZeroUsize,
@@ -234,6 +238,14 @@ fn body_max(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("expected 1 to {BODY_MAX_BYTES} bytes"))
 }
 
+fn bodies_max(text: &str) -> Result<usize, String> {
+    let least = BodyLimits::HELD_MAX_BYTES_MIN;
+    let bytes = text.parse().ok();
+    bytes
+        .filter(|bytes| *bytes >= least)
+        .ok_or_else(|| format!("expected {least} bytes or more: four of the largest body"))
+}
+
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -297,6 +309,7 @@ impl Options {
             deduplication_window: Duration::from_secs(self.deduplication_window_s),
             limits: Limits {
                 body_max_bytes: self.body_max_bytes,
+                bodies_max_bytes: self.bodies_max_bytes,
                 connections_max: self.connections_max,
                 in_flight_max: self.in_flight_max,
                 executions_max: self.executions_max,

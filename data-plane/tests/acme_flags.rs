@@ -129,11 +129,18 @@ fn what_needs_or_excludes_another_flag_is_refused() {
 #[test]
 fn a_size_out_of_its_range_is_told_with_the_range() {
     let dir = tempfile::tempdir().unwrap();
-    for (flag, values, range) in [(
-        "--body-max-bytes",
-        ["0", "4000001", "4194304", "-1", "2MiB"],
-        "expected 1 to 4000000 bytes",
-    )] {
+    for (flag, values, range) in [
+        (
+            "--body-max-bytes",
+            ["0", "4000001", "4194304", "-1", "2MiB"],
+            "expected 1 to 4000000 bytes",
+        ),
+        (
+            "--bodies-max-bytes",
+            ["0", "15999999", "1048576", "-1", "2GiB"],
+            "expected 16000000 bytes or more",
+        ),
+    ] {
         for value in values {
             let output = run(&dir.path().join("data"), &[&format!("{flag}={value}")]);
             let said = String::from_utf8(output.stderr).unwrap();

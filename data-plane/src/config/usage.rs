@@ -44,6 +44,8 @@ pub struct Usage {
     reported_us: AtomicI64,
     /// Bodies that are being read.
     bodies: InUse,
+    /// Bytes of those, and of others that are not durable yet.
+    body_bytes: InUse,
 }
 
 impl Usage {
@@ -114,6 +116,12 @@ impl Usage {
     #[must_use]
     pub fn bodies(&self) -> &InUse {
         &self.bodies
+    }
+
+    /// Bytes of bodies that are being read, or are not durable yet.
+    #[must_use]
+    pub fn body_bytes(&self) -> &InUse {
+        &self.body_bytes
     }
 
     /// The control plane has the use of this time.

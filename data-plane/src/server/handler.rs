@@ -128,8 +128,8 @@ impl Handler {
             }
         };
         let (usage, head) = (authorized.usage(), authorized.head());
-        let body = match self.bodies.read(usage, &head.headers, body).await {
-            Ok(body) => body,
+        let (body, _held) = match self.bodies.read(usage, &head.headers, body).await {
+            Ok(read) => read,
             Err(Unread { problem, standing }) => {
                 let trace = trace(head, None);
                 self.ingest

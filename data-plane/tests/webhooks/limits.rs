@@ -348,3 +348,73 @@ async fn who_sends_slowly_keeps_nobody_else_out() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn bodies_take_no_more_memory_than_they_may() {
+    let node = shared(Options {
+        bodies_max_bytes: 40_000,
+        ..Options::default()
+    })
+    .await;
+    let keys: Vec<String> = (0..5).map(|n| format!("sbk_number-{n}")).collect();
+    let mut upserts: Vec<_> = (0..5)
+        .map(|n| {
+            key(
+                &format!("projects/default/apiKeys/k{n}"),
+                &keys[n],
+                false,
+                None,
+            )
+        })
+        .collect();
+    let trigger = "{webhook: {apiKeys: [sender, other, k0, k1, k2, k3, k4]}}";
+    upserts.push(workflow("shared", true, Some(trigger), None));
+    node.store.apply(change(3, upserts)).unwrap();
+    let overloaded = (503, "overloaded".to_owned());
+
+    // A key has a quarter, of what it announces, though it sends nothing, and of what it sends unannounced.
+    let first = held(&node, &keys[0], 9000).await;
+    assert_eq!(whole(&node, &keys[0], 1001).await, overloaded);
+    assert_eq!(whole(&node, &keys[0], 1000).await.0, 200);
+    assert_eq!(whole(&node, &keys[1], 10_001).await, overloaded);
+    assert_eq!(whole(&node, &keys[1], 10_000).await.0, 200);
+    let url = format!("{}?x-api-key={}", node.hook_url("shared"), keys[1]);
+    let chunked = |bytes: usize| {
+        let text = json(bytes).into_bytes();
+        let parts: Vec<_> = text.chunks(1000).map(<[u8]>::to_vec).collect();
+        let parts = parts.into_iter().map(Ok::<_, std::io::Error>);
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(parts));
+        let request = node
+            .request(&url)
+            .header("content-type", "application/json");
+        node.send(request.body(body))
+    };
+    assert_eq!(chunked(10_000).await.status, 200);
+    let answer = chunked(10_500).await;
+    assert_eq!((answer.status.as_u16(), answer.reason()), overloaded);
+    let delivery = node.refused("overloaded").await;
+    assert!(delivery.detail.contains("memory"), "{delivery:?}");
+
+    // All of them have no more than there is.
+    let mut others = Vec::new();
+    for key in &keys[1..4] {
+        others.push(held(&node, key, 10_000).await);
+    }
+    assert_eq!(whole(&node, &keys[4], 1001).await, overloaded);
+    assert_eq!(whole(&node, &keys[4], 1000).await.0, 200);
+    drop(first);
+    eventually("the memory of who left", || async {
+        (whole(&node, &keys[4], 10_000).await.0 == 200).then_some(())
+    })
+    .await;
+    drop(others);
+    // Nothing is kept of what was refused, or taken.
+    eventually("all of it", || async {
+        let mut all = Vec::new();
+        for key in &keys {
+            all.push(whole(&node, key, 10_000).await.0);
+        }
+        all.iter().all(|status| *status == 200).then_some(())
+    })
+    .await;
+}

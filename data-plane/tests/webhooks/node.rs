@@ -47,6 +47,7 @@ pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Options {
     pub synced: bool,
     pub body_max_bytes: usize,
+    pub bodies_max_bytes: usize,
     pub body_timeout: Duration,
     pub request_timeout: Duration,
     pub in_flight_max: usize,
@@ -65,6 +66,7 @@ impl Default for Options {
         Self {
             synced: true,
             body_max_bytes: 2 * 1024 * 1024,
+            bodies_max_bytes: BodyLimits::HELD_MAX_BYTES,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(14),
             in_flight_max: 1024,
@@ -175,6 +177,7 @@ impl Node {
                 max_bytes: options.body_max_bytes,
                 timeout: options.body_timeout,
                 in_flight_max: options.in_flight_max,
+                held_max_bytes: options.bodies_max_bytes,
             }),
             shutdown: shutdown.clone(),
             metrics: RequestMetrics::default(),
