@@ -12,7 +12,7 @@ use signalbox_runtime::{
     exit::{Code, fail},
     metrics,
     shutdown::{DrainOutcome, Shutdown},
-    telemetry,
+    telemetry, tls,
 };
 
 #[tokio::main]
@@ -38,6 +38,7 @@ async fn run(options: &Options) -> ExitCode {
         Ok(shutdown) => shutdown,
         Err(error) => return fail(Code::Software, &error),
     };
+    tls::heed_hangups(options.tls_cert.is_some(), &shutdown);
     let config = match options.config() {
         Ok(config) => config,
         Err(error) => return fail(Code::Config, &error),

@@ -7,6 +7,7 @@ use signalbox_model::{
     error::Error,
     ids::NodeId,
     key_use::KeyUse,
+    limits,
     record::{RecordBody, SequencedRecord},
 };
 use signalbox_proto::{
@@ -28,8 +29,6 @@ use crate::{app::App, auth::Caller};
 const OUTGOING_MAX: usize = 16;
 /// How long the first message may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Size of a batch: one record may hold a body of 2 MiB, escaped.
-const REQUEST_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Executions of one batch that get a span of their own.
 const SPANS_MAX: usize = 256;
 
@@ -50,7 +49,8 @@ impl Reports {
     /// The service.
     #[must_use]
     pub fn service(&self) -> ReportServiceServer<Self> {
-        ReportServiceServer::new(self.clone()).max_decoding_message_size(REQUEST_MAX_BYTES)
+        ReportServiceServer::new(self.clone())
+            .max_decoding_message_size(limits::REPORT_MESSAGE_MAX_BYTES)
     }
 
     async fn follow(

@@ -1,6 +1,7 @@
 //! The configuration that a node uses: an immutable snapshot that readers take without a lock, and its copy on disk, the
 //! last known good.
 
+mod contact;
 mod disk;
 mod limited;
 mod reading;
@@ -26,6 +27,7 @@ use signalbox_model::{
 
 use self::{disk::Disk, retired::Retired};
 
+pub use contact::{Contact, GRACE as CONTACT_GRACE};
 pub use disk::ConfigError;
 pub use limited::{Limited, Rates};
 pub use reading::{Unreadable, read};
@@ -229,6 +231,7 @@ pub struct Change {
 #[derive(Debug)]
 pub struct ConfigStore {
     current: ArcSwap<Snapshot>,
+    contact: Contact,
     disk: Mutex<Disk>,
 }
 
@@ -290,6 +293,7 @@ impl ConfigStore {
         }
         Ok(Self {
             current: ArcSwap::from_pointee(snapshot),
+            contact: Contact::new(),
             disk: Mutex::new(disk),
         })
     }
@@ -298,6 +302,12 @@ impl ConfigStore {
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// Whether it is all that there is. Ask before [`Self::current`] is called, not after.
+    #[must_use]
+    pub fn contact(&self) -> &Contact {
+        &self.contact
     }
 
     /// Makes `change` durable, then uses it. Blocks on the disk. Costs what the change costs, not what there is.

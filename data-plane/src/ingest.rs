@@ -29,7 +29,7 @@ use signalbox_runtime::telemetry::context;
 use signalbox_sns::TrustPolicy;
 
 use crate::{
-    config::{self, ConfigStore, Limited},
+    config::{self, ConfigStore, Limited, Usage},
     spool::{Acceptance, Spool, SpoolError, delivery_id},
 };
 
@@ -73,6 +73,8 @@ pub struct Head {
     pub uri: Uri,
     /// Address of the sender.
     pub source: IpAddr,
+    /// Whether it is: what proxies said of it may not be clear, and it is a proxy's then.
+    pub is_source_clear: bool,
     /// When it came.
     pub received_at: Timestamp,
 }
@@ -97,6 +99,7 @@ pub enum Answer {
 pub struct Authorized {
     head: Head,
     key: ApiKeyName,
+    usage: Arc<Usage>,
     workflow: Arc<Limited<WorkflowConfig>>,
     published: PublishedVersion,
 }
@@ -106,6 +109,12 @@ impl Authorized {
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// What the requests with its key take.
+    #[must_use]
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
     /// Whether this node can run what it is for.
@@ -167,7 +176,7 @@ pub struct Ingest {
     pub trust: TrustPolicy,
     /// How long copies are recognised, and the age beyond which a signed message is refused.
     pub deduplication_window: Duration,
-    /// How many refusals are recorded.
+    /// How many refusals and copies are recorded.
     pub budget: Budget,
 }
 
@@ -178,7 +187,8 @@ impl Ingest {
     /// # Errors
     /// The answer, when there is nothing more to be done.
     pub fn authorize(&self, head: Head) -> Result<Authorized, Box<Turned>> {
-        authorize::authorize(&self.config.current(), head)
+        let knows_all = !self.config.contact().is_lost();
+        authorize::authorize(&self.config.current(), knows_all, head)
     }
 
     /// Takes the body of an authorised request.
@@ -215,7 +225,17 @@ impl Ingest {
             }
         };
         match result {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                if let Answer::Accepted {
+                    execution: Some(execution),
+                    duplicate: true,
+                } = &answer
+                {
+                    seen.execution = Some(execution.clone());
+                    self.note_duplicate(&authorized.head, seen, traceparent);
+                }
+                answer
+            }
             Err(problem) => {
                 // It failed before the body said what it is: what the headers say is all that there is.
                 if seen.message_type.is_empty() {
@@ -239,6 +259,23 @@ impl Ingest {
         let mut seen = Seen::default();
         note_claims(&mut seen, head);
         self.reject(head, seen, problem, traceparent, standing);
+    }
+
+    /// The record of a copy. Its sender is answered rightly whether there is one or not.
+    fn note_duplicate(&self, head: &Head, seen: Seen, traceparent: Option<String>) {
+        let recorded = self.budget.take(Standing::Duplicate, &head.workflow) && {
+            let (reason, detail) = ("duplicate", "an earlier copy of this message was accepted");
+            let verdict = Verdict::Duplicate;
+            let delivery = delivery(head, seen, verdict, reason, detail, StatusCode::OK);
+            self.spool.offer(Record {
+                time: head.received_at,
+                traceparent,
+                body: RecordBody::Delivery(Box::new(delivery)),
+            })
+        };
+        if !recorded {
+            metrics::counter!("signalbox_ingest_duplicates_unrecorded_total").increment(1);
+        }
     }
 
     /// The record of a refusal, for workflows that exist. It may be lost under load: the sender still has the message.

@@ -4,7 +4,8 @@
 //! 2. errors of the layers below become answers, so that the service itself cannot fail;
 //! 3. more requests than may be under way are shed at once with a 503 ([`tower::load_shed`]): waiting would use up the
 //!    15 seconds that Amazon SNS gives us;
-//! 4. requests under way are counted ([`tower::limit`]), for all connections together;
+//! 4. requests under way are counted ([`tower::limit`]), for all connections together; of those whose bodies are still being
+//!    read, one API key has a share ([`crate::server::Bodies`]);
 //! 5. a request that takes too long is answered 503 while the sender still listens ([`tower::timeout`]).
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};

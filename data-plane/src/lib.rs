@@ -9,6 +9,7 @@ pub mod execution;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod identity;
+pub mod in_use;
 pub mod ingest;
 pub mod layer;
 pub mod node;

@@ -12,7 +12,7 @@ use signalbox_runtime::{
     exit::{Code, fail},
     metrics,
     shutdown::{DrainOutcome, Shutdown},
-    telemetry,
+    telemetry, tls,
 };
 
 /// A request costs some dozen allocations, made by one thread and freed by another: where the system's allocator is slow.
@@ -46,6 +46,7 @@ async fn run(options: &Options) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(Code::Config, &error),
     };
+    tls::heed_hangups(config.tls.is_some(), &shutdown);
     let running = match node::start(config, &shutdown).await {
         Ok(running) => running,
         Err(error) => return fail(Code::Config, &error),

@@ -40,7 +40,7 @@ use crate::{
     },
     layer,
     report::ReportClient,
-    server::{self, Handler, Proxies, RequestMetrics, ServerConfigLimits},
+    server::{self, Bodies, BodyLimits, Handler, Proxies, RequestMetrics, ServerConfigLimits},
     spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SpoolMax, SqliteSpoolConfig},
     sync::{self, SyncClient},
 };
@@ -86,6 +86,8 @@ pub enum TlsSource {
 pub struct Limits {
     /// Size of a request's body.
     pub body_max_bytes: usize,
+    /// Size of all bodies together that are not durable yet.
+    pub bodies_max_bytes: usize,
     /// Connections at once.
     pub connections_max: NonZeroUsize,
     /// Requests under way at once.
@@ -268,8 +270,12 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             deduplication_window: config.deduplication_window,
             budget: Budget::default(),
         },
-        body_max_bytes: config.limits.body_max_bytes,
-        body_timeout: BODY_TIMEOUT,
+        bodies: Bodies::new(BodyLimits {
+            max_bytes: config.limits.body_max_bytes,
+            timeout: BODY_TIMEOUT,
+            in_flight_max: config.limits.in_flight_max.get(),
+            held_max_bytes: config.limits.bodies_max_bytes,
+        }),
         shutdown: shutdown.clone(),
         metrics: RequestMetrics::default(),
     });

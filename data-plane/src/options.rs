@@ -8,7 +8,11 @@ use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use signalbox_client::{CertificateFiles, TokenSource};
-use signalbox_model::{ids::NodeId, limits::RATE_MAX, rate_limit::RateLimit};
+use signalbox_model::{
+    ids::NodeId,
+    limits::{BODY_MAX_BYTES, RATE_MAX},
+    rate_limit::RateLimit,
+};
 use signalbox_runtime::{telemetry::TelemetryArgs, tls::ServerFiles};
 use signalbox_sns::TrustedOrigin;
 
@@ -17,7 +21,7 @@ use crate::{
     execution::{CredentialSource, INTERRUPTIONS_MAX_DEFAULT},
     identity::EnrollmentSource,
     node::{ControlPlaneAddress, Limits, NodeConfig, TlsSource},
-    server::Proxies,
+    server::{BodyLimits, ForwardedHeader, Proxies},
     spool::{IntakeSpoolConfig, SpoolMax},
     spool_command::SpoolCommand,
 };
@@ -137,13 +141,19 @@ pub struct Options {
     /// Copies of a message are recognised this long, in seconds; older messages are refused.
     #[arg(long, env = "SIGNALBOX_DP_DEDUPLICATION_WINDOW_S", default_value_t = 7 * 24 * 3600)]
     pub deduplication_window_s: u64,
-    /// Size of a request's body.
-    #[arg(long, env = "SIGNALBOX_DP_BODY_MAX_BYTES", default_value_t = 2 * 1024 * 1024)]
+    /// Size of a request's body, at most 4000000: of a larger one, what goes to the control plane (the body, and its text as JSON,
+    /// which may be six times as long) would not fit into a message that it takes.
+    #[arg(long, env = "SIGNALBOX_DP_BODY_MAX_BYTES", default_value_t = 2 * 1024 * 1024, value_parser = body_max)]
     pub body_max_bytes: usize,
+    /// Size of all bodies together that are on their way in and not yet durable, at least 16000000; beyond it, and for one API key
+    /// beyond a quarter of it, requests are answered 503. On its way, a body may be held up to four times.
+    #[arg(long, env = "SIGNALBOX_DP_BODIES_MAX_BYTES", default_value_t = BodyLimits::HELD_MAX_BYTES, value_parser = bodies_max)]
+    pub bodies_max_bytes: usize,
     /// Connections at once; beyond, the longest idle ones are closed for new ones.
     #[arg(long, env = "SIGNALBOX_DP_CONNECTIONS_MAX", default_value = "10000")]
     pub connections_max: NonZeroUsize,
-    /// Requests under way at once; more are answered 503.
+    /// Requests under way at once; more are answered 503, and so are those whose bodies are still on their way beyond a quarter of
+    /// it with one API key: it cannot keep all others out by sending slowly.
     #[arg(long, env = "SIGNALBOX_DP_IN_FLIGHT_MAX", default_value = "1024")]
     pub in_flight_max: NonZeroUsize,
     /// Executions under way at once; more wait in the spool.
@@ -188,6 +198,16 @@ pub struct Options {
     /// Network (10.0.0.0/8) of proxies whose Forwarded, X-Forwarded-For and X-Forwarded-Proto are believed.
     #[arg(long, env = "SIGNALBOX_DP_TRUSTED_PROXY", value_delimiter = ',')]
     pub trusted_proxy: Vec<IpNet>,
+    /// Which header these proxies write themselves. Say it: most write one and pass the other on as the sender wrote it (AWS ALB
+    /// writes X-Forwarded-For). With both, where they contradict each other, keys with source networks are refused.
+    #[arg(
+        long,
+        env = "SIGNALBOX_DP_FORWARDED_HEADER",
+        value_enum,
+        default_value_t,
+        requires = "trusted_proxy"
+    )]
+    pub forwarded_header: ForwardedHeader,
     /// Automatic certificates.
     #[command(flatten)]
     pub acme: AcmeArgs,
@@ -209,6 +229,21 @@ fn rate(text: &str) -> Result<Rate, String> {
         .and_then(|number| RateLimit::new(number, 0).ok())
         .map(|limit| Rate(Some(limit)))
         .ok_or_else(|| format!("expected 1 to {RATE_MAX}, or 0: no limit"))
+}
+
+fn body_max(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok();
+    bytes
+        .filter(|bytes| (1..=BODY_MAX_BYTES).contains(bytes))
+        .ok_or_else(|| format!("expected 1 to {BODY_MAX_BYTES} bytes"))
+}
+
+fn bodies_max(text: &str) -> Result<usize, String> {
+    let least = BodyLimits::HELD_MAX_BYTES_MIN;
+    let bytes = text.parse().ok();
+    bytes
+        .filter(|bytes| *bytes >= least)
+        .ok_or_else(|| format!("expected {least} bytes or more: four of the largest body"))
 }
 
 /// What to do instead of serving.
@@ -274,6 +309,7 @@ impl Options {
             deduplication_window: Duration::from_secs(self.deduplication_window_s),
             limits: Limits {
                 body_max_bytes: self.body_max_bytes,
+                bodies_max_bytes: self.bodies_max_bytes,
                 connections_max: self.connections_max,
                 in_flight_max: self.in_flight_max,
                 executions_max: self.executions_max,
@@ -289,6 +325,7 @@ impl Options {
             proxies: Proxies {
                 proxy_protocol: self.proxy_protocol_from.clone().into(),
                 trusted: self.trusted_proxy.clone().into(),
+                header: self.forwarded_header,
             },
         })
     }

@@ -1,6 +1,7 @@
 //! Accepts connections and serves webhooks: HTTP/1.1 and HTTP/2, with or without TLS, directly or behind load balancers.
 
 mod activity;
+mod bodies;
 mod connection;
 mod counted;
 mod forwarded;
@@ -25,9 +26,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::layer::StackMaker;
 
+pub use bodies::{Bodies, BodyLimits};
 use connection::Connection;
 pub use counted::RequestMetrics;
-pub use forwarded::Networks;
+pub use forwarded::{ForwardedHeader, Networks};
 pub use handler::{Handler, Peer, problem_response};
 use slots::Slots;
 
@@ -57,13 +59,15 @@ pub struct Proxies {
     pub proxy_protocol: Networks,
     /// What requests from here say of whom they are forwarded for is believed.
     pub trusted: Networks,
+    /// In this header.
+    pub header: ForwardedHeader,
 }
 
 impl Proxies {
     /// The sender of a request with these headers that came from `peer`.
     #[must_use]
     pub fn sender(&self, peer: Peer, headers: &HeaderMap) -> Peer {
-        forwarded::sender(&self.trusted, peer, headers)
+        forwarded::sender(&self.trusted, self.header, peer, headers)
     }
 }
 

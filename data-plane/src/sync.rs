@@ -5,6 +5,7 @@ mod assemble;
 mod command;
 mod rest;
 mod sealed;
+mod touch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,9 +28,10 @@ use tonic::Status;
 use self::{
     assemble::{Applicable, AssembleError, Assembler},
     rest::Rest,
+    touch::Touch,
 };
 use crate::{
-    config::{ConfigError, ConfigStore},
+    config::{CONTACT_GRACE, ConfigError, ConfigStore},
     execution::{Cancels, Wakes},
     spool::Spool,
 };
@@ -41,6 +43,8 @@ struct Timing {
     heartbeat_interval: Duration,
     /// After this long without a word the hub is taken for gone (it sends heartbeats too).
     silence_max: Duration,
+    /// How long the stream may be away, or its next heartbeat late, until the node says that it may not know all there is.
+    grace: Duration,
     /// How long opening the stream may take.
     open_timeout: Duration,
 }
@@ -50,13 +54,15 @@ impl Default for Timing {
         Self {
             heartbeat_interval: Duration::from_secs(10),
             silence_max: Duration::from_secs(30),
+            grace: CONTACT_GRACE,
             open_timeout: Duration::from_secs(10),
         }
     }
 }
 
-/// Size of a message of the hub: a retry brings what it keeps, its event and its definition.
-const MESSAGE_MAX_BYTES: usize = limits::RETRY_KEPT_MAX_BYTES + 8 * 1024 * 1024;
+/// Size of a message of the hub: a retry brings what it keeps, its event, which came in a report, and its definition.
+const MESSAGE_MAX_BYTES: usize =
+    limits::RETRY_KEPT_MAX_BYTES + limits::REPORT_MESSAGE_MAX_BYTES + 8 * 1024 * 1024;
 /// Answers that may wait to be sent.
 const ANSWERS_MAX: usize = 64;
 
@@ -196,6 +202,7 @@ impl SyncClient {
         let mut assembler = Assembler::of_node(self.key.clone());
         let mut heartbeat = tokio::time::interval(timing.heartbeat_interval);
         let mut heard = tokio::time::Instant::now();
+        let (mut touch, mut is_silent) = (Touch::new(self.config.contact(), timing.grace), false);
         let mut rest = Rest::default();
         rest.read(&self.config);
         loop {
@@ -213,17 +220,25 @@ impl SyncClient {
                     send(&answers, wire::sync_request::Message::Heartbeat(wire::Heartbeat { time })).await?;
                     continue;
                 }
+                // The hub's heartbeats are as far apart as the node's.
+                () = tokio::time::sleep_until(heard + timing.heartbeat_interval + timing.grace), if !is_silent => {
+                    is_silent = true;
+                    touch.silent();
+                    continue;
+                }
                 () = tokio::time::sleep_until(heard + timing.silence_max) => return Err(silence()),
             };
             let message = message.ok_or(SyncError::Closed)?;
-            heard = tokio::time::Instant::now();
+            (heard, is_silent) = (tokio::time::Instant::now(), false);
             match message.message {
                 Some(wire::sync_response::Message::Config(update)) => {
                     let current = self.config.current();
                     if let Some(applicable) = assembler.take(update, &current)? {
                         drop(current);
                         let is_snapshot = applicable.change.replaces_all;
+                        let is_all = is_snapshot || applicable.is_nothing();
                         let answer = self.apply(applicable).await?;
+                        touch.applied(is_all);
                         send(&answers, answer).await?;
                         if is_snapshot {
                             rest.read(&self.config);
@@ -237,11 +252,13 @@ impl SyncClient {
                     }
                 }
                 Some(wire::sync_response::Message::Command(command)) => {
+                    touch.heard();
                     let result = command::run(self, command).await;
                     send(&answers, wire::sync_request::Message::CommandResult(result)).await?;
                 }
+                Some(wire::sync_response::Message::Heartbeat(_)) => touch.heartbeat(),
                 // An unknown message comes from a newer hub, which does without our understanding it.
-                Some(wire::sync_response::Message::Heartbeat(_)) | None => {}
+                None => touch.heard(),
             }
         }
     }

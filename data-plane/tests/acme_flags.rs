@@ -1,4 +1,4 @@
-//! Flags that do not go together, tried on the binary: those of automatic certificates first.
+//! Flags that are wrong, or do not go together, tried on the binary: those of automatic certificates first.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::process::{Command, Output};
@@ -123,5 +123,29 @@ fn what_needs_or_excludes_another_flag_is_refused() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
         assert!(error.contains(told), "{args:?}: {error}");
         assert!(!error.contains(token), "{error}");
+    }
+}
+
+#[test]
+fn a_size_out_of_its_range_is_told_with_the_range() {
+    let dir = tempfile::tempdir().unwrap();
+    for (flag, values, range) in [
+        (
+            "--body-max-bytes",
+            ["0", "4000001", "4194304", "-1", "2MiB"],
+            "expected 1 to 4000000 bytes",
+        ),
+        (
+            "--bodies-max-bytes",
+            ["0", "15999999", "1048576", "-1", "2GiB"],
+            "expected 16000000 bytes or more",
+        ),
+    ] {
+        for value in values {
+            let output = run(&dir.path().join("data"), &[&format!("{flag}={value}")]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{value}: {said}");
+            assert!(said.contains(flag) && said.contains(range), "{said}");
+        }
     }
 }

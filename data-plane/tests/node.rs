@@ -6,7 +6,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 use signalbox_data_plane::{
     execution::CredentialSource,
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode, StartError, TlsSource},
-    server::Proxies,
+    server::{BodyLimits, Proxies},
     spool::{IntakeSpoolConfig, SpoolMax},
 };
 use signalbox_runtime::{exit, shutdown::Shutdown, tls::ServerFiles};
@@ -34,6 +34,7 @@ fn config(data_dir: &Path) -> NodeConfig {
         deduplication_window: Duration::from_secs(7 * 24 * 3600),
         limits: Limits {
             body_max_bytes: 1024,
+            bodies_max_bytes: BodyLimits::HELD_MAX_BYTES,
             connections_max: many,
             in_flight_max: many,
             executions_max: many,

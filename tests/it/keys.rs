@@ -24,6 +24,8 @@ async fn post(url: &str, source: &str) -> (u16, String) {
     let answer = reqwest::Client::new()
         .post(url)
         .header("x-forwarded-for", source)
+        // A sender's own word, which the proxy passes on.
+        .header("forwarded", format!("for={FAR}, for={NEAR}"))
         .json(&json!({}))
         .send()
         .await
@@ -51,7 +53,14 @@ async fn becomes(url: &str, source: &str, status: u16) -> String {
 
 async fn planes() -> (Planes, Api, Cli) {
     let options = Options {
-        data_plane: vec!["--trusted-proxy".into(), "127.0.0.0/8".into()],
+        data_plane: [
+            ["--trusted-proxy", "127.0.0.0/8"],
+            ["--forwarded-header", "x-forwarded-for"],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect(),
         ..Options::default()
     };
     let (planes, api) = Planes::start(options).await;

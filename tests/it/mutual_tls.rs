@@ -167,12 +167,8 @@ async fn both_listeners_let_in_whom_their_authority_vouches_for() {
 
     // Another authority, on SIGHUP.
     std::fs::copy(files.path("others.pem"), files.path("clients.pem")).unwrap();
-    for id in [planes.control.process().id(), planes.data.process().id()] {
-        let told = Command::new("kill")
-            .args(["-HUP", &id.to_string()])
-            .status();
-        assert!(told.unwrap().success());
-    }
+    planes.control.process().hang_up();
+    planes.data.process().hang_up();
     wait::until("the control plane's new authority", LIMIT, || async {
         let listed = files.list(&endpoint, &token, Some("wrong"));
         match listed.status.success() {

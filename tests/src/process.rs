@@ -100,10 +100,17 @@ impl Process {
 
     /// SIGTERM, and no more.
     pub fn signal_end(&self) {
-        let _ = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.child.id().to_string())
-            .status();
+        self.signal("-TERM");
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let _ = Command::new("kill").args([signal, &id]).status();
     }
 
     /// SIGTERM, then waits for the end.

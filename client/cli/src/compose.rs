@@ -14,7 +14,7 @@ use signalbox_data_plane::{
     config::Rates,
     execution::{CredentialSource, INTERRUPTIONS_MAX_DEFAULT},
     node::{self, ControlPlaneAddress, Limits, NodeConfig, RunningNode},
-    server::Proxies,
+    server::{BodyLimits, Proxies},
     spool::{IntakeSpoolConfig, SpoolMax},
 };
 use signalbox_runtime::{data_dir::DataDir, net, shutdown::Shutdown};
@@ -171,6 +171,7 @@ fn limits() -> Limits {
     let count = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
     Limits {
         body_max_bytes: 2 * 1024 * 1024,
+        bodies_max_bytes: BodyLimits::HELD_MAX_BYTES,
         connections_max: count(1000),
         in_flight_max: count(256),
         executions_max: count(256),

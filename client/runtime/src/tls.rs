@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use clients::Clients;
 pub use error::TlsError;
+pub use hangups::heed_hangups;
 pub use reload::{PERIOD as RELOAD_PERIOD, ReloadedFiles};
 
 /// Largest PEM file that is read, in bytes; the whole Mozilla root program takes a quarter of it.

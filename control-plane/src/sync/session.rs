@@ -114,6 +114,7 @@ impl<'a> Session<'a> {
             self.snapshot().await?;
         }
         self.send_commands(&place, true).await?;
+        // The first comes at once: by it, behind what it lacked, the node knows that it lacks no more.
         let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
         let mut heard = tokio::time::Instant::now();
         loop {

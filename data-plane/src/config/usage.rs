@@ -1,5 +1,5 @@
 //! When, and from where, a key was last used: noted by every request, without a lock and without allocating, and read now and
-//! then for the control plane.
+//! then for the control plane. And what its requests take of the node.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use signalbox_model::config::KeyConfig;
 
 use super::Limited;
+use crate::in_use::InUse;
 
 /// Uses that come sooner than this after one that was noted, in microseconds, are not noted: so a key in heavy use costs each
 /// request a look, and few a write.
@@ -30,7 +31,7 @@ pub struct LastUse {
     pub source: IpAddr,
 }
 
-/// The last use of a key. Its parts are written between two changes of `version`, which is odd meanwhile (a sequence lock): who
+/// The last use of a key, and what its requests take. The parts of the use are written between two changes of `version`, which is odd meanwhile (a sequence lock): who
 /// reads the same even version before and after has parts of one use.
 #[derive(Debug, Default)]
 pub struct Usage {
@@ -41,6 +42,10 @@ pub struct Usage {
     source: [AtomicU64; 2],
     /// Time of the last use that the control plane has, in microseconds since the Unix epoch.
     reported_us: AtomicI64,
+    /// Bodies that are being read.
+    bodies: InUse,
+    /// Bytes of those, and of others that are not durable yet.
+    body_bytes: InUse,
 }
 
 impl Usage {
@@ -107,6 +112,18 @@ impl Usage {
         (is_new && is_time).then_some(last)
     }
 
+    /// Bodies of its requests that are being read.
+    #[must_use]
+    pub fn bodies(&self) -> &InUse {
+        &self.bodies
+    }
+
+    /// Bytes of bodies that are being read, or are not durable yet.
+    #[must_use]
+    pub fn body_bytes(&self) -> &InUse {
+        &self.body_bytes
+    }
+
     /// The control plane has the use of this time.
     pub fn reported(&self, time: Timestamp) {
         self.reported_us
@@ -151,9 +168,11 @@ impl Key {
         &self.limited
     }
 
-    /// Notes that it let a request in.
-    pub fn note_use(&self, time: Timestamp, source: IpAddr) {
-        self.usage.get_or_init(Arc::default).note(time, source);
+    /// Notes that it let a request in; gives where.
+    pub fn note_use(&self, time: Timestamp, source: IpAddr) -> &Arc<Usage> {
+        let usage = self.usage.get_or_init(Arc::default);
+        usage.note(time, source);
+        usage
     }
 
     /// Its last use, if it was used at all.

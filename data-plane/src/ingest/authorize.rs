@@ -11,7 +11,7 @@ use signalbox_model::{
 };
 
 use super::{Authorized, Head, Kind, Problem, Standing, Turned};
-use crate::config::{Key, Limited, Snapshot};
+use crate::config::{Key, Limited, Snapshot, Usage};
 
 /// Length of a key's value, at most; longer ones are unknown without being hashed.
 const KEY_MAX_BYTES: usize = 256;
@@ -19,14 +19,21 @@ const KEY_NAME: &str = "x-api-key";
 /// Longest pause asked for, in seconds: within it, a limit may be raised, or another node have room.
 const RETRY_AFTER_MAX_S: u64 = 60;
 
-pub(super) fn authorize(snapshot: &Snapshot, head: Head) -> Result<Authorized, Box<Turned>> {
-    match find(snapshot, &head) {
+/// `knows_all`: what the snapshot does not hold does not exist. When it was taken, at the latest.
+pub(super) fn authorize(
+    snapshot: &Snapshot,
+    knows_all: bool,
+    head: Head,
+) -> Result<Authorized, Box<Turned>> {
+    match find(snapshot, knows_all, &head) {
         Ok(Found {
             key,
+            usage,
             workflow,
             published,
         }) => Ok(Authorized {
             key: key.name.clone(),
+            usage: usage.clone(),
             workflow: workflow.clone(),
             published,
             head,
@@ -41,6 +48,7 @@ pub(super) fn authorize(snapshot: &Snapshot, head: Head) -> Result<Authorized, B
 
 struct Found<'a> {
     key: &'a Key,
+    usage: &'a Arc<Usage>,
     workflow: &'a Arc<Limited<WorkflowConfig>>,
     published: PublishedVersion,
 }
@@ -60,9 +68,18 @@ impl From<Problem> for Refused {
     }
 }
 
-fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
-    let key = live_key(snapshot, head)?;
+fn find<'a>(snapshot: &'a Snapshot, knows_all: bool, head: &Head) -> Result<Found<'a>, Refused> {
+    let key = live_key(snapshot, knows_all, head)?;
     let scope = key.scope.as_deref();
+    // By its proxy's address, who hides behind it would be let in wherever the proxy is.
+    if !head.is_source_clear && scope.is_some_and(|scope| scope.source_networks().len() > 0) {
+        return Err(Problem::forbidden(
+            "source-unclear",
+            "the API key may be used from some addresses only, and the address is not clear: Forwarded and X-Forwarded-For \
+             contradict each other, or hide it, or cannot be read",
+        )
+        .into());
+    }
     if scope.is_some_and(|scope| !scope.has_source(head.source)) {
         return Err(Problem::forbidden(
             "source-not-allowed",
@@ -84,7 +101,7 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
     }
     let workflow = snapshot
         .workflow(&head.workflow)
-        .ok_or_else(|| absent(snapshot, head))?;
+        .ok_or_else(|| absent(snapshot, knows_all, head))?;
     let published = workflow.published.clone();
     let is_its_key = published
         .as_ref()
@@ -132,23 +149,34 @@ fn find<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<Found<'a>, Refused> {
             over_rate(head.kind, "quota-events-per-second", detail, wait)
         })?;
     }
-    key.note_use(head.received_at, head.source);
     Ok(Found {
         key,
+        usage: key.note_use(head.received_at, head.source),
         workflow,
         published,
     })
 }
 
-/// There is no such workflow, or there is one that this node cannot run (invariant I4).
-fn absent(snapshot: &Snapshot, head: &Head) -> Problem {
+/// There is no such workflow, or there is one that this node cannot run, or may be one that it was not told of (invariant I4).
+fn absent(snapshot: &Snapshot, knows_all: bool, head: &Head) -> Problem {
     if snapshot.is_refused(&head.workflow) {
         return Problem::unreadable();
+    }
+    if !knows_all {
+        return not_in_sync();
     }
     Problem::not_found("workflow-unknown", "there is no such workflow")
 }
 
-fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Key, Problem> {
+/// Whoever was made known to the control plane since may be meant.
+fn not_in_sync() -> Problem {
+    Problem::unavailable(
+        "not-in-sync",
+        "this node is out of touch with its control plane, and knows no such API key or workflow; try again",
+    )
+}
+
+fn live_key<'a>(snapshot: &'a Snapshot, knows_all: bool, head: &Head) -> Result<&'a Key, Problem> {
     if !snapshot.is_synced() {
         return Err(Problem::unavailable(
             "not-synced",
@@ -161,6 +189,10 @@ fn live_key<'a>(snapshot: &'a Snapshot, head: &Head) -> Result<&'a Key, Problem>
         .then(|| digest_of(&value));
     let known = digest.and_then(|digest| Some((snapshot.key(&digest)?, digest)));
     let Some((key, digest)) = known else {
+        // A value that is too long is nobody's.
+        if !knows_all && digest.is_some() {
+            return Err(not_in_sync());
+        }
         return Err(Problem::unauthorized(
             "key-unknown",
             "the API key is not known",

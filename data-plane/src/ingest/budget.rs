@@ -1,5 +1,5 @@
-//! How many refusals and filtered messages are recorded. Beyond it they are only counted, so that nobody can fill a node's
-//! spool with them, or crowd out the records of others.
+//! How many refusals, copies and filtered messages are recorded. Beyond it they are only counted, so that nobody can fill a
+//! node's spool with them, or crowd out the records of others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,11 +20,14 @@ const OVER_RATE_SHARE: Quota = fixed(1, 10);
 /// What filter policies do not want, which may be most of a busy topic.
 const FILTERED: Quota = fixed(200, 2000);
 const FILTERED_SHARE: Quota = fixed(20, 500);
+/// Copies of messages that were accepted: whoever has caught one, with its key, can send it again and again.
+const DUPLICATES: Quota = fixed(200, 2000);
+const DUPLICATES_SHARE: Quota = fixed(20, 500);
 /// Workflows whose shares are remembered, and for how long: by then they are whole again.
 const SHARES_MAX: u64 = 10_000;
 const SHARES_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// Whose request, or which kind of message, came to nothing.
+/// Whose request, or which kind of message, came to nothing new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Showed no live key of the workflow.
@@ -35,9 +38,11 @@ pub enum Standing {
     OverRate,
     /// Sent what a filter policy does not want.
     Filtered,
+    /// Sent a copy.
+    Duplicate,
 }
 
-/// Four budgets, so that strangers, floods and unwanted messages cannot use up that of good callers. Of all but that of
+/// Five budgets, so that strangers, floods, copies and unwanted messages cannot use up that of good callers. Of all but that of
 /// strangers each workflow has a share, so that one workflow's cannot use up that of the others.
 #[derive(Debug)]
 pub struct Budget {
@@ -45,6 +50,7 @@ pub struct Budget {
     callers: Bucket,
     over_rate: Bucket,
     filtered: Bucket,
+    duplicates: Bucket,
     shares: Cache<WorkflowName, Arc<Share>>,
 }
 
@@ -53,6 +59,7 @@ struct Share {
     callers: Bucket,
     over_rate: Bucket,
     filtered: Bucket,
+    duplicates: Bucket,
 }
 
 impl Default for Share {
@@ -61,6 +68,7 @@ impl Default for Share {
             callers: Bucket::new(CALLERS_SHARE),
             over_rate: Bucket::new(OVER_RATE_SHARE),
             filtered: Bucket::new(FILTERED_SHARE),
+            duplicates: Bucket::new(DUPLICATES_SHARE),
         }
     }
 }
@@ -72,6 +80,7 @@ impl Default for Budget {
             callers: Bucket::new(CALLERS),
             over_rate: Bucket::new(OVER_RATE),
             filtered: Bucket::new(FILTERED),
+            duplicates: Bucket::new(DUPLICATES),
             shares: Cache::builder()
                 .max_capacity(SHARES_MAX)
                 .time_to_idle(SHARES_KEPT_FOR)
@@ -81,7 +90,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Whether one more refusal or filtered message of the workflow may be recorded.
+    /// Whether one more refusal, copy or filtered message of the workflow may be recorded.
     pub(super) fn take(&self, standing: Standing, workflow: &WorkflowName) -> bool {
         let share = || self.shares.get_with_by_ref(workflow, Arc::default);
         match standing {
@@ -89,6 +98,9 @@ impl Budget {
             Standing::Caller => share().callers.take().is_ok() && self.callers.take().is_ok(),
             Standing::OverRate => share().over_rate.take().is_ok() && self.over_rate.take().is_ok(),
             Standing::Filtered => share().filtered.take().is_ok() && self.filtered.take().is_ok(),
+            Standing::Duplicate => {
+                share().duplicates.take().is_ok() && self.duplicates.take().is_ok()
+            }
         }
     }
 }
@@ -110,6 +122,7 @@ mod tests {
             (Standing::Caller, 500),
             (Standing::OverRate, 10),
             (Standing::Filtered, 500),
+            (Standing::Duplicate, 500),
         ] {
             let recorded = (0..100_000)
                 .filter(|_| budget.take(standing, &flooded))
@@ -119,7 +132,12 @@ mod tests {
                 "{standing:?}: {recorded}"
             );
         }
-        for standing in [Standing::Caller, Standing::OverRate, Standing::Filtered] {
+        for standing in [
+            Standing::Caller,
+            Standing::OverRate,
+            Standing::Filtered,
+            Standing::Duplicate,
+        ] {
             assert!(budget.take(standing, &other), "{standing:?}");
         }
     }

@@ -65,6 +65,7 @@ impl Capture {
             headers,
             uri: http::Uri::default(),
             source: [127, 0, 0, 1].into(),
+            is_source_clear: true,
             received_at,
         }
     }
@@ -267,6 +268,7 @@ async fn what_this_node_cannot_run_is_for_another_and_the_sender_is_to_try_again
             .collect(),
         uri: http::Uri::default(),
         source: [127, 0, 0, 1].into(),
+        is_source_clear: true,
         received_at: now,
     };
     // Refused when it came, with no earlier state to keep.

@@ -118,6 +118,7 @@ impl Connection {
     async fn http(&self, source: IpAddr, stream: Opened) {
         let peer = Peer {
             address: source,
+            is_clear: true,
             network: self.peer,
             tls: matches!(stream, Either::Right(_)),
         };

@@ -2,8 +2,10 @@
 //!
 //! Each proxy appends the address that it was connected from, so a list is believed from its right end, as far as those who
 //! wrote it are trusted; what stands further left is whatever the sender wrote. Most proxies keep one of the two headers
-//! and pass the other on as it came. Where both are there they must therefore name the same sender, or neither is believed:
-//! a sender may hide behind its proxy then, but not pose as another.
+//! and pass the other on as it came: the operator says which ([`ForwardedHeader`]), and the other is not looked at. Where nobody
+//! said, and both are there, they must name the same sender, or neither is believed: a sender may hide behind its proxy then,
+//! but not pose as another. Who hides is not let in where it matters who it is: the sender is not clear then
+//! ([`Peer::is_clear`]).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,6 +16,18 @@ use super::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Which header the trusted proxies write, and do not pass on as a sender wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ForwardedHeader {
+    /// Either, or both: where both are there, they must name the same sender.
+    #[default]
+    Both,
+    /// X-Forwarded-For, with X-Forwarded-Proto (AWS ALB; nginx, as it is mostly set up).
+    XForwardedFor,
+    /// Forwarded (RFC 7239).
+    Forwarded,
+}
 
 /// Networks of addresses.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +54,8 @@ struct Hop {
     /// Where it does not say, or hides it: none.
     address: Option<IpAddr>,
     tls: Option<bool>,
+    /// Whether somebody who is trusted knows who came before it, or did, and does not say.
+    is_end_hidden: bool,
 }
 
 /// A part of a header that somebody who is trusted wrote, and wrote wrongly.
@@ -47,27 +63,43 @@ struct Hop {
 struct Malformed;
 
 /// The sender of a request with these headers that came from `peer`: `peer` itself unless it is one of the `trusted` and
-/// says clearly who was before it.
-pub(super) fn sender(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> Peer {
+/// says clearly, in a `header` that it writes, who was before it.
+pub(super) fn sender(
+    trusted: &Networks,
+    header: ForwardedHeader,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Peer {
     if !trusted.contain(peer.address) {
         return peer;
     }
-    let standard = headers
-        .contains_key(FORWARDED)
+    let has = |other, name| header != other && headers.contains_key(name);
+    let standard = has(ForwardedHeader::XForwardedFor, FORWARDED)
         .then(|| first_untrusted(trusted, peer.address, standard_hops(headers)));
-    let customary = headers
-        .contains_key(X_FORWARDED_FOR)
+    let customary = has(ForwardedHeader::Forwarded, X_FORWARDED_FOR)
         .then(|| first_untrusted(trusted, peer.address, customary_hops(headers)));
-    let hop = match (standard, customary) {
-        (Some(Ok(one)), Some(Ok(other))) if one.address == other.address => one,
-        (Some(Ok(one)), None) | (None, Some(Ok(one))) => one,
-        (None, None) => Hop::default(),
-        _ => return peer,
+    let (hop, is_clear) = match (standard, customary) {
+        (Some(Ok(one)), Some(Ok(other))) if one.address == other.address => {
+            (one, !one.is_end_hidden && !other.is_end_hidden)
+        }
+        (Some(Ok(one)), None) | (None, Some(Ok(one))) => (one, !one.is_end_hidden),
+        (None, None) => (Hop::default(), true),
+        _ => {
+            return Peer {
+                is_clear: false,
+                ..peer
+            };
+        }
     };
-    let tls = hop.tls.or_else(|| customary_proto(headers));
+    let by_customary = || match header {
+        ForwardedHeader::Forwarded => None,
+        ForwardedHeader::Both | ForwardedHeader::XForwardedFor => customary_proto(headers),
+    };
+    let tls = hop.tls.or_else(by_customary);
     Peer {
         address: hop.address.unwrap_or(peer.address),
         tls: tls.unwrap_or(peer.tls),
+        is_clear,
         ..peer
     }
 }
@@ -80,11 +112,12 @@ fn first_untrusted(
 ) -> Result<Hop, Malformed> {
     let mut found = Hop {
         address: Some(nearest),
-        tls: None,
+        ..Hop::default()
     };
     for hop in hops {
         let hop = hop?;
         let Some(address) = hop.address else {
+            found.is_end_hidden = true;
             return Ok(found);
         };
         found = Hop {
@@ -107,7 +140,7 @@ fn customary(element: &[u8]) -> Result<Hop, Malformed> {
     let text = std::str::from_utf8(element).map_err(|_| Malformed)?.trim();
     Ok(Hop {
         address: node(text)?,
-        tls: None,
+        ..Hop::default()
     })
 }
 
@@ -180,6 +213,7 @@ fn element(text: &str) -> Result<(Option<Hop>, Option<&str>), Malformed> {
             (pairs > 0).then(|| Hop {
                 address: address.flatten(),
                 tls: tls.flatten(),
+                is_end_hidden: false,
             })
         };
         match rest.as_bytes().first() {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use signalbox_model::ids::WorkflowName;
 
-use super::{Networks, Peer, forwarded, proxy_protocol, route::route as route_of};
+use super::{ForwardedHeader, Networks, Peer, forwarded, proxy_protocol, route::route as route_of};
 use crate::ingest::Kind;
 
 /// The webhook that a request is for.
@@ -18,8 +18,13 @@ pub fn route(method: &Method, uri: &Uri) -> Result<(Kind, WorkflowName), StatusC
 
 /// The sender of a request with these headers that came from `peer`.
 #[must_use]
-pub fn sender(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> Peer {
-    forwarded::sender(trusted, peer, headers)
+pub fn sender(
+    trusted: &Networks,
+    header: ForwardedHeader,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Peer {
+    forwarded::sender(trusted, header, peer, headers)
 }
 
 /// The source that a PROXY header at the beginning of `stream` names; what follows the header is left there.

@@ -1,32 +1,25 @@
 //! One request: route, key, body, ingest, answer.
 
-use std::{
-    fmt::Write as _,
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Version,
-    header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-        RETRY_AFTER, WWW_AUTHENTICATE,
-    },
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use signalbox_model::ids::ExecutionName;
 use signalbox_runtime::shutdown::Shutdown;
 
 use super::{
+    bodies::{Bodies, Unread},
     counted::RequestMetrics,
     route::route,
     trace::{Call, Trace},
 };
-use crate::ingest::{Answer, FILTERED, Head, Ingest, Problem, Standing, Turned};
+use crate::ingest::{Answer, FILTERED, Head, Ingest, Problem, Turned};
 
 /// What nearly all answers of 200 fit into.
 const ACCEPTED_BYTES: usize = 160;
@@ -36,6 +29,8 @@ const ACCEPTED_BYTES: usize = 160;
 pub struct Peer {
     /// Address, as far as trusted proxies tell it.
     pub address: IpAddr,
+    /// Whether they tell it clearly; if not, `address` is one of theirs.
+    pub is_clear: bool,
     /// Address of the socket's other end.
     pub network: IpAddr,
     /// Whether the sender's own connection is TLS.
@@ -46,10 +41,8 @@ pub struct Peer {
 pub struct Handler {
     /// What they go through.
     pub ingest: Ingest,
-    /// Size of a body.
-    pub body_max_bytes: usize,
-    /// How long a body may take.
-    pub body_timeout: Duration,
+    /// What their bodies may take.
+    pub bodies: Bodies,
     /// While draining, what still comes on open connections is sent elsewhere.
     pub shutdown: Shutdown,
     /// What is counted.
@@ -100,11 +93,15 @@ impl Handler {
             }
         };
         let (route, version) = (kind.as_str(), parts.version);
+        if !peer.is_clear {
+            metrics::counter!("signalbox_ingest_sources_unclear_total").increment(1);
+        }
         let head = Head {
             kind,
             workflow,
             uri: parts.uri,
             source: peer.address,
+            is_source_clear: peer.is_clear,
             received_at: Timestamp::now(),
             headers: parts.headers,
         };
@@ -130,13 +127,13 @@ impl Handler {
                 return trace.refused(&problem, route);
             }
         };
-        let body = match self.read(&authorized.head().headers, body).await {
-            Ok(body) => body,
-            Err(problem) => {
-                let head = authorized.head();
+        let (usage, head) = (authorized.usage(), authorized.head());
+        let (body, _held) = match self.bodies.read(usage, &head.headers, body).await {
+            Ok(read) => read,
+            Err(Unread { problem, standing }) => {
                 let trace = trace(head, None);
                 self.ingest
-                    .refuse(head, &problem, trace.traceparent(), Standing::Caller);
+                    .refuse(head, &problem, trace.traceparent(), standing);
                 return trace.refused(&problem, route);
             }
         };
@@ -152,49 +149,6 @@ impl Handler {
             } => accepted(&trace, execution.as_ref(), duplicate, route),
             Answer::Filtered => filtered(&trace, route),
             Answer::Problem(problem) => trace.refused(&problem, route),
-        }
-    }
-
-    async fn read(&self, headers: &http::HeaderMap, body: Incoming) -> Result<Bytes, Problem> {
-        // Amazon SNS never compresses, and what is not inflated cannot be a bomb.
-        let encodings = headers.get_all(CONTENT_ENCODING);
-        if encodings
-            .iter()
-            .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-        {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "content-encoding-unsupported",
-                "send the body as it is, without Content-Encoding",
-            ));
-        }
-        let too_large = || {
-            Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                format!("the body has more than {} bytes", self.body_max_bytes),
-            )
-        };
-        let announced = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > self.body_max_bytes as u64) {
-            return Err(too_large());
-        }
-        let whole = Limited::new(body, self.body_max_bytes).collect();
-        match tokio::time::timeout(self.body_timeout, whole).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            // Broken off or too slow: whether the sender means to try again is its to say (invariant I4).
-            Ok(Err(_)) => Err(Problem::unavailable(
-                "body-broken",
-                "the body broke off; try again",
-            )),
-            Err(_) => Err(Problem::unavailable(
-                "body-timeout",
-                "the body came too slowly; try again",
-            )),
         }
     }
 }

@@ -85,6 +85,7 @@ impl Letter {
             headers,
             uri: http::Uri::default(),
             source: [192, 0, 2, 1].into(),
+            is_source_clear: true,
             received_at,
         }
     }

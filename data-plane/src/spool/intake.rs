@@ -43,7 +43,7 @@ use jiff::Timestamp;
 use signalbox_log::{FileStorage, Log, LogConfig, Storage};
 use signalbox_model::{
     ids::ExecutionName,
-    record::{Delivery, Record, RecordBody, SequencedRecord, SubscriptionChange, Verdict},
+    record::{Delivery, Record, SequencedRecord, SubscriptionChange},
     signal::Signal,
 };
 use signalbox_runtime::background;
@@ -57,9 +57,8 @@ use self::{
     filter::Key,
 };
 use super::{
-    Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake, ReadScope, ScopeSource,
-    Spool, SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told,
-    arrivals::Arrivals, delivery_of,
+    Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake, Spool, SpoolError,
+    SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told, arrivals::Arrivals,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -169,7 +168,6 @@ pub struct IntakeSpool {
     wake: SyncSender<()>,
     max_bytes: u64,
     pending_max: u64,
-    read_scope: ReadScope,
     /// They hold senders of the committer's queue, and end first.
     helpers: Vec<JoinHandle<()>>,
     committer: Option<JoinHandle<()>>,
@@ -275,7 +273,6 @@ impl IntakeSpool {
             wake,
             max_bytes: config.store.max_bytes,
             pending_max: config.pending_max as u64,
-            read_scope: config.store.read_scope,
             committer: None,
             helpers: Vec::new(),
         };
@@ -354,29 +351,6 @@ impl IntakeSpool {
         })?;
         answered.await.map_err(|_| self.shared.why_closed())
     }
-
-    /// Tells of a copy. Its sender has been answered rightly whether this is kept or not.
-    fn note_duplicate(&self, mut accept: Accept) {
-        let Some(message_type) = accept.message_type else {
-            return;
-        };
-        let event = &mut accept.accepted.event;
-        if accept.scope == ScopeSource::Envelope
-            && let Ok(scope) = (self.read_scope)(&event.body)
-        {
-            event.scope = scope;
-        }
-        let time = event.received_at;
-        let delivery = delivery_of(&accept.accepted, message_type, Verdict::Duplicate);
-        let kept = self.store.offer(Record {
-            time,
-            traceparent: accept.traceparent,
-            body: RecordBody::Delivery(Box::new(delivery)),
-        });
-        if !kept {
-            metrics::counter!("signalbox_ingest_duplicates_unrecorded_total").increment(1);
-        }
-    }
 }
 
 /// What the disk of `dir` says to have free; where it does not say, the store will.
@@ -439,14 +413,10 @@ impl Spool for IntakeSpool {
             }
             let (answer, answered) = oneshot::channel();
             self.submit(Entry::new(&accept, answer)?)?;
-            let acceptance = match answered.await {
-                Ok(answer) => answer?,
-                Err(_) => return Err(self.shared.why_closed()),
-            };
-            if acceptance == Acceptance::Duplicate {
-                self.note_duplicate(accept);
+            match answered.await {
+                Ok(answer) => answer,
+                Err(_) => Err(self.shared.why_closed()),
             }
-            Ok(acceptance)
         }
         .boxed()
     }

@@ -24,6 +24,13 @@ pub(super) struct Applicable {
     pub(super) refused: Vec<wire::RefusedResource>,
 }
 
+impl Applicable {
+    /// Whether it says only that the node has all that there is.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.change.upserts.is_empty() && self.change.deletes.is_empty() && self.refused.is_empty()
+    }
+}
+
 /// An update that no hub sends: the stream is given up, and the next one begins anew.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AssembleError {

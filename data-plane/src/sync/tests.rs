@@ -313,6 +313,66 @@ async fn a_silent_hub_is_left_and_a_node_says_that_it_is_alive() {
 }
 
 #[tokio::test]
+async fn a_node_says_that_it_may_not_know_all_until_it_was_told_the_rest() {
+    async fn until(what: &str, is: impl Fn() -> bool) {
+        let reached = async {
+            while !is() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, reached).await;
+        waited.unwrap_or_else(|_| panic!("{what}"));
+    }
+    let mut hub = Hub::start().await;
+    let timing = Timing {
+        heartbeat_interval: Duration::from_secs(1),
+        grace: Duration::from_millis(10),
+        ..Timing::default()
+    };
+    let node = Node::start_with(&hub.endpoint, timing, tempfile::tempdir().unwrap());
+    let is_lost = || node.config.contact().is_lost();
+    let heartbeat = || ToNode::Heartbeat(wire::Heartbeat::default());
+    let (_, mut connection) = hub.hello().await;
+    // It waits for its turn, and is kept alive the while.
+    connection.send(heartbeat()).await;
+    connection.next().await;
+    assert!(is_lost());
+    let whole = snapshot("1", 1, vec![workflow("w", 1)]);
+    connection.send(ToNode::Config(whole)).await;
+    until("a snapshot is all there is", || !is_lost()).await;
+    // The stream stands, and nobody speaks; then somebody does.
+    until("a silent hub is missed", is_lost).await;
+    connection.send(heartbeat()).await;
+    until("a hub that speaks again is heard", || !is_lost()).await;
+    drop(connection);
+    until("a stream that ended is missed", is_lost).await;
+
+    // Of changes, there may be more.
+    let (hello, mut connection) = hub.hello().await;
+    assert_eq!(hello.revision, 1);
+    for revision in [2, 3] {
+        let mut change = snapshot("2", revision, vec![workflow("w", revision)]);
+        change.snapshot = false;
+        connection.send(ToNode::Config(change)).await;
+        connection.answer().await;
+        assert!(is_lost());
+    }
+    connection.send(heartbeat()).await;
+    until("the heartbeat behind them says that there are none", || {
+        !is_lost()
+    })
+    .await;
+    drop(connection);
+    until("a stream that ended is missed", is_lost).await;
+
+    let (_, connection) = hub.hello().await;
+    let mut nothing = snapshot("1", 3, Vec::new());
+    nothing.snapshot = false;
+    connection.send(ToNode::Config(nothing)).await;
+    until("nothing new is all there is", || !is_lost()).await;
+}
+
+#[tokio::test]
 async fn a_run_is_answered_when_it_is_durable_and_happens_once() {
     let mut hub = Hub::start().await;
     let node = Node::start(&hub.endpoint);

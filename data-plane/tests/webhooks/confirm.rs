@@ -6,7 +6,7 @@ use signalbox_model::record::{Delivery, SubscriptionChange, SubscriptionState, V
 use signalbox_sns::MessageType;
 
 use crate::{
-    node::{Node, changes, eventually, open_spool, run_confirmer},
+    node::{Node, SEGMENT_BYTES, changes, eventually, open_spool, run_confirmer},
     sns::{ORDERS, STRANGER, Scripted, TOKEN, confirmation_of, sign},
 };
 
@@ -188,7 +188,7 @@ async fn a_restart_goes_on_where_the_process_ended() {
     drop(spool);
 
     origin.answer("/", [Scripted::new(200, confirmation_of(ORDERS))]);
-    let spool = open_spool(dir.path(), 1 << 30);
+    let spool = open_spool(dir.path(), 1 << 30, SEGMENT_BYTES);
     let confirmer = run_confirmer(spool.clone(), &certificates, &trust);
     let confirmed = eventually("the confirmation", || async {
         let last = changes(&*spool).await.pop()?;

@@ -1,6 +1,6 @@
 //! Where a key may stand.
 
-use signalbox_data_plane::server::Proxies;
+use signalbox_data_plane::server::{ForwardedHeader, Proxies};
 
 use crate::{
     node::{KEY, Node, Options, change, key, with_previous, with_scope},
@@ -96,13 +96,19 @@ async fn a_revoked_key_is_refused_at_once_also_for_a_replayed_confirmation() {
 
 /// The status and the reason of a webhook with the key.
 async fn called(node: &Node, workflow: &str, source: Option<&str>) -> (u16, String) {
+    let headers = source.map(|source| ("x-forwarded-for", source));
+    called_with(node, workflow, headers.as_slice()).await
+}
+
+/// The same with these headers.
+async fn called_with(node: &Node, workflow: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let mut request = node
         .request(&node.hook_url(workflow))
         .header("content-type", "application/json")
         .header("x-api-key", KEY)
         .body("{}");
-    if let Some(source) = source {
-        request = request.header("x-forwarded-for", source);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let answer = node.send(request).await;
     (answer.status.as_u16(), answer.reason())
@@ -166,6 +172,64 @@ async fn a_key_counts_from_its_networks_only_by_the_address_that_is_trusted() {
     let sender = with_scope(sender, &[], &["203.0.113.0/24"]);
     alone.store.apply(change(2, vec![sender])).unwrap();
     assert_eq!(called(&alone, "hook", Some("203.0.113.9")).await, refused);
+}
+
+#[tokio::test]
+async fn who_hides_behind_its_proxy_is_let_in_by_no_key_that_asks_who_it_is() {
+    // A proxy inside the key's network that writes X-Forwarded-For and passes on Forwarded as it came.
+    let forged = [
+        ("forwarded", "for=127.0.0.1"),
+        ("x-forwarded-for", "203.0.113.9"),
+    ];
+    let behind = async |header| {
+        let proxies = Proxies {
+            trusted: vec!["127.0.0.0/8".parse().unwrap()].into(),
+            header,
+            ..Proxies::default()
+        };
+        let node = Node::with(Options {
+            proxies,
+            ..Options::default()
+        })
+        .await;
+        let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+        let sender = with_scope(sender, &[], &["127.0.0.0/8"]);
+        node.store.apply(change(2, vec![sender])).unwrap();
+        node
+    };
+    let node = behind(ForwardedHeader::Both).await;
+    assert_eq!(called(&node, "hook", None).await.0, 200, "the proxy itself");
+    let unclear = (403, "source-unclear".to_owned());
+    for workflow in ["hook", "hook-disabled", "nowhere"] {
+        assert_eq!(called_with(&node, workflow, &forged).await, unclear);
+    }
+    for headers in [
+        [("forwarded", "rubbish")],
+        [("x-forwarded-for", "rubbish")],
+        [("x-forwarded-for", "unknown")],
+    ] {
+        assert_eq!(called_with(&node, "hook", &headers).await, unclear);
+    }
+    let delivery = node.refused("source-unclear").await;
+    assert_eq!(delivery.http_status, 403);
+    assert_eq!(delivery.source_address, "127.0.0.1", "the proxy's");
+    // A key that counts from anywhere does not ask.
+    let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+    node.store.apply(change(3, vec![sender])).unwrap();
+    assert_eq!(called_with(&node, "hook", &forged).await.0, 200);
+
+    // Who says which header counts is not led astray by the other.
+    let node = behind(ForwardedHeader::XForwardedFor).await;
+    let refused = (403, "source-not-allowed".to_owned());
+    assert_eq!(called_with(&node, "hook", &forged).await, refused);
+    let delivery = node.refused("source-not-allowed").await;
+    assert_eq!(delivery.source_address, "203.0.113.9");
+    let good = [("forwarded", "rubbish"), ("x-forwarded-for", "127.0.0.9")];
+    assert_eq!(called_with(&node, "hook", &good).await.0, 200);
+    let sender = key("projects/default/apiKeys/sender", KEY, false, None);
+    let sender = with_scope(sender, &[], &["203.0.113.0/24"]);
+    node.store.apply(change(3, vec![sender])).unwrap();
+    assert_eq!(called_with(&node, "hook", &forged).await.0, 200);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use signalbox_data_plane::{
         confirm::{ConfirmPolicy, Confirmer},
     },
     layer,
-    server::{self, Handler, Proxies, RequestMetrics, ServerConfigLimits},
+    server::{self, Bodies, BodyLimits, Handler, Proxies, RequestMetrics, ServerConfigLimits},
     spool::{IntakeSpool, IntakeSpoolConfig, Spool, SqliteSpoolConfig},
     sync::decode_resource,
 };
@@ -40,15 +40,21 @@ pub const REVOKED_KEY: &str = "sbk_a-revoked-key";
 pub const EXPIRED_KEY: &str = "sbk_an-expired-key";
 pub const FOREIGN_KEY: &str = "sbk_a-live-key-of-another-project";
 
+/// Small, so that opening one takes little time.
+pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
 /// What differs between tests.
 pub struct Options {
     pub synced: bool,
     pub body_max_bytes: usize,
+    pub bodies_max_bytes: usize,
     pub body_timeout: Duration,
     pub request_timeout: Duration,
     pub in_flight_max: usize,
     pub limits: ServerConfigLimits,
     pub spool_max_bytes: u64,
+    /// Of the intake log.
+    pub segment_bytes: u64,
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub proxies: Proxies,
     /// Origins that are trusted beside the node's own.
@@ -60,6 +66,7 @@ impl Default for Options {
         Self {
             synced: true,
             body_max_bytes: 2 * 1024 * 1024,
+            bodies_max_bytes: BodyLimits::HELD_MAX_BYTES,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(14),
             in_flight_max: 1024,
@@ -71,6 +78,7 @@ impl Default for Options {
                 end_timeout: Duration::from_secs(5),
             },
             spool_max_bytes: 1 << 30,
+            segment_bytes: SEGMENT_BYTES,
             tls: None,
             proxies: Proxies::default(),
             trusted: Vec::new(),
@@ -119,7 +127,7 @@ impl Answer {
     }
 }
 
-pub fn open_spool(dir: &Path, max_bytes: u64) -> Arc<IntakeSpool> {
+pub fn open_spool(dir: &Path, max_bytes: u64, segment_bytes: u64) -> Arc<IntakeSpool> {
     let store = SqliteSpoolConfig {
         read_scope: signalbox_data_plane::ingest::read_scope,
         max_bytes,
@@ -127,9 +135,7 @@ pub fn open_spool(dir: &Path, max_bytes: u64) -> Arc<IntakeSpool> {
     };
     let config = IntakeSpoolConfig {
         store,
-        log: LogConfig {
-            segment_bytes: 4 * 1024 * 1024,
-        },
+        log: LogConfig { segment_bytes },
         ..IntakeSpoolConfig::default()
     };
     Arc::new(IntakeSpool::open(dir, &config).unwrap())
@@ -147,8 +153,9 @@ impl Node {
         let store = Arc::new(ConfigStore::open(dir.path(), decode_resource).unwrap());
         if options.synced {
             store.apply(configuration()).unwrap();
+            store.contact().regained();
         }
-        let spool = open_spool(dir.path(), options.spool_max_bytes);
+        let spool = open_spool(dir.path(), options.spool_max_bytes, options.segment_bytes);
         let certificates = Certificates::new(EgressPolicy::default()).unwrap();
         let trust = TrustPolicy {
             trusted_origins: std::iter::once(&origin.url)
@@ -166,8 +173,12 @@ impl Node {
                 deduplication_window: Duration::from_secs(7 * 24 * 3600),
                 budget: Budget::default(),
             },
-            body_max_bytes: options.body_max_bytes,
-            body_timeout: options.body_timeout,
+            bodies: Bodies::new(BodyLimits {
+                max_bytes: options.body_max_bytes,
+                timeout: options.body_timeout,
+                in_flight_max: options.in_flight_max,
+                held_max_bytes: options.bodies_max_bytes,
+            }),
             shutdown: shutdown.clone(),
             metrics: RequestMetrics::default(),
         });

@@ -156,6 +156,7 @@ async fn nobody_else_may_name_an_address() {
     let node = behind(Proxies {
         proxy_protocol: elsewhere(),
         trusted: elsewhere(),
+        ..Proxies::default()
     })
     .await;
     let version1 = format!("PROXY TCP4 {SENDER} 192.0.2.1 4711 443\r\n{}", keyless(""));
@@ -206,6 +207,7 @@ async fn one_in_front_of_the_other_are_read_one_after_the_other() {
     let node = behind(Proxies {
         proxy_protocol: loopback(),
         trusted: vec![format!("{SENDER}/32").parse().unwrap()].into(),
+        ..Proxies::default()
     })
     .await;
     let request = keyless("x-forwarded-for: 198.51.100.7\r\n");

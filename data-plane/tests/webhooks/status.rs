@@ -1,5 +1,7 @@
 //! The table of statuses: each case of the design, and what must not follow from it.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use signalbox_model::record::Verdict;
 use signalbox_sns::{MessageType, SignatureVersion, signer::Corruption};
@@ -279,6 +281,63 @@ async fn what_the_node_does_not_know_or_cannot_do_is_retriable() {
             .confirmation(MessageType::SubscriptionConfirmation, ORDERS, TOKEN);
     let request = full.delivery_of("orders", sign(&confirmation));
     check(&full, vec![case("full", request, 503, "spool-full")]).await;
+}
+
+#[tokio::test]
+async fn out_of_touch_what_is_not_known_may_exist_and_what_is_known_counts() {
+    let node = Node::start().await;
+    node.store.contact().lost(Duration::ZERO);
+    let (orders, unknown) = (node.sns_url("orders"), node.sns_url("unknown"));
+    let long = "k".repeat(300);
+    let mut cases = Vec::new();
+    for (name, url, key, status, reason) in [
+        ("unknown key", &orders, "sbk_unknown", 503, "not-in-sync"),
+        ("no key's value", &orders, &*long, 401, "key-unknown"),
+        ("revoked key", &orders, REVOKED_KEY, 401, "key-revoked"),
+        ("expired key", &orders, EXPIRED_KEY, 401, "key-expired"),
+        ("another's key", &orders, OTHER_KEY, 403, "key-not-allowed"),
+    ] {
+        cases.push(case(name, with_key(&node, url, key), status, reason));
+    }
+    cases.push(case(
+        "disabled",
+        with_key(&node, &node.sns_url("disabled"), KEY),
+        503,
+        "workflow-disabled",
+    ));
+    cases.push(case("no key", node.request(&orders), 401, "key-missing"));
+    for (name, key, status, reason) in [
+        ("unknown workflow", KEY, 503, "not-in-sync"),
+        ("both unknown", "sbk_unknown", 503, "not-in-sync"),
+        ("another project's", FOREIGN_KEY, 403, "key-not-allowed"),
+    ] {
+        cases.push(Case {
+            recorded: false,
+            ..case(name, with_key(&node, &unknown, key), status, reason)
+        });
+    }
+    check(&node, cases).await;
+    let answer = node.send(with_key(&node, &orders, "sbk_unknown")).await;
+    assert_eq!(answer.headers["retry-after"], "5");
+    let message = sign(&node.origin.notification("m", "hello"));
+    assert_eq!(node.deliver("orders", message).await.status, 200);
+    // Nobody fills a history by it: that is 100 at once, and 10 a second.
+    let started = std::time::Instant::now();
+    let url = node.hook_url("hook");
+    for _ in 0..300 {
+        let answer = node.send(with_key(&node, &url, "sbk_unknown")).await;
+        assert_eq!(answer.reason(), "not-in-sync");
+    }
+    let of_strangers = node.deliveries().await.into_iter();
+    let recorded = of_strangers
+        .filter(|delivery| delivery.reason == "not-in-sync")
+        .count();
+    let most = 103 + usize::try_from(started.elapsed().as_millis() / 100).unwrap();
+    assert!((1..=most).contains(&recorded), "{recorded}");
+
+    node.store.contact().regained();
+    let answer = node.send(with_key(&node, &unknown, KEY)).await;
+    assert_eq!(answer.reason(), "workflow-unknown");
 }
 
 #[tokio::test]

@@ -163,6 +163,12 @@ pub const SCHEDULE_GRACE: Duration = Duration::from_secs(5);
 pub const SCHEDULE_BUSY_MAX: Duration = Duration::from_secs(60);
 /// Missed ticks that run together at most.
 pub const SCHEDULE_MISFIRES_MAX: usize = 100;
+/// Largest body of a webhook that a node may be told to take, in bytes. What a body becomes on its way is larger, and must fit
+/// there: an envelope of Amazon SNS with what is redacted of it (`ENVELOPE_MAX_BYTES` of signalbox-sns), and a report, which
+/// holds the body and, as JSON, its text, of which JSON may make six bytes of each ([`REPORT_MESSAGE_MAX_BYTES`]).
+pub const BODY_MAX_BYTES: usize = 4_000_000;
+/// Size of one message of a report that the control plane takes, in bytes.
+pub const REPORT_MESSAGE_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Size of the results that a retry may keep, in bytes: they reach the node in one message.
 pub const RETRY_KEPT_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Executions that may stand above one: the child of a child of a child …

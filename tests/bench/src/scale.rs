@@ -297,6 +297,7 @@ fn head(number: usize) -> Result<Head> {
         headers: HeaderMap::new(),
         uri,
         source: IpAddr::from([127, 0, 0, 1]),
+        is_source_clear: true,
         received_at: Timestamp::now(),
     })
 }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use signalbox_proto::v1::ExecutionState;
-use signalbox_tests::{planes::Options, wait};
+use signalbox_tests::{
+    planes::{Options, Planes},
+    wait,
+};
 
 use super::support::{Post, Signing, Stage, Wire, exchange};
 
@@ -75,6 +78,24 @@ async fn under_way(stage: &Stage, id: &str) -> (Wire, Vec<u8>) {
     let mut wire = Wire::open(stage.addr()).await;
     assert!(wire.send(first).await);
     (wire, last.to_vec())
+}
+
+/// SIGHUP ends a process by itself, at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_ends_nothing_where_there_is_nothing_to_reload() {
+    let (mut planes, _) = Planes::start(Options::default()).await;
+    planes.control.process().hang_up();
+    planes.data.process().hang_up();
+    wait::until("both to say so", LIMIT, || async {
+        let logs = [planes.control.log(), planes.data.log()];
+        match logs.iter().all(|log| log.contains("nothing to reload")) {
+            true => Ok(()),
+            false => Err(logs.concat()),
+        }
+    })
+    .await;
+    assert!(planes.control.process().is_running() && planes.data.process().is_running());
+    planes.data.ready().await;
 }
 
 /// What is under way would take longer, and its sender is not heard from again: who says it twice means it.

@@ -1,5 +1,30 @@
 //! SIGHUP, where there is one: the operator's word that certificates are to be seen to now.
 
+use crate::shutdown::Shutdown;
+
+/// Keeps SIGHUP from ending the process, as it would by itself, without a drain. What has files or certificates to see to
+/// listens for it, too; where nothing `reloads`, the log says so.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub fn heed_hangups(reloads: bool, shutdown: &Shutdown) {
+    // It stays installed for as long as the process runs.
+    let mut hangups = Hangups::install();
+    if reloads {
+        return;
+    }
+    let scope = shutdown.clone();
+    shutdown.spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = scope.stopping() => return,
+                () = hangups.next() => tracing::info!("SIGHUP, and nothing to reload"),
+            }
+        }
+    });
+}
+
 #[cfg(unix)]
 pub(super) struct Hangups(Option<tokio::signal::unix::Signal>);
 

@@ -15,6 +15,7 @@ fn peer(address: &str) -> Peer {
     let address = address.parse().unwrap();
     Peer {
         address,
+        is_clear: true,
         network: address,
         tls: false,
     }
@@ -27,6 +28,11 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     headers
+}
+
+/// Where nobody said which header counts.
+fn sender(trusted: &Networks, peer: Peer, headers: &HeaderMap) -> Peer {
+    super::sender(trusted, ForwardedHeader::Both, peer, headers)
 }
 
 fn from_proxy(lines: &[(&str, &str)]) -> (String, bool) {
@@ -157,6 +163,118 @@ fn both_headers_must_agree() {
     assert_eq!(both("for=1.1.1.1", "203.0.113.9").0, PROXY);
     assert_eq!(both("for=203.0.113.9", "rubbish").0, PROXY);
     assert_eq!(both("rubbish", "203.0.113.9").0, PROXY);
+}
+
+#[test]
+fn of_two_headers_the_one_counts_that_the_proxies_write() {
+    let by = |header, lines: &[(&str, &str)]| {
+        let found = super::sender(&trusted(), header, peer(PROXY), &headers(lines));
+        (found.address.to_string(), found.tls, found.is_clear)
+    };
+    for (header, written, other) in [
+        (
+            ForwardedHeader::XForwardedFor,
+            "x-forwarded-for",
+            "forwarded",
+        ),
+        (ForwardedHeader::Forwarded, "forwarded", "x-forwarded-for"),
+    ] {
+        let value = |name: &str| match name {
+            "forwarded" => "for=203.0.113.9",
+            _ => "203.0.113.9",
+        };
+        let sent = (written, value(written));
+        let expected = ("203.0.113.9".to_owned(), false, true);
+        assert_eq!(by(header, &[sent]), expected);
+        for forged in [
+            "for=198.51.100.1;proto=https",
+            "198.51.100.1",
+            "rubbish",
+            "",
+        ] {
+            assert_eq!(by(header, &[(other, forged), sent]), expected, "{forged}");
+        }
+        // Not even alone.
+        let alone = by(header, &[(other, value(other))]);
+        assert_eq!(alone, (PROXY.to_owned(), false, true));
+    }
+    // The protocol is told by who tells the address.
+    let proto = ("x-forwarded-proto", "https");
+    for (header, tls) in [
+        (ForwardedHeader::XForwardedFor, true),
+        (ForwardedHeader::Forwarded, false),
+    ] {
+        let address = match header {
+            ForwardedHeader::Forwarded => ("forwarded", "for=203.0.113.9"),
+            _ => ("x-forwarded-for", "203.0.113.9"),
+        };
+        assert_eq!(by(header, &[address, proto]).1, tls);
+    }
+}
+
+#[test]
+fn who_is_hidden_or_contradicted_is_not_clear() {
+    for (lines, is_clear) in [
+        (&[][..], true),
+        (&[("forwarded", "for=203.0.113.9")], true),
+        (&[("x-forwarded-for", "203.0.113.9, 10.1.1.1")], true),
+        // All of them are trusted: the outermost is the sender.
+        (&[("x-forwarded-for", "10.3.3.3, 10.1.1.1")], true),
+        (
+            &[
+                ("forwarded", "for=203.0.113.9"),
+                ("x-forwarded-for", "203.0.113.9"),
+            ],
+            true,
+        ),
+        // What the sender wrote of those before it does not matter.
+        (
+            &[("x-forwarded-for", "unknown, rubbish, 203.0.113.9")],
+            true,
+        ),
+        (
+            &[
+                ("forwarded", "for=203.0.113.1"),
+                ("x-forwarded-for", "203.0.113.9"),
+            ],
+            false,
+        ),
+        (
+            &[
+                ("forwarded", "for=10.0.0.1"),
+                ("x-forwarded-for", "203.0.113.9"),
+            ],
+            false,
+        ),
+        (
+            &[
+                ("forwarded", "for=unknown"),
+                ("x-forwarded-for", "203.0.113.9"),
+            ],
+            false,
+        ),
+        (
+            &[("forwarded", "for=unknown"), ("x-forwarded-for", PROXY)],
+            false,
+        ),
+        (
+            &[("forwarded", "rubbish"), ("x-forwarded-for", "203.0.113.9")],
+            false,
+        ),
+        (&[("forwarded", "rubbish")], false),
+        (&[("forwarded", "for=_hidden")], false),
+        (&[("forwarded", "proto=https")], false),
+        (
+            &[("x-forwarded-for", "203.0.113.9, unknown, 10.1.1.1")],
+            false,
+        ),
+        (&[("x-forwarded-for", "")], false),
+    ] {
+        let found = sender(&trusted(), peer(PROXY), &headers(lines));
+        assert_eq!(found.is_clear, is_clear, "{lines:?}");
+        let stranger = sender(&trusted(), peer("198.51.100.7"), &headers(lines));
+        assert!(stranger.is_clear, "nobody was asked: {lines:?}");
+    }
 }
 
 #[test]

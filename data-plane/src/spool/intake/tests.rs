@@ -8,11 +8,12 @@ use bytes::Bytes;
 use signalbox_log::simulator::{Faults, SimulatedDisk};
 use signalbox_model::{
     event::{Event, EventScope, TriggerKind},
-    record::{Accepted, Certificate},
+    record::{Accepted, Certificate, RecordBody},
 };
 use tempfile::TempDir;
 
 use super::*;
+use crate::spool::ScopeSource;
 
 const SEGMENT_BYTES: u64 = 64 * 1024;
 

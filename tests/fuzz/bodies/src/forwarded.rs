@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use signalbox_data_plane::{
     fuzzing::sender,
-    server::{Networks, Peer},
+    server::{ForwardedHeader, Networks, Peer},
 };
 
 use crate::Target;
@@ -69,11 +69,26 @@ pub fn body(bytes: &[u8]) {
         let address: IpAddr = address.parse().unwrap();
         let peer = Peer {
             address,
+            is_clear: true,
             network: address,
             tls: false,
         };
-        let found = sender(&trusted, peer, headers);
+        let found = sender(&trusted, ForwardedHeader::Both, peer, headers);
         assert_eq!(found.network, address);
+        assert!(found.is_clear || trusted.contain(found.address));
+        // Of a header that does not count, nothing does.
+        for (header, other) in [
+            (ForwardedHeader::XForwardedFor, "forwarded"),
+            (ForwardedHeader::Forwarded, "x-forwarded-for"),
+        ] {
+            let mut without = headers.clone();
+            without.remove(other);
+            let [with, without] = [headers, &without].map(|headers| {
+                let found = sender(&trusted, header, peer, headers);
+                (found.address, found.tls, found.is_clear)
+            });
+            assert_eq!(with, without);
+        }
         (found.address, found.tls)
     };
     let (stranger, proxy): (IpAddr, IpAddr) = (STRANGER.parse().unwrap(), PROXY.parse().unwrap());

@@ -165,7 +165,7 @@ impl Stage {
             REPORT_LIMIT,
             || async {
                 let refused = self.refusals().await;
-                // Shed before there is a request that could be shown.
+                // Most are shed before there is a request that could be shown.
                 let shed = ["overloaded", "timeout"];
                 let counted: u64 = refused
                     .iter()
@@ -178,6 +178,7 @@ impl Stage {
                 let shown = all
                     .iter()
                     .filter(|delivery| delivery.verdict() == DeliveryVerdict::Rejected)
+                    .filter(|delivery| !shed.contains(&delivery.reason.as_str()))
                     .count();
                 #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
                 let missing = counted as f64 - unrecorded - shown as f64;
