@@ -447,7 +447,13 @@ fn checks(store: &ConfigStore, spool: &dyn Spool) -> Vec<Check> {
         Some(failure) => Check::failing("spool", failure),
         None if stats.disk_full => Check::failing("spool", "the disk is full"),
         None if stats.used_bytes >= stats.max_bytes => Check::failing("spool", "full"),
-        None => Check::ok("spool", format!("{} bytes", stats.used_bytes)),
+        None => Check::ok(
+            "spool",
+            format!(
+                "{} bytes, and {} of deduplication",
+                stats.used_bytes, stats.remembered_bytes
+            ),
+        ),
     };
     vec![synced, writable]
 }
@@ -476,6 +482,10 @@ async fn gauge(spool: Arc<dyn Spool>, shutdown: Shutdown) {
                 stats.unreported_records as f64,
             ),
             ("signalbox_spool_used_bytes", stats.used_bytes as f64),
+            (
+                "signalbox_spool_deduplication_bytes",
+                stats.remembered_bytes as f64,
+            ),
             ("signalbox_spool_max_bytes", stats.max_bytes as f64),
         ] {
             metrics::gauge!(name).set(value);

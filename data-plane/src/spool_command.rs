@@ -184,6 +184,12 @@ fn show_survey(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
             store.unreported_records
         )?,
     }
+    if let (Some(count), Some(bytes)) = (store.remembered_executions, store.remembered_bytes) {
+        writeln!(
+            out,
+            "deduplication {count} executions remembered in {bytes} bytes"
+        )?;
+    }
     let pending = &survey.pending;
     writeln!(
         out,

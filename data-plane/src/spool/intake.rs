@@ -54,12 +54,11 @@ use self::{
     appetite::Appetite,
     committer::{Committer, Entry, Job, Parts},
     drain::{Drain, Free},
-    filter::Key,
 };
 use super::{
     Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake, ReadScope, ScopeSource,
     Spool, SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told,
-    arrivals::Arrivals, delivery_of,
+    arrivals::Arrivals, delivery_of, key::Key,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -604,6 +603,7 @@ impl Spool for IntakeSpool {
             parked_executions: store.parked_executions,
             unreported_records: store.unreported_records + pending,
             used_bytes: self.used_bytes(),
+            remembered_bytes: store.remembered_bytes,
             max_bytes: self.max_bytes,
             disk_full: store.disk_full || self.shared.no_room.load(Ordering::Relaxed),
         }

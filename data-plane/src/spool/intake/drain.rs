@@ -18,11 +18,11 @@ use super::{
     Shared,
     appetite::{Appetite, Standing},
     committer::Job,
-    filter::Key,
     record::{self, Content},
 };
 use crate::spool::{
     Definition, ReadScope, Spool as _, SpoolError, SqliteSpool,
+    key::Key,
     sqlite::{Drained, NewExecution},
 };
 

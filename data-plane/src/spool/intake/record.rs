@@ -12,8 +12,8 @@ use signalbox_model::{
     record::{Accepted, Certificate},
 };
 
-use super::{OpenError, filter::Key, pending::Pending};
-use crate::spool::{Accept, Definition, ScopeSource, SpoolError};
+use super::{OpenError, pending::Pending};
+use crate::spool::{Accept, Definition, ScopeSource, SpoolError, key::Key};
 
 /// An accepted event: the length of its head (u32, little-endian), the head (postcard), the body.
 pub(super) const ACCEPTED: u8 = 1;

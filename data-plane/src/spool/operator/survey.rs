@@ -95,6 +95,10 @@ pub struct StoreSurvey {
     pub unfinished_executions: u64,
     /// Records that the control plane does not have.
     pub unreported_records: u64,
+    /// Executions of the deduplication window that are remembered; none where an earlier version made the file.
+    pub remembered_executions: Option<u64>,
+    /// Bytes of that.
+    pub remembered_bytes: Option<u64>,
     #[serde(skip)]
     pub(super) known: Option<(LogId, u64)>,
 }
@@ -232,6 +236,8 @@ fn look_at_store(dir: &Path, survey: &mut Survey) -> Result<(), OperatorError> {
                 position: look.intake.map(|(_, position)| position),
                 unfinished_executions: look.unfinished,
                 unreported_records: look.unreported,
+                remembered_executions: look.remembered.map(|(count, _)| count),
+                remembered_bytes: look.remembered.map(|(_, bytes)| bytes),
                 known: look.intake,
             };
             for complaint in look.complaints {
