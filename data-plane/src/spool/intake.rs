@@ -260,6 +260,7 @@ impl IntakeSpool {
             stored: seen,
             told: false,
             waits: false,
+            told_unusable: 0,
         };
         let filter = filter::Builder {
             index: store.index()?,

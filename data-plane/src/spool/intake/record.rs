@@ -201,10 +201,10 @@ pub(super) fn undrained(mut reader: Reader) -> Result<Pending, OpenError> {
         if record.kind != RecordKind::Data(ACCEPTED) {
             continue;
         }
-        let (head, _) = parts(&record.payload).map_err(|reason| OpenError::Record {
-            sequence: record.sequence,
-            reason,
-        })?;
+        // One that cannot be read is set aside when its turn comes.
+        let Ok((head, _)) = parts(&record.payload) else {
+            continue;
+        };
         let key = Key::of(&head.execution);
         if pending.get(&key).is_none() {
             pending.insert(key, short(&head.content_digest));
