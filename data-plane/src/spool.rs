@@ -220,6 +220,12 @@ pub trait Spool: Send + Sync + 'static {
     /// [`SpoolError`].
     fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>>;
 
+    /// Whether an execution of this name was accepted, and is remembered.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>>;
+
     /// When the first parked execution is due; changes wake whoever claims.
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>>;
 

@@ -100,8 +100,17 @@ impl Process {
 
     /// SIGTERM, and no more.
     pub fn signal_end(&self) {
+        self.signal("TERM");
+    }
+
+    /// SIGUSR1: a data plane retires.
+    pub fn signal_retire(&self) {
+        self.signal("USR1");
+    }
+
+    fn signal(&self, name: &str) {
         let _ = Command::new("kill")
-            .arg("-TERM")
+            .arg(format!("-{name}"))
             .arg(self.child.id().to_string())
             .status();
     }
@@ -112,6 +121,14 @@ impl Process {
     /// When it has not ended within `limit`.
     pub fn terminate(&mut self, limit: Duration) -> std::process::ExitStatus {
         self.signal_end();
+        self.ends(limit)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it has not ended within `limit`.
+    pub fn ends(&mut self, limit: Duration) -> std::process::ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -119,7 +136,7 @@ impl Process {
             }
             assert!(
                 start.elapsed() < limit,
-                "{} did not end within {limit:?} after SIGTERM:\n{}",
+                "{} did not end within {limit:?}:\n{}",
                 self.name,
                 self.output()
             );

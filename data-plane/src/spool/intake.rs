@@ -575,6 +575,13 @@ impl Spool for IntakeSpool {
         .boxed()
     }
 
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>> {
+        let execution = execution.clone();
+        // In this order: what leaves the log meanwhile is in the store.
+        async move { Ok(self.is_pending(&execution).await? || self.store.knows(&execution).await?) }
+            .boxed()
+    }
+
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
         self.store.next_due()
     }

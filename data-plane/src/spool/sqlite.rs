@@ -502,6 +502,11 @@ impl Spool for SqliteSpool {
         self.submit_waiting(move |answer| Job::Summon(execution, answer))
     }
 
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>> {
+        let name = execution.to_string();
+        self.query(move |connection| Ok(entries::number_of(connection, &name)?.is_some()))
+    }
+
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
         self.shared.next_due.subscribe()
     }
