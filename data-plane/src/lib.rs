@@ -16,6 +16,7 @@ pub mod node;
 pub mod options;
 pub mod rate;
 pub mod report;
+pub mod retirement;
 pub mod server;
 #[cfg(test)]
 mod simulation;

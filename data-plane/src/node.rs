@@ -40,6 +40,7 @@ use crate::{
     },
     layer,
     report::ReportClient,
+    retirement::Retirement,
     server::{self, Bodies, BodyLimits, Handler, Proxies, RequestMetrics, ServerConfigLimits},
     spool::{IntakeOpenError, IntakeSpool, IntakeSpoolConfig, Spool, SpoolMax, SqliteSpoolConfig},
     sync::{self, SyncClient},
@@ -200,6 +201,8 @@ pub struct RunningNode {
     pub admin_addr: Option<SocketAddr>,
     /// Its id.
     pub node: NodeId,
+    /// Its end, for good.
+    pub retirement: Retirement,
     // Held for its lock.
     _data_dir: Arc<DataDir>,
     // Held for its tasks.
@@ -261,6 +264,11 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         }
     };
 
+    // Whatever makes records ends before the reports do.
+    let work = shutdown.nested();
+    let ingress = work.nested();
+    let taking = shutdown.child();
+    let retirement = Retirement::new(spool.clone(), taking.clone(), ingress.clone());
     let handler = Arc::new(Handler {
         ingest: Ingest {
             config: store.clone(),
@@ -276,7 +284,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             in_flight_max: config.limits.in_flight_max.get(),
             held_max_bytes: config.limits.bodies_max_bytes,
         }),
-        shutdown: shutdown.clone(),
+        shutdown: taking.clone(),
         metrics: RequestMetrics::default(),
     });
     let webhook_addr = listener.local_addr().map_err(StartError::Address)?;
@@ -290,13 +298,13 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
     };
     let acme = listener_tls.acme();
     listener_tls.watch(shutdown);
-    shutdown.spawn(server::run(
+    ingress.spawn(server::run(
         listener,
         tls,
         limits,
         config.proxies.clone(),
         stack,
-        shutdown.clone(),
+        ingress.clone(),
     ));
 
     // Whatever waits on the node's disk already runs behind what still wants to get there.
@@ -322,7 +330,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             deduplication_window: config.deduplication_window,
         },
     );
-    background.spawn(shutdown, Arc::new(executions).run(shutdown.clone()));
+    background.spawn(&work, Arc::new(executions).run(work.clone()));
     let confirmer = Confirmer {
         spool: spool.clone(),
         certificates,
@@ -330,7 +338,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         policy: ConfirmPolicy::default(),
         ambient: System::shared(),
     };
-    shutdown.spawn(confirmer.run(shutdown.clone()));
+    work.spawn(confirmer.run(work.clone()));
     if let Some(key) = identity {
         let identity = IdentityClient {
             node: node.clone(),
@@ -351,6 +359,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         cancels,
         wakes,
         key: secrets_key,
+        taking,
     };
     shutdown.spawn(sync.run(shutdown.clone()));
     let report = ReportClient {
@@ -360,14 +369,16 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         keys: Some(store.clone()),
         ambient: System::shared(),
     };
-    background.spawn(shutdown, report.run(shutdown.clone()));
+    background.spawn(shutdown, report.run(work, shutdown.clone()));
     shutdown.spawn(gauge(spool.clone(), shutdown.clone()));
 
     let admin_addr = match admin_listener {
         Some(listener) => {
             let address = listener.local_addr().map_err(StartError::Address)?;
+            let retiring = retirement.clone();
             let readiness = move || {
                 let mut checks = checks(&store, spool.as_ref());
+                checks.extend(retiring.check());
                 checks.extend(acme.as_ref().map(|acme| acme.check()));
                 checks
             };
@@ -385,6 +396,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         webhook_addr,
         admin_addr,
         node,
+        retirement,
         _data_dir: data_dir,
         _background: background,
     })
@@ -453,7 +465,13 @@ fn checks(store: &ConfigStore, spool: &dyn Spool) -> Vec<Check> {
         Some(failure) => Check::failing("spool", failure),
         None if stats.disk_full => Check::failing("spool", "the disk is full"),
         None if stats.used_bytes >= stats.max_bytes => Check::failing("spool", "full"),
-        None => Check::ok("spool", format!("{} bytes", stats.used_bytes)),
+        None => Check::ok(
+            "spool",
+            format!(
+                "{} bytes, and {} of deduplication",
+                stats.used_bytes, stats.remembered_bytes
+            ),
+        ),
     };
     vec![synced, writable]
 }
@@ -482,6 +500,10 @@ async fn gauge(spool: Arc<dyn Spool>, shutdown: Shutdown) {
                 stats.unreported_records as f64,
             ),
             ("signalbox_spool_used_bytes", stats.used_bytes as f64),
+            (
+                "signalbox_spool_deduplication_bytes",
+                stats.remembered_bytes as f64,
+            ),
             ("signalbox_spool_max_bytes", stats.max_bytes as f64),
         ] {
             metrics::gauge!(name).set(value);

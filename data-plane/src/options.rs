@@ -175,9 +175,16 @@ pub struct Options {
     /// workflows may stand behind them. 0: none, until some of these have ended.
     #[arg(long, env = "SIGNALBOX_DP_INTAKE_SKIM_MAX", default_value_t = IntakeSpoolConfig::SKIM_MAX)]
     pub intake_skim_max: usize,
-    /// How long requests and steps under way may take after SIGTERM, in seconds.
+    /// How long requests and steps under way, and reports of what they did, may take after SIGTERM, in seconds.
     #[arg(long, env = "SIGNALBOX_DP_DRAIN_TIMEOUT_S", default_value_t = 20)]
     pub drain_timeout_s: u64,
+    /// Take no messages, end and report what is in the data folder, then end: with exit code 0 when nothing is left, so that the
+    /// folder may go, or 1. SIGUSR1 makes a node that runs do so.
+    #[arg(long, env = "SIGNALBOX_DP_RETIRE")]
+    pub retire: bool,
+    /// How long retiring may take, in seconds; what is left then is named.
+    #[arg(long, env = "SIGNALBOX_DP_RETIRE_TIMEOUT_S", default_value_t = 3600)]
+    pub retire_timeout_s: u64,
     /// Connections at once of one address (one /64 of IPv6) that is no proxy's; more are closed.
     #[arg(
         long,
@@ -254,7 +261,7 @@ pub enum Command {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 stopped as asked, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, a spool that is \
+Exit codes: 0 stopped as asked, or retired, 1 not retired: something is left, 2 wrong command line, 64 wrong configuration (a folder, a file, a port, a spool that is \
 not as it was left), 70 failed while running. Of `spool`: 0 whole or mended, 1 damaged, 64 no spool, or in use.";
 
 impl Options {

@@ -9,7 +9,10 @@ use signalbox_client::Client;
 use signalbox_model::ids::NodeId;
 use signalbox_proto::{convert, dataplane::v1 as wire};
 use signalbox_runtime::{ambient::Ambient, backoff::Backoff, shutdown::Shutdown};
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -39,6 +42,10 @@ struct Timing {
     open_timeout: Duration,
     /// How often it is looked which keys were used.
     uses_interval: Duration,
+    /// At the end: how long the control plane may take to acknowledge something more.
+    last_answer: Duration,
+    /// At the end: how long it may take to be reached.
+    last_try: Duration,
 }
 
 impl Default for Timing {
@@ -47,6 +54,8 @@ impl Default for Timing {
             acknowledge_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(10),
             uses_interval: Duration::from_secs(5),
+            last_answer: Duration::from_secs(5),
+            last_try: Duration::from_secs(1),
         }
     }
 }
@@ -63,6 +72,20 @@ pub struct ReportClient {
     pub keys: Option<Arc<ConfigStore>>,
     /// The time of day; chance, for the pauses between streams.
     pub ambient: Arc<dyn Ambient>,
+}
+
+/// How far it is.
+struct Progress {
+    /// Up to where the control plane has everything.
+    durable: watch::Sender<u64>,
+    connected: watch::Sender<bool>,
+}
+
+impl Progress {
+    fn set_connected(&self, connected: bool) {
+        metrics::gauge!("signalbox_report_connected").set(f64::from(u8::from(connected)));
+        self.connected.send_replace(connected);
+    }
 }
 
 /// Why a stream ended.
@@ -85,12 +108,26 @@ impl From<Status> for ReportError {
 }
 
 impl ReportClient {
-    /// Until the shutdown; reconnects with jittered pauses, to another control plane where there are several.
-    pub async fn run(self, shutdown: Shutdown) {
-        self.run_with(Timing::default(), shutdown).await;
+    /// Until the shutdown, and then until everything is reported that there is when the tasks of `work` have ended; but a control
+    /// plane that is not there, or takes nothing, holds the end up for no more than a moment. Reconnects with jittered pauses, to
+    /// another control plane where there are several.
+    pub async fn run(self, work: Shutdown, shutdown: Shutdown) {
+        self.run_with(Timing::default(), work, shutdown).await;
     }
 
-    async fn run_with(self, timing: Timing, shutdown: Shutdown) {
+    async fn run_with(self, timing: Timing, work: Shutdown, shutdown: Shutdown) {
+        let stats = self.spool.stats();
+        let reported = self
+            .spool
+            .head()
+            .borrow()
+            .saturating_sub(stats.unreported_records);
+        let progress = Progress {
+            durable: watch::Sender::new(reported),
+            connected: watch::Sender::new(false),
+        };
+        let over = self.over(timing, (&work, &shutdown), &progress);
+        tokio::pin!(over);
         let mut backoff = Backoff::reconnect_seeded(self.ambient.random());
         let mut told = String::new();
         loop {
@@ -98,10 +135,10 @@ impl ReportClient {
             let place = self.client.place();
             let ended = tokio::select! {
                 biased;
-                () = shutdown.stopping() => return,
-                ended = self.follow(timing, &mut backoff, &mut told) => ended,
+                () = &mut over => return,
+                ended = self.follow(timing, &mut backoff, &mut told, &progress) => ended,
             };
-            metrics::gauge!("signalbox_report_connected").set(0.0);
+            progress.set_connected(false);
             self.client.leave(place);
             if began.elapsed() >= PROVED_AFTER {
                 backoff.reset();
@@ -120,8 +157,46 @@ impl ReportClient {
             }
             tokio::select! {
                 biased;
-                () = shutdown.stopping() => return,
+                () = &mut over => return,
                 () = tokio::time::sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+
+    /// Until nothing is left to report at the end, or nothing comes of it any more.
+    async fn over(
+        &self,
+        timing: Timing,
+        (work, shutdown): (&Shutdown, &Shutdown),
+        progress: &Progress,
+    ) {
+        shutdown.stopping().await;
+        tokio::select! {
+            biased;
+            () = shutdown.forced() => return,
+            () = work.ended() => {}
+        }
+        let head = self.spool.head();
+        let mut durable = progress.durable.subscribe();
+        let mut connected = progress.connected.subscribe();
+        loop {
+            let left = head.borrow().saturating_sub(*durable.borrow_and_update());
+            if left == 0 || self.spool.stats().unreported_records == 0 {
+                return;
+            }
+            let patience = match *connected.borrow_and_update() {
+                true => timing.last_answer,
+                false => timing.last_try,
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.forced() => return,
+                Ok(()) = durable.changed() => {}
+                Ok(()) = connected.changed() => {}
+                () = tokio::time::sleep(patience) => {
+                    tracing::warn!(records = left, "the control plane takes no more: the next start reports the rest");
+                    return;
+                }
             }
         }
     }
@@ -132,6 +207,7 @@ impl ReportClient {
         timing: Timing,
         backoff: &mut Backoff,
         told: &mut String,
+        progress: &Progress,
     ) -> Result<(), ReportError> {
         self.client.token_ready().await;
         let silence = || ReportError::Silence(timing.acknowledge_timeout);
@@ -162,8 +238,8 @@ impl ReportClient {
             );
         }
         let durable = sequence(&first).min(newest);
-        self.trim(durable).await?;
-        metrics::gauge!("signalbox_report_connected").set(1.0);
+        self.trim(durable, progress).await?;
+        progress.set_connected(true);
         let mut window = Window::new(durable, UNACKNOWLEDGED_MAX);
         if !told.is_empty() {
             tracing::info!(durable, "reporting again");
@@ -204,7 +280,7 @@ impl ReportClient {
                     uses.answered(response.key_uses_number);
                     if let Some(durable) = window.acknowledged(sequence(&response)) {
                         backoff.reset();
-                        self.trim(durable).await?;
+                        self.trim(durable, progress).await?;
                     }
                 }
                 changed = head.changed(), if window.has_room() => {
@@ -215,7 +291,7 @@ impl ReportClient {
         }
     }
 
-    async fn trim(&self, durable: u64) -> Result<(), SpoolError> {
+    async fn trim(&self, durable: u64, progress: &Progress) -> Result<(), SpoolError> {
         loop {
             match self.spool.trim(durable).await {
                 Ok(()) => break,
@@ -228,6 +304,7 @@ impl ReportClient {
         }
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
         metrics::gauge!("signalbox_report_durable_sequence").set(durable as f64);
+        progress.durable.send_replace(durable);
         Ok(())
     }
 }

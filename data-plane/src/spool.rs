@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod intake;
+mod key;
 mod limit;
 pub mod operator;
 mod sqlite;
@@ -218,6 +219,12 @@ pub trait Spool: Send + Sync + 'static {
     /// # Errors
     /// [`SpoolError`].
     fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>>;
+
+    /// Whether an execution of this name was accepted, and is remembered.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>>;
 
     /// When the first parked execution is due; changes wake whoever claims.
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>>;
@@ -462,9 +469,11 @@ pub struct SpoolStats {
     pub parked_executions: u64,
     /// Records that the control plane does not have.
     pub unreported_records: u64,
-    /// Size on disk.
+    /// Size on disk of what has not ended, or is not reported, and of what is written of the intake log.
     pub used_bytes: u64,
-    /// Size beyond which [`Spool::accept`] refuses.
+    /// Size on disk of what is remembered of the rest, so that copies are recognised.
+    pub remembered_bytes: u64,
+    /// [`SpoolStats::used_bytes`] beyond which [`Spool::accept`] refuses.
     pub max_bytes: u64,
     /// The disk has no room: what needs some waits, and is tried again until there is.
     pub disk_full: bool,

@@ -169,7 +169,11 @@ fn show_survey(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}  {} bytes", spare.file, spare.bytes)?;
     }
     for file in &survey.set_aside {
-        writeln!(out, "{file}  set aside by a repair")?;
+        let by = match file.starts_with("unusable-") {
+            true => "a record that could not be used",
+            false => "set aside by a repair",
+        };
+        writeln!(out, "{file}  {by}")?;
     }
     let store = &survey.store;
     match store.state {
@@ -183,6 +187,12 @@ fn show_survey(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
             store.unfinished_executions,
             store.unreported_records
         )?,
+    }
+    if let (Some(count), Some(bytes)) = (store.remembered_executions, store.remembered_bytes) {
+        writeln!(
+            out,
+            "deduplication {count} executions remembered in {bytes} bytes"
+        )?;
     }
     let pending = &survey.pending;
     writeln!(

@@ -104,6 +104,8 @@ pub struct SyncClient {
     pub wakes: Arc<Wakes>,
     /// To which secrets are sealed.
     pub key: Arc<KeyPair>,
+    /// Once this stops, the node takes no commands to start executions.
+    pub taking: Shutdown,
 }
 
 /// Why a stream ended.

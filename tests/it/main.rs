@@ -38,6 +38,7 @@ mod projects;
 mod rejected;
 mod replicas;
 mod retention;
+mod retire;
 mod retry;
 mod revocation;
 mod schedule;

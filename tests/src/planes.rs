@@ -359,6 +359,20 @@ impl DataPlane {
         }
     }
 
+    /// What `spool inspect` says of it, once it has ended.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    #[must_use]
+    pub fn inspect(&self) -> serde_json::Value {
+        let output = Command::new(binary("signalbox-data-plane"))
+            .args(["spool", "inspect", "--json", "--data-dir"])
+            .arg(&self.data_dir)
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
     /// What every run of it so far has printed.
     #[must_use]
     pub fn log(&self) -> String {

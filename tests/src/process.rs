@@ -108,6 +108,11 @@ impl Process {
         self.signal("-HUP");
     }
 
+    /// SIGUSR1: a data plane retires.
+    pub fn signal_retire(&self) {
+        self.signal("-USR1");
+    }
+
     fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         let _ = Command::new("kill").args([signal, &id]).status();
@@ -119,6 +124,14 @@ impl Process {
     /// When it has not ended within `limit`.
     pub fn terminate(&mut self, limit: Duration) -> std::process::ExitStatus {
         self.signal_end();
+        self.ends(limit)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it has not ended within `limit`.
+    pub fn ends(&mut self, limit: Duration) -> std::process::ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -126,7 +139,7 @@ impl Process {
             }
             assert!(
                 start.elapsed() < limit,
-                "{} did not end within {limit:?} after SIGTERM:\n{}",
+                "{} did not end within {limit:?}:\n{}",
                 self.name,
                 self.output()
             );

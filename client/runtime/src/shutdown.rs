@@ -83,6 +83,18 @@ impl Shutdown {
         }
     }
 
+    /// A scope inside this one whose tasks this one's drain waits for, too.
+    #[must_use]
+    pub fn nested(&self) -> Self {
+        let nested = self.child();
+        let scope = nested.clone();
+        self.spawn(async move {
+            scope.stopping().await;
+            scope.ended().await;
+        });
+        nested
+    }
+
     /// Begins the shutdown without waiting for anything.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -135,6 +147,12 @@ impl Shutdown {
     #[must_use]
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// Completes when no task of this scope is left. Call it when the scope is stopping.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Stops, waits up to `deadline` for the tasks of this scope, then forces those left.

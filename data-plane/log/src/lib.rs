@@ -9,6 +9,7 @@ mod check;
 mod error;
 mod format;
 mod log;
+mod mend;
 mod overlay;
 mod reader;
 mod repair;
@@ -25,9 +26,10 @@ pub use format::{
     decode_record_header,
 };
 pub use log::{Log, LogConfig, Opened};
+pub use mend::Repaired;
 pub use overlay::Overlay;
 pub use reader::{Reader, Record};
-pub use repair::{Repaired, SegmentReport, inspect, repair};
+pub use repair::{SegmentReport, inspect, repair};
 pub use storage::{FileStorage, SegmentFile, Storage, free_bytes};
 pub use walk::{Found, segment_files, walk};
 pub use writer::Writer;

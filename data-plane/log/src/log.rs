@@ -20,6 +20,7 @@ use crate::{
 
 const SUFFIX: &str = ".segment";
 const SPARE: &str = "spare-";
+const UNUSABLE: &str = "unusable-";
 /// Spare files kept: one to go on with, one more for a burst.
 const SPARES_MAX: usize = 2;
 
@@ -308,6 +309,32 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the payload of a record that its owner can do nothing with, in a file of its own beside the segments, before the
+    /// record's segment is used again. Gives the file's name: sequence and tag. Once more changes nothing.
+    ///
+    /// # Errors
+    /// The disk's: [`std::io::ErrorKind::StorageFull`] says that there is no room for it.
+    pub fn set_aside(&self, sequence: u64, tag: u8, payload: &[u8]) -> std::io::Result<String> {
+        let storage = &self.inner.storage;
+        let name = format!("{UNUSABLE}{sequence}-{tag}");
+        let file = match storage.create(&name, payload.len() as u64) {
+            // Of a try that a crash broke off: all of it is written again.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let file = storage.open(&name)?;
+                if file.size()? != payload.len() as u64 {
+                    storage.remove(&name)?;
+                    storage.create(&name, payload.len() as u64)?
+                } else {
+                    file
+                }
+            }
+            made => made?,
+        };
+        file.write_at(payload, 0)?;
+        file.sync()?;
+        Ok(name)
     }
 
     fn take_spare(&self) -> Option<String> {

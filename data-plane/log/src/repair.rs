@@ -9,7 +9,8 @@ use crate::{
         LogId, RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, encode_record,
         span,
     },
-    log::{Segment, file_name, number_of},
+    log::{Segment, file_name},
+    mend::{Mended, Repaired, keep, mend_files},
     scan::Scan,
     storage::Storage,
 };
@@ -62,33 +63,24 @@ pub fn inspect(storage: &dyn Storage) -> Result<Vec<SegmentReport>, OpenError> {
         .collect())
 }
 
-/// What [`repair`] has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Repaired {
-    /// Sequences given up: from, and up to but not including.
-    pub lost: Vec<(u64, u64)>,
-    /// Files that hold the damaged bytes as they were found.
-    pub kept: Vec<String>,
-}
-
 /// Makes a damaged log one that opens. Each hole is filled with a gap record, which the reader gives to its owner; damaged
-/// bytes are first copied to a file of their own. `known` as in [`crate::Log::open`].
+/// bytes are first copied to a file of their own. A file that was cut is brought back to its size; one in which nothing can be
+/// read is set aside and taken for missing. `known` as in [`crate::Log::open`].
 ///
 /// # Errors
-/// [`OpenError`] when the disk fails, a header is damaged that nothing else tells, a segment is another log's, or the log
-/// still does not open.
+/// [`OpenError`] when the disk fails, a header is damaged and nothing tells which log it is of, a segment has the header of
+/// another number or is another log's, or the log still does not open.
 pub fn repair(
     storage: &dyn Storage,
     segment_bytes: u64,
     known: Option<(LogId, u64)>,
 ) -> Result<Repaired, OpenError> {
     let mut repaired = Repaired::default();
-    mend_headers(storage, known.map(|(id, _)| id), &mut repaired)?;
+    let id = known.map(|(id, _)| id);
+    let mended = mend_files(storage, segment_bytes, id, &mut repaired)?;
     let names = storage.list().map_err(OpenError::io("list the folder"))?;
-    let mut all = segments(storage, &names)?;
-    let id = known
-        .map(|(id, _)| id)
-        .or_else(|| all.first().map(|segment| segment.header.log));
+    let all = segments(storage, &names)?;
+    let id = id.or_else(|| all.first().map(|segment| segment.header.log));
     // What belongs to another log can stand for nothing that is missing here.
     if let Some(expected) = id
         && let Some(other) = all.iter().find(|segment| segment.header.log != expected)
@@ -119,90 +111,23 @@ pub fn repair(
         }
     }
     let seen = known.map_or(0, |(_, seen)| seen);
-    bridge(
-        storage,
-        segment_bytes,
-        known.map(|(id, _)| id),
-        seen,
-        &mut all,
-        &mut scans,
-        &mut repaired,
-    )
-    .map_err(fills)?;
+    if let Some(id) = id {
+        let bridge = Bridge {
+            storage,
+            segment_bytes,
+            id,
+            seen,
+            mended: &mended,
+        };
+        bridge
+            .build(&all, &mut scans, &mut repaired)
+            .map_err(fills)?;
+    }
     // Nothing is said to be repaired that does not open.
     let names = storage.list().map_err(OpenError::io("list the folder"))?;
     let all = segments(storage, &names)?;
     check(&all, &scan_all(&all)?, seen)?;
     Ok(repaired)
-}
-
-/// Headers, from what the file's name, the other segments and the first record say.
-fn mend_headers(
-    storage: &dyn Storage,
-    id: Option<LogId>,
-    repaired: &mut Repaired,
-) -> Result<(), OpenError> {
-    let names = storage.list().map_err(OpenError::io("list the folder"))?;
-    let one = |name: &String| segments(storage, std::slice::from_ref(name));
-    let whole: Vec<Segment> = names
-        .iter()
-        .filter_map(|name| one(name).ok())
-        .flatten()
-        .collect();
-    let id = id.or_else(|| whole.first().map(|segment| segment.header.log));
-    for name in &names {
-        let (Some(number), Err(OpenError::Header { file })) = (number_of(name), one(name)) else {
-            continue;
-        };
-        let Some(id) = id else {
-            return Err(OpenError::Header { file });
-        };
-        let opened = storage
-            .open(name)
-            .map_err(OpenError::io("open a segment"))?;
-        let mut first = [0; RECORD_HEADER_BYTES];
-        opened
-            .read_at(&mut first, SEGMENT_HEADER_BYTES)
-            .map_err(OpenError::io("read a segment"))?;
-        let size = opened.size().map_err(OpenError::io("measure a segment"))?;
-        let mut header = SegmentHeader {
-            log: id,
-            number,
-            size,
-            first_sequence: 0,
-        };
-        let Some(record) = crate::format::decode_record_header(&first, header.salt()) else {
-            return Err(OpenError::Header { file });
-        };
-        header.first_sequence = record.sequence;
-        let segment = Segment {
-            header,
-            file: opened,
-        };
-        keep(storage, &segment, 0, SEGMENT_HEADER_BYTES, repaired)
-            .and_then(|()| segment.file.write_at(&header.encode(), 0))
-            .and_then(|()| segment.file.sync())
-            .map_err(OpenError::io("mend a header"))?;
-    }
-    Ok(())
-}
-
-/// Copies bytes to a file of their own before they are overwritten.
-fn keep(
-    storage: &dyn Storage,
-    segment: &Segment,
-    from: u64,
-    to: u64,
-    repaired: &mut Repaired,
-) -> io::Result<()> {
-    let name = format!("damaged-{:016x}-{from}", segment.header.number);
-    let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
-    let read = segment.file.read_at(&mut bytes, from)?;
-    let copy = storage.create(&name, read as u64)?;
-    copy.write_at(&bytes[..read], 0)?;
-    copy.sync()?;
-    repaired.kept.push(name);
-    Ok(())
 }
 
 /// A gap record over `from..to`.
@@ -247,79 +172,149 @@ fn has_room(segment: &Segment, to: u64) -> io::Result<()> {
 }
 
 /// Stands segments in for those that are gone.
-fn bridge(
-    storage: &dyn Storage,
+struct Bridge<'a> {
+    storage: &'a dyn Storage,
     segment_bytes: u64,
-    id: Option<LogId>,
+    id: LogId,
     seen: u64,
-    all: &mut [Segment],
-    scans: &mut [Scan],
-    repaired: &mut Repaired,
-) -> io::Result<()> {
-    let Some(id) = id.or_else(|| all.first().map(|segment| segment.header.log)) else {
-        return Ok(());
-    };
-    let mut expected = seen + 1;
-    let mut number = all
-        .first()
-        .map_or(1, |first| first.header.number.saturating_sub(1).max(1));
-    for (at, (segment, scan)) in all.iter().zip(scans.iter()).enumerate() {
-        let first = segment.header.first_sequence;
-        let sealed = |at: usize| scans[at].last == Some(RecordKind::Seal);
-        let unfinished_roll = at > 0
-            && !sealed(at - 1)
-            && first == expected + 1
-            && scan.records == 0
-            && at + 1 == all.len();
-        if first > expected && !unfinished_roll {
-            // A cut before it, within a segment or between two.
-            if at > 0 && !sealed(at - 1) {
-                let before = &all[at - 1];
-                let end = scans[at - 1].end;
-                keep(storage, before, end, before.header.size, repaired)?;
-                // Nothing but the seal may be missing.
-                if first - 1 == expected {
-                    seal(before, end, expected)?;
-                    expected = scan.next_sequence;
-                    number = segment.header.number + 1;
-                    continue;
-                }
-                let to = fill_after(before, end, (expected, first - 1))?;
-                seal(before, to, first - 1)?;
-            } else {
-                stand_in(storage, segment_bytes, id, number, (expected, first - 1))?;
+    mended: &'a Mended,
+}
+
+/// What is not there between two segments.
+struct Hole {
+    /// First sequence of it.
+    from: u64,
+    /// Sequence after it.
+    to: u64,
+    /// Number of the first segment that is missing.
+    number: u64,
+    /// How many are.
+    segments: u64,
+}
+
+impl Bridge<'_> {
+    fn build(
+        &self,
+        all: &[Segment],
+        scans: &mut [Scan],
+        repaired: &mut Repaired,
+    ) -> io::Result<()> {
+        let mut expected = self.seen + 1;
+        let mut number = all
+            .first()
+            .map(|first| first.header.number.saturating_sub(1))
+            .or(self.mended.set_aside)
+            .unwrap_or(1)
+            .max(1);
+        for at in 0..all.len() {
+            let first = all[at].header.first_sequence;
+            let is_open = at > 0 && scans[at - 1].last != Some(RecordKind::Seal);
+            let unfinished_roll = is_open
+                && first == expected + 1
+                && scans[at].records == 0
+                && at + 1 == all.len()
+                && all[at].header.number == number;
+            if first > expected && !unfinished_roll {
+                let hole = Hole {
+                    from: expected,
+                    to: first,
+                    number,
+                    segments: all[at].header.number.saturating_sub(number),
+                };
+                let before = match is_open {
+                    true => Some((&all[at - 1], &mut scans[at - 1])),
+                    false => None,
+                };
+                self.cross(&hole, before, repaired)?;
             }
-            // The last of them was the seal, which stands again.
-            if first - 1 > expected {
-                repaired.lost.push((expected, first - 1));
-            }
+            expected = scans[at].next_sequence;
+            number = all[at].header.number + 1;
         }
-        expected = scan.next_sequence;
-        number = segment.header.number + 1;
+        self.end(all, scans, (number, expected), repaired)
     }
-    let lacks_next = scans
-        .last()
-        .is_some_and(|scan| scan.last == Some(RecordKind::Seal));
-    if lacks_next || all.is_empty() || expected <= seen {
-        // How many records stood in what is gone at the end, nothing tells: one at least.
-        let upto = expected.max(seen + 1);
-        let upto = upto + u64::from(upto == expected);
-        if let (Some(last), false) = (all.last(), lacks_next) {
-            // What comes to stand in the last segment says that the one before it is sealed.
-            if let [.., (before, scan), (_, _)] =
-                all.iter().zip(scans.iter()).collect::<Vec<_>>()[..]
-                && scan.last != Some(RecordKind::Seal)
-            {
-                seal(before, scan.end, last.header.first_sequence - 1)?;
+
+    /// A cut before a segment, within the one before it or between the two. Each segment that is missing had a seal at least, and so
+    /// had the one before where that is `before`. What else was there becomes one gap.
+    fn cross(
+        &self,
+        hole: &Hole,
+        before: Option<(&Segment, &mut Scan)>,
+        repaired: &mut Repaired,
+    ) -> io::Result<()> {
+        let seals = hole.segments + u64::from(before.is_some());
+        let Some(lost) = (hole.to - hole.from)
+            .checked_sub(seals)
+            .filter(|_| seals > 0)
+        else {
+            return Err(io::Error::other(
+                "there is no room for the ends of the segments that are missing",
+            ));
+        };
+        let (mut from, upto) = (hole.from, hole.from + lost);
+        if let Some((segment, scan)) = before {
+            let end = scan.end;
+            // One that was cut is kept, whole, as it was.
+            if !self.mended.cut.contains(&segment.header.number) {
+                keep(self.storage, segment, end, segment.header.size, repaired)?;
             }
-            let end = scans.last().map_or(SEGMENT_HEADER_BYTES, |scan| scan.end);
-            fill_after(last, end, (expected, upto))?;
+            // Nothing but the seal may be missing.
+            let to = match lost {
+                0 => end,
+                _ => fill_after(segment, end, (from, upto))?,
+            };
+            seal(segment, to, upto)?;
+            scan.last = Some(RecordKind::Seal);
+            from = upto + 1;
+        }
+        for number in hole.number..hole.number + hole.segments {
+            let to = from.max(upto);
+            stand_in(
+                self.storage,
+                self.segment_bytes,
+                self.id,
+                number,
+                (from, to),
+            )?;
+            from = to + 1;
+        }
+        if lost > 0 {
+            repaired.lost.push((hole.from, upto));
+        }
+        Ok(())
+    }
+
+    /// What is gone at the end: how many records stood there, nothing tells. One at least.
+    fn end(
+        &self,
+        all: &[Segment],
+        scans: &[Scan],
+        (number, expected): (u64, u64),
+        repaired: &mut Repaired,
+    ) -> io::Result<()> {
+        let is_sealed = |scan: &Scan| scan.last == Some(RecordKind::Seal);
+        let lacks_next = scans.last().is_some_and(is_sealed);
+        let was_cut = |last: &Segment| self.mended.cut.contains(&last.header.number);
+        let is_cut = all.last().is_some_and(was_cut);
+        if !(lacks_next || all.is_empty() || expected <= self.seen || is_cut) {
+            return Ok(());
+        }
+        let upto = expected.max(self.seen + 1);
+        let upto = upto + u64::from(upto == expected);
+        if let (Some(last), Some(scan), false) = (all.last(), scans.last(), lacks_next) {
+            // What comes to stand in the last segment says that the one before it is sealed.
+            if let Some(at) = all.len().checked_sub(2)
+                && !is_sealed(&scans[at])
+            {
+                seal(&all[at], scans[at].end, last.header.first_sequence - 1)?;
+            }
+            fill_after(last, scan.end, (expected, upto))?;
         } else {
-            stand_in_open(storage, segment_bytes, id, number, (expected, upto))?;
+            let lost = (expected, upto);
+            stand_in_open(self.storage, self.segment_bytes, self.id, number, lost)?;
         }
         repaired.lost.push((expected, upto));
+        Ok(())
     }
-    Ok(())
 }
 
 fn seal(segment: &Segment, at: u64, sequence: u64) -> io::Result<()> {
@@ -331,7 +326,7 @@ fn seal(segment: &Segment, at: u64, sequence: u64) -> io::Result<()> {
     segment.file.sync()
 }
 
-/// A segment with a gap and a seal.
+/// A segment with a gap, where something is lost, and a seal.
 fn stand_in(
     storage: &dyn Storage,
     segment_bytes: u64,
@@ -340,8 +335,8 @@ fn stand_in(
     lost: (u64, u64),
 ) -> io::Result<()> {
     let segment = stand_in_open(storage, segment_bytes, id, number, lost)?;
-    let after = SEGMENT_HEADER_BYTES + GAP_BYTES;
-    seal(&segment, after, lost.1)
+    let gap = if lost.1 > lost.0 { GAP_BYTES } else { 0 };
+    seal(&segment, SEGMENT_HEADER_BYTES + gap, lost.1)
 }
 
 /// A segment with a gap.

@@ -160,6 +160,19 @@ impl SimulatedDisk {
         Ok(())
     }
 
+    /// Cuts a file behind everyone's back.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn truncate(&self, name: &str, size: u64) -> io::Result<()> {
+        let file = self.file(name)?;
+        let mut content = lock(&file);
+        let size = usize::try_from(size).map_err(io::Error::other)?;
+        content.seen.truncate(size);
+        content.durable.truncate(size);
+        Ok(())
+    }
+
     fn file(&self, name: &str) -> io::Result<Arc<Mutex<Content>>> {
         lock(&self.state)
             .files

@@ -28,7 +28,7 @@ fn filled(disk: &SimulatedDisk, groups: u64) -> LogId {
     for group in 0..groups {
         opened
             .writer
-            .push(1, &[&[u8::try_from(group % 251).unwrap(); 1000]])
+            .push(1, &[&[u8::try_from(1 + group % 250).unwrap(); 1000]])
             .unwrap();
         opened.writer.commit().unwrap();
     }
@@ -392,4 +392,142 @@ fn segments_are_used_again_on_the_real_disk() {
     let mut opened = Log::open(storage(), &CONFIG, Some((id, seen))).unwrap();
     assert!(opened.reader.read().unwrap().is_none());
     assert_eq!(opened.log.end(), seen + 1);
+}
+
+/// Sequences that are whole after a repair, and those that it gave up: in order, and between them all but seals.
+fn mended(disk: &SimulatedDisk, id: LogId) -> (Vec<u64>, Vec<(u64, u64)>) {
+    let repaired = repair(disk, SEGMENT_BYTES, Some((id, 0))).unwrap();
+    let mut opened = open(disk, Some((id, 0))).unwrap();
+    let (data, gaps) = read_all(&mut opened);
+    assert_eq!(gaps, repaired.lost);
+    opened.writer.push(1, &[b"goes on"]).unwrap();
+    opened.writer.commit().unwrap();
+    (data, gaps)
+}
+
+#[test]
+fn a_segment_that_was_cut_is_brought_back_to_its_size_wherever_the_cut_is() {
+    // Eleven records to a segment; the third has eight.
+    let sizes = [
+        (0, 0),
+        (59, 0),
+        (60, 0),
+        (4096, 0),
+        (4128, 0),
+        (4096 + 3 * 1032 + 500, 3),
+        (4096 + 3 * 1032, 3),
+        (15_448, 11),
+        (SEGMENT_BYTES - 900, 11),
+    ];
+    for number in 1..=3 {
+        for (size, whole) in sizes {
+            let disk = SimulatedDisk::new(1);
+            let id = filled(&disk, 30);
+            let before = read_all(&mut open(&disk, Some((id, 0))).unwrap()).0;
+            disk.truncate(&name(number), size).unwrap();
+            assert!(matches!(
+                problem(&disk, Some((id, 0))),
+                OpenError::Header { .. }
+            ));
+            let found = disk.open(&name(number)).unwrap();
+            let at = format!("segment {number} cut at {size}");
+            let (data, gaps) = mended(&disk, id);
+            let held = if number == 3 { 8 } else { 11 };
+            let expected = before.len() - (held - whole.min(held));
+            assert_eq!(data.len(), expected, "{at}");
+            assert!(data.iter().all(|sequence| before.contains(sequence)));
+            for lost in before.iter().filter(|sequence| !data.contains(sequence)) {
+                // Of what is gone at the end, nobody knows how much it was: one at least.
+                let given_up = |(from, to): &(u64, u64)| from <= lost && (lost < to || number == 3);
+                assert!(gaps.iter().any(given_up), "{at}: {lost} of {gaps:?}");
+            }
+            let is_lost = number == 3 || whole < held;
+            assert_eq!(gaps.len(), usize::from(is_lost), "{at}: {gaps:?}");
+            let kept = disk.open(&format!("damaged-{number:016x}-file")).unwrap();
+            assert_eq!(kept.size().unwrap(), found.size().unwrap(), "{at}");
+        }
+    }
+}
+
+#[test]
+fn an_only_segment_that_was_cut_and_an_empty_file_after_it_are_no_dead_end() {
+    for size in [0, 60, 4096, 4096 + 1032] {
+        let disk = SimulatedDisk::new(1);
+        let id = filled(&disk, 5);
+        disk.truncate(&name(1), size).unwrap();
+        disk.create(&name(2), 0).unwrap();
+        let (data, gaps) = mended(&disk, id);
+        let whole = u64::from(size > 5000);
+        assert_eq!(data, (1..=whole).collect::<Vec<_>>());
+        assert_eq!(gaps, [(whole + 1, whole + 2)]);
+    }
+}
+
+#[test]
+fn a_file_in_which_nothing_can_be_read_is_set_aside_and_missed() {
+    for number in 1..=3 {
+        let disk = SimulatedDisk::new(1);
+        let id = filled(&disk, 30);
+        let bytes = usize::try_from(SEGMENT_BYTES).unwrap();
+        disk.corrupt(&name(number), 0, bytes).unwrap();
+        let (data, gaps) = mended(&disk, id);
+        assert_eq!(data.len(), if number == 3 { 22 } else { 19 });
+        assert_eq!(gaps.len(), 1);
+    }
+}
+
+#[test]
+fn a_header_and_the_first_records_that_rotted_cost_those_records() {
+    let disk = SimulatedDisk::new(1);
+    let id = filled(&disk, 30);
+    disk.corrupt(&name(2), 0, 4096 + 2 * 1032).unwrap();
+    let (data, gaps) = mended(&disk, id);
+    // The twelfth is the first segment's seal.
+    assert_eq!(gaps, [(13, 15)]);
+    assert_eq!(data.len(), 28);
+}
+
+#[test]
+fn several_that_are_gone_are_bridged_also_after_one_that_was_cut() {
+    for cut in [false, true] {
+        let disk = SimulatedDisk::new(1);
+        let id = filled(&disk, 50);
+        disk.remove(&name(2)).unwrap();
+        disk.remove(&name(3)).unwrap();
+        if cut {
+            disk.truncate(&name(1), 4096 + 2 * 1032).unwrap();
+        }
+        let (data, gaps) = mended(&disk, id);
+        assert_eq!(data.len(), 28 - if cut { 9 } else { 0 });
+        assert_eq!(gaps.len(), 1);
+    }
+}
+
+#[test]
+fn a_repair_that_a_crash_broke_off_is_gone_on_with() {
+    let disk = SimulatedDisk::new(1);
+    let id = filled(&disk, 30);
+    let before = read_all(&mut open(&disk, Some((id, 0))).unwrap()).0;
+    // Made, and not in its place yet.
+    disk.rename(&name(2), "mending-0000000000000002").unwrap();
+    // Begun, beside one that is whole.
+    disk.create("mending-0000000000000001", 100).unwrap();
+    let (data, gaps) = mended(&disk, id);
+    assert_eq!((data, gaps), (before, Vec::new()));
+    let names = disk.list().unwrap();
+    assert!(!names.iter().any(|name| name.starts_with("mending-")));
+}
+
+#[test]
+fn segments_that_were_swapped_are_left_for_someone_to_put_back() {
+    let disk = SimulatedDisk::new(1);
+    let id = filled(&disk, 30);
+    disk.rename(&name(1), "elsewhere").unwrap();
+    disk.rename(&name(2), &name(1)).unwrap();
+    disk.rename("elsewhere", &name(2)).unwrap();
+    let repaired = repair(&disk, SEGMENT_BYTES, Some((id, 0)));
+    assert!(
+        matches!(repaired, Err(OpenError::Header { .. })),
+        "{repaired:?}"
+    );
 }

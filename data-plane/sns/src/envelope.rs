@@ -58,6 +58,18 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// The first rule that the body breaks.
     pub fn parse(body: &'a [u8]) -> Result<Self, EnvelopeError> {
+        if body.len() > ENVELOPE_MAX_BYTES {
+            return Err(EnvelopeError::TooLarge);
+        }
+        Self::parse_kept(body)
+    }
+
+    /// Parses a body that was parsed when it came, and was kept ([`Envelope::redacted_body`]): it may be longer than one that
+    /// comes, for redacting replaces also what is shorter.
+    ///
+    /// # Errors
+    /// The first rule that the body breaks.
+    pub fn parse_kept(body: &'a [u8]) -> Result<Self, EnvelopeError> {
         let (text, members) = open(body)?;
         let fields = Fields::sort(&members)?;
         let message_type: MessageType = fields
@@ -260,9 +272,6 @@ pub(crate) fn each_part(field: Field, value: &str, part: &mut impl FnMut(&[u8]))
 
 /// The body as text and as the members of its one object, no key twice.
 fn open(body: &[u8]) -> Result<(&str, Vec<Member<'_>>), EnvelopeError> {
-    if body.len() > ENVELOPE_MAX_BYTES {
-        return Err(EnvelopeError::TooLarge);
-    }
     if body.starts_with("\u{feff}".as_bytes()) {
         return Err(EnvelopeError::ByteOrderMark);
     }

@@ -317,7 +317,7 @@ async fn accept(
 /// # Errors
 /// When the body is no envelope; then it was not accepted as one.
 pub fn read_scope(body: &[u8]) -> Result<EventScope, String> {
-    let envelope = Envelope::parse(body).map_err(|error| error.to_string())?;
+    let envelope = Envelope::parse_kept(body).map_err(|error| error.to_string())?;
     let attributes = envelope.unsigned_attributes().iter();
     Ok(EventScope {
         attributes: attributes

@@ -24,8 +24,18 @@ use crate::{
 struct Node {
     dir: TempDir,
     spool: Arc<SqliteSpool>,
+    work: Shutdown,
     shutdown: Shutdown,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// As of a node, but for an end that waits for nobody.
+fn timing() -> Timing {
+    Timing {
+        last_answer: Duration::from_millis(100),
+        last_try: Duration::from_millis(100),
+        ..Timing::default()
+    }
 }
 
 fn open(dir: &Path) -> Arc<SqliteSpool> {
@@ -34,14 +44,14 @@ fn open(dir: &Path) -> Arc<SqliteSpool> {
 
 impl Node {
     fn start(endpoint: &str) -> Self {
-        Self::start_in(endpoint, Timing::default(), tempfile::tempdir().unwrap())
+        Self::start_in(endpoint, timing(), tempfile::tempdir().unwrap())
     }
 
     /// One that tells of these keys.
     fn start_with(endpoint: &str, keys: &Arc<ConfigStore>) -> Self {
         let timing = Timing {
             uses_interval: Duration::from_millis(20),
-            ..Timing::default()
+            ..timing()
         };
         Self::start_of(
             endpoint,
@@ -62,7 +72,7 @@ impl Node {
         keys: Option<Arc<ConfigStore>>,
     ) -> Self {
         let spool = open(dir.path());
-        let shutdown = Shutdown::new();
+        let (work, shutdown) = (Shutdown::new(), Shutdown::new());
         let client = ReportClient {
             node: "n1".parse().unwrap(),
             client: Client::new(signalbox_client::ClientConfig::new(endpoint)).unwrap(),
@@ -70,10 +80,11 @@ impl Node {
             keys,
             ambient: System::shared(),
         };
-        let task = tokio::spawn(client.run_with(timing, shutdown.clone()));
+        let task = tokio::spawn(client.run_with(timing, work.clone(), shutdown.clone()));
         Self {
             dir,
             spool,
+            work,
             shutdown,
             task,
         }
@@ -234,7 +245,7 @@ async fn a_restart_goes_on_where_the_control_plane_stands() {
     let dir = node.stop().await;
     drop(connection);
 
-    let node = Node::start_in(&taker.endpoint, Timing::default(), dir);
+    let node = Node::start_in(&taker.endpoint, timing(), dir);
     node.append(10..12).await;
     let (hello, mut connection) = taker.hello(tenth).await;
     assert_eq!(hello.incarnation, incarnation, "sequences go on");
@@ -282,7 +293,7 @@ async fn a_control_plane_that_does_not_acknowledge_is_left_and_asked_again() {
     let mut taker = Taker::start().await;
     let timing = Timing {
         acknowledge_timeout: Duration::from_millis(200),
-        ..Timing::default()
+        ..timing()
     };
     let node = Node::start_in(&taker.endpoint, timing, tempfile::tempdir().unwrap());
     node.append(0..3).await;
@@ -365,4 +376,51 @@ async fn the_last_use_of_a_key_is_told_until_the_control_plane_has_it() {
     let (_, mut connection) = taker.hello(3).await;
     assert!(connection.is_quiet().await, "and on the next stream");
     node.unreported(0).await;
+}
+
+#[tokio::test]
+async fn what_is_left_when_the_work_has_ended_is_reported_before_the_end() {
+    let mut taker = Taker::start().await;
+    let timing = Timing {
+        last_answer: PATIENCE,
+        ..timing()
+    };
+    let node = Node::start_in(&taker.endpoint, timing, tempfile::tempdir().unwrap());
+    let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+    node.work.spawn(finished);
+    let (_, mut connection) = taker.hello(0).await;
+    node.append(0..10).await;
+    let (last, _) = connection.batch().await;
+    node.shutdown.stop();
+    // What was under way may finish, and is work, too.
+    node.append(10..15).await;
+    connection.acknowledge(last).await;
+    take_all(&mut connection, 10..15).await;
+    assert!(!node.task.is_finished());
+    node.append(15..20).await;
+    finish.send(()).unwrap();
+    take_all(&mut connection, 15..20).await;
+    node.unreported(0).await;
+    tokio::time::timeout(PATIENCE, node.task)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn who_takes_nothing_holds_the_end_up_for_a_moment() {
+    let began = tokio::time::Instant::now();
+    // Nobody listens.
+    let node = Node::start("http://127.0.0.1:1");
+    node.append(0..3).await;
+    let dir = node.stop().await;
+    // Somebody does, and says no more.
+    let mut taker = Taker::start().await;
+    let node = Node::start_in(&taker.endpoint, timing(), dir);
+    let (_, mut connection) = taker.hello(0).await;
+    connection.batch().await;
+    let dir = node.stop().await;
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    let left = open(dir.path()).stats().unreported_records;
+    assert_eq!(left, 3, "nothing is forgotten");
 }

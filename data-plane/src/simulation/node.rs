@@ -344,7 +344,7 @@ impl Node {
             keys: None,
             ambient: self.day.clone(),
         };
-        tasks.push(tokio::spawn(report.run(shutdown.clone())));
+        tasks.push(tokio::spawn(report.run(Shutdown::new(), shutdown.clone())));
         self.trace.note(format_args!(
             "the node starts, with {} in the log and {} unreported",
             spool.pending(),

@@ -54,11 +54,11 @@ use self::{
     appetite::Appetite,
     committer::{Committer, Entry, Job, Parts},
     drain::{Drain, Free},
-    filter::Key,
 };
 use super::{
-    Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake, Spool, SpoolError,
-    SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told, arrivals::Arrivals,
+    Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake,
+    Spool, SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told,
+    arrivals::Arrivals, key::Key,
 };
 
 /// Folder of the log inside the node's data folder.
@@ -259,6 +259,7 @@ impl IntakeSpool {
             stored: seen,
             told: false,
             waits: false,
+            told_unusable: 0,
         };
         let filter = filter::Builder {
             index: store.index()?,
@@ -545,6 +546,13 @@ impl Spool for IntakeSpool {
         .boxed()
     }
 
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>> {
+        let execution = execution.clone();
+        // In this order: what leaves the log meanwhile is in the store.
+        async move { Ok(self.is_pending(&execution).await? || self.store.knows(&execution).await?) }
+            .boxed()
+    }
+
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
         self.store.next_due()
     }
@@ -574,6 +582,7 @@ impl Spool for IntakeSpool {
             parked_executions: store.parked_executions,
             unreported_records: store.unreported_records + pending,
             used_bytes: self.used_bytes(),
+            remembered_bytes: store.remembered_bytes,
             max_bytes: self.max_bytes,
             disk_full: store.disk_full || self.shared.no_room.load(Ordering::Relaxed),
         }

@@ -7,6 +7,7 @@
 mod along;
 mod batch;
 mod claim;
+mod entries;
 mod handshake;
 mod index;
 mod interrupted;
@@ -19,6 +20,7 @@ mod summon;
 mod turns;
 mod upgrade;
 mod upkeep;
+mod work;
 mod writer;
 
 use std::{
@@ -67,7 +69,8 @@ const WAL_EXTENSION: &str = "sqlite-wal";
 /// Limits of a [`SqliteSpool`].
 #[derive(Clone, Debug)]
 pub struct SqliteSpoolConfig {
-    /// Size on disk beyond which events are refused ([`SpoolError::Full`]). Journals and reports still go on.
+    /// Size of what has not ended or is not reported beyond which events are refused ([`SpoolError::Full`]). Journals and
+    /// reports still go on. What is remembered for deduplication is not counted.
     pub max_bytes: u64,
     /// Requests that may wait for the writer; more are refused ([`SpoolError::Overloaded`]).
     pub queue_max: usize,
@@ -224,7 +227,7 @@ impl SqliteSpool {
     /// Bytes of its file, free pages included.
     #[cfg(test)]
     pub(super) fn file_bytes(&self) -> u64 {
-        self.stats().used_bytes + self.shared.free_bytes()
+        self.shared.file_used_bytes() + self.shared.free_bytes()
     }
 
     /// Executions that nobody has claimed although their workflows have room.
@@ -497,6 +500,11 @@ impl Spool for SqliteSpool {
     fn summon(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<Summoned, SpoolError>> {
         let execution = execution.to_string();
         self.submit_waiting(move |answer| Job::Summon(execution, answer))
+    }
+
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>> {
+        let name = execution.to_string();
+        self.query(move |connection| Ok(entries::number_of(connection, &name)?.is_some()))
     }
 
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {

@@ -52,6 +52,14 @@ pub(super) async fn run(sync: &SyncClient, command: wire::Command) -> wire::Comm
     }
 }
 
+/// A node that takes no more sends what is new to another; what it has taken it has, also where its answer was lost.
+async fn may_start(sync: &SyncClient, execution: &ExecutionName) -> Result<(), String> {
+    if sync.taking.is_stopping() && sync.spool.knows(execution).await == Ok(false) {
+        return Err("this node is retiring".to_owned());
+    }
+    Ok(())
+}
+
 async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
     let wire::RunCommand {
         execution,
@@ -64,6 +72,7 @@ async fn start(sync: &SyncClient, run: wire::RunCommand) -> Result<(), String> {
         spec,
     } = run;
     let execution: ExecutionName = execution.parse().map_err(text)?;
+    may_start(sync, &execution).await?;
     let workflow: WorkflowName = workflow.parse().map_err(text)?;
     let version = u64::try_from(workflow_version).map_err(text)?;
     let input = JsonText::try_from(input_json).map_err(text)?;
@@ -123,6 +132,7 @@ async fn start_again(sync: &SyncClient, retry: wire::RetryCommand) -> Result<(),
     } = retry;
     let accepted = accepted.ok_or("the command names no execution")?;
     let accepted = convert::record::accepted_from_wire(accepted).map_err(text)?;
+    may_start(sync, &accepted.execution).await?;
     let spec = spec.ok_or("the command brings no definition")?;
     let definition = definition_of(&spec, &accepted.workflow.project)?;
     let now = Timestamp::now();

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod hub;
+mod retiring;
 mod secrets;
 mod signals;
 
@@ -27,6 +28,7 @@ struct Node {
     dir: TempDir,
     config: Arc<ConfigStore>,
     spool: Arc<SqliteSpool>,
+    taking: Shutdown,
     shutdown: Shutdown,
 }
 
@@ -54,7 +56,7 @@ impl Node {
     ) -> Self {
         let spool = SqliteSpool::open(dir.path(), SqliteSpoolConfig::default());
         let spool = Arc::new(spool.unwrap());
-        let shutdown = Shutdown::new();
+        let (taking, shutdown) = (Shutdown::new(), Shutdown::new());
         let client = SyncClient {
             node: "n1".parse().unwrap(),
             client: Client::new(signalbox_client::ClientConfig::new(endpoint)).unwrap(),
@@ -64,12 +66,14 @@ impl Node {
             cancels: Arc::default(),
             wakes: Arc::default(),
             key,
+            taking: taking.clone(),
         };
         tokio::spawn(client.run_with(timing, shutdown.clone()));
         Self {
             dir,
             config,
             spool,
+            taking,
             shutdown,
         }
     }

@@ -337,6 +337,53 @@ async fn a_segment_that_was_deleted_is_missed_whichever_it_is() {
 }
 
 #[tokio::test]
+async fn a_segment_that_was_cut_is_mended_wherever_the_cut_is() {
+    let all = Place::new().await.segments().len();
+    // Within the header, after it, within the first records, within later ones.
+    for (which, size) in [
+        (0, 0),
+        (1, 60),
+        (all - 1, 4096),
+        (0, 4128),
+        (all - 1, 30_000),
+        (1, 50_000),
+    ] {
+        let place = Place::new().await;
+        let file = place.segments().swap_remove(which);
+        let found = std::fs::read(&file).unwrap();
+        let cut = std::fs::File::options().write(true).open(&file).unwrap();
+        cut.set_len(size).unwrap();
+        place.mend("the header of segment file", "of the intake log");
+        let executed = place.executed().await;
+        let is_whole = executed.len() == MESSAGES;
+        assert!(executed.is_subset(&all_but(|_| false)));
+        assert!(!is_whole || which == all - 1, "{which} at {size}");
+        assert!(executed.len() >= MESSAGES / 4, "{}", executed.len());
+        let number = file.file_stem().unwrap().to_string_lossy();
+        let kept = place.path().join(format!("intake/damaged-{number}-file"));
+        let size = usize::try_from(size).unwrap();
+        assert!(std::fs::read(kept).unwrap() == found[..size]);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_beside_the_segments_is_no_dead_end() {
+    let place = Place::new().await;
+    let next = place.segments().len() + 1;
+    std::fs::write(
+        place.path().join(format!("intake/{next:016x}.segment")),
+        b"",
+    )
+    .unwrap();
+    let line = place.refuses_to_start();
+    assert!(line.contains("the header of segment file"), "{line}");
+    let repaired = place.spool(&["repair", "--accept-loss"]);
+    assert_eq!(repaired.status.code(), Some(0), "{repaired:?}");
+    place.is_whole();
+    assert_eq!(place.executed().await, all_but(|_| false));
+}
+
+#[tokio::test]
 async fn a_log_that_was_deleted_is_missed() {
     let place = Place::new().await;
     std::fs::remove_dir_all(place.path().join("intake")).unwrap();

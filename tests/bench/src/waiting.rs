@@ -205,7 +205,10 @@ impl Eyes<'_> {
             ended: of("signalbox_executions_total") as u64,
             resident_mib: Memory::of(pid)?.resident_mib,
             cpu_s: Cpu::of(pid)?.total_us / 1e6,
-            spool_mib: of("signalbox_spool_used_bytes") / 1024.0 / 1024.0,
+            spool_mib: (of("signalbox_spool_used_bytes")
+                + of("signalbox_spool_deduplication_bytes"))
+                / 1024.0
+                / 1024.0,
             unreported: of("signalbox_spool_unreported_records") as u64,
         })
     }

@@ -51,3 +51,30 @@ async fn a_child_ends_with_its_parent_but_not_the_other_way() {
     parent.stop_token().cancelled().await;
     assert!(!second.is_forced());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_scope_ends_earlier_and_is_waited_for() {
+    let shutdown = Shutdown::new();
+    let nested = shutdown.nested();
+    nested.stop();
+    assert!(!shutdown.is_stopping());
+    nested.ended().await;
+
+    let nested = shutdown.nested();
+    let (finished, mut seen) = oneshot::channel();
+    let scope = nested.clone();
+    nested.spawn(async move {
+        scope.stopping().await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        finished.send(()).unwrap();
+    });
+    assert_eq!(shutdown.drain(LONG).await, DrainOutcome::Drained);
+    assert_eq!(seen.try_recv(), Ok(()));
+
+    let shutdown = Shutdown::new();
+    let nested = shutdown.nested();
+    let scope = nested.clone();
+    nested.spawn(async move { scope.forced().await });
+    let outcome = shutdown.drain(Duration::from_secs(7)).await;
+    assert_eq!(outcome, DrainOutcome::Forced { remaining: 0 });
+}

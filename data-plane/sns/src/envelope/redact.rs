@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::object::Member;
-use super::{EnvelopeError, Field, open};
+use super::{ENVELOPE_MAX_BYTES, EnvelopeError, Field, open};
 
 const REDACTED: &[u8] = b"\"[redacted]\"";
 
@@ -14,6 +14,9 @@ const REDACTED: &[u8] = b"\"[redacted]\"";
 /// # Errors
 /// When the body is not one JSON object, and so nothing can be told apart in it: keep nothing of it then.
 pub fn redacted_body(body: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeError> {
+    if body.len() > ENVELOPE_MAX_BYTES {
+        return Err(EnvelopeError::TooLarge);
+    }
     let (text, members) = open(body)?;
     Ok(replace(body, &capability_spans(text, &members)))
 }

@@ -172,3 +172,21 @@ fn nesting_is_counted_outside_strings_only() {
     assert!(object::nests_deeper(r#"{"a":[[1]]}"#, 2));
     assert!(!object::nests_deeper(r#"{"a":[[1]],"b":[[2]]}"#, 3));
 }
+
+#[test]
+fn what_redacting_made_longer_than_what_may_come_is_read_again() {
+    let empty = NOTIFICATION.replace(r#""https://sns/?Action=Unsubscribe\u0026x=\"1\"""#, r#""""#);
+    let body = format!("{empty}{}", " ".repeat(ENVELOPE_MAX_BYTES - empty.len()));
+    assert_eq!(body.len(), ENVELOPE_MAX_BYTES);
+    let envelope = Envelope::parse(body.as_bytes()).unwrap();
+    let kept = envelope.redacted_body();
+    assert!(kept.len() > ENVELOPE_MAX_BYTES);
+    let again = Envelope::parse(&kept);
+    assert_eq!(
+        again.err(),
+        Some(EnvelopeError::TooLarge),
+        "nobody may send it"
+    );
+    let again = Envelope::parse_kept(&kept).unwrap();
+    assert_eq!(again.string_to_sign(), envelope.string_to_sign());
+}

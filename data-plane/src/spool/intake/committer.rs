@@ -20,11 +20,11 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{
     Shared,
-    filter::{Filter, Key},
+    filter::Filter,
     pending::Pending,
     record::{self, ACCEPTED, CERTIFICATE, DEFINITION, short},
 };
-use crate::spool::{Accept, Acceptance, Definition, SpoolError, sqlite::Index};
+use crate::spool::{Accept, Acceptance, Definition, SpoolError, key::Key, sqlite::Index};
 
 /// Jobs that one group may hold.
 const GROUP_MAX: usize = 1024;
@@ -275,8 +275,8 @@ impl Committer {
         let stored = self
             .parts
             .index
-            .content_digest(&entry.execution.to_string())?;
-        Ok(stored.map(|content| content == entry.content_digest))
+            .content_of(entry.key, &entry.execution.to_string())?;
+        Ok(stored.map(|content| content.is_of(&entry.content_digest)))
     }
 
     fn stage(&mut self, entry: &Entry) -> Result<(), CommitError> {

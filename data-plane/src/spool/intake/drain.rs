@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use signalbox_log::{Log, Reader, RecordKind};
+use signalbox_log::{Log, Reader, Record, RecordKind};
 use signalbox_model::record::Certificate;
 use signalbox_runtime::ambient::Ambient;
 
@@ -18,11 +19,11 @@ use super::{
     Shared,
     appetite::{Appetite, Standing},
     committer::Job,
-    filter::Key,
     record::{self, Content},
 };
 use crate::spool::{
     Definition, ReadScope, Spool as _, SpoolError, SqliteSpool,
+    key::Key,
     sqlite::{Drained, NewExecution},
 };
 
@@ -67,6 +68,8 @@ pub(super) struct Drain {
     pub(super) told: bool,
     /// It waits for room in the store, and has said so.
     pub(super) waits: bool,
+    /// Sequence of the last record that it has told of as unusable: one that is read again is not told of again.
+    pub(super) told_unusable: u64,
 }
 
 /// A record of the log, made ready for the store.
@@ -84,7 +87,16 @@ enum Part {
     Certificate(Certificate),
     /// Given up by a repair: from this sequence on.
     Lost(u64),
+    /// Nothing can be made of it: it is set aside. Its key, where that can be read.
+    Unusable(Option<Key>),
     Nothing,
+}
+
+/// Why nothing can be made of a record.
+struct Unusable {
+    /// Of the execution that it should make, where that can be read.
+    key: Option<Key>,
+    why: String,
 }
 
 /// Records of the log, on their way into the store.
@@ -235,11 +247,10 @@ impl Drain {
             };
             bytes += record.payload.len();
             let part = match record.kind {
-                RecordKind::Data(tag) => {
-                    let content = record::decode(tag, &record.payload)
-                        .map_err(|why| failed(&format!("record {}: {why}", record.sequence)))?;
-                    self.part(content)?
-                }
+                RecordKind::Data(tag) => match self.part(tag, &record.payload) {
+                    Ok(part) => part,
+                    Err(why) => self.set_aside(&record, tag, &why)?,
+                },
                 RecordKind::Gap => Part::Lost(record.sequence),
                 RecordKind::Seal | RecordKind::Mark => Part::Nothing,
             };
@@ -252,16 +263,48 @@ impl Drain {
         Ok(())
     }
 
-    fn part(&self, content: Content) -> Result<Part, SpoolError> {
+    fn part(&self, tag: u8, payload: &Bytes) -> Result<Part, Unusable> {
+        let content = record::decode(tag, payload).map_err(|why| Unusable { key: None, why })?;
         Ok(match content {
             Content::Accepted(accept) => {
                 let key = Key::of(&accept.accepted.execution);
-                let new = NewExecution::encode(*accept, self.read_scope)?;
+                let new = NewExecution::encode(*accept, self.read_scope);
+                let new = new.map_err(|error| Unusable {
+                    key: Some(key),
+                    why: error.to_string(),
+                })?;
                 Part::Execution(key, Box::new(new))
             }
             Content::Definition(definition) => Part::Definition(definition),
             Content::Certificate(certificate) => Part::Certificate(certificate),
         })
+    }
+
+    /// Keeps a record of which nothing can be made, and tells of it as loudly as can be: it was acknowledged. All others go on.
+    fn set_aside(
+        &mut self,
+        record: &Record,
+        tag: u8,
+        Unusable { key, why }: &Unusable,
+    ) -> Result<Part, SpoolError> {
+        let file = self.log.set_aside(record.sequence, tag, &record.payload);
+        let file = file.map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => SpoolError::Full,
+            _ => SpoolError::Failed(format!("a record cannot be set aside: {error}")),
+        })?;
+        if record.sequence <= self.told_unusable {
+            return Ok(Part::Unusable(*key));
+        }
+        self.told_unusable = record.sequence;
+        tracing::error!(
+            sequence = record.sequence,
+            kind = record::name(tag),
+            file,
+            why,
+            "a record of the intake log cannot be used, and is set aside: what was accepted with it is not executed"
+        );
+        metrics::counter!("signalbox_intake_unusable_records_total").increment(1);
+        Ok(Part::Unusable(*key))
     }
 
     /// The first of what was read, as one batch.
@@ -284,6 +327,7 @@ impl Drain {
                     taken.certificates.push((certificate, self.ambient.now()));
                 }
                 Part::Lost(from) => batch.lost.push((from, record.position + 1)),
+                Part::Unusable(key) => batch.keys.extend(key),
                 Part::Nothing => {}
             }
         }
@@ -311,7 +355,7 @@ impl Part {
             Self::Execution(_, new) => new.bytes(),
             Self::Definition(definition) => definition.source.len(),
             Self::Certificate(certificate) => certificate.pem.len(),
-            Self::Lost(_) | Self::Nothing => return 0,
+            Self::Lost(_) | Self::Unusable(_) | Self::Nothing => return 0,
         };
         own as u64 + MARGIN_BYTES
     }

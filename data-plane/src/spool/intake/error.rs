@@ -27,14 +27,6 @@ pub enum OpenError {
         /// Where.
         folder: String,
     },
-    /// A record of the log that this version cannot read.
-    #[error("record {sequence} of the intake log cannot be read: {reason}")]
-    Record {
-        /// Which.
-        sequence: u64,
-        /// Why.
-        reason: String,
-    },
     /// Reading the log or the store failed.
     #[error("{0}")]
     Read(String),

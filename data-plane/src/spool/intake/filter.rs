@@ -4,42 +4,10 @@
 use std::sync::{Arc, mpsc::SyncSender};
 
 use fastbloom::BloomFilter;
-use signalbox_model::ids::ExecutionName;
 use signalbox_runtime::ambient::Ambient;
 
 use super::{Shared, committer::Job};
-use crate::spool::sqlite::Index;
-
-/// 128 bits of an execution's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key([u64; 2]);
-
-impl Key {
-    pub(super) fn of(name: &ExecutionName) -> Self {
-        Self::of_parts(name.project.as_str(), name.execution.as_str())
-    }
-
-    fn of_parts(project: &str, execution: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(project.as_bytes());
-        hasher.update(b"/");
-        hasher.update(execution.as_bytes());
-        let hash = hasher.finalize();
-        let bytes = hash.as_bytes();
-        let half = |at: usize| {
-            bytes[at..]
-                .first_chunk::<8>()
-                .map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
-        Self([half(0), half(8)])
-    }
-
-    /// Of `projects/{project}/executions/{execution}`.
-    fn of_text(name: &str) -> Option<Self> {
-        let (project, execution) = name.strip_prefix("projects/")?.split_once("/executions/")?;
-        Some(Self::of_parts(project, execution))
-    }
-}
+use crate::spool::{key::Key, sqlite::Index};
 
 /// Names of the first layer, and of the largest ones: 19 bits for each.
 const FIRST_LAYER: usize = 1 << 16;
@@ -116,10 +84,8 @@ impl Builder {
     /// The filter, for the committer.
     pub(super) fn build(&self) -> Option<Job> {
         let mut filter = Filter::new(self.ambient.clone());
-        let read = self.index.each(|name, until_us| {
-            if let Some(key) = Key::of_text(name) {
-                filter.insert(key, until_us);
-            }
+        let read = self.index.each(|key, until_us| {
+            filter.insert(key, until_us);
             !self.shared.is_stopping()
         });
         match read {

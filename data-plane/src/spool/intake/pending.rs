@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::filter::Key;
+use crate::spool::key::Key;
 
 /// Entries of one generation: what a table of 2^16 places takes before it doubles.
 const GENERATION: usize = (1 << 16) / 8 * 7;

@@ -12,8 +12,8 @@ use signalbox_model::{
     record::{Accepted, Certificate},
 };
 
-use super::{OpenError, filter::Key, pending::Pending};
-use crate::spool::{Accept, Definition, ScopeSource, SpoolError};
+use super::{OpenError, pending::Pending};
+use crate::spool::{Accept, Definition, ScopeSource, SpoolError, key::Key};
 
 /// An accepted event: the length of its head (u32, little-endian), the head (postcard), the body.
 pub(super) const ACCEPTED: u8 = 1;
@@ -201,10 +201,10 @@ pub(super) fn undrained(mut reader: Reader) -> Result<Pending, OpenError> {
         if record.kind != RecordKind::Data(ACCEPTED) {
             continue;
         }
-        let (head, _) = parts(&record.payload).map_err(|reason| OpenError::Record {
-            sequence: record.sequence,
-            reason,
-        })?;
+        // One that cannot be read is set aside when its turn comes.
+        let Ok((head, _)) = parts(&record.payload) else {
+            continue;
+        };
         let key = Key::of(&head.execution);
         if pending.get(&key).is_none() {
             pending.insert(key, short(&head.content_digest));

@@ -337,6 +337,10 @@ impl Spool for Simulated {
         self.waking(self.inner.summon(execution))
     }
 
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>> {
+        self.waking(self.inner.knows(execution))
+    }
+
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
         self.inner.next_due()
     }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod room;
+mod unusable;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -22,13 +22,13 @@ pub struct Survey {
     pub segments: Vec<SegmentSurvey>,
     /// Files that wait to become segments.
     pub spares: Vec<Spare>,
-    /// Files with what earlier repairs set aside.
+    /// Files with what earlier repairs set aside, and records that could not be used.
     pub set_aside: Vec<String>,
     /// The store behind it.
     pub store: StoreSurvey,
     /// What the store has not taken yet.
     pub pending: Pending,
-    /// What is wrong. A node with any of these, but for complaints about the store, does not start.
+    /// What is wrong. A node with any of these, but for complaints about the store and records that it sets aside, does not start.
     pub problems: Vec<Problem>,
 }
 
@@ -95,6 +95,10 @@ pub struct StoreSurvey {
     pub unfinished_executions: u64,
     /// Records that the control plane does not have.
     pub unreported_records: u64,
+    /// Executions of the deduplication window that are remembered; none where an earlier version made the file.
+    pub remembered_executions: Option<u64>,
+    /// Bytes of that.
+    pub remembered_bytes: Option<u64>,
     #[serde(skip)]
     pub(super) known: Option<(LogId, u64)>,
 }
@@ -232,6 +236,8 @@ fn look_at_store(dir: &Path, survey: &mut Survey) -> Result<(), OperatorError> {
                 position: look.intake.map(|(_, position)| position),
                 unfinished_executions: look.unfinished,
                 unreported_records: look.unreported,
+                remembered_executions: look.remembered.map(|(count, _)| count),
+                remembered_bytes: look.remembered.map(|(_, bytes)| bytes),
                 known: look.intake,
             };
             for complaint in look.complaints {
@@ -257,7 +263,7 @@ fn read_log(
         source,
     };
     for name in overlay.list().map_err(failed)? {
-        if name.starts_with("damaged-") {
+        if name.starts_with("damaged-") || name.starts_with("unusable-") {
             survey.set_aside.push(name);
         } else if name.starts_with("spare-") {
             let bytes = overlay.open(&name).and_then(|file| file.size());
@@ -291,10 +297,15 @@ fn read_log(
                 pending.to = pending.to.max(record.next_sequence);
                 pending.messages +=
                     u64::from(entry.kind == "accepted" && entry.sequence > position);
-                if let Some(why) = &entry.unreadable {
+                // What the store's position is past was set aside.
+                if let Some(why) = &entry.unreadable
+                    && entry.sequence > position
+                {
                     let sequence = entry.sequence;
                     problems.push(Problem {
-                        text: format!("record {sequence} is whole and cannot be read: {why}"),
+                        text: format!(
+                            "record {sequence} is whole and cannot be read, the next start sets it aside: {why}"
+                        ),
                         damaged: None,
                     });
                 }

@@ -7,17 +7,19 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Transaction, params};
 use signalbox_model::record::{Certificate, Delivery, Record, RecordBody, Verdict};
 
 use super::{
+    entries,
     read::from_sql,
     schema::{KIND_ACCEPTED, KIND_FACT, KIND_OTHER},
     turns::Turns,
+    work::{EXECUTION_BYTES, record_bytes},
     writer::{Answer, Job},
 };
 use crate::spool::{
-    Accept, Acceptance, Definition, ReadScope, ScopeSource, SpoolError, delivery_of,
+    Accept, Acceptance, Definition, ReadScope, ScopeSource, SpoolError, delivery_of, key::Key,
 };
 
 /// Definitions and certificates that are remembered to be in the file; beyond, all are forgotten and asked for anew.
@@ -31,6 +33,7 @@ pub(super) type Pending = Box<dyn FnOnce(Result<(), SpoolError>) + Send>;
 /// An [`Accept`], encoded.
 pub(in crate::spool) struct NewExecution {
     name: String,
+    key: Key,
     workflow: String,
     content_digest: [u8; 32],
     certificate: Option<Arc<Certificate>>,
@@ -69,6 +72,7 @@ impl NewExecution {
         let delivery = message_type.map(|of| delivery_of(&accepted, of, Verdict::Accepted));
         Ok(Self {
             name: accepted.execution.to_string(),
+            key: Key::of(&accepted.execution),
             workflow: accepted.workflow.to_string(),
             content_digest,
             certificate,
@@ -149,6 +153,8 @@ pub(super) struct Effects {
     pub(super) due_changed: bool,
     pub(super) ended: u64,
     pub(super) handshakes: u64,
+    /// By how many bytes there is more work than before.
+    pub(super) work: i64,
     pub(super) head: u64,
     pub(super) reported: Option<u64>,
 }
@@ -281,7 +287,7 @@ impl<'a> Batch<'a> {
         self.transaction
             .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'drained'")?
             .execute(params![drained.position.to_string()])?;
-        Ok(())
+        self.spare_room()
     }
 
     /// Tells of an event whose definition was in a part of the log that is lost. It is executed when another event brings
@@ -312,6 +318,7 @@ impl<'a> Batch<'a> {
             .execute(params![kind, execution, body])?;
         let sequence = self.transaction.last_insert_rowid();
         self.effects.head = from_sql(sequence);
+        self.effects.work += record_bytes(i64::try_from(body.len()).unwrap_or(i64::MAX / 2));
         Ok(sequence)
     }
 
@@ -319,22 +326,14 @@ impl<'a> Batch<'a> {
     pub(super) fn number_of(&self, name: &str) -> Sql<Option<i64>> {
         match self.numbers.get(name) {
             Some(number) => Ok(Some(*number)),
-            None => self
-                .transaction
-                .prepare_cached("SELECT execution FROM names WHERE name = ?1")?
-                .query_row(params![name], |row| row.get(0))
-                .optional(),
+            None => entries::number_of(self.transaction, name),
         }
     }
 
     pub(super) fn accept(&mut self, new: NewExecution) -> Sql<Acceptance> {
-        let known: Option<Vec<u8>> = self
-            .transaction
-            .prepare_cached("SELECT content_digest FROM names WHERE name = ?1")?
-            .query_row(params![new.name], |row| row.get(0))
-            .optional()?;
+        let known = entries::content_of(self.transaction, new.key, &new.name)?;
         if let Some(known) = known {
-            if known != new.content_digest {
+            if !known.is_of(&new.content_digest) {
                 return Ok(Acceptance::Conflict);
             }
             if let Some(delivery) = new.delivery {
@@ -356,23 +355,21 @@ impl<'a> Batch<'a> {
         }
         let number = self.log(KIND_ACCEPTED, None, &new.record)?;
         let until_us = new.deduplicate_until.as_microsecond();
+        entries::insert(self.transaction, new.key, &new.content_digest, number)?;
         self.transaction
             .prepare_cached(
-                "INSERT INTO names (name, content_digest, deduplicate_until_us, execution) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![new.name, new.content_digest, until_us, number])?;
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO executions (number, name, workflow, definition, deduplicate_until_us)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO executions (number, name, workflow, definition, deduplicate_until_us, key)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
                 number,
                 new.name,
                 new.workflow,
                 new.definition_digest,
-                until_us
+                until_us,
+                new.key.to_bytes()
             ])?;
+        self.effects.work += EXECUTION_BYTES;
         for record in &new.journal {
             self.log(KIND_FACT, Some(number), record)?;
         }

@@ -1,8 +1,9 @@
 //! Deduplication entries, looked up one by one.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::Connection;
 
-use crate::spool::SpoolError;
+use super::entries::{self, Content};
+use crate::spool::{SpoolError, key::Key};
 
 /// A connection that only looks deduplication entries up.
 pub(in crate::spool) struct Index(Connection);
@@ -12,38 +13,21 @@ impl Index {
         Self(connection)
     }
 
-    /// Digest of the content that was accepted under a name.
-    pub(in crate::spool) fn content_digest(
+    /// What was accepted under a name.
+    pub(in crate::spool) fn content_of(
         &self,
+        key: Key,
         name: &str,
-    ) -> Result<Option<[u8; 32]>, SpoolError> {
-        let find = || {
-            self.0
-                .prepare_cached("SELECT content_digest FROM names WHERE name = ?1")?
-                .query_row(params![name], |row| row.get(0))
-                .optional()
-        };
-        find().map_err(failed)
+    ) -> Result<Option<Content>, SpoolError> {
+        entries::content_of(&self.0, key, name).map_err(failed)
     }
 
-    /// Gives every entry's name and the end of its time (µs since the Unix epoch) to `each`, until that says no.
+    /// Gives every entry's key and the end of its time (µs since the Unix epoch) to `each`, until that says no.
     pub(in crate::spool) fn each(
         &self,
-        mut each: impl FnMut(&str, i64) -> bool,
+        each: impl FnMut(Key, i64) -> bool,
     ) -> Result<(), SpoolError> {
-        let mut read = || {
-            let mut statement = self
-                .0
-                .prepare("SELECT name, deduplicate_until_us FROM names")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                if !each(row.get_ref(0)?.as_str()?, row.get(1)?) {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        read().map_err(failed)
+        entries::each(&self.0, each).map_err(failed)
     }
 }
 

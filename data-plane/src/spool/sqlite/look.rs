@@ -6,9 +6,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params}
 use signalbox_log::LogId;
 
 use super::{
+    entries,
     read::{from_sql, to_sql},
     schema::{self, OpenError, VERSION},
-    upgrade,
+    upgrade, work,
 };
 
 /// Name of the file in the data folder.
@@ -24,6 +25,8 @@ pub(in crate::spool) struct Look {
     pub(in crate::spool) intake: Option<(LogId, u64)>,
     pub(in crate::spool) unfinished: u64,
     pub(in crate::spool) unreported: u64,
+    /// What is remembered of executions for deduplication: how many, and bytes. Nothing is known of a file of an earlier version.
+    pub(in crate::spool) remembered: Option<(u64, u64)>,
     /// What `PRAGMA integrity_check` says beside "ok".
     pub(in crate::spool) complaints: Vec<String>,
 }
@@ -88,11 +91,20 @@ fn read(path: &Path) -> Result<(i64, Option<Look>), rusqlite::Error> {
     let head = number("SELECT seq FROM sqlite_sequence WHERE name = 'log'")?;
     let mut statement = connection.prepare(INTEGRITY_CHECK)?;
     let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let remembered = match version {
+        VERSION => {
+            let work = from_sql(meta("work")?.parse().unwrap_or(0));
+            let (used, _) = work::pages(&connection);
+            Some((entries::count(&connection)?, used.saturating_sub(work)))
+        }
+        _ => None,
+    };
     let look = Look {
         incarnation: meta("incarnation")?,
         intake: LogId::parse(&meta("intake")?).map(|id| (id, drained)),
         unfinished: upgrade::unfinished(&connection, version)?,
         unreported: head.saturating_sub(reported),
+        remembered,
         complaints: lines
             .filter(|line| line.as_ref().map_or(true, |line| line != "ok"))
             .collect::<Result<_, _>>()?,

@@ -12,7 +12,7 @@ use signalbox_log::LogId;
 use super::{interrupted, read::from_sql, turns::Turns, upgrade};
 
 /// Version of the tables below (`PRAGMA user_version`).
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// `kind` of a row of `log`: a fact of an execution, needed until the execution has ended.
 pub(super) const KIND_FACT: i64 = 0;
@@ -53,7 +53,7 @@ CREATE TABLE handshakes (
 CREATE INDEX handshakes_due ON handshakes (next_attempt_at_us) WHERE next_attempt_at_us IS NOT NULL;
 ";
 
-/// What executions are kept in. An execution has a number here, the sequence of the record that made it: what comes together
+/// What executions are kept in since version 3. An execution has a number here, the sequence of the record that made it: what comes together
 /// stands together, however random names are.
 pub(super) const EXECUTIONS: &str = "
 -- Journal and outbox in one: every record, in the order of its sequence. None is ever changed.
@@ -66,7 +66,7 @@ CREATE TABLE log (
 ) STRICT;
 CREATE INDEX log_of_execution ON log (execution) WHERE kind = 0;
 
--- Deduplication entries of all executions within the window.
+-- Deduplication entries that version 3 made. No more come, and these go with their time.
 CREATE TABLE names (
     name TEXT PRIMARY KEY,
     content_digest BLOB NOT NULL,
@@ -99,6 +99,27 @@ CREATE INDEX executions_unclaimed ON executions (workflow) WHERE state = 0;
 CREATE INDEX executions_claimed ON executions (state) WHERE state = 1;
 CREATE INDEX executions_parked ON executions (due_us) WHERE state = 2;
 CREATE INDEX executions_ended ON executions (last_seq) WHERE state = 3;
+";
+
+/// What version 4 added.
+pub(super) const ENTRIES: &str = "
+-- Deduplication entries of all executions within the window, by 128 bits of BLAKE3 of `{project}/{execution}`.
+CREATE TABLE entries (
+    key BLOB PRIMARY KEY,
+    -- The first 128 bits of the content's digest.
+    content BLOB NOT NULL,
+    execution INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Those of them that go when their time is over: their executions have ended, and are reported.
+CREATE TABLE entries_over (
+    deduplicate_until_us INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (deduplicate_until_us, key)
+) STRICT, WITHOUT ROWID;
+
+-- Of its entry. Null: that stands in `names`.
+ALTER TABLE executions ADD COLUMN key BLOB;
 ";
 
 /// Why a spool cannot be opened.
@@ -150,6 +171,8 @@ pub(super) struct Opened {
     pub(super) interrupted: HashSet<i64>,
     /// The intake log that it belongs to, and the last sequence taken from that.
     pub(super) intake: Option<(LogId, u64)>,
+    /// What is not ended, or not reported, is reckoned to take, in bytes.
+    pub(super) work_bytes: i64,
 }
 
 /// Pages that a connection keeps, in KiB: the writer's are those of what is being executed.
@@ -252,6 +275,7 @@ fn read(connection: &mut Connection) -> Result<Opened, rusqlite::Error> {
         intake: intake.map(|id| (id, drained)),
         incarnation: meta("incarnation")?,
         reported: meta("reported")?.parse().unwrap_or(0),
+        work_bytes: meta("work")?.parse().unwrap_or(0),
         head: from_sql(head),
         unfinished: parked + turns.waiting(),
         parked,

@@ -10,6 +10,7 @@ use signalbox_model::{
 
 use super::{
     batch::{Batch, Sql},
+    entries,
     read::{decode, from_sql, to_sql},
     schema::{CLAIMED, KIND_FACT, PARKED},
 };
@@ -43,12 +44,14 @@ impl Batch<'_> {
 
     /// Number and state of an execution; none when it has ended, or there is none.
     pub(super) fn open_of(&self, execution: &str) -> Sql<Option<(i64, i64)>> {
+        let Some(number) = self.number_of(execution)? else {
+            return Ok(None);
+        };
         self.transaction
             .prepare_cached(
-                "SELECT e.number, e.state FROM names n JOIN executions e ON e.number = n.execution
-                 WHERE n.name = ?1 AND e.state <> 3",
+                "SELECT number, state FROM executions WHERE number = ?1 AND state <> 3",
             )?
-            .query_row(params![execution], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(params![number], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
     }
 
@@ -70,21 +73,21 @@ pub(super) fn told_by_name(
     execution: &str,
     after: u64,
 ) -> Sql<Vec<SequencedRecord>> {
-    let number: Option<i64> = connection
-        .prepare_cached("SELECT execution FROM names WHERE name = ?1")?
-        .query_row(params![execution], |row| row.get(0))
-        .optional()?;
+    let number = entries::number_of(connection, execution)?;
     number.map_or(Ok(Vec::new()), |number| told_of(connection, number, after))
 }
 
 /// The definition that the unfinished execution of this name runs.
 pub(super) fn definition(connection: &Connection, execution: &str) -> Sql<Option<Bytes>> {
+    let Some(number) = entries::number_of(connection, execution)? else {
+        return Ok(None);
+    };
     connection
         .prepare_cached(
-            "SELECT d.source FROM names n JOIN executions e ON e.number = n.execution
-             JOIN definitions d ON d.digest = e.definition WHERE n.name = ?1 AND e.state <> 3",
+            "SELECT d.source FROM executions e JOIN definitions d ON d.digest = e.definition
+             WHERE e.number = ?1 AND e.state <> 3",
         )?
-        .query_row(params![execution], |row| row.get::<_, Vec<u8>>(0))
+        .query_row(params![number], |row| row.get::<_, Vec<u8>>(0))
         .optional()
         .map(|source| source.map(Bytes::from))
 }

@@ -14,17 +14,15 @@ const LOOK_MAX: i64 = 1000;
 impl Batch<'_> {
     /// Makes one due that is to be ended, whether it is parked or waits for its turn; says what is here of it.
     pub(super) fn summon(&mut self, execution: &str) -> Sql<Summoned> {
-        let found: Option<(i64, i64, String)> = self
+        let Some(number) = self.number_of(execution)? else {
+            return Ok(Summoned::Unknown);
+        };
+        let found: Option<(i64, String)> = self
             .transaction
-            .prepare_cached(
-                "SELECT e.number, e.state, e.workflow FROM names n JOIN executions e ON e.number = n.execution
-                 WHERE n.name = ?1",
-            )?
-            .query_row(params![execution], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
+            .prepare_cached("SELECT state, workflow FROM executions WHERE number = ?1")?
+            .query_row(params![number], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let Some((number, state, workflow)) = found else {
+        let Some((state, workflow)) = found else {
             return Ok(Summoned::Unknown);
         };
         match state {

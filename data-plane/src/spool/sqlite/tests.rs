@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod interrupted;
+mod remembered;
 mod signals;
 mod summon;
 mod upgrade;

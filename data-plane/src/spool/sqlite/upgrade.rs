@@ -4,6 +4,9 @@
 //! file may hold millions of them. They are copied in portions: each is a commit that takes from the old tables what it gives
 //! to the new ones. So it needs little room, and the next start goes on where a crash has cut it. From the first of these
 //! commits on the file has the new version, and no earlier program opens it.
+//!
+//! Version 4 has other deduplication entries. Those that are there stay where they are until their time is over: there may be
+//! many, and each goes within days.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +14,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{
     read::from_sql,
-    schema::{COMMON, EXECUTIONS, VERSION},
+    schema::{COMMON, ENTRIES, EXECUTIONS, VERSION},
+    work,
 };
+
+/// The version from which on executions have numbers.
+const NUMBERED: i64 = 3;
 
 /// Rows of one portion.
 pub(super) const PORTION: i64 = 4096;
@@ -74,19 +81,49 @@ const END: &str = "DROP TABLE old_log; DROP TABLE old_executions;";
 
 /// Makes the tables, or brings those of the version `found` to the current one.
 pub(super) fn to_current(connection: &mut Connection, found: i64) -> Result<(), rusqlite::Error> {
-    if found < VERSION {
-        begin(connection, found)?;
+    match found {
+        0 => return make(connection),
+        1..NUMBERED => begin(connection, found)?,
+        _ => {}
     }
     if is_under_way(connection)? {
         copy(connection)?;
     }
+    if found < VERSION {
+        add_entries(connection)?;
+    }
     Ok(())
+}
+
+/// Makes the tables of a new file.
+fn make(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction = immediate(connection)?;
+    for tables in [COMMON, EXECUTIONS, ENTRIES] {
+        transaction.execute_batch(tables)?;
+    }
+    transaction.execute(
+        "INSERT INTO meta VALUES ('incarnation', ?1), ('reported', '0'), ('intake', ''), ('drained', '0'), ('work', '0')",
+        params![uuid::Uuid::new_v4().simple().to_string()],
+    )?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// What version 4 has beside the tables of version 3: in one commit, and as fast as the log can be read.
+fn add_entries(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction = immediate(connection)?;
+    transaction.execute_batch(ENTRIES)?;
+    let work = work::reckon(&transaction)?;
+    let note = "INSERT INTO meta VALUES ('work', ?1)";
+    transaction.execute(note, params![work.to_string()])?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
 }
 
 /// Executions that have not ended, also those that are not copied yet.
 pub(super) fn unfinished(connection: &Connection, version: i64) -> Result<u64, rusqlite::Error> {
     let count = |sql: &str| connection.query_row(sql, [], |row| Ok(from_sql(row.get(0)?)));
-    if version < VERSION {
+    if version < NUMBERED {
         return count("SELECT count(*) FROM executions WHERE ended = 0");
     }
     let old = match is_under_way(connection)? {
@@ -96,28 +133,17 @@ pub(super) fn unfinished(connection: &Connection, version: i64) -> Result<u64, r
     Ok(old + count("SELECT count(*) FROM executions WHERE state <> 3")?)
 }
 
-/// Makes the tables; those of an earlier version stand aside, to be copied.
+/// Makes the tables of version 3; those of an earlier version stand aside, to be copied.
 pub(super) fn begin(connection: &mut Connection, found: i64) -> Result<(), rusqlite::Error> {
     let transaction = immediate(connection)?;
     match found {
-        0 => {
-            transaction.execute_batch(COMMON)?;
-            transaction.execute(
-                "INSERT INTO meta VALUES ('incarnation', ?1), ('reported', '0'), ('intake', ''), ('drained', '0')",
-                params![uuid::Uuid::new_v4().simple().to_string()],
-            )?;
-        }
         1 => transaction.execute_batch(VERSION_2)?,
         _ => transaction.execute_batch(VERSION_2_INDEXES)?,
     }
-    if found > 0 {
-        transaction.execute_batch(ASIDE)?;
-    }
+    transaction.execute_batch(ASIDE)?;
     transaction.execute_batch(EXECUTIONS)?;
-    if found > 0 {
-        transaction.execute(SEQUENCES, [])?;
-    }
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.execute(SEQUENCES, [])?;
+    transaction.pragma_update(None, "user_version", NUMBERED)?;
     transaction.commit()
 }
 

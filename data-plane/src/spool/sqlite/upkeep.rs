@@ -7,7 +7,9 @@ use rusqlite::params;
 
 use super::{
     batch::{Batch, Sql},
+    entries,
     read::to_sql,
+    work::EXECUTION_BYTES,
 };
 
 /// A handshake is remembered while a copy of its message may come: twice the 48 h that its token lives.
@@ -19,23 +21,22 @@ impl Batch<'_> {
     pub(super) fn trim(&mut self, sequence: u64) -> Sql<()> {
         let reported = to_sql(sequence);
         // Up to what was reported before, nothing of that is left.
-        self.transaction
-            .prepare_cached(
-                "DELETE FROM log WHERE kind = 2 AND seq <= ?1
-                 AND seq > (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'reported')",
-            )?
-            .execute(params![reported])?;
-        for of_ended in [
+        for records in [
+            "DELETE FROM log WHERE kind = 2 AND seq <= ?1
+             AND seq > (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'reported') RETURNING length(body)",
             "DELETE FROM log WHERE kind = 0 AND execution IN
-             (SELECT number FROM executions WHERE state = 3 AND last_seq <= ?1)",
-            "DELETE FROM log WHERE seq IN (SELECT number FROM executions WHERE state = 3 AND last_seq <= ?1)",
-            "INSERT INTO forgettable SELECT deduplicate_until_us, name FROM executions
-             WHERE state = 3 AND last_seq <= ?1",
-            "DELETE FROM executions WHERE state = 3 AND last_seq <= ?1",
+             (SELECT number FROM executions WHERE state = 3 AND last_seq <= ?1) RETURNING length(body)",
+            "DELETE FROM log WHERE seq IN (SELECT number FROM executions WHERE state = 3 AND last_seq <= ?1)
+             RETURNING length(body)",
         ] {
-            let mut statement = self.transaction.prepare_cached(of_ended)?;
-            statement.execute(params![reported])?;
+            self.delete_records(records, reported)?;
         }
+        entries::let_go(self.transaction, reported)?;
+        let ended = self
+            .transaction
+            .prepare_cached("DELETE FROM executions WHERE state = 3 AND last_seq <= ?1")?
+            .execute(params![reported])?;
+        self.effects.work -= EXECUTION_BYTES * i64::try_from(ended).unwrap_or(0);
         self.transaction
             .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'reported'")?
             .execute(params![sequence.to_string()])?;
@@ -46,18 +47,7 @@ impl Batch<'_> {
     /// Drops at most `max` deduplication entries whose time is over; says how many.
     pub(super) fn purge(&mut self, max: usize) -> Sql<usize> {
         let now = self.now;
-        let purged = self.over(now, max)?;
-        for (until_us, name) in &purged {
-            self.transaction
-                .prepare_cached("DELETE FROM names WHERE name = ?1")?
-                .execute(params![name])?;
-            self.transaction
-                .prepare_cached(
-                    "DELETE FROM forgettable WHERE deduplicate_until_us = ?1 AND name = ?2",
-                )?
-                .execute(params![until_us, name])?;
-        }
-        let purged = purged.len();
+        let purged = entries::forget(self.transaction, now.as_microsecond(), max)?;
         let forgotten = now
             .saturating_sub(HANDSHAKE_REMEMBERED)
             .unwrap_or(Timestamp::MIN);
@@ -70,18 +60,5 @@ impl Batch<'_> {
             metrics::counter!("signalbox_spool_purged_total").increment(purged as u64);
         }
         Ok(purged)
-    }
-
-    /// The first that can be forgotten, and when they could be.
-    fn over(&self, now: Timestamp, max: usize) -> Sql<Vec<(i64, String)>> {
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let mut statement = self.transaction.prepare_cached(
-            "SELECT deduplicate_until_us, name FROM forgettable
-             WHERE deduplicate_until_us < ?1 ORDER BY deduplicate_until_us LIMIT ?2",
-        )?;
-        let rows = statement.query_map(params![now.as_microsecond(), max], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-        rows.collect()
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,7 @@ use super::{
     read::from_sql,
     schema::{Opened, next_due},
     turns::Turns,
+    work,
 };
 use crate::spool::{Acceptance, Admission, Handshake, SpoolError, SpoolStats, Summoned, Told};
 
@@ -116,6 +117,9 @@ pub(super) struct Shared {
     parked: AtomicU64,
     pub(super) next_due: watch::Sender<Option<Timestamp>>,
     reported: AtomicU64,
+    /// What has not ended or is not reported.
+    work_bytes: AtomicI64,
+    /// Of the file, whatever is in them.
     used_bytes: AtomicU64,
     free_bytes: AtomicU64,
     max_bytes: u64,
@@ -134,6 +138,7 @@ impl Shared {
             parked: opened.parked.into(),
             next_due: watch::Sender::new(opened.next_due),
             reported: opened.reported.into(),
+            work_bytes: opened.work_bytes.into(),
             used_bytes: 0.into(),
             free_bytes: 0.into(),
             max_bytes,
@@ -153,8 +158,17 @@ impl Shared {
         self.free_bytes.load(Ordering::Relaxed)
     }
 
+    /// In use inside the file.
+    pub(super) fn file_used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    fn work_bytes(&self) -> u64 {
+        from_sql(self.work_bytes.load(Ordering::Relaxed))
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.used_bytes.load(Ordering::Relaxed) >= self.max_bytes
+        self.work_bytes() >= self.max_bytes
     }
 
     pub(super) fn disk_full(&self) -> bool {
@@ -194,7 +208,8 @@ impl Shared {
             unfinished_executions: self.unfinished.load(Ordering::Relaxed),
             parked_executions: self.parked.load(Ordering::Relaxed),
             unreported_records: head.saturating_sub(self.reported.load(Ordering::Relaxed)),
-            used_bytes: self.used_bytes.load(Ordering::Relaxed),
+            used_bytes: self.work_bytes(),
+            remembered_bytes: self.file_used_bytes().saturating_sub(self.work_bytes()),
             max_bytes: self.max_bytes,
             disk_full: self.disk_full(),
         }
@@ -399,6 +414,7 @@ impl Writer {
                 self.purge_behind = batch.purge(room)? >= room;
                 self.last_purge = Instant::now();
             }
+            batch.note_work()?;
             transaction.commit()
         })();
         if let Err(error) = result {
@@ -474,6 +490,8 @@ impl Writer {
         let unfinished = &self.shared.unfinished;
         unfinished.fetch_add(effects.accepted, Ordering::Relaxed);
         unfinished.fetch_sub(effects.ended, Ordering::Relaxed);
+        let work = &self.shared.work_bytes;
+        work.fetch_add(effects.work, Ordering::Relaxed);
         if let Some(reported) = effects.reported {
             self.shared.reported.store(reported, Ordering::Relaxed);
         }
@@ -501,18 +519,11 @@ impl Writer {
         }
     }
 
-    /// Pages in use; free ones will be used again before the file grows.
+    /// Pages in use, and free ones.
     fn measure(&self) {
-        let pragma = |name: &str| {
-            self.connection
-                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-                .map_or(0, from_sql)
-        };
-        let (free, size) = (pragma("freelist_count"), pragma("page_size"));
-        let used = pragma("page_count").saturating_sub(free);
-        let store = |to: &AtomicU64, pages| to.store(pages * size, Ordering::Relaxed);
-        store(&self.shared.used_bytes, used);
-        store(&self.shared.free_bytes, free);
+        let (used, free) = work::pages(&self.connection);
+        self.shared.used_bytes.store(used, Ordering::Relaxed);
+        self.shared.free_bytes.store(free, Ordering::Relaxed);
     }
 }
 

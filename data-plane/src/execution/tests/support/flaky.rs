@@ -213,6 +213,10 @@ impl Spool for Flaky {
         self.inner.summon(execution)
     }
 
+    fn knows(&self, execution: &ExecutionName) -> BoxFuture<'_, Result<bool, SpoolError>> {
+        self.inner.knows(execution)
+    }
+
     fn next_due(&self) -> watch::Receiver<Option<Timestamp>> {
         self.inner.next_due()
     }

@@ -270,6 +270,9 @@ async fn check(dir: &Path, version: i64, reported: i64) {
         .unwrap();
     let head = *spool.head().borrow();
     spool.trim(head).await.unwrap();
+    let stats = spool.stats();
+    assert_eq!(stats.used_bytes, 0, "what is done is no work");
+    assert!(stats.remembered_bytes > 0);
     drop(spool);
     let connection = Connection::open(dir.join("spool.sqlite")).unwrap();
     let count = |of: &str| -> i64 {
@@ -278,7 +281,12 @@ async fn check(dir: &Path, version: i64, reported: i64) {
     };
     assert_eq!((count("log"), count("executions")), (0, 0));
     let entries = ENDED + 6 + i64::try_from(parked).unwrap();
-    assert_eq!((count("names"), count("forgettable")), (entries, entries));
+    // The new one is in the tables of this version.
+    assert_eq!(
+        (count("names"), count("forgettable")),
+        (entries - 1, entries - 1)
+    );
+    assert_eq!((count("entries"), count("entries_over")), (1, 1));
     assert_eq!(count("sqlite_schema WHERE name LIKE 'old%'"), 0);
 }
 
@@ -311,4 +319,48 @@ async fn what_a_crash_cut_is_gone_on_with() {
         drop(connection);
         check(dir.path(), 2, reported).await;
     }
+}
+
+#[tokio::test]
+async fn a_file_of_version_3_keeps_its_entries_until_their_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = Old::new(dir.path(), 2);
+    let reported = old.fill(2);
+    drop(old);
+    let mut connection = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    begin(&mut connection, 2).unwrap();
+    while copy_some(&mut connection).unwrap() > 0 {}
+    connection
+        .execute_batch("DROP TABLE old_log; DROP TABLE old_executions;")
+        .unwrap();
+    drop(connection);
+    check(dir.path(), 2, reported).await;
+
+    // Years later.
+    let connection = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    for table in ["forgettable", "entries_over"] {
+        let over = format!("UPDATE {table} SET deduplicate_until_us = 1");
+        connection.execute(&over, []).unwrap();
+    }
+    drop(connection);
+    let config = SqliteSpoolConfig {
+        purge_interval: Duration::from_millis(1),
+        ..SqliteSpoolConfig::default()
+    };
+    let spool = SqliteSpool::open(dir.path(), config).unwrap();
+    let connection = Connection::open(dir.path().join("spool.sqlite")).unwrap();
+    let is_empty = |table: &str| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+        count == 0
+    };
+    let tables = ["names", "forgettable", "entries", "entries_over"];
+    let forgotten = async {
+        while !tables.iter().all(|table| is_empty(table)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let limit = Duration::from_secs(30);
+    tokio::time::timeout(limit, forgotten).await.unwrap();
+    assert_eq!(spool.accept(accept("ended", 2)).await, Ok(Acceptance::New));
 }

@@ -172,14 +172,14 @@ async fn old_entries_go_although_nothing_comes() {
     end.await.unwrap();
     let all = i64::try_from(ENTRIES + 1).unwrap();
     assert_eq!(
-        count(dir.path(), "names"),
+        count(dir.path(), "entries"),
         all,
         "nothing goes before it is reported"
     );
     spool.trim(head(&spool).await).await.unwrap();
 
     let started = Instant::now();
-    while count(dir.path(), "names") > 1 {
+    while count(dir.path(), "entries") > 1 {
         assert!(started.elapsed() < PATIENCE, "the old entries stay");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -217,7 +217,7 @@ async fn trimming_drops_what_is_reported_and_keeps_what_is_not() {
     spool.trim(head(&spool).await).await.unwrap();
     assert_eq!(count(dir.path(), "log"), 0);
     assert_eq!(count(dir.path(), "executions"), 0);
-    assert_eq!(count(dir.path(), "names"), 2);
+    assert_eq!(count(dir.path(), "entries"), 2);
 }
 
 #[tokio::test]
