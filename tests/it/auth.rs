@@ -2,4 +2,5 @@
 
 mod oidc;
 pub(crate) mod roles;
+mod streams;
 mod tokens;

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response, header::AUTHORIZATION};
 use signalbox_model::error::Error;
 use signalbox_proto::convert::status::to_status;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use zeroize::Zeroizing;
@@ -154,7 +154,12 @@ where
                 Ok(None) => inner.call(request).await,
                 Ok(Some(revocation)) => {
                     let response = inner.call(request).await?;
-                    Ok(response.map(|body| UntilRevoked::new(body, revocation).into_body()))
+                    // One that has its status already does not last.
+                    match response.headers().contains_key(Status::GRPC_STATUS) {
+                        true => Ok(response),
+                        false => Ok(response
+                            .map(|body| UntilRevoked::new(body, revocation).into_body())),
+                    }
                 }
                 Err(error) => {
                     metrics::counter!("signalbox_grpc_refused_total").increment(1);

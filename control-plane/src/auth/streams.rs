@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use signalbox_proto::convert::status::to_status;
 use tonic::{Status, body::Body};
 
@@ -76,6 +76,20 @@ impl http_body::Body for UntilRevoked {
                 .add_header(&mut trailers)
                 .map(|()| Frame::trailers(trailers)),
         ))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Where it is not said that nothing follows, an empty DATA frame does: clients take that for a broken answer.
+        self.body
+            .as_ref()
+            .is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 
