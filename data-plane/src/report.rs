@@ -17,6 +17,7 @@ use self::{uses::Uses, window::Window};
 use crate::{
     config::ConfigStore,
     spool::{Spool, SpoolError},
+    sync::LASTED,
 };
 
 /// Records of one batch.
@@ -70,6 +71,9 @@ pub struct ReportClient {
 enum ReportError {
     #[error("{}", .0.message())]
     Status(Status),
+    /// What it was opened with; there may be a newer one.
+    #[error("the token that the stream was opened with has ended")]
+    TokenEnded,
     #[error("the control plane closed the stream")]
     Closed,
     #[error("no answer from the control plane within {0:?}")]
@@ -102,6 +106,10 @@ impl ReportClient {
                 ended = self.follow(timing, &mut backoff, &mut told) => ended,
             };
             metrics::gauge!("signalbox_report_connected").set(0.0);
+            if matches!(ended, Err(ReportError::TokenEnded)) && began.elapsed() >= LASTED {
+                tracing::debug!("the stream is opened anew with the current token");
+                continue;
+            }
             self.client.leave(place);
             if began.elapsed() >= PROVED_AFTER {
                 backoff.reset();
@@ -200,7 +208,7 @@ impl ReportClient {
                     }
                 }
                 response = incoming.message() => {
-                    let response = response?.ok_or(ReportError::Closed)?;
+                    let response = response.map_err(ended)?.ok_or(ReportError::Closed)?;
                     uses.answered(response.key_uses_number);
                     if let Some(durable) = window.acknowledged(sequence(&response)) {
                         backoff.reset();
@@ -229,6 +237,14 @@ impl ReportClient {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
         metrics::gauge!("signalbox_report_durable_sequence").set(durable as f64);
         Ok(())
+    }
+}
+
+/// Why an open stream ended.
+fn ended(status: Status) -> ReportError {
+    match signalbox_client::token_has_ended(&status) {
+        true => ReportError::TokenEnded,
+        false => ReportError::Status(status),
     }
 }
 

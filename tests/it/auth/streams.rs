@@ -1,10 +1,33 @@
 //! How the calls begin and end whose answers last.
 
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream};
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::Value;
+use signalbox_proto::{
+    convert::status::ApiError,
+    dataplane::v1::{
+        self as wire, report_service_client::ReportServiceClient,
+        sync_service_client::SyncServiceClient,
+    },
+    v1,
+};
 use signalbox_tests::{
+    api::Api,
     grpc,
     planes::{Options, Planes},
+    process::{Process, binary},
 };
-use tonic::Code;
+use tonic::{Code, Request, Status, Streaming, transport::Endpoint};
+
+/// By how much clocks may differ.
+const LEEWAY: Duration = Duration::from_secs(30);
+/// How long streams of the tests last.
+const LASTS: Duration = Duration::from_secs(6);
 
 /// A message with one field of text, its first.
 fn text(value: &str) -> Vec<u8> {
@@ -49,4 +72,127 @@ async fn what_is_refused_ends_with_its_headers() {
         assert_eq!(status, Some(code), "{path}: {answer:?}");
         assert!(answer.ends_there, "{path}: {answer:?}");
     }
+}
+
+/// The same token with another end, and when it counts no more.
+fn ending(planes: &Planes, token: &str) -> (String, Instant) {
+    let head = jsonwebtoken::decode_header(token).unwrap();
+    let mut claims: Value = jsonwebtoken::dangerous::insecure_decode_claims(token).unwrap();
+    let now = jiff::Timestamp::now();
+    let exp = now.as_second() - LEEWAY.as_secs().cast_signed() + LASTS.as_secs().cast_signed();
+    claims["exp"] = exp.into();
+    let key = std::fs::read(planes.control.data_dir.join("jwt-signing-key.pem")).unwrap();
+    let header = Header {
+        kid: head.kid,
+        ..Header::new(head.alg)
+    };
+    let key = EncodingKey::from_ed_pem(&key).unwrap();
+    let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    let into_second = Duration::from_nanos(now.subsec_nanosecond().unsigned_abs().into());
+    (token, Instant::now() + LASTS - into_second)
+}
+
+/// Until a stream ends, which it must say why: when.
+async fn expires<T>(mut stream: Streaming<T>) -> Instant {
+    let ending = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ends without a word"),
+                Err(status) => return ApiError::from(status),
+            }
+        }
+    };
+    let error = tokio::time::timeout(4 * LASTS, ending).await;
+    let error = error.expect("the stream ends with its token");
+    let expected = (Code::Unauthenticated, Some("TOKEN_EXPIRED"));
+    assert_eq!((error.code, error.reason.as_deref()), expected);
+    Instant::now()
+}
+
+fn with_token<T>(message: T, jwt: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {jwt}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
+
+async fn watch(planes: &Planes, token: &str) -> Streaming<v1::Execution> {
+    let request = v1::WatchExecutionsRequest {
+        parent: "projects/default".into(),
+        ..Default::default()
+    };
+    let api = Api::new(&planes.control.endpoint, token);
+    let watched = api.executions().watch_executions(request).await;
+    watched.unwrap().into_inner()
+}
+
+/// A node's Sync stream that says nothing but its first word.
+async fn sync(planes: &Planes, jwt: &str) -> Result<Streaming<wire::SyncResponse>, Status> {
+    let hello = wire::sync_request::Message::Hello(wire::Hello {
+        node_id: "mine".to_owned(),
+        ..Default::default()
+    });
+    let first = wire::SyncRequest {
+        message: Some(hello),
+    };
+    let endpoint = Endpoint::from_shared(planes.control.endpoint.clone()).unwrap();
+    let request = with_token(stream::iter([first]).chain(stream::pending()), jwt);
+    let mut client = SyncServiceClient::new(endpoint.connect_lazy());
+    Ok(client.sync(request).await?.into_inner())
+}
+
+async fn report(planes: &Planes, jwt: &str) -> Result<Streaming<wire::ReportResponse>, Status> {
+    let hello = wire::report_request::Message::Hello(wire::ReportHello {
+        node_id: "mine".to_owned(),
+        incarnation: "i".to_owned(),
+    });
+    let first = wire::ReportRequest {
+        message: Some(hello),
+    };
+    let endpoint = Endpoint::from_shared(planes.control.endpoint.clone()).unwrap();
+    let request = with_token(stream::iter([first]).chain(stream::pending()), jwt);
+    let mut client = ReportServiceClient::new(endpoint.connect_lazy());
+    Ok(client.report(request).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_with_their_tokens_and_go_on_by_new_ones() {
+    let mut planes = Planes::new(Options::default());
+    planes.control.start().await;
+    let lasting = planes.control.token("viewer");
+    let mut goes_on = watch(&planes, &lasting).await;
+    let node = planes.control.token("data-plane");
+    let (viewer, _) = ending(&planes, &lasting);
+    let (node, ends) = ending(&planes, &node);
+
+    // The command line reads its token anew from the file.
+    let file = planes.dir().join("viewer.token");
+    std::fs::write(&file, &viewer).unwrap();
+    let mut command = Command::new(binary("signalbox"));
+    command
+        .args(["executions", "watch", "--token-file"])
+        .arg(&file)
+        .env("SIGNALBOX_ENDPOINT", &planes.control.endpoint);
+    let log = planes.dir().join("watch.log");
+    let mut watching = Process::start("watch", &log, &mut command);
+
+    let watched = watch(&planes, &viewer).await;
+    let synced = sync(&planes, &node).await.unwrap();
+    let reported = report(&planes, &node).await.unwrap();
+    // It has begun by the old one: a file is not read before there is a connection.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    std::fs::write(&file, &lasting).unwrap();
+    let ended = tokio::join!(expires(watched), expires(synced), expires(reported));
+    for (what, at) in [("watch", ended.0), ("sync", ended.1), ("report", ended.2)] {
+        // The first was made up to a second earlier.
+        assert!(at + Duration::from_secs(1) >= ends, "{what} ended too soon");
+        eprintln!("{what} ended {:?} after its token", at.saturating_duration_since(ends));
+    }
+    let refused = sync(&planes, &node).await.unwrap_err();
+    let refused = ApiError::from(refused);
+    assert_eq!(refused.reason.as_deref(), Some("TOKEN_EXPIRED"));
+    let quiet = tokio::time::timeout(Duration::from_secs(1), goes_on.message()).await;
+    assert!(quiet.is_err(), "another's stream goes on: {quiet:?}");
+    assert!(watching.is_running(), "{}", std::fs::read_to_string(log).unwrap());
 }
