@@ -78,7 +78,7 @@ pub use near::{NEAR_MAX, Near};
 pub use nodes::{Arrival, Heard};
 pub use notify::Trouble;
 pub use open::{DATABASE_FILE, OpenError};
-pub use page::{Order, Page, PageOf, Position, Tokens};
+pub use page::{Order, PAGE_MAX_BYTES, Page, PageOf, Placed, Position, Tokens};
 pub use projects::Contents;
 pub use records::{ConfirmedTopic, trigger_of};
 pub use resources::{Behind, ConfigEntry, ConfigKind, ConfigPage, KeyEntry, WorkflowEntry};

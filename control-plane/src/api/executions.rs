@@ -159,9 +159,15 @@ impl ExecutionService for Api {
             let mut page = self.page(&of, asked.page_size, &asked.page_token)?;
             page.order = order("create_time", &asked.order_by)?;
             let page = self.app.executions(&project, &filter, &page).await?;
+            let mut awaited = self.app.awaited(&page.rows).await?;
+            let show = |row: Execution| {
+                let waits_for = awaited.remove(&row.id).unwrap_or_default();
+                Ok(map::execution(row, waits_for))
+            };
+            let (executions, next_page_token) = self.answer(&of, page, show)?;
             Ok::<_, Error>(v1::ListExecutionsResponse {
-                executions: listed(&self.app, page.rows).await?,
-                next_page_token: self.next_page_token(&of, page.next),
+                executions,
+                next_page_token,
             })
         };
         list().await.map(Response::new).map_err(to_status)

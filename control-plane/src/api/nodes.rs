@@ -77,13 +77,14 @@ impl NodeService for Api {
         };
         let (page, mut identities) = list().await.map_err(to_status)?;
         let head = *self.app.store().revision().borrow();
-        let nodes = page.rows.into_iter().map(|row| {
+        let answer = self.answer(&of, page, |row| {
             let identity = identities.remove(&row.id);
-            map::node(row, identity, head)
+            Ok(map::node(row, identity, head))
         });
+        let (nodes, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListNodesResponse {
-            nodes: nodes.collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            nodes,
+            next_page_token,
         }))
     }
 
@@ -124,9 +125,11 @@ impl NodeService for Api {
             self.own_tokens.enrollment_tokens(&page).await
         };
         let page = list().await.map_err(to_status)?;
+        let answer = self.answer(&of, page, |row| Ok(map::enrollment_token(row)));
+        let (enrollment_tokens, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListEnrollmentTokensResponse {
-            enrollment_tokens: page.rows.into_iter().map(map::enrollment_token).collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            enrollment_tokens,
+            next_page_token,
         }))
     }
 

@@ -321,7 +321,7 @@ impl Store {
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        Ok(page.of(rows))
     }
 
     /// A workflow.
@@ -367,7 +367,7 @@ impl Store {
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        Ok(page.of(rows))
     }
 
     /// The versions of a workflow, newest first; also of one that is deleted and not purged.
@@ -380,18 +380,17 @@ impl Store {
         page: &Page,
     ) -> Result<PageOf<WorkflowVersion>, Error> {
         use entity::workflow_version::{Column, Entity};
-        let mut query = Entity::find()
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Workflow.eq(name.workflow.as_str()));
-        if let Some((version, _)) = &page.after {
-            query = query.filter(Column::Version.lt(*version));
-        }
-        let rows = query
-            .order_by_desc(Column::Version)
-            .limit(page.size + 1)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.version, "v".to_owned())))
+        let query = |page: &Page| {
+            let after = page.after.as_ref();
+            let condition = Condition::all()
+                .add(Column::Project.eq(name.project.as_str()))
+                .add(Column::Workflow.eq(name.workflow.as_str()))
+                .add_option(after.map(|(version, _)| Column::Version.lt(*version)));
+            Entity::find()
+                .filter(condition)
+                .order_by_desc(Column::Version)
+                .limit(page.size + 1)
+        };
+        page.read(&self.db, query).await
     }
 }

@@ -285,7 +285,7 @@ impl Store {
             .all(&self.db)
             .await
             .map_err(|e| internal(&e))?;
-        let page = page.of(stored, |row| (row.create_time_us, row.id.clone()));
+        let page = page.of(stored);
         Ok(PageOf {
             rows: page
                 .rows

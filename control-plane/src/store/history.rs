@@ -209,11 +209,8 @@ impl Store {
         filter: &ExecutionFilter,
         page: &Page,
     ) -> Result<PageOf<Execution>, Error> {
-        let rows = listing(project, filter, page)
-            .all(&self.db)
+        page.read(&self.db, |page| listing(project, filter, page))
             .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
     }
 
     /// The executions of a project that changed after the change `seen`, which has a number and of those that changed
@@ -292,10 +289,7 @@ impl Store {
             .add(Column::Project.eq(project.as_str()))
             .add_option(workflow.map(|workflow| Column::Workflow.eq(workflow.as_str())));
         let query = Entity::find().filter(condition);
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        let query = |page: &Page| keyset!(query.clone(), page, Column::CreateTimeUs, Column::Id);
+        page.read(&self.db, query).await
     }
 }
