@@ -19,7 +19,7 @@ use super::{Api, filter, map, name, order, parent_project, signals};
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
     auth::{Caller, Role},
-    store::{Cancel, ExecutionFilter, Position, Tokens, rows::Execution},
+    store::{Cancel, ExecutionFilter, Position, Store, Tokens, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
@@ -204,7 +204,7 @@ impl ExecutionService for Api {
     ) -> Result<Response<Watched>, Status> {
         let history = self.app.store().history();
         let head = *history.borrow();
-        let begin = || {
+        let begin = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
             Caller::of(&request, &project)?;
@@ -213,11 +213,11 @@ impl ExecutionService for Api {
             let seen = match asked.watch_token.as_str() {
                 // Whatever changes next, whichever execution it is.
                 "" => (head + 1, String::new()),
-                token => watched_until(&self.tokens, &of, token, head)?,
+                token => watched_until(self.app.store(), &self.tokens, &of, token).await?,
             };
             Ok::<_, Error>((project, filter, seen, of.map(str::to_owned)))
         };
-        let (project, filter, seen, of) = begin().map_err(to_status)?;
+        let (project, filter, seen, of) = begin().await.map_err(to_status)?;
         let state = WatchMany {
             seen: Some(seen),
             history,
@@ -308,15 +308,25 @@ impl WatchOne {
 const WATCHED: &str = "watch";
 
 /// Until where whoever has `token` has seen the changes.
-fn watched_until(tokens: &Tokens, of: &[&str], token: &str, head: i64) -> Result<Position, Error> {
+async fn watched_until(
+    store: &Store,
+    tokens: &Tokens,
+    of: &[&str],
+    token: &str,
+) -> Result<Position, Error> {
     let Some(seen) = tokens.read(of, token) else {
         return Err(Error::invalid(
             "watch_token",
             "is not a watch_token of this parent with the same filter",
         ));
     };
+    let is_later = || seen.0 > *store.history().borrow();
+    if is_later() {
+        // It may be of another replica, and this one was not told yet.
+        store.refresh().await?;
+    }
     // A database that was restored from before: what came since then in the other one is not in this.
-    if seen.0 > head {
+    if is_later() {
         return Err(Error::invalid(
             "watch_token",
             "is of a later state than this database has; list the executions and watch without it",
@@ -383,5 +393,35 @@ impl WatchMany {
                 (position, execution)
             })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use aws_lc_rs::hmac;
+    use signalbox_test_postgres::Postgres;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_of_another_replica_is_not_refused_for_what_was_not_told_yet() {
+        let postgres = Postgres::start();
+        // Nobody follows the others.
+        let store = Store::open_url(&postgres.url()).await.unwrap();
+        let known = *store.history().borrow();
+        let tokens = Tokens::new(hmac::Key::new(hmac::HMAC_SHA256, b"shared"));
+        let of = [WATCHED, "projects/default", ""];
+        let seen = (known + 5, "x".to_owned());
+        let token = tokens.write(&of, &seen);
+        let _ = postgres.sql(
+            "UPDATE counters SET value = value + 5 WHERE name = 'history'; SELECT 1",
+        );
+        let found = watched_until(&store, &tokens, &of, &token).await;
+        assert_eq!(found.unwrap(), seen);
+        let later = tokens.write(&of, &(known + 6, "x".to_owned()));
+        let refused = watched_until(&store, &tokens, &of, &later).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     }
 }
