@@ -1,8 +1,19 @@
-//! gRPC by hand, over HTTP/2: what an answer is made of, which a client of gRPC does not show.
+//! gRPC without a client that knows better: with any token, and by hand, over HTTP/2, which shows what an answer is made of.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 use tokio::net::TcpStream;
+
+/// A request of a generated client, with a token.
+///
+/// # Panics
+/// When the token is none.
+pub fn with_token<T>(message: T, token: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
 
 /// How an answer begins.
 #[derive(Debug)]
@@ -44,7 +55,7 @@ pub async fn call(endpoint: &str, path: &str, token: Option<&str>, message: &[u8
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let mut client = client.ready().await.unwrap();
-    let mut request = Request::post(format!("{endpoint}{path}"))
+    let mut request = http::Request::post(format!("{endpoint}{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     if let Some(token) = token {

@@ -22,7 +22,7 @@ use signalbox_tests::{
     planes::{Options, Planes},
     process::{Process, binary},
 };
-use tonic::{Code, Request, Status, Streaming, transport::Endpoint};
+use tonic::{Code, Status, Streaming, transport::Endpoint};
 
 /// By how much clocks may differ.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -110,13 +110,6 @@ async fn expires<T>(mut stream: Streaming<T>) -> Instant {
     Instant::now()
 }
 
-fn with_token<T>(message: T, jwt: &str) -> Request<T> {
-    let mut request = Request::new(message);
-    let bearer = format!("Bearer {jwt}").parse().unwrap();
-    request.metadata_mut().insert("authorization", bearer);
-    request
-}
-
 async fn watch(planes: &Planes, token: &str) -> Streaming<v1::Execution> {
     let request = v1::WatchExecutionsRequest {
         parent: "projects/default".into(),
@@ -137,7 +130,7 @@ async fn sync(planes: &Planes, jwt: &str) -> Result<Streaming<wire::SyncResponse
         message: Some(hello),
     };
     let endpoint = Endpoint::from_shared(planes.control.endpoint.clone()).unwrap();
-    let request = with_token(stream::iter([first]).chain(stream::pending()), jwt);
+    let request = grpc::with_token(stream::iter([first]).chain(stream::pending()), jwt);
     let mut client = SyncServiceClient::new(endpoint.connect_lazy());
     Ok(client.sync(request).await?.into_inner())
 }
@@ -151,7 +144,7 @@ async fn report(planes: &Planes, jwt: &str) -> Result<Streaming<wire::ReportResp
         message: Some(hello),
     };
     let endpoint = Endpoint::from_shared(planes.control.endpoint.clone()).unwrap();
-    let request = with_token(stream::iter([first]).chain(stream::pending()), jwt);
+    let request = grpc::with_token(stream::iter([first]).chain(stream::pending()), jwt);
     let mut client = ReportServiceClient::new(endpoint.connect_lazy());
     Ok(client.report(request).await?.into_inner())
 }
