@@ -13,6 +13,7 @@ mod signals;
 mod subscribe_kit;
 mod subscriptions;
 mod tokens;
+mod watches;
 mod workflows;
 
 use signalbox_model::{
@@ -29,6 +30,7 @@ use signalbox_proto::v1::{
 };
 use tonic::service::{Routes, RoutesBuilder};
 
+use self::watches::Watches;
 use crate::{
     app::{App, Found},
     auth::{self, Links},
@@ -52,6 +54,7 @@ pub struct Api {
     own_tokens: auth::Tokens,
     /// Where pages and watches go on.
     tokens: Tokens,
+    watches: Watches,
 }
 
 impl Api {
@@ -64,6 +67,7 @@ impl Api {
             links,
             own_tokens,
             tokens,
+            watches: Watches::default(),
         }
     }
 

@@ -12,18 +12,20 @@ use signalbox_proto::{
     v1::{self, execution_service_server::ExecutionService},
 };
 use signalbox_runtime::telemetry::context;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, order, parent_project, signals};
+use super::{Api, filter, map, name, order, parent_project, signals, watches::Place};
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
     auth::{Caller, Role},
-    store::{Cancel, ExecutionFilter, Position, Store, Tokens, rows::Execution},
+    store::{Cancel, ExecutionFilter, Position, Stamp, Store, Tokens, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks of a watcher of one execution, at least.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Executions sent together to a watcher.
 const WATCH_MAX: u64 = 200;
 
@@ -181,17 +183,20 @@ impl ExecutionService for Api {
     ) -> Result<Response<Watched>, Status> {
         let begin = async || {
             let execution: ExecutionName = name("name", &request.get_ref().name)?;
-            Caller::of(&request, &execution.project)?;
-            self.app.execution(&execution).await?;
-            Ok::<_, Error>(execution)
+            let caller = Caller::of(&request, &execution.project)?;
+            let place = self.watches.enter(&caller)?;
+            self.app.store().execution_stamp(&execution).await?;
+            Ok::<_, Error>((execution, place))
         };
-        let execution = begin().await.map_err(to_status)?;
+        let (execution, place) = begin().await.map_err(to_status)?;
         let state = WatchOne {
             history: self.app.store().history(),
             app: self.app.clone(),
             execution,
+            seen: None,
             sent: None,
             ended: false,
+            _place: place,
         };
         Ok(Response::new(stream::unfold(state, WatchOne::next).boxed()))
     }
@@ -207,7 +212,8 @@ impl ExecutionService for Api {
         let begin = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
-            Caller::of(&request, &project)?;
+            let caller = Caller::of(&request, &project)?;
+            let place = self.watches.enter(&caller)?;
             let filter = filter::executions(&asked.filter)?;
             let of = [WATCHED, &asked.parent, &asked.filter];
             let seen = match asked.watch_token.as_str() {
@@ -215,9 +221,9 @@ impl ExecutionService for Api {
                 "" => (head + 1, String::new()),
                 token => watched_until(self.app.store(), &self.tokens, &of, token).await?,
             };
-            Ok::<_, Error>((project, filter, seen, of.map(str::to_owned)))
+            Ok::<_, Error>((project, filter, seen, of.map(str::to_owned), place))
         };
-        let (project, filter, seen, of) = begin().await.map_err(to_status)?;
+        let (project, filter, seen, of, place) = begin().await.map_err(to_status)?;
         let state = WatchMany {
             seen: Some(seen),
             history,
@@ -226,6 +232,7 @@ impl ExecutionService for Api {
             of,
             project,
             filter,
+            _place: place,
         };
         let batches = stream::unfold(state, WatchMany::next);
         Ok(Response::new(batches.flat_map(stream::iter).boxed()))
@@ -274,8 +281,11 @@ struct WatchOne {
     app: App,
     history: watch::Receiver<i64>,
     execution: ExecutionName,
+    /// Of what was looked at last.
+    seen: Option<Stamp>,
     sent: Option<v1::Execution>,
     ended: bool,
+    _place: Place,
 }
 
 impl WatchOne {
@@ -285,22 +295,34 @@ impl WatchOne {
         }
         loop {
             self.history.mark_unchanged();
-            match self.app.execution(&self.execution).await {
-                Ok(detail) => {
-                    let found = map::execution_detail(detail);
-                    if self.sent.as_ref() != Some(&found) {
-                        self.ended = found.end_time.is_some();
-                        self.sent = Some(found.clone());
-                        return Some((Ok(found), self));
-                    }
+            let looked = Instant::now();
+            match self.look().await {
+                Ok(Some(found)) => {
+                    self.ended = found.end_time.is_some();
+                    self.sent = Some(found.clone());
+                    return Some((Ok(found), self));
                 }
+                Ok(None) => {}
                 Err(error) => {
                     self.ended = true;
                     return Some((Err(to_status(error)), self));
                 }
             }
             changed(&mut self.history).await;
+            // Most of what changes is other executions.
+            tokio::time::sleep_until(looked + LOOK_PAUSE).await;
         }
+    }
+
+    /// The execution, if it is another than was sent.
+    async fn look(&mut self) -> Result<Option<v1::Execution>, Error> {
+        let stamp = self.app.store().execution_stamp(&self.execution).await?;
+        if self.seen.as_ref() == Some(&stamp) {
+            return Ok(None);
+        }
+        let found = map::execution_detail(self.app.execution(&self.execution).await?);
+        self.seen = Some(stamp);
+        Ok(Some(found).filter(|found| self.sent.as_ref() != Some(found)))
     }
 }
 
@@ -345,6 +367,7 @@ struct WatchMany {
     filter: ExecutionFilter,
     /// The change that was sent last. None: the stream has failed.
     seen: Option<Position>,
+    _place: Place,
 }
 
 impl WatchMany {

@@ -21,6 +21,7 @@ use signalbox_tests::{
     grpc,
     planes::{Options, Planes},
     process::{Process, binary},
+    wait,
 };
 use tonic::{Code, Status, Streaming, transport::Endpoint};
 
@@ -188,4 +189,32 @@ async fn streams_end_with_their_tokens_and_go_on_by_new_ones() {
     let quiet = tokio::time::timeout(Duration::from_secs(1), goes_on.message()).await;
     assert!(quiet.is_err(), "another's stream goes on: {quiet:?}");
     assert!(watching.is_running(), "{}", std::fs::read_to_string(log).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_has_so_many_watches() {
+    let mut planes = Planes::new(Options::default());
+    planes.control.start().await;
+    let api = Api::new(&planes.control.endpoint, &planes.control.token("viewer"));
+    let watch = async || {
+        let request = v1::WatchExecutionsRequest {
+            parent: "projects/default".into(),
+            ..Default::default()
+        };
+        api.executions().watch_executions(request).await
+    };
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        open.push(watch().await.unwrap());
+    }
+    let refused = watch().await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert!(refused.message().contains("100 watches"), "{refused:?}");
+    // One that ends makes room.
+    drop(open.pop());
+    wait::until("room for another", 4 * LASTS, || async {
+        let watched = watch().await;
+        watched.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
 }

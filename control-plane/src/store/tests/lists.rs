@@ -223,3 +223,72 @@ async fn a_page_is_read_in_parts_and_skips_and_repeats_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_stamp_is_another_when_the_execution_is_and_only_then() {
+    each_database(async |store| {
+        let app = app(store.clone());
+        let name = "projects/default/executions/x".parse().unwrap();
+        let look = async || {
+            let detail = format!("{:?}", app.execution(&name).await.unwrap());
+            (store.execution_stamp(&name).await.unwrap(), detail)
+        };
+        let mut sequence = 0;
+        let mut apply = async |body: RecordBody| {
+            sequence += 1;
+            let records = [record(sequence, body)];
+            app.apply_records(&node("n1"), "i", &records, sequence, decode_any)
+                .await
+                .unwrap();
+        };
+        let mut bodies = whole_execution("x").into_iter();
+        for body in bodies.by_ref().take(2) {
+            apply(body).await;
+        }
+        let mut known = look().await;
+        for body in bodies {
+            apply(body).await;
+            let found = look().await;
+            assert_eq!(found.0 == known.0, found.1 == known.1, "{found:?}");
+            known = found;
+        }
+        // What others do is nothing to it; what its children do is.
+        apply(accepted("y")).await;
+        assert_eq!(look().await, known);
+        let adopt = "UPDATE executions SET parent = 'x', parent_step = 'call' WHERE id = 'y'";
+        store.db.execute_unprepared(adopt).await.unwrap();
+        let adopted = look().await;
+        assert!(adopted.0 != known.0 && adopted.1 != known.1);
+        let y = "projects/default/executions/y".parse().unwrap();
+        let force = app.cancel_execution(&actor(), &y, Cancel::Force).await;
+        assert!(force.unwrap().execution.end_time_us.is_some());
+        let ended = look().await;
+        assert!(ended.0 != adopted.0 && ended.1 != adopted.1);
+        let none = "projects/default/executions/none".parse().unwrap();
+        let missing = store.execution_stamp(&none).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_execution_is_told_changes_its_stamp() {
+    each_database(async |store| {
+        let app = app(store.clone());
+        let records = [record(1, accepted("x"))];
+        app.apply_records(&node("n1"), "i", &records, 1, decode_any)
+            .await
+            .unwrap();
+        let name = "projects/default/executions/x".parse().unwrap();
+        let before = store.execution_stamp(&name).await.unwrap();
+        let go = crate::app::Telling::Named {
+            name: "go".parse().unwrap(),
+            payload: JsonText::try_from("1".to_owned()).unwrap(),
+        };
+        app.signal_execution(&actor(), &name, go, "", None)
+            .await
+            .unwrap();
+        assert_ne!(store.execution_stamp(&name).await.unwrap(), before);
+    })
+    .await;
+}
