@@ -178,6 +178,13 @@ services! {
     report: ReportServiceClient, stream;
 }
 
+/// Whether a stream ended because the token did that it was opened with. With the next token it may be opened anew.
+#[must_use]
+pub fn token_has_ended(status: &Status) -> bool {
+    status.code() == Code::Unauthenticated
+        && ApiError::from(status.clone()).reason.as_deref() == Some("TOKEN_EXPIRED")
+}
+
 impl Client {
     /// A client; it connects when first used, and again whenever the connection is gone.
     ///

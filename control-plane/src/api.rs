@@ -14,6 +14,7 @@ mod signals;
 mod subscribe_kit;
 mod subscriptions;
 mod tokens;
+mod watches;
 mod workflows;
 
 use signalbox_model::{
@@ -30,16 +31,20 @@ use signalbox_proto::v1::{
 };
 use tonic::service::{Routes, RoutesBuilder};
 
+use self::watches::Watches;
 use crate::{
-    app::App,
+    app::{App, Found},
     auth::{self, Links},
-    store::{Order, Page, Position, Tokens},
+    store::{Order, PAGE_MAX_BYTES, Page, PageOf, Placed, Position, Tokens},
 };
 
 /// Size of a request.
 const REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Size of an answer: a page of large executions.
+/// Size of an answer: one execution with all that its steps recorded. Pages are shorter.
 const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Bytes around a message within another, at most: its tag and its length.
+const FIELD_BYTES: usize = 8;
 
 /// The services over the use cases.
 #[derive(Clone, Debug)]
@@ -50,6 +55,7 @@ pub struct Api {
     own_tokens: auth::Tokens,
     /// Where pages and watches go on.
     tokens: Tokens,
+    watches: Watches,
 }
 
 impl Api {
@@ -62,6 +68,7 @@ impl Api {
             links,
             own_tokens,
             tokens,
+            watches: Watches::default(),
         }
     }
 
@@ -84,9 +91,32 @@ impl Api {
         Ok(page)
     }
 
-    /// The `next_page_token` of an answer; empty on the last page.
-    fn next_page_token(&self, of: &[&str], next: Option<Position>) -> String {
-        next.map_or_else(String::new, |next| self.tokens.write(of, &next))
+    /// What an answer shows of a page of the list `of`: its messages, by `show`, as many as it has room for, and the
+    /// `next_page_token`, which is empty on the last page.
+    fn answer<T: Placed, M: prost::Message>(
+        &self,
+        of: &[&str],
+        page: PageOf<T>,
+        mut show: impl FnMut(T) -> Result<M, Error>,
+    ) -> Result<(Vec<M>, String), Error> {
+        let mut shown = Vec::with_capacity(page.rows.len());
+        let (mut bytes, mut last) = (0, None);
+        for row in page.rows {
+            let position = row.position();
+            let message = show(row)?;
+            bytes += message.encoded_len() + FIELD_BYTES;
+            // The first is shown however large it is: otherwise nobody would get beyond it.
+            if bytes > PAGE_MAX_BYTES
+                && let Some(last) = &last
+            {
+                return Ok((shown, self.tokens.write(of, last)));
+            }
+            last = Some(position);
+            shown.push(message);
+        }
+        let next = page.next.as_ref();
+        let next = next.map_or_else(String::new, |next| self.tokens.write(of, next));
+        Ok((shown, next))
     }
 
     /// Adds every service to `routes`.
@@ -122,6 +152,12 @@ impl Api {
         let mut routes = Routes::builder();
         self.add_to(&mut routes);
         routes.routes()
+    }
+}
+
+impl<T: Placed> Placed for Found<T> {
+    fn position(&self) -> Position {
+        self.row.position()
     }
 }
 

@@ -12,6 +12,7 @@ mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use signalbox_model::{
     error::Error,
     ids::{NodeId, ProjectId},
@@ -42,6 +43,8 @@ pub struct Identity {
     pub roles: BTreeMap<String, Role>,
     /// Its token, when that is one of our own: it may be revoked.
     pub token: Option<OwnToken>,
+    /// Until when its token counts; by how much clocks may differ is in it.
+    pub ends_at: Timestamp,
 }
 
 /// Which token of our own it is.

@@ -67,6 +67,10 @@ impl Reports {
             .map_err(to_status)?;
         answer(outgoing, durable, 0).await?;
         while let Some(request) = incoming.next().await {
+            // The answer has ended, with its token perhaps: what still comes is not taken.
+            if outgoing.is_closed() {
+                return Ok(());
+            }
             match request?.message {
                 Some(report_request::Message::Batch(batch)) => {
                     let stored = self.store(node, incarnation, batch).await;

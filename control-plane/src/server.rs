@@ -16,10 +16,12 @@ use signalbox_runtime::{
     shutdown::Shutdown,
     tls::{self, ReloadedFiles, ServerFiles, TlsError},
 };
+use tokio::sync::watch;
 use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
 };
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -34,7 +36,7 @@ use crate::{
     replicas,
     report::Reports,
     retention, schedules,
-    store::{OpenError, Store},
+    store::{OpenError, Store, Trouble},
     sync::Hub,
 };
 
@@ -297,15 +299,31 @@ fn routes(
     };
     routes.add_service(reflection().build_v1()?);
     routes.add_service(reflection().build_v1alpha()?);
-    let stopping = shutdown.clone();
-    shutdown.spawn(async move {
-        health
-            .set_service_status("", tonic_health::ServingStatus::Serving)
-            .await;
-        stopping.stopping().await;
-        health
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
-    });
+    let trouble = app.store().trouble();
+    shutdown.spawn(tell_health(health, trouble, shutdown.clone()));
     Ok(routes.routes())
+}
+
+/// Says whether calls are to come here: not while the database cannot be worked with, and not from the shutdown on.
+async fn tell_health(
+    health: HealthReporter,
+    mut trouble: watch::Receiver<Option<Trouble>>,
+    shutdown: Shutdown,
+) {
+    let tell = async |status| health.set_service_status("", status).await;
+    loop {
+        let is_well = trouble.borrow_and_update().is_none();
+        tell(match is_well {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        })
+        .await;
+        tokio::select! {
+            biased;
+            () = shutdown.stopping() => break,
+            // The sender is the store's: it is not gone before the services are.
+            _ = trouble.changed() => {}
+        }
+    }
+    tell(ServingStatus::NotServing).await;
 }

@@ -74,12 +74,12 @@ pub use deleted::{Deletable, Deleted};
 pub use deliveries::DeliveryFilter;
 pub use enrollment::{EnrollmentTokenRow, NodeIdentityRow};
 pub use errands::Errands;
-pub use history::{ExecutionDetail, ExecutionFilter, Times};
+pub use history::{ExecutionDetail, ExecutionFilter, Stamp, Times};
 pub use near::{NEAR_MAX, Near};
 pub use nodes::{Arrival, Heard};
 pub use notify::Trouble;
 pub use open::{DATABASE_FILE, OpenError};
-pub use page::{Order, Page, PageOf, Position, Tokens};
+pub use page::{Order, PAGE_MAX_BYTES, Page, PageOf, Placed, Position, Tokens};
 pub use projects::Contents;
 pub use records::{ConfirmedTopic, trigger_of};
 pub use resources::{Behind, ConfigEntry, ConfigKind, ConfigPage, KeyEntry, WorkflowEntry};
@@ -138,6 +138,8 @@ pub struct Actor {
 /// A transaction that writes.
 pub struct Tx {
     inner: DatabaseTransaction,
+    /// Of the database that was opened.
+    incarnation: Arc<str>,
     now: Timestamp,
     revision: Option<i64>,
     history: Option<i64>,
@@ -234,9 +236,12 @@ impl Store {
         }
     }
 
+    /// Begins to write: not into a database that is another one now, or is not understood.
     async fn begin(&self) -> Result<Tx, Error> {
+        self.check_trouble()?;
         Ok(Tx {
             inner: self.db.begin().await.map_err(|e| internal(&e))?,
+            incarnation: self.incarnation.clone(),
             now: Timestamp::now(),
             revision: None,
             history: None,
@@ -291,14 +296,17 @@ impl Tx {
     /// Keeps others from changing the configuration until the commit.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails, or is not the one that was opened: nobody may have seen that yet.
     pub async fn lock_configuration(&self) -> Result<(), Error> {
-        entity::counter::Entity::find_by_id(REVISION.to_owned())
+        let row = entity::counter::Entity::find_by_id(REVISION.to_owned())
             .lock_exclusive()
             .one(&self.inner)
             .await
             .map_err(|e| internal(&e))?;
-        Ok(())
+        match row {
+            Some(row) if row.label != *self.incarnation => Err(Trouble::Replaced.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps others from what goes by a name, until the commit. SQLite has one writer anyway.

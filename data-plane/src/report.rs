@@ -20,6 +20,7 @@ use self::{uses::Uses, window::Window};
 use crate::{
     config::ConfigStore,
     spool::{Spool, SpoolError},
+    sync::LASTED,
 };
 
 /// Records of one batch.
@@ -93,6 +94,9 @@ impl Progress {
 enum ReportError {
     #[error("{}", .0.message())]
     Status(Status),
+    /// What it was opened with; there may be a newer one.
+    #[error("the token that the stream was opened with has ended")]
+    TokenEnded,
     #[error("the control plane closed the stream")]
     Closed,
     #[error("no answer from the control plane within {0:?}")]
@@ -139,6 +143,10 @@ impl ReportClient {
                 ended = self.follow(timing, &mut backoff, &mut told, &progress) => ended,
             };
             progress.set_connected(false);
+            if matches!(ended, Err(ReportError::TokenEnded)) && began.elapsed() >= LASTED {
+                tracing::debug!("the stream is opened anew with the current token");
+                continue;
+            }
             self.client.leave(place);
             if began.elapsed() >= PROVED_AFTER {
                 backoff.reset();
@@ -276,7 +284,7 @@ impl ReportClient {
                     }
                 }
                 response = incoming.message() => {
-                    let response = response?.ok_or(ReportError::Closed)?;
+                    let response = response.map_err(ended)?.ok_or(ReportError::Closed)?;
                     uses.answered(response.key_uses_number);
                     if let Some(durable) = window.acknowledged(sequence(&response)) {
                         backoff.reset();
@@ -306,6 +314,14 @@ impl ReportClient {
         metrics::gauge!("signalbox_report_durable_sequence").set(durable as f64);
         progress.durable.send_replace(durable);
         Ok(())
+    }
+}
+
+/// Why an open stream ended.
+fn ended(status: Status) -> ReportError {
+    match signalbox_client::token_has_ended(&status) {
+        true => ReportError::TokenEnded,
+        false => ReportError::Status(status),
     }
 }
 

@@ -63,6 +63,8 @@ impl Default for Timing {
 /// Size of a message of the hub: a retry brings what it keeps, its event, which came in a report, and its definition.
 const MESSAGE_MAX_BYTES: usize =
     limits::RETRY_KEPT_MAX_BYTES + limits::REPORT_MESSAGE_MAX_BYTES + 8 * 1024 * 1024;
+/// A stream that lasted so long and ended with its token is opened anew at once, at the same control plane.
+pub(crate) const LASTED: Duration = Duration::from_secs(1);
 /// Answers that may wait to be sent.
 const ANSWERS_MAX: usize = 64;
 
@@ -113,6 +115,9 @@ pub struct SyncClient {
 enum SyncError {
     #[error("{}", .0.message())]
     Status(Status),
+    /// What it was opened with; there may be a newer one.
+    #[error("the token that the stream was opened with has ended")]
+    TokenEnded,
     #[error("the control plane closed the stream")]
     Closed,
     #[error("no word from the control plane for {0:?}")]
@@ -141,12 +146,16 @@ impl SyncClient {
         let mut backoff = Backoff::reconnect();
         let mut told = String::new();
         loop {
-            let place = self.client.place();
+            let (place, began) = (self.client.place(), tokio::time::Instant::now());
             let ended = tokio::select! {
                 () = shutdown.stopping() => return,
                 ended = self.follow(timing, &mut backoff, &mut told) => ended,
             };
             metrics::gauge!("signalbox_sync_connected").set(0.0);
+            if matches!(ended, Err(SyncError::TokenEnded)) && began.elapsed() >= LASTED {
+                tracing::debug!("the stream is opened anew with the current token");
+                continue;
+            }
             self.client.leave(place);
             if let Err(error) = ended {
                 if let SyncError::Status(status) = &error {
@@ -209,7 +218,7 @@ impl SyncClient {
         rest.read(&self.config);
         loop {
             let message = tokio::select! {
-                message = incoming.message() => message?,
+                message = incoming.message() => message.map_err(ended)?,
                 refused = rest.refused() => {
                     if !refused.is_empty() {
                         let revision = self.config.current().revision;
@@ -301,6 +310,14 @@ impl SyncClient {
             }));
         }
         Ok(nack(nonce, revision, refused))
+    }
+}
+
+/// Why an open stream ended.
+fn ended(status: Status) -> SyncError {
+    match signalbox_client::token_has_ended(&status) {
+        true => SyncError::TokenEnded,
+        false => SyncError::Status(status),
     }
 }
 

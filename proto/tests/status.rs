@@ -87,6 +87,14 @@ fn every_error_has_its_code_and_a_reason() {
             "UNAVAILABLE",
         ),
         (
+            Error::OutOfService {
+                reason,
+                message: message(),
+            },
+            Code::Unavailable,
+            reason,
+        ),
+        (
             Error::Internal { message: message() },
             Code::Internal,
             "INTERNAL",

@@ -23,11 +23,12 @@ use signalbox_proto::{
 use signalbox_tests::{
     api::Api,
     cli::Cli,
+    grpc,
     planes::{Options, Planes},
     wait,
 };
 use tonic::{
-    Request, Status, Streaming,
+    Status, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -230,7 +231,7 @@ impl Stranger {
         let first = wire::SyncRequest {
             message: Some(wire::sync_request::Message::Hello(hello)),
         };
-        let request = with_token(open_ended(first), jwt);
+        let request = grpc::with_token(open_ended(first), jwt);
         let mut client = SyncServiceClient::new(self.channel.clone());
         Ok(client.sync(request).await?.into_inner())
     }
@@ -247,7 +248,7 @@ impl Stranger {
         let first = wire::ReportRequest {
             message: Some(wire::report_request::Message::Hello(hello)),
         };
-        let request = with_token(open_ended(first), jwt);
+        let request = grpc::with_token(open_ended(first), jwt);
         let mut client = ReportServiceClient::new(self.channel.clone());
         Ok(client.report(request).await?.into_inner())
     }
@@ -257,13 +258,6 @@ impl Stranger {
 fn open_ended<T: Send + 'static>(first: T) -> impl futures::Stream<Item = T> + Send + 'static {
     use futures::StreamExt as _;
     futures::stream::iter([first]).chain(futures::stream::pending())
-}
-
-fn with_token<T>(message: T, jwt: &str) -> Request<T> {
-    let mut request = Request::new(message);
-    let bearer = format!("Bearer {jwt}").parse().unwrap();
-    request.metadata_mut().insert("authorization", bearer);
-    request
 }
 
 #[track_caller]

@@ -1,12 +1,14 @@
 //! Lists by page, order and time; watching from where one stood.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use signalbox_proto::v1::{
-    Execution, ExecutionState, ListExecutionsRequest, RunWorkflowRequest, WatchExecutionsRequest,
+    Execution, ExecutionState, ListExecutionsRequest, ListWorkflowVersionsRequest,
+    RunWorkflowRequest, UpdateWorkflowRequest, WatchExecutionsRequest, Workflow,
 };
 use signalbox_tests::{
     api::Api,
+    cli::Cli,
     planes::{Options, Planes},
 };
 use tonic::{Code, Status};
@@ -111,6 +113,63 @@ async fn pages_have_an_order_and_their_tokens_are_good_for_them_only() {
         ..listing()
     };
     assert_invalid(api.executions().list_executions(by_state).await, "order_by");
+}
+
+/// A definition of about 115 KB.
+fn large(n: usize) -> String {
+    let mut spec = "trigger: {manual: {}}\nsteps:\n".to_owned();
+    for step in 0..8 {
+        let text = "x".repeat(14_000);
+        writeln!(spec, "  - {{id: s{step}, transform: {{expression: \"'{n}{text}'\"}}}}").unwrap();
+    }
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_one_message_that_every_client_takes() {
+    const VERSIONS: usize = 45;
+    let mut planes = Planes::new(Options::default());
+    planes.control.start().await;
+    let api = planes.api("admin");
+    api.create_workflow("w", &large(1)).await;
+    for n in 2..=VERSIONS {
+        let spec = signalbox_proto::convert::json::from_yaml_str(&large(n)).unwrap();
+        let request = UpdateWorkflowRequest {
+            workflow: Some(Workflow {
+                name: "projects/default/workflows/w".to_owned(),
+                spec: Some(spec),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        api.workflows().update_workflow(request).await.unwrap();
+    }
+    // This client takes 4 MiB, as those of all languages do; the versions have more than five.
+    let mut request = ListWorkflowVersionsRequest {
+        parent: "projects/default/workflows/w".to_owned(),
+        ..Default::default()
+    };
+    let mut pages = Vec::new();
+    loop {
+        let page = api.workflows().list_workflow_versions(request.clone()).await;
+        let page = page.unwrap().into_inner();
+        pages.push(page.versions);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(pages.len(), 2);
+    let numbers: Vec<_> = pages.concat().iter().map(|of| of.version).collect();
+    let expected: Vec<_> = (1..=i64::try_from(VERSIONS).unwrap()).rev().collect();
+    assert_eq!(numbers, expected);
+
+    // What is published is on the second page.
+    let cli = Cli::new(&planes.control, "admin");
+    let exported = cli.ok(&["export", "-o", "json"]).await;
+    assert!(exported.contains("'1xxx") && !exported.contains("'2xxx"));
+    let few = cli.ok(&["workflows", "versions", "w", "-o", "json"]).await;
+    assert_eq!(few.matches("createTime").count(), VERSIONS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

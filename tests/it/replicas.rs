@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use signalbox_proto::convert::status::ApiError;
 use signalbox_proto::v1::{
     self, CancelExecutionRequest, ExecutionState, NamedSignal, RevokeApiKeyRequest,
     RunWorkflowRequest, SignalExecutionRequest, WatchExecutionsRequest,
@@ -18,6 +19,7 @@ use signalbox_proto::v1::{
 use signalbox_test_postgres::Postgres;
 use signalbox_tests::{
     api::Api,
+    grpc,
     planes::{ControlPlane, DataPlane, Options, Planes},
     target::Target,
     wait,
@@ -527,4 +529,60 @@ async fn a_replica_with_another_master_key_does_not_start() {
         let api = Api::new(&at.endpoint, &of.token("viewer"));
         assert_eq!(api.all_executions("").await.unwrap(), []);
     }
+}
+
+/// Creates a key; the reason when it is refused.
+async fn create(api: &Api, id: &str) -> Result<(), String> {
+    let request = v1::CreateApiKeyRequest {
+        parent: "projects/default".into(),
+        api_key_id: id.into(),
+        ..Default::default()
+    };
+    let created = api.keys().create_api_key(request).await;
+    let refused = |status| ApiError::from(status).reason.unwrap_or_default();
+    created.map(drop).map_err(refused)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_database_is_another_serves_no_more_and_one_that_was_away_does_again() {
+    let postgres = Postgres::start();
+    let mut planes = Planes::new(Options {
+        control_plane: vec!["--database-url".into(), postgres.url()],
+        ..Options::default()
+    });
+    planes.control.start().await;
+    let health = async |endpoint: &str, expected: &[u8]| {
+        wait::until("the health", LIMIT, || async {
+            let check = "/grpc.health.v1.Health/Check";
+            let answer = grpc::call(endpoint, check, None, &[]).await.message().await;
+            match answer == expected {
+                true => Ok(()),
+                false => Err(format!("{answer:?}")),
+            }
+        })
+        .await;
+    };
+    // Field 1 of its answer: SERVING, NOT_SERVING.
+    let (serving, not_serving) = ([8, 1], [8, 2]);
+    let endpoint = planes.control.endpoint.clone();
+    let api = planes.api("admin");
+    health(&endpoint, &serving).await;
+    postgres.stop("fast");
+    health(&endpoint, &not_serving).await;
+    postgres.start_again();
+    health(&endpoint, &serving).await;
+    create(&api, "before").await.unwrap();
+
+    // It was put back while this one ran on.
+    let restore = ["restore", "--database-url", &postgres.url()];
+    let put_back = planes.control.maintain(&restore);
+    assert!(put_back.status.success(), "{put_back:?}");
+    assert_eq!(create(&api, "refused").await, Err("DATABASE_REPLACED".to_owned()));
+    health(&endpoint, &not_serving).await;
+    let (is_ready, said) = planes.control.readiness().await.unwrap();
+    assert!(!is_ready && said.contains("another than at the start"), "{said}");
+    planes.control.kill();
+    planes.control.start().await;
+    health(&endpoint, &serving).await;
+    create(&api, "refused").await.unwrap();
 }

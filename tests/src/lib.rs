@@ -14,6 +14,7 @@ pub mod balancer;
 pub mod cli;
 pub mod disk;
 pub mod endurance;
+pub mod grpc;
 pub mod localstack;
 pub mod oidc;
 pub mod otlp;

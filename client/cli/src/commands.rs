@@ -72,7 +72,10 @@ macro_rules! pages {
         let mut page_token = String::new();
         loop {
             let mut request = $request;
-            (request.page_size, request.page_token) = ($crate::commands::PAGE_SIZE, page_token);
+            let missing = i32::try_from($limit.saturating_sub(all.len())).unwrap_or(i32::MAX);
+            // 0 would be however many the control plane likes.
+            request.page_size = missing.clamp(1, $crate::commands::PAGE_SIZE);
+            request.page_token = page_token;
             let page = $client
                 .idempotent(|| {
                     let (mut service, request) = ($client.$service(), request.clone());

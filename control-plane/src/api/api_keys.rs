@@ -187,13 +187,14 @@ impl ApiKeyService for Api {
         let page = list().await.map_err(to_status)?;
         let rows: Vec<_> = page.rows.iter().map(|found| &found.row).collect();
         let uses = self.app.key_uses(rows).await.map_err(to_status)?;
-        let keys = page.rows.into_iter().map(|found| {
+        let answer = self.answer(&of, page, |found| {
             let last = uses.get(&found.row.id);
             map::api_key(found, last)
         });
+        let (api_keys, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListApiKeysResponse {
-            api_keys: keys.collect::<Result<_, _>>().map_err(to_status)?,
-            next_page_token: self.next_page_token(&of, page.next),
+            api_keys,
+            next_page_token,
         }))
     }
 

@@ -34,11 +34,12 @@ impl AuditService for Api {
             self.app.audits(project.as_ref(), &filter, &page).await
         };
         let (head, page) = list().await.map_err(to_status)?;
-        let entries = page.rows.into_iter();
-        let entries = entries.map(|Audited { entry, hash }| audit::to_wire(entry, &hash));
+        let show = |Audited { entry, hash }| Ok(audit::to_wire(entry, &hash));
+        let answer = self.answer(&of, page, show);
+        let (audit_entries, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListAuditEntriesResponse {
-            audit_entries: entries.collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            audit_entries,
+            next_page_token,
             head_sequence: i64::try_from(head.sequence).unwrap_or(i64::MAX),
             head_hash: head.hash.0.to_vec().into(),
         }))

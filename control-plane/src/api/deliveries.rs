@@ -28,9 +28,11 @@ impl DeliveryService for Api {
                 .await
         };
         let page = list().await.map_err(to_status)?;
+        let answer = self.answer(&of, page, |row| Ok(map::delivery(row)));
+        let (deliveries, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListDeliveriesResponse {
-            deliveries: page.rows.into_iter().map(map::delivery).collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            deliveries,
+            next_page_token,
         }))
     }
 }

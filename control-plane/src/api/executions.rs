@@ -12,18 +12,20 @@ use signalbox_proto::{
     v1::{self, execution_service_server::ExecutionService},
 };
 use signalbox_runtime::telemetry::context;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tonic::{Request, Response, Status};
 
-use super::{Api, filter, map, name, order, parent_project, signals};
+use super::{Api, filter, map, name, order, parent_project, signals, watches::Place};
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
     auth::{Caller, Role},
-    store::{Cancel, ExecutionFilter, Position, Tokens, rows::Execution},
+    store::{Cancel, ExecutionFilter, Position, Stamp, Store, Tokens, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks of a watcher of one execution, at least.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Executions sent together to a watcher.
 const WATCH_MAX: u64 = 200;
 
@@ -159,9 +161,15 @@ impl ExecutionService for Api {
             let mut page = self.page(&of, asked.page_size, &asked.page_token)?;
             page.order = order("create_time", &asked.order_by)?;
             let page = self.app.executions(&project, &filter, &page).await?;
+            let mut awaited = self.app.awaited(&page.rows).await?;
+            let show = |row: Execution| {
+                let waits_for = awaited.remove(&row.id).unwrap_or_default();
+                Ok(map::execution(row, waits_for))
+            };
+            let (executions, next_page_token) = self.answer(&of, page, show)?;
             Ok::<_, Error>(v1::ListExecutionsResponse {
-                executions: listed(&self.app, page.rows).await?,
-                next_page_token: self.next_page_token(&of, page.next),
+                executions,
+                next_page_token,
             })
         };
         list().await.map(Response::new).map_err(to_status)
@@ -175,17 +183,20 @@ impl ExecutionService for Api {
     ) -> Result<Response<Watched>, Status> {
         let begin = async || {
             let execution: ExecutionName = name("name", &request.get_ref().name)?;
-            Caller::of(&request, &execution.project)?;
-            self.app.execution(&execution).await?;
-            Ok::<_, Error>(execution)
+            let caller = Caller::of(&request, &execution.project)?;
+            let place = self.watches.enter(&caller)?;
+            self.app.store().execution_stamp(&execution).await?;
+            Ok::<_, Error>((execution, place))
         };
-        let execution = begin().await.map_err(to_status)?;
+        let (execution, place) = begin().await.map_err(to_status)?;
         let state = WatchOne {
             history: self.app.store().history(),
             app: self.app.clone(),
             execution,
+            seen: None,
             sent: None,
             ended: false,
+            _place: place,
         };
         Ok(Response::new(stream::unfold(state, WatchOne::next).boxed()))
     }
@@ -198,20 +209,21 @@ impl ExecutionService for Api {
     ) -> Result<Response<Watched>, Status> {
         let history = self.app.store().history();
         let head = *history.borrow();
-        let begin = || {
+        let begin = async || {
             let asked = request.get_ref();
             let project = parent_project(&asked.parent)?;
-            Caller::of(&request, &project)?;
+            let caller = Caller::of(&request, &project)?;
+            let place = self.watches.enter(&caller)?;
             let filter = filter::executions(&asked.filter, &project)?;
             let of = [WATCHED, &asked.parent, &asked.filter];
             let seen = match asked.watch_token.as_str() {
                 // Whatever changes next, whichever execution it is.
                 "" => (head + 1, String::new()),
-                token => watched_until(&self.tokens, &of, token, head)?,
+                token => watched_until(self.app.store(), &self.tokens, &of, token).await?,
             };
-            Ok::<_, Error>((project, filter, seen, of.map(str::to_owned)))
+            Ok::<_, Error>((project, filter, seen, of.map(str::to_owned), place))
         };
-        let (project, filter, seen, of) = begin().map_err(to_status)?;
+        let (project, filter, seen, of, place) = begin().await.map_err(to_status)?;
         let state = WatchMany {
             seen: Some(seen),
             history,
@@ -220,6 +232,7 @@ impl ExecutionService for Api {
             of,
             project,
             filter,
+            _place: place,
         };
         let batches = stream::unfold(state, WatchMany::next);
         Ok(Response::new(batches.flat_map(stream::iter).boxed()))
@@ -268,8 +281,11 @@ struct WatchOne {
     app: App,
     history: watch::Receiver<i64>,
     execution: ExecutionName,
+    /// Of what was looked at last.
+    seen: Option<Stamp>,
     sent: Option<v1::Execution>,
     ended: bool,
+    _place: Place,
 }
 
 impl WatchOne {
@@ -279,22 +295,34 @@ impl WatchOne {
         }
         loop {
             self.history.mark_unchanged();
-            match self.app.execution(&self.execution).await {
-                Ok(detail) => {
-                    let found = map::execution_detail(detail);
-                    if self.sent.as_ref() != Some(&found) {
-                        self.ended = found.end_time.is_some();
-                        self.sent = Some(found.clone());
-                        return Some((Ok(found), self));
-                    }
+            let looked = Instant::now();
+            match self.look().await {
+                Ok(Some(found)) => {
+                    self.ended = found.end_time.is_some();
+                    self.sent = Some(found.clone());
+                    return Some((Ok(found), self));
                 }
+                Ok(None) => {}
                 Err(error) => {
                     self.ended = true;
                     return Some((Err(to_status(error)), self));
                 }
             }
             changed(&mut self.history).await;
+            // Most of what changes is other executions.
+            tokio::time::sleep_until(looked + LOOK_PAUSE).await;
         }
+    }
+
+    /// The execution, if it is another than was sent.
+    async fn look(&mut self) -> Result<Option<v1::Execution>, Error> {
+        let stamp = self.app.store().execution_stamp(&self.execution).await?;
+        if self.seen.as_ref() == Some(&stamp) {
+            return Ok(None);
+        }
+        let found = map::execution_detail(self.app.execution(&self.execution).await?);
+        self.seen = Some(stamp);
+        Ok(Some(found).filter(|found| self.sent.as_ref() != Some(found)))
     }
 }
 
@@ -302,15 +330,25 @@ impl WatchOne {
 const WATCHED: &str = "watch";
 
 /// Until where whoever has `token` has seen the changes.
-fn watched_until(tokens: &Tokens, of: &[&str], token: &str, head: i64) -> Result<Position, Error> {
+async fn watched_until(
+    store: &Store,
+    tokens: &Tokens,
+    of: &[&str],
+    token: &str,
+) -> Result<Position, Error> {
     let Some(seen) = tokens.read(of, token) else {
         return Err(Error::invalid(
             "watch_token",
             "is not a watch_token of this parent with the same filter",
         ));
     };
+    let is_later = || seen.0 > *store.history().borrow();
+    if is_later() {
+        // It may be of another replica, and this one was not told yet.
+        store.refresh().await?;
+    }
     // A database that was restored from before: what came since then in the other one is not in this.
-    if seen.0 > head {
+    if is_later() {
         return Err(Error::invalid(
             "watch_token",
             "is of a later state than this database has; list the executions and watch without it",
@@ -329,6 +367,7 @@ struct WatchMany {
     filter: ExecutionFilter,
     /// The change that was sent last. None: the stream has failed.
     seen: Option<Position>,
+    _place: Place,
 }
 
 impl WatchMany {
@@ -377,5 +416,35 @@ impl WatchMany {
                 (position, execution)
             })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use aws_lc_rs::hmac;
+    use signalbox_test_postgres::Postgres;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_of_another_replica_is_not_refused_for_what_was_not_told_yet() {
+        let postgres = Postgres::start();
+        // Nobody follows the others.
+        let store = Store::open_url(&postgres.url()).await.unwrap();
+        let known = *store.history().borrow();
+        let tokens = Tokens::new(hmac::Key::new(hmac::HMAC_SHA256, b"shared"));
+        let of = [WATCHED, "projects/default", ""];
+        let seen = (known + 5, "x".to_owned());
+        let token = tokens.write(&of, &seen);
+        let _ = postgres.sql(
+            "UPDATE counters SET value = value + 5 WHERE name = 'history'; SELECT 1",
+        );
+        let found = watched_until(&store, &tokens, &of, &token).await;
+        assert_eq!(found.unwrap(), seen);
+        let later = tokens.write(&of, &(known + 6, "x".to_owned()));
+        let refused = watched_until(&store, &tokens, &of, &later).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! Rows → messages.
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -447,7 +449,18 @@ fn own_quotas(row: &Project) -> Option<v1::ProjectQuotas> {
     Some(quotas).filter(|quotas| *quotas != v1::ProjectQuotas::default())
 }
 
-pub(super) fn node(row: Node, identity: Option<NodeIdentityRow>, head: i64) -> v1::Node {
+/// A node, with what it refused of the projects with these ids; none: of all.
+pub(super) fn node(
+    row: Node,
+    identity: Option<NodeIdentityRow>,
+    head: i64,
+    projects: Option<&BTreeSet<String>>,
+) -> v1::Node {
+    let is_shown = |refusal: &Refusal| {
+        let project = refusal.resource.strip_prefix("projects/");
+        let project = project.and_then(|rest| rest.split('/').next());
+        projects.is_none_or(|projects| project.is_some_and(|id| projects.contains(id)))
+    };
     let refusals: Vec<Refusal> = serde_json::from_str(&row.refusals_json).unwrap_or_default();
     let state = if row.connected {
         v1::NodeState::Connected
@@ -462,6 +475,7 @@ pub(super) fn node(row: Node, identity: Option<NodeIdentityRow>, head: i64) -> v
         head_revision: head,
         refusals: refusals
             .into_iter()
+            .filter(is_shown)
             .map(|refusal| v1::Refusal {
                 resource: refusal.resource,
                 revision: refusal.revision,

@@ -1,5 +1,7 @@
 //! `NodeService`.
 
+use std::collections::BTreeSet;
+
 use signalbox_model::{
     error::Error,
     ids::{EnrollmentTokenName, NodeId, NodeName},
@@ -14,11 +16,16 @@ use super::{Api, map, name};
 use crate::auth::{Caller, NewEnrollmentToken};
 
 impl Api {
-    async fn shown_node(&self, node: &NodeId) -> Result<v1::Node, Error> {
+    /// A node, for who sees the projects with these ids; none: all.
+    async fn shown_node(
+        &self,
+        node: &NodeId,
+        projects: Option<&BTreeSet<String>>,
+    ) -> Result<v1::Node, Error> {
         let row = self.app.node(node).await?;
         let identity = self.app.store().node_identity(node).await?;
         let head = *self.app.store().revision().borrow();
-        Ok(map::node(row, identity, head))
+        Ok(map::node(row, identity, head, projects))
     }
 
     async fn create_token(
@@ -56,8 +63,8 @@ impl NodeService for Api {
     ) -> Result<Response<v1::Node>, Status> {
         let get = async || {
             let node: NodeName = name("name", &request.get_ref().name)?;
-            Caller::anywhere(&request)?;
-            self.shown_node(&node.node).await
+            let projects = Caller::projects(&request)?;
+            self.shown_node(&node.node, projects.as_ref()).await
         };
         get().await.map(Response::new).map_err(to_status)
     }
@@ -69,21 +76,22 @@ impl NodeService for Api {
         let of = ["nodes"];
         let list = async || {
             let asked = request.get_ref();
-            Caller::anywhere(&request)?;
+            let projects = Caller::projects(&request)?;
             let page = self.page(&of, asked.page_size, &asked.page_token)?;
             let page = self.app.nodes(&page).await?;
             let identities = self.app.store().node_identities(&page.rows).await?;
-            Ok((page, identities))
+            Ok((page, identities, projects))
         };
-        let (page, mut identities) = list().await.map_err(to_status)?;
+        let (page, mut identities, projects) = list().await.map_err(to_status)?;
         let head = *self.app.store().revision().borrow();
-        let nodes = page.rows.into_iter().map(|row| {
+        let answer = self.answer(&of, page, |row| {
             let identity = identities.remove(&row.id);
-            map::node(row, identity, head)
+            Ok(map::node(row, identity, head, projects.as_ref()))
         });
+        let (nodes, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListNodesResponse {
-            nodes: nodes.collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            nodes,
+            next_page_token,
         }))
     }
 
@@ -97,7 +105,7 @@ impl NodeService for Api {
             self.own_tokens
                 .revoke_node(&caller.actor(""), &node.node)
                 .await?;
-            self.shown_node(&node.node).await
+            self.shown_node(&node.node, None).await
         };
         revoke().await.map(Response::new).map_err(to_status)
     }
@@ -124,9 +132,11 @@ impl NodeService for Api {
             self.own_tokens.enrollment_tokens(&page).await
         };
         let page = list().await.map_err(to_status)?;
+        let answer = self.answer(&of, page, |row| Ok(map::enrollment_token(row)));
+        let (enrollment_tokens, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListEnrollmentTokensResponse {
-            enrollment_tokens: page.rows.into_iter().map(map::enrollment_token).collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            enrollment_tokens,
+            next_page_token,
         }))
     }
 

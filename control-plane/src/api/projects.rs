@@ -138,10 +138,11 @@ impl ProjectService for Api {
             self.app.projects(among.as_ref(), &labels, &page).await
         };
         let page = list().await.map_err(to_status)?;
-        let rows = page.rows.into_iter();
+        let answer = self.answer(&of, page, |row| Ok(map::project(self.app.shown(row))));
+        let (projects, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListProjectsResponse {
-            projects: rows.map(|row| map::project(self.app.shown(row))).collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            projects,
+            next_page_token,
         }))
     }
 

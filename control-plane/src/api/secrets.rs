@@ -60,9 +60,11 @@ impl SecretService for Api {
             self.app.secrets(&project, &page).await
         };
         let page = list().await.map_err(to_status)?;
+        let answer = self.answer(&of, page, |row| Ok(map::secret(row)));
+        let (secrets, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListSecretsResponse {
-            secrets: page.rows.into_iter().map(map::secret).collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            secrets,
+            next_page_token,
         }))
     }
 

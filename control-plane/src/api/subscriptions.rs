@@ -42,9 +42,11 @@ impl SubscriptionService for Api {
                 .await
         };
         let page = list().await.map_err(to_status)?;
+        let answer = self.answer(&of, page, |row| Ok(map::subscription(row)));
+        let (subscriptions, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListSubscriptionsResponse {
-            subscriptions: page.rows.into_iter().map(map::subscription).collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            subscriptions,
+            next_page_token,
         }))
     }
 }

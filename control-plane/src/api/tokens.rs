@@ -51,9 +51,11 @@ impl TokenService for Api {
             self.own_tokens.revoked(&page).await
         };
         let page = list().await.map_err(to_status)?;
+        let answer = self.answer(&of, page, |row| Ok(map::revoked_token(row)));
+        let (revoked_tokens, next_page_token) = answer.map_err(to_status)?;
         Ok(Response::new(v1::ListRevokedTokensResponse {
-            revoked_tokens: page.rows.into_iter().map(map::revoked_token).collect(),
-            next_page_token: self.next_page_token(&of, page.next),
+            revoked_tokens,
+            next_page_token,
         }))
     }
 

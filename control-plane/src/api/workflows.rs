@@ -205,11 +205,11 @@ impl WorkflowService for Api {
                 .app
                 .workflows(&project, &labels, with_deleted, &page)
                 .await?;
-            let rows = page.rows.into_iter();
-            let workflows = rows.map(|found| map::found_workflow(found, None));
+            let show = |found| map::found_workflow(found, None);
+            let (workflows, next_page_token) = self.answer(&of, page, show)?;
             Ok::<_, Error>(v1::ListWorkflowsResponse {
-                workflows: workflows.collect::<Result<_, _>>()?,
-                next_page_token: self.next_page_token(&of, page.next),
+                workflows,
+                next_page_token,
             })
         };
         list().await.map(Response::new).map_err(to_status)
@@ -359,10 +359,10 @@ impl WorkflowService for Api {
             let of = ["versions", asked.parent.as_str()];
             let page = self.page(&of, asked.page_size, &asked.page_token)?;
             let page = self.app.versions(&workflow, &page).await?;
-            let versions = page.rows.into_iter().map(map::workflow_version);
+            let (versions, next_page_token) = self.answer(&of, page, map::workflow_version)?;
             Ok::<_, Error>(v1::ListWorkflowVersionsResponse {
-                versions: versions.collect::<Result<_, _>>()?,
-                next_page_token: self.next_page_token(&of, page.next),
+                versions,
+                next_page_token,
             })
         };
         list().await.map(Response::new).map_err(to_status)

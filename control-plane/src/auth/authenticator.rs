@@ -1,8 +1,13 @@
 //! Whose token it is: our own, or one of an issuer that the installation trusts.
 
+use jsonwebtoken::errors::ErrorKind;
 use signalbox_model::error::Error;
 
-use super::{Identity, Oidc, Tokens, token::refused};
+use super::{
+    Identity, Oidc, Tokens,
+    token::{explain, refused},
+    tokens::passed,
+};
 
 /// A longer token is none that anybody here takes. Those of OpenID Connect may name many groups.
 const TOKEN_MAX_BYTES: usize = 16 * 1024;
@@ -35,12 +40,24 @@ impl Authenticator {
         }
     }
 
-    /// Until the token that `identity` came with counts no more. Those of other issuers are theirs to take back: they end.
-    pub(super) fn revocation(
-        &self,
-        identity: &Identity,
-    ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let token = identity.token.clone()?;
-        Some(self.own.clone().revocation(token))
+    /// Until the token that `identity` came with counts no more: why. Those of other issuers are theirs to take back; here they
+    /// end.
+    pub(super) fn end(&self, identity: &Identity) -> impl Future<Output = Error> + Send + use<> {
+        let (own, ends_at) = (self.own.clone(), identity.ends_at);
+        let token = identity.token.clone();
+        async move {
+            let revocation = async {
+                match token {
+                    Some(token) => own.revocation(token).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = revocation => {
+                    refused("TOKEN_REVOKED", "the token is revoked, or its key retired")
+                }
+                () = passed(ends_at) => explain(&ErrorKind::ExpiredSignature),
+            }
+        }
     }
 }

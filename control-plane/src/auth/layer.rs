@@ -9,14 +9,14 @@ use futures::future::BoxFuture;
 use http::{Request, Response, header::AUTHORIZATION};
 use signalbox_model::error::Error;
 use signalbox_proto::convert::status::to_status;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use zeroize::Zeroizing;
 
 use super::{
     Authenticator, Identity, METHODS, Requirement, Target,
-    streams::{self, Revocation, UntilRevoked},
+    streams::{self, End, WhileCounts},
     token::refused,
 };
 
@@ -114,19 +114,17 @@ fn target_of(path: &str, identity: &Identity) -> Result<Target, Error> {
 async fn authenticate<B>(
     authenticator: &Authenticator,
     request: &mut Request<B>,
-) -> Result<Option<Revocation>, Error> {
+) -> Result<Option<End>, Error> {
     let Some(token) = token_of(request)? else {
         return Ok(None);
     };
     let identity = authenticator.identify(&token).await?;
     let target = target_of(request.uri().path(), &identity)?;
-    let revocation = streams::lasts(target.path)
-        .then(|| authenticator.revocation(&identity))
-        .flatten()
-        .map(|revocation| Box::pin(revocation) as Revocation);
+    let end =
+        streams::lasts(target.path).then(|| Box::pin(authenticator.end(&identity)) as End);
     request.extensions_mut().insert(identity);
     request.extensions_mut().insert(target);
-    Ok(revocation)
+    Ok(end)
 }
 
 impl<S, B> Service<Request<B>> for AuthService<S>
@@ -152,9 +150,15 @@ where
         Box::pin(async move {
             match authenticate(&authenticator, &mut request).await {
                 Ok(None) => inner.call(request).await,
-                Ok(Some(revocation)) => {
+                Ok(Some(end)) => {
                     let response = inner.call(request).await?;
-                    Ok(response.map(|body| UntilRevoked::new(body, revocation).into_body()))
+                    // One that has its status already does not last.
+                    match response.headers().contains_key(Status::GRPC_STATUS) {
+                        true => Ok(response),
+                        false => {
+                            Ok(response.map(|body| WhileCounts::new(body, end).into_body()))
+                        }
+                    }
                 }
                 Err(error) => {
                     metrics::counter!("signalbox_grpc_refused_total").increment(1);

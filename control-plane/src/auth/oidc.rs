@@ -10,6 +10,7 @@ mod keys;
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -25,7 +26,7 @@ use self::{
 };
 use super::{
     Identity,
-    token::{explain, refused},
+    token::{end, explain, refused},
 };
 
 /// How often keys are fetched that nobody misses.
@@ -217,7 +218,11 @@ impl Issuer {
         let subject = subject
             .filter(|sub| (1..=SUBJECT_MAX_CHARS).contains(&sub.chars().count()))
             .ok_or_else(|| refused("TOKEN_MALFORMED", "the token's subject is none"))?;
+        // It is one: that was looked at. It may have a fraction (RFC 7519 §2, NumericDate).
+        let exp = claims.get("exp").and_then(Value::as_f64).unwrap_or(0.0);
+        let exp = SignedDuration::try_from_secs_f64(exp.round()).and_then(Timestamp::from_duration);
         Ok(Identity {
+            ends_at: end(exp, self.config.leeway),
             // A subject is unique at its issuer only.
             subject: format!("{}#{subject}", self.config.issuer),
             roles: self.config.roles(&claims),

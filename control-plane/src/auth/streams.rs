@@ -7,11 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
+use signalbox_model::error::Error;
 use signalbox_proto::convert::status::to_status;
 use tonic::{Status, body::Body};
-
-use super::token::refused;
 
 /// The methods whose answers last.
 pub(super) const STREAMS: [&str; 4] = [
@@ -25,21 +24,21 @@ pub(super) fn lasts(path: &str) -> bool {
     STREAMS.contains(&path)
 }
 
-/// Ends when a token counts no more.
-pub(super) type Revocation = BoxFuture<'static, ()>;
+/// Ends when a token counts no more: why.
+pub(super) type End = BoxFuture<'static, Error>;
 
 /// An answer that ends, as UNAUTHENTICATED, with the token that it was given for.
-pub(super) struct UntilRevoked {
+pub(super) struct WhileCounts {
     /// None: it has ended.
     body: Option<Body>,
-    revocation: Revocation,
+    end: End,
 }
 
-impl UntilRevoked {
-    pub(super) fn new(body: Body, revocation: Revocation) -> Self {
+impl WhileCounts {
+    pub(super) fn new(body: Body, end: End) -> Self {
         Self {
             body: Some(body),
-            revocation,
+            end,
         }
     }
 
@@ -48,7 +47,7 @@ impl UntilRevoked {
     }
 }
 
-impl http_body::Body for UntilRevoked {
+impl http_body::Body for WhileCounts {
     type Data = Bytes;
     type Error = Status;
 
@@ -56,26 +55,37 @@ impl http_body::Body for UntilRevoked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(body) = &mut self.body else {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let frame = Pin::new(body).poll_frame(context);
-        if frame.is_ready() {
-            return frame;
-        }
-        std::task::ready!(self.revocation.as_mut().poll(context));
+        // First: whoever always has something to say would never be told.
+        let Poll::Ready(why) = this.end.as_mut().poll(context) else {
+            return Pin::new(body).poll_frame(context);
+        };
         // What the method had to say is dropped, and with it what it holds.
-        self.body = None;
-        let status = to_status(refused(
-            "TOKEN_REVOKED",
-            "the token is revoked, or its key retired",
-        ));
+        this.body = None;
+        let status = to_status(why);
         let mut trailers = http::HeaderMap::new();
         Poll::Ready(Some(
             status
                 .add_header(&mut trailers)
                 .map(|()| Frame::trailers(trailers)),
         ))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Where it is not said that nothing follows, an empty DATA frame does: clients take that for a broken answer.
+        self.body
+            .as_ref()
+            .is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 

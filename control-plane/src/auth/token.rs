@@ -25,7 +25,7 @@ pub const ALL_PROJECTS: &str = "*";
 const ISSUER: &str = "signalbox";
 pub(super) const AUDIENCE: &str = "signalbox";
 /// Clocks may differ by so much.
-const LEEWAY_S: u64 = 30;
+const LEEWAY: Duration = Duration::from_secs(30);
 /// Bytes of the public half of a key.
 const PUBLIC_KEY_BYTES: usize = 32;
 /// Characters of a key's id.
@@ -97,6 +97,7 @@ impl Claims {
             node.map(|node| OfNode { node, identity })
         });
         Ok(Identity {
+            ends_at: end(Timestamp::from_second(self.exp), LEEWAY),
             subject: self.sub.clone(),
             roles: self.roles,
             token: Some(OwnToken {
@@ -183,7 +184,7 @@ impl PublicKey {
             return Err(refused("TOKEN_MALFORMED", "the token is too long"));
         }
         let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.leeway = LEEWAY_S;
+        validation.leeway = LEEWAY.as_secs();
         validation.validate_nbf = true;
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[audience]);
@@ -311,6 +312,13 @@ pub fn id_and_end(token: &str) -> Option<(String, Option<Timestamp>)> {
     let said: Said = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
     let ends = said.exp.and_then(|exp| Timestamp::from_second(exp).ok());
     Some((said.jti, ends))
+}
+
+/// When a token that says `exp` counts no more, where clocks may differ by `leeway`: it is looked at to the second.
+pub(super) fn end(exp: Result<Timestamp, jiff::Error>, leeway: Duration) -> Timestamp {
+    // What no clock will ever show is the end of time.
+    exp.and_then(|exp| exp.checked_add(leeway + Duration::from_secs(1)))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// The id of the key that a token says it is signed by.

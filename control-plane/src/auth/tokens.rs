@@ -28,6 +28,8 @@ use crate::store::{Actor, Page, PageOf, RevokedTokenRow, Store, TokenKeyRow};
 
 /// How often the counter is read that another replica may have moved.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the clock is looked at by what waits for a time of day.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 /// A new key signs when every replica has had the time to see it; those before are not retired until twice as long.
 const SETTLING: Duration = Duration::from_secs(1);
 /// Looks for the sake of unknown keys: so many at once, and one more each second.
@@ -326,7 +328,7 @@ impl Tokens {
         self.0.known.borrow().check(token_id)
     }
 
-    /// Until a token counts no more, or its key does not. That it ends by itself is not waited for.
+    /// Until a token is revoked, or its key retired. That it ends by itself is not waited for.
     pub(super) async fn revocation(self, token: OwnToken) {
         let mut known = self.0.known.subscribe();
         loop {
@@ -460,6 +462,17 @@ impl Tokens {
 fn until(time_us: i64) -> Duration {
     let left_us = time_us.saturating_sub(Timestamp::now().as_microsecond());
     Duration::from_micros(u64::try_from(left_us).unwrap_or_default())
+}
+
+/// Until a time of day. The clock may be set meanwhile, or the machine sleep: it is looked at again.
+pub(super) async fn passed(time: Timestamp) {
+    loop {
+        let left = until(time.as_microsecond());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(CLOCK_INTERVAL)).await;
+    }
 }
 
 pub(super) fn micros(duration: Duration) -> i64 {

@@ -198,7 +198,7 @@ fn refusal(error: &Error) -> (StatusCode, String) {
             StatusCode::CONFLICT,
             format!("There is nothing to decide: {message}."),
         ),
-        Error::Unavailable { .. } | Error::Exhausted { .. } => (
+        Error::Unavailable { .. } | Error::OutOfService { .. } | Error::Exhausted { .. } => (
             StatusCode::SERVICE_UNAVAILABLE,
             "This is not possible now. Try again in a moment.".to_owned(),
         ),

@@ -16,7 +16,7 @@ use signalbox_model::{
     ids::ProjectId,
 };
 
-use super::{Actor, Page, PageOf, Store, Times, Tx, entity, internal};
+use super::{Actor, Page, PageOf, Placed, Position, Store, Times, Tx, entity, internal};
 
 /// Rows of the log of earlier versions that are taken over in one transaction.
 const ADOPTED_AT_ONCE: u64 = 500;
@@ -38,6 +38,22 @@ pub struct Audited {
     pub entry: Entry,
     /// Its hash, as it is stored.
     pub hash: Hash,
+}
+
+impl Placed for Audited {
+    fn position(&self) -> Position {
+        place(i64::try_from(self.entry.sequence).unwrap_or(i64::MAX))
+    }
+}
+
+impl Placed for entity::audit_entry::Model {
+    fn position(&self) -> Position {
+        place(self.sequence)
+    }
+}
+
+fn place(sequence: i64) -> Position {
+    (sequence, "a".to_owned())
 }
 
 /// Which entries. Every field that is set must match.
@@ -342,16 +358,15 @@ impl Store {
         ] {
             condition = condition.add_option(value.as_ref().map(|value| column.eq(value.as_str())));
         }
-        let after = page.after.as_ref();
-        let condition = condition.add_option(after.map(|(last, _)| Column::Sequence.lt(*last)));
-        let rows = Entity::find()
-            .filter(condition)
-            .order_by_desc(Column::Sequence)
-            .limit(page.size + 1)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        let PageOf { rows, next } = page.of(rows, |row| (row.sequence, "a".to_owned()));
+        let query = |page: &Page| {
+            let after = page.after.as_ref();
+            let after = after.map(|(last, _)| Column::Sequence.lt(*last));
+            Entity::find()
+                .filter(condition.clone().add_option(after))
+                .order_by_desc(Column::Sequence)
+                .limit(page.size + 1)
+        };
+        let PageOf { rows, next } = page.read(&self.db, query).await?;
         Ok(PageOf {
             rows: rows.into_iter().map(audited).collect::<Result<_, _>>()?,
             next,

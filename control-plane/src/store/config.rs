@@ -343,7 +343,7 @@ pub(super) async fn list_keys(
         .all(db)
         .await
         .map_err(|e| internal(&e))?;
-    Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+    Ok(page.of(rows))
 }
 
 pub(super) async fn list_workflows(
@@ -365,7 +365,7 @@ pub(super) async fn list_workflows(
         .all(db)
         .await
         .map_err(|e| internal(&e))?;
-    Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+    Ok(page.of(rows))
 }
 
 async fn find_version(
@@ -446,18 +446,17 @@ impl Store {
         page: &Page,
     ) -> Result<PageOf<WorkflowVersion>, Error> {
         use entity::workflow_version::{Column, Entity};
-        let mut query = Entity::find()
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Workflow.eq(name.workflow.as_str()));
-        if let Some((version, _)) = &page.after {
-            query = query.filter(Column::Version.lt(*version));
-        }
-        let rows = query
-            .order_by_desc(Column::Version)
-            .limit(page.size + 1)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.version, "v".to_owned())))
+        let query = |page: &Page| {
+            let after = page.after.as_ref();
+            let condition = Condition::all()
+                .add(Column::Project.eq(name.project.as_str()))
+                .add(Column::Workflow.eq(name.workflow.as_str()))
+                .add_option(after.map(|(version, _)| Column::Version.lt(*version)));
+            Entity::find()
+                .filter(condition)
+                .order_by_desc(Column::Version)
+                .limit(page.size + 1)
+        };
+        page.read(&self.db, query).await
     }
 }

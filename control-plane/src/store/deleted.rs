@@ -188,7 +188,7 @@ async fn list_deleted<T: Deletable>(
         .all(db)
         .await
         .map_err(|e| internal(&e))?;
-    let page = page.of(stored, |row| (row.create_time_us, row.id.clone()));
+    let page = page.of(stored);
     Ok(PageOf {
         rows: page
             .rows

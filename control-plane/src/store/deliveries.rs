@@ -75,11 +75,8 @@ impl Store {
             condition = condition.add(Expr::cust(NOT_ACCEPTED));
         }
         let query = Entity::find().filter(condition);
-        let rows = keyset!(query, page, Column::ReceiveTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.receive_time_us, row.id.clone())))
+        let query = |page: &Page| keyset!(query.clone(), page, Column::ReceiveTimeUs, Column::Id);
+        page.read(&self.db, query).await
     }
 }
 

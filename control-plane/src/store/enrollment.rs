@@ -175,11 +175,8 @@ impl Store {
         page: &Page,
     ) -> Result<PageOf<EnrollmentTokenRow>, Error> {
         use entity::enrollment_token::{Column, Entity};
-        let rows = keyset!(Entity::find(), page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        let query = |page: &Page| keyset!(Entity::find(), page, Column::CreateTimeUs, Column::Id);
+        page.read(&self.db, query).await
     }
 
     /// The identity of a node.

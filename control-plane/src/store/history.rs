@@ -104,6 +104,17 @@ pub struct ExecutionDetail {
     pub children: Vec<Child>,
 }
 
+/// Another with each change of an execution that [`Store::execution`] shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// What was reported of it, and asked of it, last.
+    history: i64,
+    /// What it was told has no place in the history.
+    told: u64,
+    /// Those change by themselves.
+    children: Vec<Child>,
+}
+
 pub(super) fn listing(
     project: &ProjectId,
     filter: &ExecutionFilter,
@@ -199,6 +210,29 @@ impl Store {
         self.read(async |db| detail(db, name).await).await
     }
 
+    /// What tells whether an execution has changed: costs little, however much it has recorded.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn execution_stamp(&self, name: &ExecutionName) -> Result<Stamp, Error> {
+        use entity::execution::{Column, Entity};
+        // One after the other: whatever changes between them changes the next stamp.
+        let history: Option<i64> = Entity::find()
+            .select_only()
+            .column(Column::History)
+            .filter(Column::Project.eq(name.project.as_str()))
+            .filter(Column::Id.eq(name.execution.as_str()))
+            .into_tuple()
+            .one(&self.db)
+            .await
+            .map_err(|e| internal(&e))?;
+        Ok(Stamp {
+            history: history.ok_or_else(|| Error::not_found(name))?,
+            told: signals::count_told(&self.db, name).await?,
+            children: children::of(&self.db, name).await?,
+        })
+    }
+
     /// The executions of a project.
     ///
     /// # Errors
@@ -209,11 +243,8 @@ impl Store {
         filter: &ExecutionFilter,
         page: &Page,
     ) -> Result<PageOf<Execution>, Error> {
-        let rows = listing(project, filter, page)
-            .all(&self.db)
+        page.read(&self.db, |page| listing(project, filter, page))
             .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
     }
 
     /// The executions of a project that changed after the change `seen`, which has a number and of those that changed
@@ -292,10 +323,7 @@ impl Store {
             .add(Column::Project.eq(project.as_str()))
             .add_option(workflow.map(|workflow| Column::Workflow.eq(workflow.as_str())));
         let query = Entity::find().filter(condition);
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        let query = |page: &Page| keyset!(query.clone(), page, Column::CreateTimeUs, Column::Id);
+        page.read(&self.db, query).await
     }
 }

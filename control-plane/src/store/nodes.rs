@@ -256,12 +256,12 @@ impl Store {
     /// When the database fails.
     pub async fn nodes(&self, page: &Page) -> Result<PageOf<Node>, Error> {
         use entity::node::{Column, Entity};
-        let rows = keyset!(Entity::find(), page, Column::ConnectTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
+        let query = |page: &Page| {
+            keyset!(Entity::find(), page, Column::ConnectTimeUs, Column::Id)
+        };
+        let PageOf { rows, next } = page.read(&self.db, query).await?;
         let rows = rows.into_iter().map(as_seen).collect();
-        Ok(page.of(rows, |row| (row.connect_time_us, row.id.clone())))
+        Ok(PageOf { rows, next })
     }
 }
 

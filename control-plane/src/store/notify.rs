@@ -69,6 +69,25 @@ pub enum Trouble {
     Replaced,
 }
 
+impl Trouble {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Unreachable => "DATABASE_UNREACHABLE",
+            Self::Schema => "DATABASE_SCHEMA_NEWER",
+            Self::Replaced => "DATABASE_REPLACED",
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        Self::OutOfService {
+            reason: trouble.reason(),
+            message: trouble.to_string(),
+        }
+    }
+}
+
 impl Tx {
     pub(super) fn told(&self) -> Told {
         Told {
@@ -148,9 +167,19 @@ impl Store {
     pub async fn refresh(&self) -> Result<(), Error> {
         match self.look().await.map_err(|e| internal(&e))?.trouble {
             None => Ok(()),
-            Some(trouble) => Err(Error::Unavailable {
-                message: trouble.to_string(),
-            }),
+            Some(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// That the database is still the one that this process opened, and one that it knows, as far as [`Store::follow`] has seen.
+    ///
+    /// # Errors
+    /// `OutOfService`.
+    pub(super) fn check_trouble(&self) -> Result<(), Error> {
+        match *self.trouble.borrow() {
+            Some(trouble @ (Trouble::Schema | Trouble::Replaced)) => Err(trouble.into()),
+            // One that was away a moment ago may be there.
+            Some(Trouble::Unreachable) | None => Ok(()),
         }
     }
 

@@ -3,12 +3,19 @@
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sea_orm::{ConnectionTrait, EntityTrait, Iterable as _, ModelTrait, Select, Value};
 use signalbox_model::error::Error;
+
+use super::{EnrollmentTokenRow, RevokedTokenRow, entity, internal, rows};
 
 /// Rows of a page unless the request says so.
 const SIZE_DEFAULT: u64 = 50;
 /// Rows of a page at most.
 const SIZE_MAX: u64 = 1000;
+/// Bytes of a page at most, unless it is one row: clients of gRPC take messages of 4 MiB, unless they are told otherwise.
+pub const PAGE_MAX_BYTES: usize = 3 * 1024 * 1024;
+/// Rows that are read at once at least, where more are wanted.
+const READ_MIN: u64 = 16;
 /// Bytes of a token's signature.
 const SIGNATURE_BYTES: usize = 16;
 
@@ -106,12 +113,103 @@ impl Page {
     }
 
     /// The rows of this page, and where the next one begins, of one row more than asked for.
-    pub(super) fn of<T>(&self, mut rows: Vec<T>, key: impl Fn(&T) -> Position) -> PageOf<T> {
+    pub(super) fn of<T: Placed>(&self, mut rows: Vec<T>) -> PageOf<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let more = rows.len() > size;
         rows.truncate(size);
-        let next = rows.last().filter(|_| more).map(key);
+        let next = rows.last().filter(|_| more).map(T::position);
         PageOf { rows, next }
+    }
+
+    /// Reads the rows of this page by `query`, which asks for one row more than the page it is given holds. As many as may be
+    /// large are never read at once: the page ends where its rows have [`PAGE_MAX_BYTES`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn read<E: EntityTrait>(
+        &self,
+        db: &impl ConnectionTrait,
+        query: impl Fn(&Self) -> Select<E>,
+    ) -> Result<PageOf<E::Model>, Error>
+    where
+        E::Model: Placed + ModelTrait<Entity = E>,
+    {
+        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+        let mut part = Self {
+            size: self.size.min(SIZE_DEFAULT),
+            ..self.clone()
+        };
+        let mut rows: Vec<E::Model> = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let found = query(&part).all(db).await.map_err(|e| internal(&e))?;
+            let is_last = found.len() as u64 <= part.size;
+            for row in found {
+                bytes += bytes_of(&row);
+                if rows.len() >= size || (bytes > PAGE_MAX_BYTES && !rows.is_empty()) {
+                    let next = rows.last().map(Placed::position);
+                    return Ok(PageOf { rows, next });
+                }
+                rows.push(row);
+            }
+            if is_last {
+                return Ok(PageOf { rows, next: None });
+            }
+            part.after = rows.last().map(Placed::position);
+            let fit = PAGE_MAX_BYTES.saturating_sub(bytes) / (bytes / rows.len().max(1)).max(1);
+            let missing = self.size - (rows.len() as u64).min(self.size);
+            part.size = missing.min(READ_MIN.max(fit as u64));
+        }
+    }
+}
+
+/// Bytes of what may be long in a row.
+fn bytes_of<M: ModelTrait>(row: &M) -> usize {
+    let columns = <M::Entity as EntityTrait>::Column::iter();
+    let bytes = columns.map(|column| match row.get(column) {
+        Value::String(Some(text)) => text.len(),
+        Value::Bytes(Some(bytes)) => bytes.len(),
+        _ => 0,
+    });
+    bytes.sum()
+}
+
+/// What has a place in the order of its list.
+pub trait Placed {
+    /// The place.
+    fn position(&self) -> Position;
+}
+
+/// Of rows that are ordered by a time and an id.
+macro_rules! placed {
+    ($($row:ty: $time:ident;)+) => {
+        $(
+            impl Placed for $row {
+                fn position(&self) -> Position {
+                    (self.$time, self.id.clone())
+                }
+            }
+        )+
+    };
+}
+
+placed! {
+    rows::ApiKey: create_time_us;
+    rows::Delivery: receive_time_us;
+    rows::Execution: create_time_us;
+    rows::Node: connect_time_us;
+    rows::Project: create_time_us;
+    rows::Secret: create_time_us;
+    rows::Subscription: create_time_us;
+    rows::Workflow: create_time_us;
+    entity::deleted_resource::Model: create_time_us;
+    EnrollmentTokenRow: create_time_us;
+    RevokedTokenRow: revoke_time_us;
+}
+
+impl Placed for rows::WorkflowVersion {
+    fn position(&self) -> Position {
+        (self.version, "v".to_owned())
     }
 }
 

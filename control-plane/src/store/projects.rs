@@ -430,10 +430,7 @@ impl Store {
         let query = Entity::find()
             .filter(Condition::all().add_option(among))
             .filter(labelled(NOWHERE, KIND_PROJECT, Column::Id, labels));
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        let query = |page: &Page| keyset!(query.clone(), page, Column::CreateTimeUs, Column::Id);
+        page.read(&self.db, query).await
     }
 }

@@ -155,10 +155,7 @@ impl Store {
     pub async fn secrets(&self, project: &ProjectId, page: &Page) -> Result<PageOf<Secret>, Error> {
         use entity::secret::{Column, Entity};
         let query = Entity::find().filter(Column::Project.eq(project.as_str()));
-        let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.create_time_us, row.id.clone())))
+        let query = |page: &Page| keyset!(query.clone(), page, Column::CreateTimeUs, Column::Id);
+        page.read(&self.db, query).await
     }
 }

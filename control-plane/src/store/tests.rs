@@ -1043,7 +1043,7 @@ async fn a_database_opens_again_and_one_that_is_too_new_does_not() {
     );
     store.db.execute_unprepared(&raise).await.unwrap();
     assert!(
-        matches!(store.refresh().await, Err(Error::Unavailable { .. })),
+        matches!(store.refresh().await, Err(Error::OutOfService { .. })),
         "one that runs already stops working, too"
     );
     let error = Store::open_sqlite(&dir.path().join("db.sqlite"))

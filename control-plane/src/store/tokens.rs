@@ -133,10 +133,7 @@ impl Store {
     /// When the database fails.
     pub async fn revoked_tokens(&self, page: &Page) -> Result<PageOf<RevokedTokenRow>, Error> {
         use entity::revoked_token::{Column, Entity};
-        let rows = keyset!(Entity::find(), page, Column::RevokeTimeUs, Column::Id)
-            .all(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(page.of(rows, |row| (row.revoke_time_us, row.id.clone())))
+        let query = |page: &Page| keyset!(Entity::find(), page, Column::RevokeTimeUs, Column::Id);
+        page.read(&self.db, query).await
     }
 }

@@ -160,6 +160,29 @@ async fn everything_is_reported_once_and_trimmed() {
 }
 
 #[tokio::test]
+async fn a_stream_that_ends_with_its_token_is_opened_anew_where_it_was() {
+    let (mut one, mut other) = (Taker::start().await, Taker::start().await);
+    let node = Node::start(&format!("{},{}", one.endpoint, other.endpoint));
+    // Chance says which is the first; whoever fails is left.
+    let (at, away) = tokio::select! {
+        (_, connection) = one.hello(0) => (connection, false),
+        (_, connection) = other.hello(0) => (connection, true),
+    };
+    if away {
+        std::mem::swap(&mut one, &mut other);
+    }
+    tokio::time::sleep(LASTED).await;
+    let expired = signalbox_model::error::Error::Unauthenticated {
+        reason: "TOKEN_EXPIRED",
+        message: "the token has expired".to_owned(),
+    };
+    at.end(convert::status::to_status(expired)).await;
+    let (_, mut at) = one.hello(0).await;
+    node.append(0..3).await;
+    take_all(&mut at, 0..3).await;
+}
+
+#[tokio::test]
 async fn batches_are_bounded_by_count_and_by_bytes() {
     let mut taker = Taker::start().await;
     let node = Node::start(&taker.endpoint);

@@ -242,6 +242,34 @@ async fn a_new_node_takes_a_snapshot_at_once_and_names_later_what_it_cannot_run(
     assert_eq!(node.has("w"), Some(1));
 }
 
+/// What the control plane ends streams with whose tokens have.
+fn expired() -> Status {
+    convert::status::to_status(signalbox_model::error::Error::Unauthenticated {
+        reason: "TOKEN_EXPIRED",
+        message: "the token has expired".to_owned(),
+    })
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_its_token_is_opened_anew_where_it_was() {
+    let (mut one, mut other) = (Hub::start().await, Hub::start().await);
+    let _node = Node::start(&format!("{},{}", one.endpoint, other.endpoint));
+    // Chance says which is the first; whoever fails is left.
+    let (at, away) = tokio::select! {
+        (_, connection) = one.hello() => (connection, false),
+        (_, connection) = other.hello() => (connection, true),
+    };
+    if away {
+        std::mem::swap(&mut one, &mut other);
+    }
+    tokio::time::sleep(LASTED).await;
+    at.end(expired()).await;
+    let (_, at) = one.hello().await;
+    // One that ends at once is a failure like others: it is not opened again and again.
+    at.end(expired()).await;
+    other.hello().await;
+}
+
 #[tokio::test]
 async fn half_a_snapshot_changes_nothing() {
     let mut hub = Hub::start().await;

@@ -87,6 +87,14 @@ pub enum Error {
         /// What is away.
         message: String,
     },
+    /// UNAVAILABLE with `google.rpc.ErrorInfo`: who was asked must not work with its database. Another replica may.
+    #[error("{message}")]
+    OutOfService {
+        /// Stable upper-snake-case reason.
+        reason: &'static str,
+        /// The same for people.
+        message: String,
+    },
     /// INTERNAL. The message is for callers; the cause was logged where it happened.
     #[error("{message}")]
     Internal {

@@ -87,6 +87,11 @@ pub fn to_status(error: Error) -> Status {
             "UNAVAILABLE",
             ErrorDetails::with_retry_info(Some(RETRY_DELAY)),
         ),
+        Error::OutOfService { reason, .. } => (
+            Code::Unavailable,
+            reason,
+            ErrorDetails::with_retry_info(Some(RETRY_DELAY)),
+        ),
         Error::Internal { .. } => (Code::Internal, "INTERNAL", ErrorDetails::new()),
     };
     details.set_error_info(reason, DOMAIN, metadata);

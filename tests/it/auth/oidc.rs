@@ -107,6 +107,34 @@ async fn claims_of_an_issuer_are_roles() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_token() {
+    let provider = Provider::http(None).await;
+    let key = SigningKey::ec("key");
+    provider.publish(&[&key]);
+    let planes = control_plane(&[provider.entry(ROLES)]).await;
+    let watch = async |more: Value| {
+        let api = Api::new(&planes.control.endpoint, &key.sign(&provider.claims(more)));
+        let request = v1::WatchExecutionsRequest {
+            parent: "projects/default".into(),
+            ..Default::default()
+        };
+        let watched = api.executions().watch_executions(request).await;
+        watched.unwrap().into_inner()
+    };
+    let mut lasts = watch(json!({"groups": "readers"})).await;
+    // With the leeway it counts for five seconds more.
+    let now = jiff::Timestamp::now().as_second();
+    let mut ends = watch(json!({"groups": "readers", "exp": now})).await;
+    let ended = tokio::time::timeout(LIMIT, ends.message()).await;
+    let error = ApiError::from(ended.expect("it ends").unwrap_err());
+    assert_eq!(error.code, Code::Unauthenticated);
+    assert_eq!(error.reason.as_deref(), Some("TOKEN_EXPIRED"));
+    assert!(jiff::Timestamp::now().as_second() >= now + 5, "too soon");
+    let quiet = tokio::time::timeout(Duration::from_millis(300), lasts.message()).await;
+    assert!(quiet.is_err(), "another's stream goes on: {quiet:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_tokens_are_refused_with_the_reason() {
     let provider = Provider::http(None).await;
     let key = SigningKey::rsa("key");

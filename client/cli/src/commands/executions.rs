@@ -4,8 +4,9 @@ mod signals;
 
 use std::fmt::Write as _;
 
-use signalbox_client::{Client, ClientError};
+use signalbox_client::{Client, ClientError, token_has_ended};
 use signalbox_proto::v1;
+use tonic::Status;
 
 use super::{call, pages};
 use crate::{
@@ -159,17 +160,40 @@ pub(crate) async fn run(
                 filter,
                 ..Default::default()
             };
-            let mut stream = client
-                .watch_executions()
-                .watch_executions(request)
-                .await
-                .map_err(ClientError::from)?
-                .into_inner();
-            while let Some(execution) = stream.message().await.map_err(ClientError::from)? {
-                output.message(&execution, summary)?;
-            }
-            Ok(())
+            watch_all(&client, request, output).await
         }
+    }
+}
+
+/// Follows executions as they change.
+async fn watch_all(
+    client: &Client,
+    mut request: v1::WatchExecutionsRequest,
+    output: &Output,
+) -> Result<(), CliError> {
+    loop {
+        let mut stream = client
+            .watch_executions()
+            .watch_executions(request.clone())
+            .await
+            .map_err(ClientError::from)?
+            .into_inner();
+        while let Some(execution) = unless_token_ended(stream.message().await)? {
+            let Some(execution) = execution else {
+                return Ok(());
+            };
+            request.watch_token.clone_from(&execution.watch_token);
+            output.message(&execution, summary)?;
+        }
+    }
+}
+
+/// What a stream brought; none when its token has ended, with the next one of which, if there is one, it is opened anew.
+fn unless_token_ended<T>(next: Result<T, Status>) -> Result<Option<T>, CliError> {
+    match next {
+        Ok(next) => Ok(Some(next)),
+        Err(status) if token_has_ended(&status) => Ok(None),
+        Err(status) => Err(ClientError::from(status).into()),
     }
 }
 
@@ -178,16 +202,24 @@ pub(crate) async fn watch(client: &Client, name: &str, output: &Output) -> Resul
     let request = v1::WatchExecutionRequest {
         name: name.to_owned(),
     };
-    let mut stream = client
-        .watch_executions()
-        .watch_execution(request)
-        .await
-        .map_err(ClientError::from)?
-        .into_inner();
     let mut last = None;
-    while let Some(execution) = stream.message().await.map_err(ClientError::from)? {
-        output.message(&execution, summary)?;
-        last = Some(execution);
+    'open: loop {
+        let mut stream = client
+            .watch_executions()
+            .watch_execution(request.clone())
+            .await
+            .map_err(ClientError::from)?
+            .into_inner();
+        while let Some(execution) = unless_token_ended(stream.message().await)? {
+            let Some(execution) = execution else {
+                break 'open;
+            };
+            // A stream that is opened anew begins with what there is.
+            if last.as_ref() != Some(&execution) {
+                output.message(&execution, summary)?;
+            }
+            last = Some(execution);
+        }
     }
     match last {
         Some(last) if last.state() == v1::ExecutionState::Succeeded => Ok(()),

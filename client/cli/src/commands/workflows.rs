@@ -12,7 +12,7 @@ use signalbox_proto::{
 };
 
 use self::file::WorkflowFile;
-use super::{call, executions, if_found, once, pages};
+use super::{PAGE_SIZE, call, executions, if_found, once, pages};
 use crate::{
     CliError, Output,
     args::{Global, Kit, WorkflowsCommand},
@@ -52,19 +52,26 @@ pub(crate) async fn published_spec(
     if [0, workflow.latest_version].contains(&workflow.published_version) {
         return Ok(workflow.spec.clone());
     }
-    let request = || v1::ListWorkflowVersionsRequest {
-        parent: workflow.name.clone(),
-        ..Default::default()
-    };
-    let versions = pages!(
-        client,
-        usize::MAX,
-        workflows.list_workflow_versions(request()).versions
-    );
-    let published = versions
-        .into_iter()
-        .find(|version| version.version == workflow.published_version);
-    Ok(published.and_then(|version| version.spec))
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListWorkflowVersionsRequest {
+            parent: workflow.name.clone(),
+            page_size: PAGE_SIZE,
+            page_token,
+        };
+        let page = call!(client, workflows.list_workflow_versions(request));
+        // The newest come first.
+        let mut versions = page.versions.into_iter();
+        let reached = versions.find(|version| version.version <= workflow.published_version);
+        if let Some(version) = reached {
+            let is_it = version.version == workflow.published_version;
+            return Ok(version.spec.filter(|_| is_it));
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(None);
+        }
+    }
 }
 
 /// The workflow, if there is one.

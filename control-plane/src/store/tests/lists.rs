@@ -119,3 +119,176 @@ async fn what_is_committed_between_two_queries_of_one_reading_shows_in_neither()
     })
     .await;
 }
+
+/// A definition of so many bytes, as it is stored.
+fn large(n: usize, bytes: usize) -> NewWorkflow {
+    let mut new = spec("manual: {}", &format!("'{n}'"));
+    let source = &mut new.definition.source;
+    // A field that nobody knows.
+    let padding = vec![0_u8; bytes - source.len()];
+    prost::encoding::bytes::encode(1000, &padding, source);
+    new
+}
+
+#[tokio::test]
+async fn a_page_ends_where_its_rows_are_large() {
+    const ROW: usize = 100_000;
+    const ROWS: usize = 80;
+    each_database(async |store| {
+        let app = app(store);
+        let name: WorkflowName = "projects/default/workflows/w".parse().unwrap();
+        let new = large(1, ROW);
+        app.create_workflow(&actor(), &project(), &name.workflow, new, true, "")
+            .await
+            .unwrap();
+        for n in 2..=ROWS {
+            app.update_workflow(&actor(), &name, large(n, ROW), false, "")
+                .await
+                .unwrap();
+        }
+        let walk = async |size| {
+            let mut page = Page::first(size);
+            let mut pages = Vec::new();
+            loop {
+                let PageOf { rows, next } = app.versions(&name, &page).await.unwrap();
+                pages.push(rows.iter().map(|row| row.version).collect::<Vec<_>>());
+                match next {
+                    Some(next) => page.after = Some(next),
+                    None => return pages,
+                }
+            }
+        };
+        let newest_first: Vec<_> = (1..=i64::try_from(ROWS).unwrap()).rev().collect();
+        // 31 have 3,100,000 bytes, and the bound is 3 MiB.
+        let by_bytes = walk(1000).await;
+        assert_eq!(by_bytes.iter().map(Vec::len).collect::<Vec<_>>(), [31, 31, 18]);
+        assert_eq!(by_bytes.concat(), newest_first);
+        let by_rows = walk(20).await;
+        assert_eq!(by_rows.iter().map(Vec::len).collect::<Vec<_>>(), [20; 4]);
+        assert_eq!(by_rows.concat(), newest_first);
+        // One that is larger than a page is a page.
+        for n in 0..2 {
+            let new = large(1000 + n, PAGE_MAX_BYTES + 1);
+            app.update_workflow(&actor(), &name, new, false, "")
+                .await
+                .unwrap();
+        }
+        let alone = walk(1000).await;
+        assert_eq!(alone.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 31, 31, 18]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_is_read_in_parts_and_skips_and_repeats_nothing() {
+    each_database(async |store| {
+        let app = app(store);
+        let records: Vec<_> = (1..=230)
+            .map(|n| record(n, accepted(&format!("x{n}"))))
+            .collect();
+        for part in records.chunks(40) {
+            let last = part.last().unwrap().sequence;
+            app.apply_records(&node("n1"), "i", part, last, decode_any)
+                .await
+                .unwrap();
+        }
+        let all = ExecutionFilter::default();
+        for (size, expected) in [
+            (1000, &[230][..]),
+            (115, &[115, 115]),
+            (50, &[50, 50, 50, 50, 30]),
+            (51, &[51, 51, 51, 51, 26]),
+        ] {
+            for order in [Order::Ascending, Order::Descending] {
+                let mut page = Page {
+                    order,
+                    ..Page::first(size)
+                };
+                let (mut sizes, mut found) = (Vec::new(), BTreeSet::new());
+                loop {
+                    let PageOf { rows, next } =
+                        app.executions(&project(), &all, &page).await.unwrap();
+                    sizes.push(rows.len());
+                    for row in rows {
+                        assert!(found.insert(row.id), "none twice");
+                    }
+                    match next {
+                        Some(next) => page.after = Some(next),
+                        None => break,
+                    }
+                }
+                assert_eq!((sizes.as_slice(), found.len()), (expected, 230));
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stamp_is_another_when_the_execution_is_and_only_then() {
+    each_database(async |store| {
+        let app = app(store.clone());
+        let name = "projects/default/executions/x".parse().unwrap();
+        let look = async || {
+            let detail = format!("{:?}", app.execution(&name).await.unwrap());
+            (store.execution_stamp(&name).await.unwrap(), detail)
+        };
+        let mut sequence = 0;
+        let mut apply = async |body: RecordBody| {
+            sequence += 1;
+            let records = [record(sequence, body)];
+            app.apply_records(&node("n1"), "i", &records, sequence, decode_any)
+                .await
+                .unwrap();
+        };
+        let mut bodies = whole_execution("x").into_iter();
+        for body in bodies.by_ref().take(2) {
+            apply(body).await;
+        }
+        let mut known = look().await;
+        for body in bodies {
+            apply(body).await;
+            let found = look().await;
+            assert_eq!(found.0 == known.0, found.1 == known.1, "{found:?}");
+            known = found;
+        }
+        // What others do is nothing to it; what its children do is.
+        apply(accepted("y")).await;
+        assert_eq!(look().await, known);
+        let adopt = "UPDATE executions SET parent = 'x', parent_step = 'call' WHERE id = 'y'";
+        store.db.execute_unprepared(adopt).await.unwrap();
+        let adopted = look().await;
+        assert!(adopted.0 != known.0 && adopted.1 != known.1);
+        let y = "projects/default/executions/y".parse().unwrap();
+        let force = app.cancel_execution(&actor(), &y, Cancel::Force).await;
+        assert!(force.unwrap().execution.end_time_us.is_some());
+        let ended = look().await;
+        assert!(ended.0 != adopted.0 && ended.1 != adopted.1);
+        let none = "projects/default/executions/none".parse().unwrap();
+        let missing = store.execution_stamp(&none).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_execution_is_told_changes_its_stamp() {
+    each_database(async |store| {
+        let app = app(store.clone());
+        let records = [record(1, accepted("x"))];
+        app.apply_records(&node("n1"), "i", &records, 1, decode_any)
+            .await
+            .unwrap();
+        let name = "projects/default/executions/x".parse().unwrap();
+        let before = store.execution_stamp(&name).await.unwrap();
+        let go = crate::app::Telling::Named {
+            name: "go".parse().unwrap(),
+            payload: JsonText::try_from("1".to_owned()).unwrap(),
+        };
+        app.signal_execution(&actor(), &name, go, "", None)
+            .await
+            .unwrap();
+        assert_ne!(store.execution_stamp(&name).await.unwrap(), before);
+    })
+    .await;
+}

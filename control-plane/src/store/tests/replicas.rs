@@ -167,6 +167,25 @@ async fn a_database_that_is_away_is_said_to_be_and_is_followed_again() {
     let replaced = trouble.wait_for(|it| *it == Some(Trouble::Replaced));
     assert!(tokio::time::timeout(PATIENCE, replaced).await.is_ok());
     assert!(other.store().refresh().await.is_err());
+    // Who knows it writes nothing more, whatever it is; who does not know it yet, no configuration.
+    let audits = postgres.sql("SELECT count(*) FROM audit_entries");
+    let beat = other.nodes_heard(&[]).await;
+    assert!(is_replaced(&beat), "{beat:?}");
+    let store = Store::open_url(&postgres.url()).await.unwrap();
+    let _ = postgres.sql("UPDATE counters SET label = 'third' WHERE name = 'revision'; SELECT 1");
+    for app in [other, app(store)] {
+        let id = "refused".parse().unwrap();
+        let created = app
+            .create_key(&actor(), &project(), &id, NewKey::default(), "")
+            .await;
+        assert!(is_replaced(&created), "{created:?}");
+    }
+    assert_eq!(postgres.sql("SELECT count(*) FROM audit_entries"), audits);
+}
+
+fn is_replaced<T>(result: &Result<T, Error>) -> bool {
+    let reason = "DATABASE_REPLACED";
+    matches!(result, Err(Error::OutOfService { reason: found, .. }) if *found == reason)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,6 +114,10 @@ impl Connection {
         (last, names)
     }
 
+    pub(super) async fn end(self, status: Status) {
+        self.outgoing.send(Err(status)).await.unwrap();
+    }
+
     /// Whether nothing comes for a while.
     pub(super) async fn is_quiet(&mut self) -> bool {
         tokio::time::timeout(QUIET, self.incoming.message())

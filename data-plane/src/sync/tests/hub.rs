@@ -99,7 +99,10 @@ impl Connection {
     }
 
     pub(super) async fn fail(self) {
-        let status = Status::unavailable("the test says so");
+        self.end(Status::unavailable("the test says so")).await;
+    }
+
+    pub(super) async fn end(self, status: Status) {
         self.outgoing.send(Err(status)).await.unwrap();
     }
 
