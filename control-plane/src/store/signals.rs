@@ -290,7 +290,11 @@ impl Tx {
                 format!("{step:?} is a step of kind {:?}, no approval", run.kind),
             )),
             None => {
-                let message = format!("no step {:?} has begun", step.to_string());
+                // Whoever holds a link that a step before it sent may be quicker than the execution.
+                let message = format!(
+                    "no step {:?} has begun yet; come back in a moment",
+                    step.to_string()
+                );
                 Err(refused(name, "NOT_WAITING", message))
             }
         }
