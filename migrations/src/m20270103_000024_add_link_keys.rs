@@ -16,7 +16,7 @@ fn column() -> ColumnDef {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let mut add = Table::alter();
-        add.table(TABLE).add_column(&mut column());
+        add.table(TABLE).add_column(column());
         manager.alter_table(add.to_owned()).await
     }
 

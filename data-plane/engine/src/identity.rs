@@ -108,7 +108,7 @@ mod tests {
             assert_ne!(id, another);
         }
         // Across versions too: what was sent is answered as it was.
-        assert_eq!(id.to_string(), "LINK-ID");
+        assert_eq!(id.to_string(), "ec794f1b-8cfb-4f4e-8f87-4c0d1f46c52e");
     }
 
     #[test]

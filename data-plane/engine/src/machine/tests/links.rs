@@ -180,7 +180,8 @@ fn a_link_that_another_step_is_answered_with_is_masked_until_its_approval_has_en
         )]
     };
     let mut machine = machine_with(steps());
-    let (mut journal, decision) = start(&mut machine);
+    let (begun, decision) = start(&mut machine);
+    let mut journal: Vec<_> = begun.into_iter().map(|fact| (fact, at(0))).collect();
     let sent = awaited(&decision).remove(0);
     let url = request(&sent)["yes"].as_str().unwrap().to_owned();
     let history = || {
@@ -194,12 +195,12 @@ fn a_link_that_another_step_is_answered_with_is_masked_until_its_approval_has_en
         let decision = end(&mut machine, step, 1, outcome, at(1));
         let (facts, _) = run(&mut machine, decision, at(1));
         assert!(!holds_a_link(&facts), "{facts:?}");
-        journal.extend(facts);
+        journal.extend(facts.into_iter().map(|fact| (fact, at(1))));
     }
     // Also by a process that did not send it.
     let mut machine = machine_with(steps());
-    for fact in &journal {
-        machine.replay(fact, at(1)).unwrap();
+    for (fact, at) in &journal {
+        machine.replay(fact, *at).unwrap();
     }
     let decision = machine.decide(at(2));
     run(&mut machine, decision, at(2));
