@@ -26,7 +26,7 @@ pub use enrollment::{
     Proof, Renewing,
 };
 pub use layer::{AuthLayer, AuthService};
-pub use link::{LINKS_PATH, Link, Links};
+pub use link::{Links, check_link_key};
 pub use oidc::{Oidc, OidcConfigError};
 pub use roles::{METHODS, Requirement, Role};
 pub use token::{ALL_PROJECTS, Claims, SIGNING_KEY_FILE, TokenError, TokenKey, id_and_end};

@@ -198,11 +198,12 @@ pub async fn start(
     let authenticator = Arc::new(Authenticator::new(tokens.clone(), oidc));
 
     let grpc_addr = listener.local_addr().map_err(StartError::Address)?;
-    let links = Links::new(tokens.clone(), config.public_url.clone());
+    let links = Links::new(tokens.clone(), store.clone(), config.public_url.clone());
     let pages = LinksLayer::new(app.clone(), links.clone());
     let api = Api::new(app.clone(), links, tokens.clone());
     let enrollments = Enrollments::new(tokens.clone(), config.node_token_ttl);
-    let routes = routes(&app, &api, &enrollments, shutdown)?;
+    let hub = Hub::start(app.clone(), config.public_url.clone(), shutdown.clone());
+    let routes = routes(&app, (&api, &hub), &enrollments, shutdown)?;
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(config.cors_origins.clone()))
         .allow_headers(tower_http::cors::Any)
@@ -280,7 +281,7 @@ pub async fn start(
 
 fn routes(
     app: &App,
-    api: &Api,
+    (api, hub): (&Api, &Hub),
     enrollments: &Enrollments,
     shutdown: &Shutdown,
 ) -> Result<Routes, StartError> {
@@ -288,7 +289,7 @@ fn routes(
     let mut routes = Routes::builder();
     api.add_to(&mut routes);
     routes
-        .add_service(Hub::start(app.clone(), shutdown.clone()).service())
+        .add_service(hub.service())
         .add_service(Reports::new(app.clone(), shutdown.clone()).service())
         .add_service(enrollments.service())
         .add_service(health_service);

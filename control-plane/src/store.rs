@@ -23,6 +23,7 @@ mod history;
 mod key_scope;
 mod key_uses;
 mod labels;
+mod links;
 mod near;
 mod nodes;
 mod notify;

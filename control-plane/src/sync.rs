@@ -24,7 +24,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::{delta::Deltas, session::Session, snapshot::Snapshots, streams::Streams, wire::Encoded};
-use crate::{app::App, auth::Caller};
+use crate::{
+    app::App,
+    auth::{Caller, check_link_key},
+};
 
 pub use wire::SyncServer;
 
@@ -40,13 +43,15 @@ pub struct Hub {
     deltas: Deltas,
     snapshots: Snapshots,
     streams: Streams,
+    /// Where people reach the control plane; none: it does not know.
+    public_url: Option<String>,
     shutdown: Shutdown,
 }
 
 impl Hub {
-    /// Over `app`; looks after the nodes' streams until the shutdown.
+    /// Over `app`, which people reach at `public_url`; looks after the nodes' streams until the shutdown.
     #[must_use]
-    pub fn start(app: App, shutdown: Shutdown) -> Self {
+    pub fn start(app: App, public_url: Option<String>, shutdown: Shutdown) -> Self {
         let streams = Streams::new(app.clone());
         shutdown.spawn(streams.clone().wake(shutdown.clone()));
         shutdown.spawn(streams.clone().note(shutdown.clone()));
@@ -55,6 +60,7 @@ impl Hub {
             snapshots: Snapshots::new(app.clone()),
             streams,
             app,
+            public_url,
             shutdown,
         }
     }
@@ -91,6 +97,9 @@ impl Hub {
                 })?;
         caller.check_node(&node).map_err(to_status)?;
         let recipient = secrets::recipient(&hello).map_err(to_status)?;
+        if !hello.link_public_key.is_empty() {
+            check_link_key(&hello.link_public_key).map_err(to_status)?;
+        }
         let (outgoing, stream) = mpsc::channel(OUTGOING_MAX);
         let hub = self.clone();
         // Which stream of a node is its newest is noted in the database: the others may be at other replicas.

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use imbl::{HashMap, HashSet};
 use jiff::Timestamp;
@@ -232,6 +232,8 @@ pub struct Change {
 pub struct ConfigStore {
     current: ArcSwap<Snapshot>,
     contact: Contact,
+    /// Where people reach the control plane. No part of its configuration: each that is connected to says it.
+    public_url: ArcSwapOption<Arc<str>>,
     disk: Mutex<Disk>,
 }
 
@@ -294,6 +296,7 @@ impl ConfigStore {
         Ok(Self {
             current: ArcSwap::from_pointee(snapshot),
             contact: Contact::new(),
+            public_url: ArcSwapOption::new(known(&stored.public_url)),
             disk: Mutex::new(disk),
         })
     }
@@ -308,6 +311,26 @@ impl ConfigStore {
     #[must_use]
     pub fn contact(&self) -> &Contact {
         &self.contact
+    }
+
+    /// Where people reach the control plane, without a slash at its end; none: nobody has said.
+    #[must_use]
+    pub fn public_url(&self) -> Option<Arc<str>> {
+        self.public_url.load().as_deref().cloned()
+    }
+
+    /// Makes durable where people reach the control plane, then uses it; empty: it does not know. Blocks on the disk, where it is
+    /// another.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing changed then.
+    pub fn set_public_url(&self, url: &str) -> Result<(), ConfigError> {
+        let disk = self.disk.lock().map_err(|_| ConfigError::Poisoned)?;
+        if self.public_url().as_deref().unwrap_or_default() != url {
+            disk.set_public_url(url)?;
+            self.public_url.store(known(url));
+        }
+        Ok(())
     }
 
     /// Makes `change` durable, then uses it. Blocks on the disk. Costs what the change costs, not what there is.
@@ -379,6 +402,10 @@ impl ConfigStore {
         self.current.store(Arc::new(next));
         Ok(())
     }
+}
+
+fn known(url: &str) -> Option<Arc<Arc<str>>> {
+    (!url.is_empty()).then(|| Arc::new(url.into()))
 }
 
 #[cfg(test)]

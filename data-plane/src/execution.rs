@@ -10,6 +10,7 @@ mod children;
 mod drive;
 mod email;
 mod http;
+mod links;
 mod performers;
 mod plans;
 mod script;
@@ -21,7 +22,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use signalbox_engine::{Effect, Outcome};
+use signalbox_engine::{Effect, LinkMaker, Outcome};
 use signalbox_runtime::{
     ambient::{Ambient, System},
     backoff::Backoff,
@@ -43,6 +44,7 @@ pub use self::{
     children::{NoWorkflows, Unavailable, WorkflowSource},
     email::EmailPerformer,
     http::HttpPerformer,
+    links::{LINK_KEY_FILE, LinkKey, LinkKeyError, NodeLinks},
     performers::Performers,
     script::ScriptPerformer,
     secrets::{NoSecrets, SecretSource},
@@ -87,6 +89,8 @@ pub struct ExecutionConfig {
     pub wakes: Arc<Wakes>,
     /// Where their secrets are.
     pub secrets: Arc<dyn SecretSource>,
+    /// What makes the links of their approvals; none: steps that send some fail.
+    pub links: Option<Arc<dyn LinkMaker>>,
     /// Where the workflows are that their steps run.
     pub workflows: Arc<dyn WorkflowSource>,
     /// How long an execution that a step started is remembered after its start, at least.
@@ -104,6 +108,7 @@ impl Default for ExecutionConfig {
             cancels: Arc::default(),
             wakes: Arc::default(),
             secrets: Arc::new(NoSecrets),
+            links: None,
             workflows: Arc::new(NoWorkflows),
             deduplication_window: DEDUPLICATION_WINDOW_DEFAULT,
             interruptions_max: INTERRUPTIONS_MAX_DEFAULT,
@@ -120,6 +125,7 @@ pub struct ExecutionRuntime {
     cancels: Arc<Cancels>,
     wakes: Arc<Wakes>,
     secrets: Arc<dyn SecretSource>,
+    links: Option<Arc<dyn LinkMaker>>,
     workflows: Arc<dyn WorkflowSource>,
     deduplication_window: Duration,
     interruptions_max: u32,
@@ -156,6 +162,7 @@ impl ExecutionRuntime {
             cancels: config.cancels.clone(),
             wakes: config.wakes.clone(),
             secrets: config.secrets.clone(),
+            links: config.links.clone(),
             workflows: config.workflows.clone(),
             deduplication_window: config.deduplication_window,
             interruptions_max: config.interruptions_max,

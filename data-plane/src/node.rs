@@ -30,8 +30,8 @@ use crate::{
     config::{ConfigError, ConfigStore, Rates},
     egress::{Egress, EgressError, EgressPolicy},
     execution::{
-        Cancels, CredentialSource, ExecutionConfig, ExecutionRuntime, NodeIdentity, Performers,
-        Wakes, metadata_policy,
+        Cancels, CredentialSource, ExecutionConfig, ExecutionRuntime, LinkKey, LinkKeyError,
+        NodeIdentity, NodeLinks, Performers, Wakes, metadata_policy,
     },
     identity::{EnrollmentSource, IdentityClient, IdentityKey, IdentityKeyError},
     ingest::{
@@ -163,6 +163,9 @@ pub enum StartError {
     /// The key to which secrets are sealed.
     #[error(transparent)]
     SecretsKey(#[from] HpkeError),
+    /// The key that signs links.
+    #[error(transparent)]
+    LinkKey(#[from] LinkKeyError),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] IntakeOpenError),
@@ -231,6 +234,9 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         secrets_key.public_key(),
         sync::decode_with(secrets_key.clone()),
     )?);
+    let link_key = LinkKey::load_or_create(&data_dir)?;
+    let link_public_key = link_key.public().clone();
+    let links = NodeLinks::new(node.clone(), link_key, store.clone());
     let spool: Arc<dyn Spool> = Arc::new(IntakeSpool::open(
         data_dir.path(),
         &IntakeSpoolConfig {
@@ -326,6 +332,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
             cancels: cancels.clone(),
             wakes: wakes.clone(),
             secrets: store.clone(),
+            links: Some(Arc::new(links)),
             workflows: store.clone(),
             deduplication_window: config.deduplication_window,
         },
@@ -360,6 +367,7 @@ pub async fn start(config: NodeConfig, shutdown: &Shutdown) -> Result<RunningNod
         wakes,
         key: secrets_key,
         taking,
+        link_public_key,
     };
     shutdown.spawn(sync.run(shutdown.clone()));
     let report = ReportClient {

@@ -108,6 +108,8 @@ pub struct SyncClient {
     pub key: Arc<KeyPair>,
     /// Once this stops, the node takes no commands to start executions.
     pub taking: Shutdown,
+    /// What verifies the links that the node's steps send.
+    pub link_public_key: Bytes,
 }
 
 /// Why a stream ended.
@@ -197,6 +199,7 @@ impl SyncClient {
             incarnation: current.incarnation.clone(),
             revision: wire_revision(current.revision),
             hpke_public_key: Bytes::copy_from_slice(self.key.public_key()),
+            link_public_key: self.link_public_key.clone(),
         };
         drop(current);
         send(&answers, wire::sync_request::Message::Hello(hello)).await?;
@@ -281,6 +284,7 @@ impl SyncClient {
         let Applicable {
             nonce,
             change,
+            public_url,
             refused,
         } = applicable;
         let current = self.config.current();
@@ -291,7 +295,11 @@ impl SyncClient {
         }
         let revision = wire_revision(change.revision);
         let store = self.config.clone();
-        tokio::task::spawn_blocking(move || store.apply(change))
+        let apply = move || {
+            store.apply(change)?;
+            public_url.map_or(Ok(()), |url| store.set_public_url(&url))
+        };
+        tokio::task::spawn_blocking(apply)
             .await
             .map_err(|_| SyncError::Config(ConfigError::Poisoned))?
             .map_err(SyncError::Config)?;

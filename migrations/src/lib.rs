@@ -28,6 +28,7 @@ mod m20261229_000019_add_projects;
 mod m20261230_000020_order_messages;
 mod m20261231_000021_index_states;
 mod m20270102_000023_end_without_nodes;
+mod m20270103_000024_add_link_keys;
 mod m20270105_000025_bind_key_requests;
 
 /// The row of `counters` whose value is the lowest level ([`level`]) of a program that works with the schema.
@@ -77,6 +78,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261230_000020_order_messages::Migration),
             Box::new(m20261231_000021_index_states::Migration),
             Box::new(m20270102_000023_end_without_nodes::Migration),
+            Box::new(m20270103_000024_add_link_keys::Migration),
             Box::new(m20270105_000025_bind_key_requests::Migration),
         ]
     }

@@ -165,7 +165,7 @@ spec:
     assert_eq!(code, 65, "{text}");
     for expected in [
         "steps[0].transform.expression",
-        "expected event, steps, vars, secrets or execution",
+        "expected event, steps, vars, secrets, approvals or execution",
         "steps[1].http.url",
         "steps[1].http.method",
         "expected one of GET, HEAD, POST, PUT, PATCH, DELETE",

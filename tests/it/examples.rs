@@ -29,7 +29,7 @@ use signalbox_tests::{
     api::Api,
     localstack::{LocalStack, Sdk},
     planes::{Options, Planes, install_crypto},
-    process::{binary, root},
+    process::{binary, free_port, root},
     target::{Call, Target},
     wait,
 };
@@ -120,7 +120,10 @@ impl Stage {
             ("AWS_ACCESS_KEY_ID", ACCOUNT),
             ("AWS_SECRET_ACCESS_KEY", "s3cret-of-the-node"),
         ];
+        let port = free_port();
         let (planes, api) = Planes::start(Options {
+            control_plane: vec!["--public-url".into(), format!("http://127.0.0.1:{port}")],
+            control_plane_port: Some(port),
             data_plane: vec!["--sns-trusted-origin".into(), sns.origin().to_owned()],
             data_plane_env: env.map(|(name, value)| (name.into(), value.into())).into(),
             ..Options::default()

@@ -44,6 +44,7 @@ mod revocation;
 mod schedule;
 mod script;
 mod secrets;
+mod sent_links;
 mod signal;
 mod trace;
 mod turns;

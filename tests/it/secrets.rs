@@ -55,7 +55,7 @@ async fn run(api: &Api) -> Execution {
 }
 
 /// The files of the planes, their logs included, that hold one of `texts`.
-fn on_disk(planes: &Planes, texts: &[&str]) -> String {
+pub(crate) fn on_disk(planes: &Planes, texts: &[&str]) -> String {
     // The intake log alone has 128 MiB: what searches it must be fast, and this is not in a test's own code.
     let mut grep = Command::new("grep");
     grep.args([

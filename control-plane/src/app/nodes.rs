@@ -45,18 +45,11 @@ impl App {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn node_connected(
-        &self,
-        node: &NodeId,
-        version: &str,
-        applied: i64,
-        stream: &str,
-    ) -> Result<(), Error> {
-        let version: String = version.chars().take(VERSION_MAX_CHARS).collect();
+    pub async fn node_connected(&self, node: &NodeId, arrival: Arrival<'_>) -> Result<(), Error> {
+        let version: String = arrival.version.chars().take(VERSION_MAX_CHARS).collect();
         let arrival = Arrival {
             version: &version,
-            applied,
-            stream,
+            ..arrival
         };
         self.store
             .write(async |tx| tx.node_connected(node, arrival).await)

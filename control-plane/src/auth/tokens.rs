@@ -323,6 +323,11 @@ impl Tokens {
         verifying.key.claims_of(token, audience)
     }
 
+    /// Whether a token with this `kid` would be of a key of ours, retired or not.
+    pub(super) fn knows(&self, key_id: &str) -> bool {
+        self.0.known.borrow().keys.contains_key(key_id)
+    }
+
     /// That the token with this id counts still, or those of a node's identity.
     pub(super) fn check(&self, token_id: &str) -> Result<(), Error> {
         self.0.known.borrow().check(token_id)

@@ -11,14 +11,18 @@ use http::{
     Method, Request, Response, StatusCode,
     header::{self, HeaderValue},
 };
-use signalbox_model::{error::Error, signal::ApprovalDecision};
+use signalbox_model::{
+    error::Error,
+    link::{LINKS_PATH, Link},
+    signal::ApprovalDecision,
+};
 use signalbox_runtime::telemetry::context;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::{
     app::{App, Telling},
-    auth::{LINKS_PATH, Link, Links},
+    auth::Links,
     store::Actor,
 };
 
@@ -119,7 +123,7 @@ impl Pages {
 
     /// What is asked, and the button.
     async fn show(&self, token: &str) -> Result<String, Error> {
-        let link = self.links.read(token)?;
+        let link = self.links.read(token).await?;
         let Link {
             execution, step, ..
         } = &link;
@@ -148,7 +152,7 @@ impl Pages {
             step,
             decision,
             ..
-        } = self.links.read(token)?;
+        } = self.links.read(token).await?;
         let request_id = jti.to_string();
         let actor = Actor {
             subject: format!("link:{sub}"),

@@ -138,6 +138,7 @@ impl Tx {
             last_report_time_us: Set(None),
             reported_sequence: Set(0),
             stream: Set(None),
+            link_public_key: Set(None),
         };
         let known = OnConflict::column(Column::Id).do_nothing().to_owned();
         Entity::insert_many([row])

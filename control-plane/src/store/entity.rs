@@ -682,6 +682,9 @@ pub mod node {
         pub reported_sequence: i64,
         /// Names its newest stream.
         pub stream: Option<String>,
+        /// What verifies its links.
+        #[sea_orm(column_type = "Blob", nullable)]
+        pub link_public_key: Option<Vec<u8>>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

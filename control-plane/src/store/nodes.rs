@@ -43,6 +43,21 @@ pub struct Arrival<'a> {
     pub applied: i64,
     /// Names its stream.
     pub stream: &'a str,
+    /// What verifies its links; none: what it said before stays.
+    pub link_public_key: Option<&'a [u8]>,
+}
+
+#[cfg(test)]
+impl<'a> Arrival<'a> {
+    /// By a stream.
+    pub(crate) fn by(stream: &'a str, applied: i64) -> Self {
+        Self {
+            version: "1",
+            applied,
+            stream,
+            link_public_key: None,
+        }
+    }
 }
 
 fn update(node: &NodeId) -> UpdateMany<entity::node::Entity> {
@@ -68,6 +83,7 @@ impl Tx {
             last_report_time_us: Set(None),
             reported_sequence: Set(0),
             stream: Set(Some(arrival.stream.to_owned())),
+            link_public_key: Set(arrival.link_public_key.map(<[u8]>::to_vec)),
         };
         let come_back = OnConflict::column(Column::Id)
             .update_columns([
@@ -78,6 +94,7 @@ impl Tx {
                 Column::LastSeenTimeUs,
                 Column::Stream,
             ])
+            .update_columns(arrival.link_public_key.map(|_| Column::LinkPublicKey))
             .to_owned();
         Entity::insert_many([row])
             .on_conflict(come_back)
@@ -256,9 +273,7 @@ impl Store {
     /// When the database fails.
     pub async fn nodes(&self, page: &Page) -> Result<PageOf<Node>, Error> {
         use entity::node::{Column, Entity};
-        let query = |page: &Page| {
-            keyset!(Entity::find(), page, Column::ConnectTimeUs, Column::Id)
-        };
+        let query = |page: &Page| keyset!(Entity::find(), page, Column::ConnectTimeUs, Column::Id);
         let PageOf { rows, next } = page.read(&self.db, query).await?;
         let rows = rows.into_iter().map(as_seen).collect();
         Ok(PageOf { rows, next })

@@ -290,7 +290,11 @@ impl Tx {
                 format!("{step:?} is a step of kind {:?}, no approval", run.kind),
             )),
             None => {
-                let message = format!("no step {:?} has begun", step.to_string());
+                // Whoever holds a link that a step before it sent may be quicker than the execution.
+                let message = format!(
+                    "no step {:?} has begun yet; come back in a moment",
+                    step.to_string()
+                );
                 Err(refused(name, "NOT_WAITING", message))
             }
         }
@@ -467,10 +471,7 @@ pub(super) async fn count_told(
     db: &impl ConnectionTrait,
     name: &ExecutionName,
 ) -> Result<u64, Error> {
-    of_execution(name)
-        .count(db)
-        .await
-        .map_err(|e| internal(&e))
+    of_execution(name).count(db).await.map_err(|e| internal(&e))
 }
 
 fn of_execution(name: &ExecutionName) -> sea_orm::Select<entity::signal::Entity> {

@@ -38,6 +38,7 @@ mod key_scopes;
 mod key_uses;
 mod labels;
 mod limits;
+mod links;
 mod lists;
 mod lost;
 mod methods;

@@ -20,7 +20,7 @@ use super::{Hub, secrets, snapshot::TURN, streams::Place, wire::Encoded};
 use crate::{
     app::{App, COMMANDS_MAX, Refusal, RetryOrder},
     store::{
-        CancelPlace, OpenCommand,
+        Arrival, CancelPlace, OpenCommand,
         rows::{Execution, Secret},
     },
 };
@@ -54,6 +54,8 @@ pub(super) struct Session<'a> {
     nonce: u64,
     /// The signals that are on their way by this stream, or came by it and are not reported.
     told: HashSet<String>,
+    /// Where people reach the control plane, until the node has been told; then none.
+    public_url: Option<String>,
     /// The last execution that the node was asked to cancel; none: it is asked from the first.
     cancelled: Option<CancelPlace>,
 }
@@ -75,6 +77,7 @@ impl<'a> Session<'a> {
             sent: 0,
             nonce: 0,
             told: HashSet::new(),
+            public_url: Some(hub.public_url.clone().unwrap_or_default()),
             cancelled: None,
         }
     }
@@ -92,15 +95,15 @@ impl<'a> Session<'a> {
         let head = *revision.borrow_and_update();
         let known =
             hello.incarnation == store.incarnation() && (1..=head).contains(&hello.revision);
-        self.app
-            .node_connected(
-                &self.node,
-                &hello.version,
-                if known { hello.revision } else { 0 },
-                &self.stream,
-            )
-            .await
-            .map_err(to_status)?;
+        let link_key = &hello.link_public_key;
+        let arrival = Arrival {
+            version: &hello.version,
+            applied: if known { hello.revision } else { 0 },
+            stream: &self.stream,
+            link_public_key: (!link_key.is_empty()).then_some(link_key),
+        };
+        let connected = self.app.node_connected(&self.node, arrival);
+        connected.await.map_err(to_status)?;
         let place = self.hub.streams.enter(&self.node, &self.stream);
         let is_behind = store.is_behind(hello.revision, CHANGES_BEHIND_MAX);
         if known && !is_behind.await.map_err(to_status)? {
@@ -224,6 +227,7 @@ impl<'a> Session<'a> {
             incarnation: self.app.store().incarnation().to_owned(),
             revision: self.sent,
             last: true,
+            public_url: self.public_url.take(),
             ..part
         };
         self.send_update(end, Bytes::new(), &[]).await
@@ -235,6 +239,7 @@ impl<'a> Session<'a> {
             incarnation: self.app.store().incarnation().to_owned(),
             revision: self.sent,
             last: true,
+            public_url: self.public_url.take(),
             ..wire::ConfigUpdate::default()
         };
         self.send_update(update, Bytes::new(), &[]).await
@@ -246,6 +251,7 @@ impl<'a> Session<'a> {
             let update = wire::ConfigUpdate {
                 nonce: self.nonce(),
                 last: true,
+                public_url: self.public_url.take(),
                 ..wire::ConfigUpdate::default()
             };
             self.send_update(update, delta.shared.clone(), &delta.secrets)

@@ -11,7 +11,7 @@ use super::{delta::Deltas, snapshot::Snapshots, streams::Streams};
 use crate::{
     app::{App, Limits, NewKey, Settings},
     crypto::MasterKey,
-    store::{Actor, Cancel, Heard, Store},
+    store::{Actor, Arrival, Cancel, Heard, Store},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -147,7 +147,9 @@ async fn only_the_node_that_an_errand_is_for_is_woken() {
     let app = app(dir.path()).await;
     let (n1, n2) = (node("n1"), node("n2"));
     for (node, stream) in [(&n1, "s1"), (&n2, "s2")] {
-        app.node_connected(node, "1", 0, stream).await.unwrap();
+        app.node_connected(node, Arrival::by(stream, 0))
+            .await
+            .unwrap();
     }
     let shutdown = Shutdown::new();
     let streams = Streams::new(app.clone());
@@ -175,14 +177,18 @@ async fn what_was_heard_is_written_down_and_an_older_stream_is_told() {
     let app = app(dir.path()).await;
     let (n1, n2) = (node("n1"), node("n2"));
     for (node, stream) in [(&n1, "old"), (&n2, "s2")] {
-        app.node_connected(node, "1", 0, stream).await.unwrap();
+        app.node_connected(node, Arrival::by(stream, 0))
+            .await
+            .unwrap();
     }
     let shutdown = Shutdown::new();
     let streams = Streams::new(app.clone());
     let task = tokio::spawn(streams.clone().note(shutdown.clone()));
     let (old, other) = (streams.enter(&n1, "old"), streams.enter(&n2, "s2"));
     // The node has come to another replica.
-    app.node_connected(&n1, "1", 0, "new").await.unwrap();
+    app.node_connected(&n1, Arrival::by("new", 0))
+        .await
+        .unwrap();
     old.heard(Some(3));
     other.heard(Some(4));
     other.heard(None);

@@ -76,5 +76,7 @@ pub const SCRIPT_INVALID: &str = "SCRIPT_INVALID";
 pub const DEFINITION: &str = "DEFINITION";
 /// A secret that the step reads does not exist, or has not reached this node.
 pub const SECRET_MISSING: &str = "SECRET_MISSING";
+/// The step reads links of an approval, and the node was not told where links lead.
+pub const LINKS_OFF: &str = "LINKS_OFF";
 /// A fault of Signalbox.
 pub const INTERNAL: &str = "INTERNAL";

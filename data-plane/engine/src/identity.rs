@@ -1,6 +1,9 @@
 //! What is derived from an execution's name, so that a crash changes nothing.
 
-use signalbox_model::ids::{ExecutionName, StepInstance};
+use signalbox_model::{
+    ids::{ExecutionName, StepInstance},
+    signal::ApprovalDecision,
+};
 
 /// The `Idempotency-Key` of the attempts of a step's run: 160 bits of BLAKE3 over the execution and the run's text, in
 /// base 32. Other executions, other steps and other iterations have others; attempts and crashes do not change it.
@@ -16,7 +19,24 @@ pub fn idempotency_key(execution: &ExecutionName, step: &StepInstance) -> String
 /// some take no other.
 pub(crate) fn uuid(idempotency_key: &str) -> uuid::Uuid {
     let context = "signalbox 2026-11 uuid of idempotency key";
-    let digest = blake3::derive_key(context, idempotency_key.as_bytes());
+    as_uuid(blake3::derive_key(context, idempotency_key.as_bytes()))
+}
+
+/// The id of the link that decides an approval's run so: the same whoever sends it, and however often.
+pub(crate) fn link_id(
+    execution: &ExecutionName,
+    approval: &StepInstance,
+    decision: ApprovalDecision,
+) -> uuid::Uuid {
+    let number = match decision {
+        ApprovalDecision::Approved => 0,
+        ApprovalDecision::Rejected => 1,
+    };
+    let context = "signalbox 2027-01 id of approval link";
+    as_uuid(digest(context, execution, approval, number))
+}
+
+fn as_uuid(digest: [u8; 32]) -> uuid::Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
@@ -72,6 +92,23 @@ mod tests {
         assert_eq!(id.get_version(), Some(uuid::Version::Random));
         // It stays across versions too: a crash across an upgrade posts nothing twice.
         assert_eq!(id.to_string(), "ae1bcefa-818f-455e-9370-0de224dd0865");
+    }
+
+    #[test]
+    fn each_link_of_each_approval_has_an_id_that_stays() {
+        use ApprovalDecision::{Approved, Rejected};
+        let (ask, other) = ("ask".parse().unwrap(), "ask[0]".parse().unwrap());
+        let id = link_id(&name("x1"), &ask, Approved);
+        assert_eq!(id, link_id(&name("x1"), &ask, Approved));
+        for another in [
+            link_id(&name("x1"), &ask, Rejected),
+            link_id(&name("x1"), &other, Approved),
+            link_id(&name("x2"), &ask, Approved),
+        ] {
+            assert_ne!(id, another);
+        }
+        // Across versions too: what was sent is answered as it was.
+        assert_eq!(id.to_string(), "ec794f1b-8cfb-4f4e-8f87-4c0d1f46c52e");
     }
 
     #[test]

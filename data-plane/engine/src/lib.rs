@@ -15,7 +15,8 @@
 //! as the same attempt with the same idempotency key, and a fact says so (invariant I7).
 //!
 //! A step that reads secrets is evaluated twice: for the attempt, with their values, and for what is recorded and shown,
-//! without. Every fact is searched for the values before it is given away (`docs/decisions/0014-secrets.md`).
+//! without. Every fact is searched for the values before it is given away (`docs/decisions/0014-secrets.md`). So it is with the
+//! links of approvals, which the owner signs (`docs/decisions/0042-links-in-steps.md`).
 //!
 //! Where an execution stands is a tree of frames, each a list of steps under way (`docs/decisions/0012-frames.md`).
 //!
@@ -43,7 +44,7 @@ pub use decision::{
 };
 pub use email::{EmailMessage, EmailReceipt, RefusedRecipient, SmtpAccess};
 pub use identity::idempotency_key;
-pub use machine::{Contradiction, Machine};
+pub use machine::{Contradiction, LinkMaker, Machine};
 pub use plan::Plan;
 pub use script::{ScriptCall, ScriptEnd};
 

@@ -20,7 +20,7 @@ use crate::{
     codes,
     decision::{AttemptFailure, Decision, Effect, EffectKind, Outcome, RetryAfter},
     identity,
-    plan::{At, Hop, Node, Plan},
+    plan::{Approval, At, Hop, Node, Plan},
     steps::{self, Begin},
 };
 
@@ -29,14 +29,17 @@ mod children;
 mod fold;
 mod frame;
 mod inbox;
+mod links;
 mod run;
 mod secrets;
 
 pub use fold::Contradiction;
+pub use links::LinkMaker;
 
 use children::Children;
 use frame::{Ended, Frame, OpenStep, Stage};
 use inbox::Inbox;
+use links::Links;
 use run::{Run, Verdict};
 
 /// Facts that one [`Decision::Journal`] holds at most, but for those that belong together.
@@ -60,6 +63,7 @@ pub struct Machine {
     secrets: Secrets,
     /// What no fact may hold.
     masks: Masks,
+    links: Links,
 }
 
 enum State {
@@ -96,6 +100,7 @@ impl Machine {
             is_abandoned: false,
             secrets: Secrets::default(),
             masks: Masks::default(),
+            links: Links::default(),
         }
     }
 
@@ -167,14 +172,8 @@ impl Machine {
         let facts = match &self.state {
             State::Running(run) => {
                 let attempt = (step, number);
-                run.conclude(
-                    &self.plan,
-                    &self.execution,
-                    attempt,
-                    outcome,
-                    &self.masks,
-                    now,
-                )
+                let hidden = self.hidden();
+                run.conclude(&self.plan, &self.execution, attempt, outcome, &hidden, now)
             }
             State::Queued { .. } | State::Ended(_) => None,
         };
@@ -186,10 +185,8 @@ impl Machine {
         let mut batch = Vec::new();
         let mut size_bytes = 0;
         loop {
-            for mut fact in facts {
-                if !self.masks.is_empty() {
-                    fact = secrets::masked(fact, &self.masks);
-                }
+            for fact in facts {
+                let fact = self.shown(fact);
                 size_bytes += size(&fact);
                 let folded = self.fold(&fact, now);
                 debug_assert_eq!(folded, Ok(()), "the machine contradicts itself: {fact:?}");
@@ -217,11 +214,16 @@ impl Machine {
                 Move::Facts(vec![Fact::Cancelling])
             }
             State::Ended(state) => Move::Rest(Decision::Done(*state)),
-            State::Running(run) => run.advance(
-                &self.plan,
-                (&self.execution, &self.inbox, &self.secrets),
-                now,
-            ),
+            State::Running(run) => {
+                let (plan, execution) = (&self.plan, &self.execution);
+                let known = advance::Known {
+                    execution,
+                    inbox: &self.inbox,
+                    secrets: &self.secrets,
+                    signing: self.links.signing(plan, execution, run.started_at),
+                };
+                run.advance(plan, known, now)
+            }
         }
     }
 

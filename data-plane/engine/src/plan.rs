@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use signalbox_model::{
     expression::Reference,
-    ids::{SecretId, StepId},
+    ids::{SecretId, StepId, StepInstance},
     workflow::{Action, OnError, Step, Workflow},
 };
 
@@ -24,6 +24,8 @@ pub struct Plan {
     by_id: HashMap<StepId, At>,
     /// What each step reads that reads some.
     secrets: HashMap<StepId, Vec<SecretId>>,
+    /// The approvals of which each step reads the links that reads some.
+    approvals: HashMap<StepId, Vec<Approval>>,
     first: Option<At>,
     vars: Value,
     timeout: Duration,
@@ -36,6 +38,24 @@ pub struct Plan {
 pub(crate) struct FinallyPlan {
     pub(crate) first: Option<At>,
     pub(crate) timeout: Duration,
+}
+
+/// An approval, as steps know it that stand in its frame, in one below that, or in one beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Approval {
+    pub(crate) step: StepId,
+    /// The iterations that it stands in, and those steps with it.
+    depth: usize,
+}
+
+impl Approval {
+    /// Its run, for the run `by` of such a step.
+    pub(crate) fn run(&self, by: &StepInstance) -> StepInstance {
+        StepInstance {
+            step: self.step.clone(),
+            indexes: by.indexes.iter().take(self.depth).copied().collect(),
+        }
+    }
 }
 
 /// A step and what follows it.
@@ -78,12 +98,14 @@ impl Plan {
             first: place(&finally.steps, None, &outside, true, &mut nodes),
             timeout: finally.timeout,
         });
+        let by_id: HashMap<StepId, At> = (0..)
+            .zip(&nodes)
+            .map(|(at, node)| (node.step.id.clone(), at))
+            .collect();
         Self {
-            by_id: (0..)
-                .zip(&nodes)
-                .map(|(at, node)| (node.step.id.clone(), at))
-                .collect(),
             secrets: secrets(&nodes),
+            approvals: approvals(&nodes, &by_id),
+            by_id,
             nodes,
             first,
             vars: workflow.vars().clone().into_iter().collect(),
@@ -107,6 +129,11 @@ impl Plan {
     /// Those that the step called `id` reads.
     pub(crate) fn secrets_of(&self, id: &StepId) -> &[SecretId] {
         self.secrets.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The approvals of which the step called `id` reads the links.
+    pub(crate) fn approvals_of(&self, id: &StepId) -> &[Approval] {
+        self.approvals.get(id).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn first(&self) -> Option<At> {
@@ -137,20 +164,47 @@ impl Plan {
 }
 
 fn secrets(nodes: &[Node]) -> HashMap<StepId, Vec<SecretId>> {
+    read(nodes, |reference| match reference {
+        Reference::Secret(id) => id.parse().ok(),
+        _ => None,
+    })
+}
+
+fn approvals(nodes: &[Node], by_id: &HashMap<StepId, At>) -> HashMap<StepId, Vec<Approval>> {
+    let approval = |step: StepId| {
+        let node = nodes.get(*by_id.get(&step)?)?;
+        let depth = node
+            .around
+            .iter()
+            .filter(|hop| hop.branch.is_none())
+            .count();
+        Some(Approval { step, depth })
+    };
+    let ids: HashMap<StepId, Vec<StepId>> = read(nodes, |reference| match reference {
+        Reference::Approval(id) => id.parse().ok(),
+        _ => None,
+    });
+    ids.into_iter()
+        .map(|(by, ids)| (by, ids.into_iter().filter_map(approval).collect()))
+        .collect()
+}
+
+/// What each step reads, as `known` says, that reads some; in order.
+fn read<T: Ord>(
+    nodes: &[Node],
+    known: impl Fn(&Reference) -> Option<T>,
+) -> HashMap<StepId, Vec<T>> {
     let mut all = HashMap::new();
     for node in nodes {
         let references = node.step.action.references();
-        let mut ids: Vec<SecretId> = references
+        let read = references
             .iter()
-            .filter_map(|(_, reference)| match reference {
-                Reference::Secret(id) => id.parse().ok(),
-                _ => None,
-            })
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        if !ids.is_empty() {
-            all.insert(node.step.id.clone(), ids);
+            .filter_map(|(_, reference)| known(reference));
+        let mut read: Vec<T> = read.collect();
+        read.sort_unstable();
+        read.dedup();
+        if !read.is_empty() {
+            all.insert(node.step.id.clone(), read);
         }
     }
     all

@@ -21,6 +21,9 @@ CREATE TABLE refused (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('incarnation', ''), ('revision', '0');
 ";
 
+/// Of what `meta` says. An earlier version leaves it as it is.
+const PUBLIC_URL: &str = "public_url";
+
 /// Secrets as they were, sealed as they came. An earlier version leaves them as they are.
 const RETIRED: &str = "
 CREATE TABLE IF NOT EXISTS retired (
@@ -58,6 +61,8 @@ pub(super) struct Stored {
     pub(super) refused: Vec<String>,
     /// Secrets as they were, and until when they are looked for, from the oldest to the newest.
     pub(super) retired: Vec<(Timestamp, Vec<u8>)>,
+    /// Where people reach the control plane; empty: nobody has said.
+    pub(super) public_url: String,
     /// Whether the secrets of that revision were sent to the key that the node has now, and the scopes of keys read.
     pub(super) is_whole: bool,
 }
@@ -146,6 +151,7 @@ impl Disk {
                 .prepare("SELECT until_us, encoded FROM retired ORDER BY number")?;
             let retired = retired.query_map([], |row| Ok((time(row.get(0)?), row.get(1)?)))?;
             Ok(Stored {
+                public_url: meta(PUBLIC_URL)?,
                 retired: retired.collect::<Result<_, _>>()?,
                 refused: refused.collect::<Result<_, _>>()?,
                 is_whole: meta("secrets")? == mark(&self.public_key, &incarnation, &revision),
@@ -155,6 +161,15 @@ impl Disk {
             })
         };
         load().map_err(|source| self.failed(source))
+    }
+
+    /// Makes durable where people reach the control plane.
+    pub(super) fn set_public_url(&self, url: &str) -> Result<(), ConfigError> {
+        let set = self.connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+            params![PUBLIC_URL, url],
+        );
+        set.map(|_| ()).map_err(|source| self.failed(source))
     }
 
     /// Makes a change durable, and keeps the secrets as they are that end with it.

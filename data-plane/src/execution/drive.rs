@@ -216,6 +216,9 @@ impl<'a> Drive<'a> {
             begun.learn(plan.executions_max().into());
         }
         let mut machine = Machine::new(plan, accepted);
+        if let Some(links) = &self.runtime.links {
+            machine.set_links(links.clone());
+        }
         for record in &claimed.journal {
             if let RecordBody::Execution { fact, .. } = &record.body {
                 machine

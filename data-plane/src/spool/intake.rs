@@ -56,9 +56,8 @@ use self::{
     drain::{Drain, Free},
 };
 use super::{
-    Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake,
-    Spool, SpoolError, SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told,
-    arrivals::Arrivals, key::Key,
+    Accept, Acceptance, Admission, Along, Arriving, Claimed, Handshake, Spool, SpoolError,
+    SpoolStats, SqliteSpool, SqliteSpoolConfig, Summoned, Told, arrivals::Arrivals, key::Key,
 };
 
 /// Folder of the log inside the node's data folder.

@@ -21,6 +21,8 @@ const CHANGE_MAX_BYTES: usize = 256 * 1024 * 1024;
 pub(super) struct Applicable {
     pub(super) nonce: String,
     pub(super) change: Change,
+    /// Where people reach the control plane, when it says so; empty: it does not know.
+    pub(super) public_url: Option<String>,
     pub(super) refused: Vec<wire::RefusedResource>,
 }
 
@@ -59,6 +61,7 @@ struct Pending {
     /// By name: the change log may have moved on between two parts, and bring a resource again.
     upserts: HashMap<String, Upsert>,
     deletes: Vec<String>,
+    public_url: Option<String>,
     refused: Vec<wire::RefusedResource>,
 }
 
@@ -104,6 +107,7 @@ impl Assembler {
             last,
             upserts,
             deletes,
+            public_url,
         } = update;
         if incarnation.is_empty() {
             return Err(AssembleError::NoIncarnation);
@@ -121,6 +125,9 @@ impl Assembler {
         if pending.bytes > self.max_bytes {
             let max_bytes = self.max_bytes;
             return Err(AssembleError::TooLarge { max_bytes });
+        }
+        if let Some(url) = public_url {
+            pending.public_url = Some(usable(url));
         }
         for name in deletes {
             pending.delete(name);
@@ -156,6 +163,7 @@ impl Pending {
             bytes: 0,
             upserts: HashMap::new(),
             deletes: Vec::new(),
+            public_url: None,
             refused: Vec::new(),
         }
     }
@@ -203,9 +211,21 @@ impl Pending {
                 deletes: self.deletes,
                 keep: self.refused.iter().map(keep).collect(),
             },
+            public_url: self.public_url,
             refused: self.refused,
         }
     }
+}
+
+/// `url`, if links can lead there; otherwise nowhere.
+fn usable(url: String) -> String {
+    let parsed = url::Url::parse(&url);
+    let is_web = parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !is_web && !url.is_empty() {
+        tracing::warn!("what the control plane says that people reach it by is no URL of the web");
+        return String::new();
+    }
+    url
 }
 
 #[cfg(test)]
@@ -232,7 +252,7 @@ mod tests {
             snapshot: true,
             last,
             upserts,
-            deletes: vec![],
+            ..wire::ConfigUpdate::default()
         }
     }
 
@@ -294,6 +314,30 @@ mod tests {
             names,
             ["projects/default/apiKeys/b", "projects/default/apiKeys/c"]
         );
+    }
+
+    #[test]
+    fn where_links_lead_is_what_was_said_and_could_be_opened() {
+        let said = |url: Option<&str>| {
+            let update = wire::ConfigUpdate {
+                public_url: url.map(str::to_owned),
+                ..part(true, vec![])
+            };
+            whole(Assembler::default().take(update, &Snapshot::default())).public_url
+        };
+        assert_eq!(said(None), None);
+        for (url, taken) in [
+            ("https://box.example.com", "https://box.example.com"),
+            (
+                "http://127.0.0.1:9443/signalbox",
+                "http://127.0.0.1:9443/signalbox",
+            ),
+            ("", ""),
+            ("box.example.com", ""),
+            ("javascript:alert(1)", ""),
+        ] {
+            assert_eq!(said(Some(url)).as_deref(), Some(taken));
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ use self::hub::{Connection, Hub, PATIENCE, key, snapshot, workflow};
 use super::*;
 use crate::spool::{SqliteSpool, SqliteSpoolConfig};
 
+const LINK_PUBLIC_KEY: &[u8] = &[9; 32];
+
 /// A node without anything but its end of the stream.
 struct Node {
     dir: TempDir,
@@ -67,6 +69,7 @@ impl Node {
             wakes: Arc::default(),
             key,
             taking: taking.clone(),
+            link_public_key: Bytes::from_static(LINK_PUBLIC_KEY),
         };
         tokio::spawn(client.run_with(timing, shutdown.clone()));
         Self {
@@ -121,6 +124,7 @@ async fn a_snapshot_then_changes_each_acknowledged_when_it_is_on_disk() {
     assert_eq!(hello.node_id, "n1");
     assert_eq!((hello.incarnation.as_str(), hello.revision), ("", 0));
     assert!(!hello.version.is_empty());
+    assert_eq!(hello.link_public_key, LINK_PUBLIC_KEY);
 
     let mut part = snapshot("1", 3, vec![key("a", 1)]);
     part.last = false;
@@ -268,6 +272,34 @@ async fn a_stream_that_ends_with_its_token_is_opened_anew_where_it_was() {
     // One that ends at once is a failure like others: it is not opened again and again.
     at.end(expired()).await;
     other.hello().await;
+}
+
+#[tokio::test]
+async fn where_links_lead_is_kept_as_it_was_said_last() {
+    let mut hub = Hub::start().await;
+    let node = Node::start(&hub.endpoint);
+    let (_, mut connection) = hub.hello().await;
+    let mut said = async |nonce: &str, url: Option<&str>| {
+        let update = wire::ConfigUpdate {
+            public_url: url.map(str::to_owned),
+            ..snapshot(nonce, 1, vec![workflow("w", 1)])
+        };
+        connection.send(ToNode::Config(update)).await;
+        let answer = connection.answer().await;
+        assert!(matches!(answer, FromNode::Ack(_)), "{answer:?}");
+        // What it says is on the disk before it is acknowledged.
+        let urls = [&node.config, &store(node.dir.path())].map(|store| store.public_url());
+        assert_eq!(urls[0], urls[1]);
+        urls[0].as_deref().map(str::to_owned)
+    };
+    assert_eq!(said("1", None).await, None);
+    let url = "https://box.example.com";
+    assert_eq!(said("2", Some(url)).await.as_deref(), Some(url));
+    // A control plane of an earlier version says nothing of it.
+    assert_eq!(said("3", None).await.as_deref(), Some(url));
+    let other = "https://other.example.com";
+    assert_eq!(said("4", Some(other)).await.as_deref(), Some(other));
+    assert_eq!(said("5", Some("")).await, None);
 }
 
 #[tokio::test]

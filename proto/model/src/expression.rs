@@ -45,6 +45,16 @@ pub enum Reference {
     Iteration(&'static str),
     /// `secrets.<id>`, or `secrets["<id>"]`.
     Secret(String),
+    /// `approvals.<id>`, whose fields are links.
+    Approval(String),
+}
+
+impl Reference {
+    /// Whether nothing recorded may hold what is read.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        matches!(self, Self::Secret(_) | Self::Approval(_))
+    }
 }
 
 #[cfg(test)]

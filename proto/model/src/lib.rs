@@ -20,6 +20,7 @@ pub mod key_scope;
 pub mod key_use;
 pub mod labels;
 pub mod limits;
+pub mod link;
 pub mod rate_limit;
 pub mod record;
 pub mod retry;

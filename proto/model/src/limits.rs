@@ -67,6 +67,8 @@ pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Time that an execution of a workflow may take that waits for people or other systems (an `approval`, a `wait` for a
 /// signal) unless it says so.
 pub const WAITING_WORKFLOW_TIMEOUT_DEFAULT: Duration = WORKFLOW_TIMEOUT_MAX;
+/// How long a link to an approval counts that a step sends, at most; it ends before, with the time that its execution may take.
+pub const LINK_TTL_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 /// How long an approval is waited for unless the step says so.
 pub const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest time that an approval or a signal is waited for.

@@ -1660,6 +1660,10 @@ pub struct Hello {
     /// node is sent no secrets.
     #[prost(bytes = "bytes", tag = "5")]
     pub hpke_public_key: ::prost::bytes::Bytes,
+    /// Public key of the links to approvals that the node's steps send: Ed25519, 32 bytes (RFC 8032). Without one the control plane
+    /// goes on with the one that it knows, if any.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub link_public_key: ::prost::bytes::Bytes,
 }
 impl ::prost::Name for Hello {
     const NAME: &'static str = "Hello";
@@ -1810,6 +1814,10 @@ pub struct ConfigUpdate {
     /// Names of resources to drop.
     #[prost(string, repeated, tag = "7")]
     pub deletes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where people reach the control plane, without a slash at its end; empty: it does not know. It is in the first update that is
+    /// whole on each stream, for the links to approvals that steps send; absent: as before.
+    #[prost(string, optional, tag = "8")]
+    pub public_url: ::core::option::Option<::prost::alloc::string::String>,
 }
 impl ::prost::Name for ConfigUpdate {
     const NAME: &'static str = "ConfigUpdate";

@@ -4118,8 +4118,10 @@ pub mod execution_service_server {
 /// expression; fields called "template" are strings in which `${{ expression }}` is replaced. The scope of both is
 /// `event`, `steps.<id>.output`, `steps.<id>.state`, `steps.<id>.error`, `vars` and `execution`; for the steps of a
 /// `forEach` also `item` and `index`; in the fields of steps with attempts, such as those of `http`, also `secrets.<name>`, or
-/// `secrets\["<name>"\]`, the secrets of the workflow's project. A step reads what stands before it in its own list and in those around it, but not
-/// what stands in a branch of a `parallel` or in a `forEach` that it is not in itself.
+/// `secrets\["<name>"\]`, the secrets of the workflow's project, and `approvals.<id>.approveUrl` and `approvals.<id>.rejectUrl`, the
+/// links by which the `approval` of that id is decided, which comes later in the step's own list or in one around it, or stands in a
+/// branch beside it. A step reads what stands before it in its own list and in those around it, but not what stands in a branch of a
+/// `parallel` or in a `forEach` that it is not in itself.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkflowSpec {
     /// What starts the workflow. Required.
@@ -4934,7 +4936,7 @@ impl ::prost::Name for SignalWait {
         "/signalbox.v1.SignalWait".into()
     }
 }
-/// Waits until someone approves or rejects, by ExecutionService.SignalExecution. The first decision counts. `timeout` and
+/// Waits until someone approves or rejects, by ExecutionService.SignalExecution or a link. The first decision counts. `timeout` and
 /// `retry` of the step are not for it. A workflow that has one, or waits for a signal, may take 30 days unless its own
 /// `timeout` says less.
 /// Output: `{"decision": "APPROVED" or "REJECTED", "by": who decided, "at": when, "comment": text, "timedOut": false}`.

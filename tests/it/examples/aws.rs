@@ -249,9 +249,21 @@ pub(super) async fn budget_approval(stage: &Stage) {
             panic!("{:?}", stage.told_slack(subject))
         };
         assert!(asked.contains(&name), "{asked}");
-        let id = name.rsplit('/').next().unwrap();
-        stage.signalbox(&["executions", verdict, id, "--comment", "by phone"]);
-        stage.succeeded(&name).await;
+        // By the command line, and by the link that Slack was sent: the message's own words and a bar stand behind its URL.
+        if verdict == "reject" {
+            let id = name.rsplit('/').next().unwrap();
+            stage.signalbox(&["executions", "reject", id, "--comment", "by phone"]);
+        } else {
+            let (before, _) = asked.split_once("|Approve>").unwrap();
+            let (_, link) = before.rsplit_once('<').unwrap();
+            let answer = reqwest::Client::new().post(link).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let recorded = format!("{:?}", stage.api.execution(&name).await.unwrap());
+            assert!(!recorded.contains(link), "{recorded}");
+        }
+        let (execution, _) = stage.succeeded(&name).await;
+        let by = execution.signals.iter().map(|signal| signal.by.as_str());
+        assert_eq!(by.last() == Some("link:ask"), verdict == "approve");
         for id in &sandbox {
             assert_eq!(stage.instance_state(id), state, "{verdict}");
         }

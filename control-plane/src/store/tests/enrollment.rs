@@ -214,11 +214,7 @@ async fn a_node_renews_by_its_key_until_it_is_revoked_on_both_databases() {
 
         let unknown = tokens.revoke_node(&actor(), &node("nobody")).await;
         assert!(matches!(unknown, Err(Error::NotFound { .. })), "{unknown:?}");
-        let arrival = Arrival {
-            version: "1",
-            applied: 0,
-            stream: "s",
-        };
+        let arrival = Arrival::by("s", 0);
         let came = store.write(async |tx| tx.node_connected(&node("plain"), arrival).await);
         came.await.unwrap();
         let plain = tokens.revoke_node(&actor(), &node("plain")).await;

@@ -119,7 +119,9 @@ async fn what_a_node_that_is_gone_had_ends_by_force_and_is_ended_there_when_it_c
         let app = app(store.clone());
         create(&app).await;
         let now = Timestamp::now();
-        app.node_connected(&node("n1"), "1", 0, "s1").await.unwrap();
+        app.node_connected(&node("n1"), Arrival::by("s1", 0))
+            .await
+            .unwrap();
         apply(&app, "n1", "i", under_way("x"), now).await;
         apply(&app, "n1", "j", under_way("y"), now).await;
         assert_eq!(
@@ -191,7 +193,9 @@ async fn a_command_that_a_lost_node_was_given_ends_by_force_and_starts_nothing_a
     each_database(async |store| {
         let app = app(store);
         create(&app).await;
-        app.node_connected(&node("n1"), "1", 0, "s1").await.unwrap();
+        app.node_connected(&node("n1"), Arrival::by("s1", 0))
+            .await
+            .unwrap();
         let given = start(&app).await;
         assert_eq!(app.commands_for(&node("n1"), false).await.unwrap().len(), 1);
         assert_eq!(

@@ -70,7 +70,8 @@ impl World {
 
     fn service_as(&self, place: &str, role: Role) -> Service {
         let own = self.tokens.clone();
-        let links = Links::new(own.clone(), Some("https://box.example.com".into()));
+        let url = Some("https://box.example.com".into());
+        let links = Links::new(own.clone(), self.app.store().clone(), url);
         let routes = Api::new(self.app.clone(), links, own.clone()).routes();
         let claims = Claims::new("ann", place, role, Duration::from_secs(600));
         let token = own.mint(&claims).unwrap();

@@ -267,7 +267,9 @@ async fn a_project_goes_with_all_that_it_has_and_its_id_is_free_when_all_of_it_i
         fill(&app, "one").await;
         fill(&app, "default").await;
         let node = node("n1");
-        app.node_connected(&node, "1", 0, "s").await.unwrap();
+        app.node_connected(&node, Arrival::by("s", 0))
+            .await
+            .unwrap();
         let mut bodies = moved(whole_execution("ended"), "one");
         let mut begun = moved(whole_execution("begun"), "one");
         begun.truncate(4);
@@ -364,7 +366,9 @@ async fn who_is_away_for_a_day_is_not_waited_for() {
         let app = app(store.clone());
         create(&app, "one").await.unwrap();
         let node = node("n1");
-        app.node_connected(&node, "1", 0, "s").await.unwrap();
+        app.node_connected(&node, Arrival::by("s", 0))
+            .await
+            .unwrap();
         let mut begun = moved(whole_execution("begun"), "one");
         begun.truncate(4);
         let records = records(begun, Timestamp::now());

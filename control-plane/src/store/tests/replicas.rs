@@ -268,9 +268,13 @@ async fn only_the_newest_stream_of_a_node_hands_out_and_says_that_it_has_gone() 
             .await
             .unwrap();
         let n1 = node("n1");
-        app.node_connected(&n1, "1", 1, "old").await.unwrap();
+        app.node_connected(&n1, Arrival::by("old", 1))
+            .await
+            .unwrap();
         assert!(app.hand_out(&n1, "old", true).await.unwrap().is_some());
-        app.node_connected(&n1, "1", 1, "new").await.unwrap();
+        app.node_connected(&n1, Arrival::by("new", 1))
+            .await
+            .unwrap();
         app.run_workflow(&actor(), &wname, run("{}", ""), decode)
             .await
             .unwrap();
@@ -331,7 +335,9 @@ async fn a_thousand_nodes_are_noted_together() {
         let id = |n: usize| node(&format!("n{n}"));
         for n in 0..1_000 {
             let stream = format!("s{n}");
-            app.node_connected(&id(n), "1", 1, &stream).await.unwrap();
+            app.node_connected(&id(n), Arrival::by(&stream, 1))
+                .await
+                .unwrap();
         }
         let heard: Vec<_> = (0..1_000)
             .map(|n| Heard {
@@ -454,8 +460,11 @@ async fn changes_at_two_replicas_at_once_are_one_after_the_other() {
     }
     // Commands are each given to one of the nodes that ask at once.
     let (n1, n2) = (node("n1"), node("n2"));
-    one.node_connected(&n1, "1", 1, "s1").await.unwrap();
-    other.node_connected(&n2, "1", 1, "s2").await.unwrap();
+    one.node_connected(&n1, Arrival::by("s1", 1)).await.unwrap();
+    other
+        .node_connected(&n2, Arrival::by("s2", 1))
+        .await
+        .unwrap();
     let mut handed = Vec::new();
     while handed.len() < 20 {
         let (a, b) = tokio::join!(

@@ -380,7 +380,7 @@ async fn a_decision_is_not_taken_that_its_node_may_hear_of_too_late() {
             .unwrap();
         world
             .app
-            .node_connected(&node("n1"), "1", 1, "s1")
+            .node_connected(&node("n1"), Arrival::by("s1", 1))
             .await
             .unwrap();
         let taken = world

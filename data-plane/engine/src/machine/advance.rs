@@ -6,15 +6,22 @@ use signalbox_model::{
     workflow::{RetryPolicy, Step},
 };
 
-use super::*;
+use super::{links::Signing, *};
 use crate::decision::Shown;
+
+/// What an execution is called, was told, and may send.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) execution: &'a ExecutionName,
+    pub(super) inbox: &'a Inbox,
+    pub(super) secrets: &'a Secrets,
+    pub(super) signing: Signing<'a>,
+}
 
 /// What frames know of the execution around them, and what they ask of its owner.
 pub(super) struct Around<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) execution: &'a ExecutionName,
-    inbox: &'a Inbox,
-    pub(super) secrets: &'a Secrets,
+    known: Known<'a>,
     pub(super) now: Timestamp,
     /// Whether no more steps may begin.
     is_full: bool,
@@ -26,16 +33,14 @@ impl<'a> Around<'a> {
     /// An execution that is out of time at `deadline`.
     pub(super) fn new(
         plan: &'a Plan,
-        (execution, inbox, secrets): (&'a ExecutionName, &'a Inbox, &'a Secrets),
+        known: Known<'a>,
         now: Timestamp,
         deadline: Timestamp,
         is_full: bool,
     ) -> Self {
         Self {
             plan,
-            execution,
-            inbox,
-            secrets,
+            known,
             now,
             is_full,
             attempts: Vec::new(),
@@ -51,10 +56,25 @@ impl<'a> Around<'a> {
         }
     }
 
-    /// As [`secrets::begin`].
-    fn begin(&self, step: &Step, scope: &Scope) -> Result<(Begin, Shown), Failure> {
+    /// Begins the run `instance`; what may be shown of its attempts.
+    fn begin(
+        &self,
+        step: &Step,
+        instance: &StepInstance,
+        scope: &Scope,
+    ) -> Result<(Begin, Shown), Failure> {
         let ids = self.plan.secrets_of(&step.id);
-        secrets::begin(step, ids, self.secrets, scope, self.now)
+        let approvals = self.plan.approvals_of(&step.id);
+        if ids.is_empty() && approvals.is_empty() {
+            let begun = steps::of(&step.action).begin(scope, self.now)?;
+            return Ok((begun, Shown::All));
+        }
+        let mut open = secrets::opened(ids, self.known.secrets, scope)?;
+        if !approvals.is_empty() {
+            let urls = self.known.signing.urls(approvals, instance)?;
+            open = open.with_approvals(urls);
+        }
+        secrets::begin(step, &open, scope, self.now)
     }
 
     fn wake(&mut self, at: Timestamp) {
@@ -140,7 +160,7 @@ impl OpenStep {
         until: Timestamp,
     ) -> Option<Vec<Fact>> {
         let listens = self.listens.as_ref()?;
-        let signal = around.inbox.find(listens, instance);
+        let signal = around.known.inbox.find(listens, instance);
         if signal.is_none() && around.now < until {
             around.wake(until);
             return None;
@@ -162,7 +182,7 @@ impl OpenStep {
         around: &mut Around<'_>,
         deadline: Timestamp,
     ) -> Option<Vec<Fact>> {
-        let end = around.inbox.end(instance, number);
+        let end = around.known.inbox.end(instance, number);
         let Some(outcome) = steps::of(&step.action).child(self.child.as_ref()?, end) else {
             around.wake(deadline);
             return None;
@@ -170,7 +190,9 @@ impl OpenStep {
         let now = around.now;
         Some(vec![match outcome {
             Ok(output) => succeeded(instance, &output),
-            Err(failed) => attempt_failed(around.execution, step, instance, number, failed, now),
+            Err(failed) => {
+                attempt_failed(around.known.execution, step, instance, number, failed, now)
+            }
         }])
     }
 
@@ -187,10 +209,10 @@ impl OpenStep {
         if let Some(effect) = &self.effect {
             return Ok(effect.clone());
         }
-        let idempotency_key = identity::idempotency_key(around.execution, instance);
+        let idempotency_key = identity::idempotency_key(around.known.execution, instance);
         let (kind, shown) = match &self.kind {
             Some(kind) => (kind.clone(), Shown::All),
-            None => match sharing_one_budget(|| around.begin(step, scope))? {
+            None => match sharing_one_budget(|| around.begin(step, instance, scope))? {
                 (Begin::Attempt { effect, .. }, shown) => {
                     let kind = steps::of(&step.action).keyed(effect, &idempotency_key);
                     // Not kept where it holds secrets: the next attempt reads them as they are then.
@@ -253,7 +275,7 @@ fn evaluate(step: &Step, instance: &StepInstance, scope: &Scope, around: &Around
             return ended_at_once(step, instance, failed(instance, failure));
         }
     }
-    match around.begin(step, scope).map(|(begun, _)| begun) {
+    match around.begin(step, instance, scope).map(|(begun, _)| begun) {
         Err(failure) => ended_at_once(step, instance, failed(instance, failure)),
         Ok(Begin::Finished { input, result }) => vec![
             started(step, instance, &input),

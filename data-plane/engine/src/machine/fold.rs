@@ -63,6 +63,7 @@ impl Machine {
             State::Running(run) => {
                 let taken = taken(&self.plan, fact);
                 run.fold(&self.plan, fact, at)?;
+                self.links.fold(&self.plan, &run.frame, fact);
                 if let Fact::Cancelling = fact {
                     run.is_abandoned = self.is_abandoned;
                 }

@@ -126,17 +126,21 @@ impl Frame {
         );
     }
 
-    /// The run of `step`, if it is open.
-    pub(super) fn open(&self, plan: &Plan, step: &StepInstance) -> Option<&OpenStep> {
+    /// The frame that `step` stands in, if it is under way.
+    pub(super) fn around(&self, plan: &Plan, step: &StepInstance) -> Option<&Self> {
         let mut frame = self;
         for hop in plan.node(plan.find(&step.step)?).around() {
             let number = frame.number(hop, step)?;
             let open = frame.open_here(plan, &hop.step)?;
             frame = open.children.as_ref()?.get(number)?;
         }
-        frame
-            .open_here(plan, &step.step)
-            .filter(|_| frame.indexes == step.indexes)
+        Some(frame).filter(|frame| frame.indexes == step.indexes)
+    }
+
+    /// The run of `step`, if it is open.
+    pub(super) fn open(&self, plan: &Plan, step: &StepInstance) -> Option<&OpenStep> {
+        let frame = self.around(plan, step)?;
+        frame.open_here(plan, &step.step)
     }
 
     /// Likewise.

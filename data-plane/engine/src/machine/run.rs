@@ -2,7 +2,10 @@
 
 use signalbox_model::{execution::StepState, workflow::Action};
 
-use super::{advance::Around, *};
+use super::{
+    advance::{Around, Known},
+    *,
+};
 
 /// An execution between its first fact and its last.
 pub(super) struct Run {
@@ -106,12 +109,7 @@ impl Run {
     }
 
     /// The next move.
-    pub(super) fn advance(
-        &mut self,
-        plan: &Plan,
-        (execution, inbox, secrets): (&ExecutionName, &Inbox, &Secrets),
-        now: Timestamp,
-    ) -> Move {
+    pub(super) fn advance(&mut self, plan: &Plan, known: Known<'_>, now: Timestamp) -> Move {
         let (deadline, code) = self.deadline(plan);
         if let Some(verdict) = &self.verdict {
             let state = match verdict.state {
@@ -147,8 +145,7 @@ impl Run {
                 open
             });
         }
-        let around = (execution, inbox, secrets);
-        let mut around = Around::new(plan, around, now, deadline, self.is_full());
+        let mut around = Around::new(plan, known, now, deadline, self.is_full());
         match self.frame.advance(&mut around, deadline) {
             Some(facts) => Move::Facts(facts),
             None => Move::Rest(around.rest()),

@@ -29,19 +29,11 @@ impl Machine {
     }
 }
 
-/// As [`Behaviour::begin`](steps::Behaviour::begin), of a step that may read secrets: what is recorded, and what may be
-/// shown, is evaluated without them.
-pub(super) fn begin(
-    step: &Step,
-    ids: &[SecretId],
-    secrets: &Secrets,
-    scope: &Scope,
-    now: Timestamp,
-) -> Result<(Begin, Shown), Failure> {
-    let behaviour = steps::of(&step.action);
-    if ids.is_empty() {
-        return Ok((behaviour.begin(scope, now)?, Shown::All));
-    }
+/// `scope` with those of `secrets` that are called `ids`.
+///
+/// # Errors
+/// One of them is missing.
+pub(super) fn opened(ids: &[SecretId], secrets: &Secrets, scope: &Scope) -> Result<Scope, Failure> {
     if let Some(id) = ids.iter().find(|id| secrets.get(id).is_none()) {
         return Err(Failure::new(
             codes::SECRET_MISSING,
@@ -56,7 +48,19 @@ pub(super) fn begin(
         .filter(|(id, _)| ids.contains(id))
         .map(|(id, secret)| (id.clone(), secret.clone()))
         .collect();
-    let begun = behaviour.begin(&scope.clone().with_secrets(&own), now)?;
+    Ok(scope.clone().with_secrets(&own))
+}
+
+/// As [`Behaviour::begin`](steps::Behaviour::begin), of a step that reads secrets or links, which `open` holds: what is recorded,
+/// and what may be shown, is evaluated in `scope`, without them.
+pub(super) fn begin(
+    step: &Step,
+    open: &Scope,
+    scope: &Scope,
+    now: Timestamp,
+) -> Result<(Begin, Shown), Failure> {
+    let behaviour = steps::of(&step.action);
+    let begun = behaviour.begin(open, now)?;
     let Begin::Attempt { effect, .. } = begun else {
         // Definitions do not let others read secrets: there would be no telling what of them is recorded.
         return Err(Failure::new(

@@ -4,6 +4,7 @@ mod cancel;
 mod children;
 mod flow;
 mod frames;
+mod links;
 mod retry;
 mod secrets;
 mod signals;

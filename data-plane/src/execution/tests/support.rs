@@ -10,6 +10,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
+use signalbox_engine::LinkMaker;
 use signalbox_model::{
     event::{Event, EventScope, TriggerKind},
     execution::{ExecutionState, Fact, Failure, JsonText},
@@ -55,6 +56,7 @@ pub(crate) struct World {
     pub(crate) cancels: Arc<Cancels>,
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) links: Option<Arc<dyn LinkMaker>>,
     pub(crate) limits: Arc<dyn ConcurrencyLimits>,
     pub(crate) workflows: Arc<dyn WorkflowSource>,
 }
@@ -72,6 +74,7 @@ impl World {
             cancels: Arc::default(),
             wakes: Arc::default(),
             secrets: Arc::new(NoSecrets),
+            links: None,
             limits: ExecutionConfig::default().limits,
             workflows: Arc::new(NoWorkflows),
         };
@@ -115,6 +118,7 @@ impl World {
             cancels: self.cancels.clone(),
             wakes: self.wakes.clone(),
             secrets: self.secrets.clone(),
+            links: self.links.clone(),
             limits: self.limits.clone(),
             workflows: self.workflows.clone(),
             ..ExecutionConfig::default()

@@ -134,7 +134,7 @@ pub(super) fn snapshot(
         snapshot: true,
         last: true,
         upserts,
-        deletes: Vec::new(),
+        ..wire::ConfigUpdate::default()
     }
 }
 

@@ -54,7 +54,8 @@ pub struct Expression {
     /// The syntax tree, with what holds it to its budget.
     tree: Arc<IdedExpr>,
     references: Arc<[Reference]>,
-    reads_secrets: bool,
+    /// Whether it reads secrets or links.
+    reads_hidden: bool,
     /// Whether it reads anything.
     reads_any: bool,
     /// What is needed of it.
@@ -82,8 +83,8 @@ pub enum ExpressionError {
     Marked,
     /// Reads a variable that there is not.
     #[error(
-        "reads {0:?}; expected event, steps, vars, secrets or execution, and item or index within a forEach{hint}",
-        hint = suggestion(.0, check::ROOTS.into_iter().chain(check::ITERATION).chain([check::SECRETS]))
+        "reads {0:?}; expected event, steps, vars, secrets, approvals or execution, and item or index within a forEach{hint}",
+        hint = suggestion(.0, check::ROOTS.into_iter().chain(check::ITERATION).chain(check::NAMED))
     )]
     UnknownVariable(String),
     /// Calls a function that there is not.
@@ -103,6 +104,11 @@ pub enum ExpressionError {
     /// Reads the secrets otherwise than each by its name.
     #[error("reads secrets; expected secrets.name or secrets[\"name\"], each by its name")]
     AllSecrets,
+    /// Reads the approvals otherwise than each by its step's id.
+    #[error(
+        "reads approvals; expected approvals.step.approveUrl or approvals.step.rejectUrl, each by the id of its step"
+    )]
+    AllApprovals,
     /// Subtracts from a secret: its id is written as a field although it holds `-`.
     #[error("subtracts from secrets.{0}; a name with \"-\" is written secrets[\"{0}-…\"]")]
     SecretName(String),
@@ -241,13 +247,12 @@ impl Expression {
                     references: reads.references,
                 });
             }
-            let is_secret = |reference: &Reference| matches!(reference, Reference::Secret(_));
             let mut tree = program.expression().clone();
             budget::instrument(&mut tree);
             Ok(Self {
                 source: source.into(),
                 tree: Arc::new(tree),
-                reads_secrets: reads.references.iter().any(is_secret),
+                reads_hidden: reads.references.iter().any(Reference::is_hidden),
                 references: reads.references.into(),
                 reads_any: reads.any,
                 wanted,
@@ -307,17 +312,17 @@ impl Expression {
         &self.source
     }
 
-    /// What it reads of steps, constants and secrets.
+    /// What it reads of steps, constants, secrets and approvals.
     pub fn references(&self) -> impl Iterator<Item = Reference> + '_ {
         self.references.iter().cloned()
     }
 
-    /// Its value. Where secrets are hidden, that of an expression that reads some is [`HIDDEN`], whatever it makes of them.
+    /// Its value. Where secrets and links are hidden, that of an expression that reads some is [`HIDDEN`], whatever it makes of them.
     ///
     /// # Errors
     /// [`EvaluationError`].
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, EvaluationError> {
-        if self.reads_secrets && scope.hides_secrets() {
+        if self.reads_hidden && scope.hides_secrets() {
             return Ok(HIDDEN.into());
         }
         let value = self.run(scope)?;
@@ -366,9 +371,9 @@ impl Expression {
                     expression: self.shown(),
                 });
             }
-            // It may quote what the expression made of a secret.
-            Ok(Err(_)) if self.reads_secrets => {
-                "fails with the values that its secrets have; why is not shown".to_owned()
+            // It may quote what the expression made of a secret, or of a link.
+            Ok(Err(_)) if self.reads_hidden => {
+                "fails with the secret values that it reads; why is not shown".to_owned()
             }
             Ok(Err(error)) => one_line(&budget::as_written(&error.to_string())),
             Err(Broken::Panicked) => "the interpreter broke off".to_owned(),

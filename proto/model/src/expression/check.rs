@@ -8,8 +8,10 @@ use crate::limits;
 /// Variables that an expression may read.
 pub(super) const ROOTS: [&str; 4] = ["event", "steps", "vars", "execution"];
 
-/// The one that is read by its members' names only, so that a definition tells which it needs.
-pub(super) const SECRETS: &str = "secrets";
+/// Those that are read by their members' names only, so that a definition tells which it needs.
+pub(super) const NAMED: [&str; 2] = [SECRETS, APPROVALS];
+const SECRETS: &str = "secrets";
+pub(super) const APPROVALS: &str = "approvals";
 
 /// Those that only the steps of a `forEach` may read.
 pub(super) const ITERATION: [&str; 2] = ["item", "index"];
@@ -17,7 +19,7 @@ pub(super) const ITERATION: [&str; 2] = ["item", "index"];
 /// What `expr` reads, and what is wrong with that.
 #[derive(Default)]
 pub(super) struct Reads {
-    /// Of steps, constants and secrets.
+    /// Of steps, constants, secrets and approvals.
     pub(super) references: Vec<Reference>,
     /// Whether it reads anything at all.
     pub(super) any: bool,
@@ -58,7 +60,7 @@ impl Walk {
             Expr::Select(select) => {
                 if let Expr::Ident(root) = &select.operand.expr {
                     self.member(root, &select.field);
-                    if self.is_secrets(root) {
+                    if self.is_named(root) {
                         return;
                     }
                 }
@@ -97,14 +99,15 @@ impl Walk {
         ) = (call.func_name.as_str(), call.args.as_slice())
         {
             self.member(root, field.inner());
-            if self.is_secrets(root) {
+            if self.is_named(root) {
                 return;
             }
         }
         if let ("_-_", [minuend, _]) = (call.func_name.as_str(), call.args.as_slice())
             && let Expr::Select(select) = &minuend.expr
             && let Expr::Ident(root) = &select.operand.expr
-            && self.is_secrets(root)
+            && root == SECRETS
+            && !self.is_local(root)
         {
             return self.wrong(ExpressionError::SecretName(select.field.clone()));
         }
@@ -160,9 +163,9 @@ impl Walk {
         self.locals.iter().any(|local| local == name)
     }
 
-    /// Whether `root` is what holds the secrets.
-    fn is_secrets(&self, root: &str) -> bool {
-        root == SECRETS && !self.is_local(root)
+    /// Whether `root` is what holds the secrets, or the approvals.
+    fn is_named(&self, root: &str) -> bool {
+        NAMED.contains(&root) && !self.is_local(root)
     }
 
     fn variable(&mut self, name: &str) {
@@ -172,6 +175,9 @@ impl Walk {
         self.reads.any = true;
         if name == SECRETS {
             return self.wrong(ExpressionError::AllSecrets);
+        }
+        if name == APPROVALS {
+            return self.wrong(ExpressionError::AllApprovals);
         }
         if ROOTS.contains(&name) {
             return;
@@ -190,6 +196,7 @@ impl Walk {
             "steps" => Reference::Step(field.to_owned()),
             "vars" => Reference::Var(field.to_owned()),
             SECRETS => Reference::Secret(field.to_owned()),
+            APPROVALS => Reference::Approval(field.to_owned()),
             _ => return,
         };
         self.refer(reference);

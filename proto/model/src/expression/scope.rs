@@ -18,13 +18,14 @@ use super::shared::Shared;
 use crate::{
     execution::{Failure, StepState},
     ids::StepId,
+    link::ApprovalUrls,
     secret::Secrets,
 };
 
 type Fields = HashMap<CelMapKey<'static>, Box<dyn Val>>;
 
 /// The variables of expressions: `event`, `vars`, `execution` and `steps`; within a `forEach` `item` and `index` too; where a
-/// step is evaluated that may read them, `secrets`. Built once for an execution; cheap to grow, and to clone, for its values
+/// step is evaluated that may read them, `secrets` and `approvals`. Built once for an execution; cheap to grow, and to clone, for its values
 /// are shared; an evaluation copies nothing of it that the expression does not ask for.
 #[derive(Clone)]
 pub struct Scope {
@@ -35,9 +36,11 @@ pub struct Scope {
     iteration: Option<(Arc<dyn Val>, CelInt)>,
     steps: CelMap<'static>,
     secrets: Shown,
+    /// The links of those whose step is evaluated.
+    approvals: Option<Arc<dyn Val>>,
 }
 
-/// What is to be read of the secrets.
+/// What is to be read of the secrets; hidden, and of the links.
 #[derive(Clone)]
 enum Shown {
     Nothing,
@@ -67,6 +70,7 @@ impl Scope {
             iteration: None,
             steps: CelMap::default(),
             secrets: Shown::Nothing,
+            approvals: None,
         }
     }
 
@@ -87,7 +91,26 @@ impl Scope {
         self
     }
 
-    /// The same for what is recorded and shown: expressions that read secrets give
+    /// The same with the links of approvals. For one evaluation, likewise.
+    #[must_use]
+    pub fn with_approvals(
+        mut self,
+        approvals: impl IntoIterator<Item = (StepId, ApprovalUrls)>,
+    ) -> Self {
+        let of = |urls: ApprovalUrls| -> Box<dyn Val> {
+            let fields = [("approveUrl", urls.approve), ("rejectUrl", urls.reject)];
+            let fields = fields.map(|(name, url)| (CelMapKey::from(name), text(&url)));
+            Box::new(CelMap::from(Fields::from(fields)))
+        };
+        let approvals: Fields = approvals
+            .into_iter()
+            .map(|(id, urls)| (CelMapKey::from(id.as_str().to_owned()), of(urls)))
+            .collect();
+        self.approvals = Some(Arc::new(CelMap::from(approvals)));
+        self
+    }
+
+    /// The same for what is recorded and shown: expressions that read secrets or links give
     /// [`HIDDEN`](crate::secret::HIDDEN).
     #[must_use]
     pub fn hiding_secrets(mut self) -> Self {
@@ -150,6 +173,7 @@ impl VariableResolver for Scope {
                 Shown::Values(values) => values.as_ref(),
                 Shown::Nothing | Shown::Hidden => return None,
             },
+            "approvals" => self.approvals.as_ref()?.as_ref(),
             "item" => self.iteration.as_ref()?.0.as_ref(),
             "index" => &self.iteration.as_ref()?.1,
             _ => return None,

@@ -491,7 +491,7 @@ fn templates_keep_types_and_join_text() {
     let error = Template::parse("${{ evnt }}").unwrap_err().to_string();
     assert_eq!(
         error,
-        "${{ evnt }} reads \"evnt\"; expected event, steps, vars, secrets or execution, and item or index within a forEach; did you mean \"event\"?"
+        "${{ evnt }} reads \"evnt\"; expected event, steps, vars, secrets, approvals or execution, and item or index within a forEach; did you mean \"event\"?"
     );
 }
 

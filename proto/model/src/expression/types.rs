@@ -12,7 +12,7 @@ use cel::common::ast::{
 use super::{
     ExpressionError,
     cel::cut,
-    check::unknown_in_namespace,
+    check::{APPROVALS, unknown_in_namespace},
     facts::{Facts, Fields},
     functions::regular,
     kinds::Kinds,
@@ -88,6 +88,9 @@ const EXECUTION: Listed = &[
 /// [`super::StepResult`].
 pub(super) const STEP: Listed = &[("state", TEXT), ("output", ANY), ("error", ERROR)];
 
+/// The links of an approval.
+const APPROVAL: Listed = &[("approveUrl", TEXT), ("rejectUrl", TEXT)];
+
 /// What is known of an expression.
 pub(super) struct Inferred {
     /// What it may give.
@@ -160,7 +163,7 @@ impl<'f> Walk<'f> {
             (None, "event") => Known::map(Fields::Listed(EVENT)),
             (None, "execution") => Known::map(Fields::Listed(EXECUTION)),
             (None, "vars") => self.facts.vars(),
-            (None, "steps") => Known::any_of(Kinds::MAP),
+            (None, "steps" | APPROVALS) => Known::any_of(Kinds::MAP),
             (None, "index") => Known::any_of(Kinds::INT),
             (None, _) => Known::ANY,
         }
@@ -194,6 +197,9 @@ impl<'f> Walk<'f> {
     fn field(&mut self, operand: &IdedExpr, known: Known<'f>, name: &str) -> Known<'f> {
         if self.is_global(operand, "steps") {
             return Known::map(Fields::Listed(STEP));
+        }
+        if self.is_global(operand, APPROVALS) {
+            return Known::map(Fields::Listed(APPROVAL));
         }
         if name == "json"
             && self.is_global(operand, "event")

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use self::approvals::Approvals;
 use super::{
     Action, AmazonSnsTrigger, ConditionStep, ForEachStep, Names, OnError, ParallelStep, RetryOn,
     Step, SuccessStatus, Trigger, WaitStep, Workflow,
@@ -17,6 +18,7 @@ use crate::{
     violation::Collector,
 };
 
+mod approvals;
 mod kinds;
 mod references;
 mod secrets;
@@ -39,7 +41,9 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
         unchosen: HashSet::new(),
         inputs: (!workflow.inputs().is_empty()).then(|| workflow.inputs().shapes()),
         bound: Bound::Workflow(workflow.timeout),
-        all_ids: all_ids(workflow),
+        all_ids: all_steps(workflow).map(|step| step.id.clone()).collect(),
+        all_approvals: approvals::all(workflow),
+        approvals: Vec::new(),
         iterations: 0,
         count: 0,
         names: Names {
@@ -150,17 +154,15 @@ fn vars(workflow: &Workflow, problems: &mut Collector) {
     }
 }
 
-fn all_ids(workflow: &Workflow) -> HashSet<StepId> {
-    let mut ids = HashSet::new();
-    let mut rest: Vec<&[Step]> = vec![&workflow.steps];
-    rest.extend(workflow.finally.iter().map(|finally| &finally.steps[..]));
-    while let Some(list) = rest.pop() {
-        for step in list {
-            ids.insert(step.id.clone());
-            rest.extend(step.lists());
-        }
-    }
-    ids
+/// The steps of a workflow, wherever they stand.
+fn all_steps(workflow: &Workflow) -> impl Iterator<Item = &Step> {
+    let finally = workflow.finally.iter().flat_map(|finally| &finally.steps);
+    let mut rest: Vec<&Step> = workflow.steps.iter().chain(finally).collect();
+    std::iter::from_fn(move || {
+        let step = rest.pop()?;
+        rest.extend(step.lists().flatten());
+        Some(step)
+    })
 }
 
 /// How many of `steps`, nested ones included, may be under way at once.
@@ -220,6 +222,9 @@ struct Walk<'a> {
     inputs: Option<BTreeMap<&'a str, Shape>>,
     bound: Bound,
     all_ids: HashSet<StepId>,
+    all_approvals: HashSet<StepId>,
+    /// Those whose run is known in the current step's, from the outermost list in.
+    approvals: Vec<Approvals>,
     /// The number of `forEach` steps around.
     iterations: usize,
     count: usize,
@@ -244,6 +249,7 @@ impl Walk<'_> {
             return;
         }
         let mut ended_by: Option<&StepId> = None;
+        self.approvals.push(Approvals::of(steps));
         for (index, step) in steps.iter().enumerate() {
             let path = format!("{path}[{index}]");
             if let Some(end) = ended_by {
@@ -255,11 +261,15 @@ impl Walk<'_> {
                     ),
                 );
             }
+            if let Some(approvals) = self.approvals.last_mut() {
+                approvals.come_to(step);
+            }
             self.step(&path, step, depth);
             if ends(step) {
                 ended_by = ended_by.or(Some(&step.id));
             }
         }
+        self.approvals.pop();
     }
 
     fn step(&mut self, path: &str, step: &Step, depth: usize) {
@@ -395,6 +405,8 @@ impl Walk<'_> {
         let (count, max) = (parallel.branches.len(), limits::PARALLEL_BRANCHES_MAX);
         self.bounded(&path, count, max, ["branch", "branches"]);
         let mut names = HashSet::new();
+        let beside = parallel.branches.iter().flat_map(|branch| &branch.steps);
+        self.approvals.push(Approvals::of(beside));
         for (index, branch) in parallel.branches.iter().enumerate() {
             if !names.insert(&branch.name) {
                 self.problems.add(
@@ -404,6 +416,7 @@ impl Walk<'_> {
             }
             self.frame(&format!("{path}[{index}].steps"), &branch.steps, depth);
         }
+        self.approvals.pop();
     }
 
     fn for_each(&mut self, path: &str, each: &ForEachStep, depth: usize) {

@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-fn parallel(id: &str, fail_fast: bool, branches: Vec<(&str, Vec<Step>)>) -> Step {
+pub(super) fn parallel(id: &str, fail_fast: bool, branches: Vec<(&str, Vec<Step>)>) -> Step {
     let branches = branches.into_iter().map(|(name, steps)| ParallelBranch {
         name: name.parse().unwrap(),
         steps,
@@ -22,7 +22,13 @@ fn parallel(id: &str, fail_fast: bool, branches: Vec<(&str, Vec<Step>)>) -> Step
     )
 }
 
-fn for_each(id: &str, items: &str, concurrency: u32, fail_fast: bool, steps: Vec<Step>) -> Step {
+pub(super) fn for_each(
+    id: &str,
+    items: &str,
+    concurrency: u32,
+    fail_fast: bool,
+    steps: Vec<Step>,
+) -> Step {
     let each = ForEachStep {
         items: cel(items),
         concurrency,

@@ -362,8 +362,8 @@ fn what_cannot_be_shown_without_its_secrets_is_not_shown() {
     // Too long to be sent, but for its secret.
     let url = "http://h.test/${{ secrets.token.size() > 1 ? '' : '' }}";
     let step = call("call", url, "x", json!({}));
-    let begun =
-        super::super::secrets::begin(&step, &ids, &secrets(&[("token", TOKEN)]), &scope, at(0));
+    let open = super::super::secrets::opened(&ids, &secrets(&[("token", TOKEN)]), &scope);
+    let begun = super::super::secrets::begin(&step, &open.unwrap(), &scope, at(0));
     let (begun, shown) = begun.unwrap();
     assert!(matches!(begun, Begin::Attempt { .. }));
     assert!(matches!(shown, Shown::Instead(_)), "{shown:?}");

@@ -22,7 +22,7 @@ fn named(id: &str, name: &str, payload: i64) -> Signal {
     }
 }
 
-fn decided(id: &str, step: &str, decision: ApprovalDecision, comment: &str) -> Signal {
+pub(super) fn decided(id: &str, step: &str, decision: ApprovalDecision, comment: &str) -> Signal {
     Signal {
         id: id.parse().unwrap(),
         kind: SignalKind::Decision {
@@ -44,7 +44,7 @@ fn wait_for(id: &str, name: &str, timeout_s: Option<u64>, on_timeout: SignalTime
     step(id, Action::Wait(WaitStep::Signal(wait)))
 }
 
-fn approval(id: &str, on_timeout: ApprovalTimeout, rejected_is_output: bool) -> Step {
+pub(super) fn approval(id: &str, on_timeout: ApprovalTimeout, rejected_is_output: bool) -> Step {
     let approval = ApprovalStep {
         message: Template::parse("Ship ${{ event.json.n }}?").unwrap(),
         approvers: vec!["the desk".to_owned()],
@@ -56,7 +56,7 @@ fn approval(id: &str, on_timeout: ApprovalTimeout, rejected_is_output: bool) -> 
 }
 
 /// Tells it, and gives the facts that follow at `now`.
-fn tell(machine: &mut Machine, signal: &Signal, now: Timestamp) -> Vec<Fact> {
+pub(super) fn tell(machine: &mut Machine, signal: &Signal, now: Timestamp) -> Vec<Fact> {
     machine.signal(signal);
     let decision = machine.decide(now);
     run(machine, decision, now).0

@@ -1,9 +1,12 @@
-//! What expressions read of secrets.
+//! What expressions read of secrets, and of the links of approvals.
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::secret::{HIDDEN, Secret, Secrets};
+use crate::{
+    link::ApprovalUrls,
+    secret::{HIDDEN, Secret, Secrets},
+};
 
 fn secrets() -> Secrets {
     let secret = |id: &str, value: &[u8]| (id.parse().unwrap(), Secret::new(value.to_vec()));
@@ -106,4 +109,53 @@ fn no_error_quotes_what_was_made_of_one() {
             assert!(!error.contains("s3cret-value"), "{error}");
         }
     }
+}
+
+#[test]
+fn links_are_read_by_their_approvals_and_hidden_like_secrets() {
+    let urls = ApprovalUrls {
+        approve: "https://box.test/approvals/yes".to_owned(),
+        reject: "https://box.test/approvals/no".to_owned(),
+    };
+    assert!(!format!("{urls:?}").contains("box.test"));
+    let scope = Scope::new(&Value::Null, &Value::Null, &Value::Null);
+    let open = scope
+        .clone()
+        .with_approvals([("ask".parse().unwrap(), urls)]);
+    for (source, value) in [
+        (
+            "approvals.ask.approveUrl",
+            json!("https://box.test/approvals/yes"),
+        ),
+        (
+            r#"approvals["ask"]["rejectUrl"]"#,
+            json!("https://box.test/approvals/no"),
+        ),
+        ("approvals.ask.rejectUrl.substring(0, 5)", json!("https")),
+        (
+            "approvals.ask",
+            json!({
+                "approveUrl": "https://box.test/approvals/yes",
+                "rejectUrl": "https://box.test/approvals/no",
+            }),
+        ),
+    ] {
+        let expression = Expression::parse(source).unwrap();
+        let references: Vec<_> = expression.references().collect();
+        assert_eq!(
+            references,
+            [Reference::Approval("ask".to_owned())],
+            "{source}"
+        );
+        assert_eq!(expression.evaluate(&open).unwrap(), value);
+        let hidden = open.clone().hiding_secrets();
+        assert_eq!(expression.evaluate(&hidden).unwrap(), json!(HIDDEN));
+        assert!(expression.evaluate(&scope).is_err(), "{source}");
+    }
+    let wrong = Expression::parse("int(approvals.ask.approveUrl)").unwrap();
+    let error = wrong.evaluate(&open).unwrap_err().to_string();
+    assert!(!error.contains("box.test"), "{error}");
+    // A variable of a comprehension may be called so, and is none of them.
+    let other = Expression::parse("[{'a': 1}].all(approvals, approvals.a == 1)").unwrap();
+    assert_eq!(other.references().count(), 0);
 }

@@ -134,7 +134,7 @@ fn what_always_fails_is_refused() {
         ),
         (
             "itme.x",
-            "reads \"itme\"; expected event, steps, vars, secrets or execution, and item or index within a forEach; did you mean \"item\"?",
+            "reads \"itme\"; expected event, steps, vars, secrets, approvals or execution, and item or index within a forEach; did you mean \"item\"?",
         ),
         (
             "index + 'a'",

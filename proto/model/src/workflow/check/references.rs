@@ -52,6 +52,7 @@ impl Walk<'_> {
                 }
             }
             Reference::Secret(name) => self.secret(field, name, may_be_secret),
+            Reference::Approval(id) => self.approval(field, id, may_be_secret),
             Reference::Iteration(name) => {
                 if self.iterations == 0 {
                     let text = format!("{name}: there is one only for the steps of a forEach");

@@ -26,18 +26,22 @@ impl Walk<'_> {
     }
 }
 
-/// Constants hold no expressions: what looks like a secret would be sent as it is written.
+/// Constants hold no expressions: what looks like a secret, or a link, would be sent as it is written.
 pub(super) fn in_constant(field: &str, value: &Value, problems: &mut Collector) {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
         Value::String(text) => {
             let references = Template::parse(text).map_or_else(|_| Vec::new(), |t| t.references());
-            let reads_secret = |reference: &Reference| matches!(reference, Reference::Secret(_));
-            if references.iter().any(reads_secret) {
-                problems.add(
-                    field,
-                    "holds ${{ secrets.… }}, but constants are not evaluated; write it where it is sent",
+            let hidden = references.iter().find_map(|reference| match reference {
+                Reference::Secret(_) => Some("secrets"),
+                Reference::Approval(_) => Some("approvals"),
+                Reference::Step(_) | Reference::Var(_) | Reference::Iteration(_) => None,
+            });
+            if let Some(root) = hidden {
+                let text = format!(
+                    "holds ${{{{ {root}.… }}}}, but constants are not evaluated; write it where it is sent"
                 );
+                problems.add(field, text);
             }
         }
         Value::Array(values) => {
