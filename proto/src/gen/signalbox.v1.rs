@@ -167,7 +167,7 @@ pub struct ListApiKeysRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -1404,7 +1404,7 @@ pub struct ListAuditEntriesRequest {
     /// Project, `projects/{project}`; empty: the entries that belong to none.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -1818,7 +1818,7 @@ pub struct ListDeliveriesRequest {
     /// Workflow, `projects/{project}/workflows/{workflow}`; `-` as the workflow lists all of the project (AIP-159).
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -2662,7 +2662,7 @@ pub struct ListExecutionsRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -3274,7 +3274,9 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Sends an execution now and after each change; ends when the execution has ended. Role: viewer.
+        /// Sends an execution now and after each change; ends when the execution has ended. Like every stream it ends with the token
+        /// of the call, too: UNAUTHENTICATED with the reason TOKEN_EXPIRED, or TOKEN_REVOKED. A caller may have 100
+        /// watches at one replica (RESOURCE_EXHAUSTED). Role: viewer.
         pub async fn watch_execution(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchExecutionRequest>,
@@ -3301,7 +3303,8 @@ pub mod execution_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Sends each execution of a project that is created or changes from now on, without steps. Role: viewer.
+        /// Sends each execution of a project that is created or changes from now on, without steps. When it ends with the token of the
+        /// call, go on from the last watch_token. Role: viewer.
         pub async fn watch_executions(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchExecutionsRequest>,
@@ -3504,7 +3507,9 @@ pub mod execution_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends an execution now and after each change; ends when the execution has ended. Role: viewer.
+        /// Sends an execution now and after each change; ends when the execution has ended. Like every stream it ends with the token
+        /// of the call, too: UNAUTHENTICATED with the reason TOKEN_EXPIRED, or TOKEN_REVOKED. A caller may have 100
+        /// watches at one replica (RESOURCE_EXHAUSTED). Role: viewer.
         async fn watch_execution(
             &self,
             request: tonic::Request<super::WatchExecutionRequest>,
@@ -3518,7 +3523,8 @@ pub mod execution_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends each execution of a project that is created or changes from now on, without steps. Role: viewer.
+        /// Sends each execution of a project that is created or changes from now on, without steps. When it ends with the token of the
+        /// call, go on from the last watch_token. Role: viewer.
         async fn watch_executions(
             &self,
             request: tonic::Request<super::WatchExecutionsRequest>,
@@ -5583,7 +5589,8 @@ pub struct Node {
     /// Newest configuration revision of the control plane.
     #[prost(int64, tag = "5")]
     pub head_revision: i64,
-    /// Resources of which the node refused the newest state and keeps the one before.
+    /// Resources of which the node refused the newest state and keeps the one before: those of projects in which the caller has the
+    /// role.
     #[prost(message, repeated, tag = "6")]
     pub refusals: ::prost::alloc::vec::Vec<Refusal>,
     /// When it last connected.
@@ -5725,7 +5732,7 @@ impl ::prost::Name for GetNodeRequest {
 /// Request of ListNodes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListNodesRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -5827,7 +5834,7 @@ impl ::prost::Name for CreateEnrollmentTokenResponse {
 /// Request of ListEnrollmentTokens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListEnrollmentTokensRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -6754,7 +6761,7 @@ impl ::prost::Name for GetProjectRequest {
 /// Request of ListProjects.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProjectsRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -7550,7 +7557,7 @@ pub struct ListSecretsRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -8281,7 +8288,7 @@ pub struct ListSubscriptionsRequest {
     /// Workflow, `projects/{project}/workflows/{workflow}`; `-` as the workflow lists all of the project (AIP-159).
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -8807,7 +8814,7 @@ impl ::prost::Name for RevokeTokenRequest {
 /// Request of ListRevokedTokens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRevokedTokensRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -9594,7 +9601,7 @@ pub struct ListWorkflowsRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -9776,7 +9783,7 @@ pub struct ListWorkflowVersionsRequest {
     /// Workflow, `projects/{project}/workflows/{workflow}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
