@@ -120,8 +120,7 @@ async fn authenticate<B>(
     };
     let identity = authenticator.identify(&token).await?;
     let target = target_of(request.uri().path(), &identity)?;
-    let end =
-        streams::lasts(target.path).then(|| Box::pin(authenticator.end(&identity)) as End);
+    let end = streams::lasts(target.path).then(|| Box::pin(authenticator.end(&identity)) as End);
     request.extensions_mut().insert(identity);
     request.extensions_mut().insert(target);
     Ok(end)
@@ -155,9 +154,7 @@ where
                     // One that has its status already does not last.
                     match response.headers().contains_key(Status::GRPC_STATUS) {
                         true => Ok(response),
-                        false => {
-                            Ok(response.map(|body| WhileCounts::new(body, end).into_body()))
-                        }
+                        false => Ok(response.map(|body| WhileCounts::new(body, end).into_body())),
                     }
                 }
                 Err(error) => {
