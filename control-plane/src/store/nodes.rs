@@ -256,9 +256,7 @@ impl Store {
     /// When the database fails.
     pub async fn nodes(&self, page: &Page) -> Result<PageOf<Node>, Error> {
         use entity::node::{Column, Entity};
-        let query = |page: &Page| {
-            keyset!(Entity::find(), page, Column::ConnectTimeUs, Column::Id)
-        };
+        let query = |page: &Page| keyset!(Entity::find(), page, Column::ConnectTimeUs, Column::Id);
         let PageOf { rows, next } = page.read(&self.db, query).await?;
         let rows = rows.into_iter().map(as_seen).collect();
         Ok(PageOf { rows, next })
