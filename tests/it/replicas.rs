@@ -576,10 +576,16 @@ async fn a_replica_whose_database_is_another_serves_no_more_and_one_that_was_awa
     let restore = ["restore", "--database-url", &postgres.url()];
     let put_back = planes.control.maintain(&restore);
     assert!(put_back.status.success(), "{put_back:?}");
-    assert_eq!(create(&api, "refused").await, Err("DATABASE_REPLACED".to_owned()));
+    assert_eq!(
+        create(&api, "refused").await,
+        Err("DATABASE_REPLACED".to_owned())
+    );
     health(&endpoint, &not_serving).await;
     let (is_ready, said) = planes.control.readiness().await.unwrap();
-    assert!(!is_ready && said.contains("another than at the start"), "{said}");
+    assert!(
+        !is_ready && said.contains("another than at the start"),
+        "{said}"
+    );
     planes.control.kill();
     planes.control.start().await;
     health(&endpoint, &serving).await;
