@@ -34,7 +34,10 @@ impl Answer {
         let mut all = Vec::new();
         while let Some(part) = self.body.data().await {
             let part = part.unwrap();
-            self.body.flow_control().release_capacity(part.len()).unwrap();
+            self.body
+                .flow_control()
+                .release_capacity(part.len())
+                .unwrap();
             all.extend_from_slice(&part);
         }
         assert!(all.len() >= PREFIX_BYTES, "no message: {:?}", self.headers);
