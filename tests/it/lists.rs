@@ -120,7 +120,11 @@ fn large(n: usize) -> String {
     let mut spec = "trigger: {manual: {}}\nsteps:\n".to_owned();
     for step in 0..8 {
         let text = "x".repeat(14_000);
-        writeln!(spec, "  - {{id: s{step}, transform: {{expression: \"'{n}{text}'\"}}}}").unwrap();
+        writeln!(
+            spec,
+            "  - {{id: s{step}, transform: {{expression: \"'{n}{text}'\"}}}}"
+        )
+        .unwrap();
     }
     spec
 }
@@ -151,7 +155,10 @@ async fn a_page_is_one_message_that_every_client_takes() {
     };
     let mut pages = Vec::new();
     loop {
-        let page = api.workflows().list_workflow_versions(request.clone()).await;
+        let page = api
+            .workflows()
+            .list_workflow_versions(request.clone())
+            .await;
         let page = page.unwrap().into_inner();
         pages.push(page.versions);
         request.page_token = page.next_page_token;

@@ -438,9 +438,8 @@ mod tests {
         let of = [WATCHED, "projects/default", ""];
         let seen = (known + 5, "x".to_owned());
         let token = tokens.write(&of, &seen);
-        let _ = postgres.sql(
-            "UPDATE counters SET value = value + 5 WHERE name = 'history'; SELECT 1",
-        );
+        let _ =
+            postgres.sql("UPDATE counters SET value = value + 5 WHERE name = 'history'; SELECT 1");
         let found = watched_until(&store, &tokens, &of, &token).await;
         assert_eq!(found.unwrap(), seen);
         let later = tokens.write(&of, &(known + 6, "x".to_owned()));

@@ -181,14 +181,21 @@ async fn streams_end_with_their_tokens_and_go_on_by_new_ones() {
     for (what, at) in [("watch", ended.0), ("sync", ended.1), ("report", ended.2)] {
         // The first was made up to a second earlier.
         assert!(at + Duration::from_secs(1) >= ends, "{what} ended too soon");
-        eprintln!("{what} ended {:?} after its token", at.saturating_duration_since(ends));
+        eprintln!(
+            "{what} ended {:?} after its token",
+            at.saturating_duration_since(ends)
+        );
     }
     let refused = sync(&planes, &node).await.unwrap_err();
     let refused = ApiError::from(refused);
     assert_eq!(refused.reason.as_deref(), Some("TOKEN_EXPIRED"));
     let quiet = tokio::time::timeout(Duration::from_secs(1), goes_on.message()).await;
     assert!(quiet.is_err(), "another's stream goes on: {quiet:?}");
-    assert!(watching.is_running(), "{}", std::fs::read_to_string(log).unwrap());
+    assert!(
+        watching.is_running(),
+        "{}",
+        std::fs::read_to_string(log).unwrap()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,7 +161,10 @@ async fn a_page_ends_where_its_rows_are_large() {
         let newest_first: Vec<_> = (1..=i64::try_from(ROWS).unwrap()).rev().collect();
         // 31 have 3,100,000 bytes, and the bound is 3 MiB.
         let by_bytes = walk(1000).await;
-        assert_eq!(by_bytes.iter().map(Vec::len).collect::<Vec<_>>(), [31, 31, 18]);
+        assert_eq!(
+            by_bytes.iter().map(Vec::len).collect::<Vec<_>>(),
+            [31, 31, 18]
+        );
         assert_eq!(by_bytes.concat(), newest_first);
         let by_rows = walk(20).await;
         assert_eq!(by_rows.iter().map(Vec::len).collect::<Vec<_>>(), [20; 4]);
@@ -174,7 +177,10 @@ async fn a_page_ends_where_its_rows_are_large() {
                 .unwrap();
         }
         let alone = walk(1000).await;
-        assert_eq!(alone.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 31, 31, 18]);
+        assert_eq!(
+            alone.iter().map(Vec::len).collect::<Vec<_>>(),
+            [1, 1, 31, 31, 18]
+        );
     })
     .await;
 }
