@@ -1382,7 +1382,8 @@ pub mod report_service_client {
             self
         }
         /// The node says who it is (ReportHello, first); the control plane answers with the highest sequence that it has
-        /// made durable; the node sends the records after it, in order, and trims what is acknowledged.
+        /// made durable; the node sends the records after it, in order, and trims what is acknowledged. The stream ends with its token,
+        /// as Sync's does.
         pub async fn report(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ReportRequest>,
@@ -1431,7 +1432,8 @@ pub mod report_service_server {
             + std::marker::Send
             + 'static;
         /// The node says who it is (ReportHello, first); the control plane answers with the highest sequence that it has
-        /// made durable; the node sends the records after it, in order, and trims what is acknowledged.
+        /// made durable; the node sends the records after it, in order, and trims what is acknowledged. The stream ends with its token,
+        /// as Sync's does.
         async fn report(
             &self,
             request: tonic::Request<tonic::Streaming<super::ReportRequest>>,
@@ -2259,7 +2261,8 @@ pub mod sync_service_client {
             self
         }
         /// The node says what it has (Hello, first); the hub answers with a snapshot, or with the missing changes, then
-        /// follows. The node answers every ConfigUpdate with Ack or Nack and keeps the last good state of what it refused.
+        /// follows. The node answers every ConfigUpdate with Ack or Nack and keeps the last good state of what it refused. The stream
+        /// ends with its token (UNAUTHENTICATED, TOKEN_EXPIRED): the node opens it anew with the next one.
         pub async fn sync(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::SyncRequest>,
@@ -2306,7 +2309,8 @@ pub mod sync_service_server {
             + std::marker::Send
             + 'static;
         /// The node says what it has (Hello, first); the hub answers with a snapshot, or with the missing changes, then
-        /// follows. The node answers every ConfigUpdate with Ack or Nack and keeps the last good state of what it refused.
+        /// follows. The node answers every ConfigUpdate with Ack or Nack and keeps the last good state of what it refused. The stream
+        /// ends with its token (UNAUTHENTICATED, TOKEN_EXPIRED): the node opens it anew with the next one.
         async fn sync(
             &self,
             request: tonic::Request<tonic::Streaming<super::SyncRequest>>,

@@ -166,7 +166,7 @@ pub struct ListApiKeysRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -1402,7 +1402,7 @@ pub struct ListAuditEntriesRequest {
     /// Project, `projects/{project}`; empty: the entries that belong to none.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -1816,7 +1816,7 @@ pub struct ListDeliveriesRequest {
     /// Workflow, `projects/{project}/workflows/{workflow}`; `-` as the workflow lists all of the project (AIP-159).
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -2660,7 +2660,7 @@ pub struct ListExecutionsRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -3272,7 +3272,9 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Sends an execution now and after each change; ends when the execution has ended. Role: viewer.
+        /// Sends an execution now and after each change; ends when the execution has ended. Like every stream it ends with the token
+        /// of the call, too: UNAUTHENTICATED with the reason TOKEN_EXPIRED, or TOKEN_REVOKED. A caller may have 100
+        /// watches at one replica (RESOURCE_EXHAUSTED). Role: viewer.
         pub async fn watch_execution(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchExecutionRequest>,
@@ -3299,7 +3301,8 @@ pub mod execution_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Sends each execution of a project that is created or changes from now on, without steps. Role: viewer.
+        /// Sends each execution of a project that is created or changes from now on, without steps. When it ends with the token of the
+        /// call, go on from the last watch_token. Role: viewer.
         pub async fn watch_executions(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchExecutionsRequest>,
@@ -3502,7 +3505,9 @@ pub mod execution_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends an execution now and after each change; ends when the execution has ended. Role: viewer.
+        /// Sends an execution now and after each change; ends when the execution has ended. Like every stream it ends with the token
+        /// of the call, too: UNAUTHENTICATED with the reason TOKEN_EXPIRED, or TOKEN_REVOKED. A caller may have 100
+        /// watches at one replica (RESOURCE_EXHAUSTED). Role: viewer.
         async fn watch_execution(
             &self,
             request: tonic::Request<super::WatchExecutionRequest>,
@@ -3516,7 +3521,8 @@ pub mod execution_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends each execution of a project that is created or changes from now on, without steps. Role: viewer.
+        /// Sends each execution of a project that is created or changes from now on, without steps. When it ends with the token of the
+        /// call, go on from the last watch_token. Role: viewer.
         async fn watch_executions(
             &self,
             request: tonic::Request<super::WatchExecutionsRequest>,
@@ -5579,7 +5585,8 @@ pub struct Node {
     /// Newest configuration revision of the control plane.
     #[prost(int64, tag = "5")]
     pub head_revision: i64,
-    /// Resources of which the node refused the newest state and keeps the one before.
+    /// Resources of which the node refused the newest state and keeps the one before: those of projects in which the caller has the
+    /// role.
     #[prost(message, repeated, tag = "6")]
     pub refusals: ::prost::alloc::vec::Vec<Refusal>,
     /// When it last connected.
@@ -5721,7 +5728,7 @@ impl ::prost::Name for GetNodeRequest {
 /// Request of ListNodes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListNodesRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -5823,7 +5830,7 @@ impl ::prost::Name for CreateEnrollmentTokenResponse {
 /// Request of ListEnrollmentTokens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListEnrollmentTokensRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -6750,7 +6757,7 @@ impl ::prost::Name for GetProjectRequest {
 /// Request of ListProjects.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProjectsRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -7546,7 +7553,7 @@ pub struct ListSecretsRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -8277,7 +8284,7 @@ pub struct ListSubscriptionsRequest {
     /// Workflow, `projects/{project}/workflows/{workflow}`; `-` as the workflow lists all of the project (AIP-159).
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -8803,7 +8810,7 @@ impl ::prost::Name for RevokeTokenRequest {
 /// Request of ListRevokedTokens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRevokedTokensRequest {
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -9590,7 +9597,7 @@ pub struct ListWorkflowsRequest {
     /// Project, `projects/{project}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
@@ -9766,7 +9773,7 @@ pub struct ListWorkflowVersionsRequest {
     /// Workflow, `projects/{project}/workflows/{workflow}`.
     #[prost(string, tag = "1")]
     pub parent: ::prost::alloc::string::String,
-    /// At most this many (default 50, at most 1000).
+    /// At most this many (default 50, at most 1000), and fewer where they are large: a page ends at about 3 MiB.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// next_page_token of the page before.
