@@ -21,6 +21,8 @@ mod kinds;
 mod references;
 mod secrets;
 
+use references::Hints;
+
 /// Notes the problems; gives what the definition names.
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
     trigger(&workflow.front.trigger, problems);
@@ -31,6 +33,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
     if workflow.steps.is_empty() {
         problems.add("steps", "must hold at least one step");
     }
+    let (all_ids, count) = all_ids(workflow);
     let mut walk = Walk {
         workflow,
         problems,
@@ -39,7 +42,8 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
         unchosen: HashSet::new(),
         inputs: (!workflow.inputs().is_empty()).then(|| workflow.inputs().shapes()),
         bound: Bound::Workflow(workflow.timeout),
-        all_ids: all_ids(workflow),
+        all_ids,
+        hints: Hints::default(),
         iterations: 0,
         count: 0,
         names: Names {
@@ -66,7 +70,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
         );
         walk.problems.add("steps", text);
     }
-    let (count, names) = (walk.count, walk.names);
+    let names = walk.names;
     if count > limits::STEPS_MAX {
         problems.add(
             "steps",
@@ -150,17 +154,20 @@ fn vars(workflow: &Workflow, problems: &mut Collector) {
     }
 }
 
-fn all_ids(workflow: &Workflow) -> HashSet<StepId> {
+/// The ids of all steps, and how many steps there are.
+fn all_ids(workflow: &Workflow) -> (HashSet<StepId>, usize) {
     let mut ids = HashSet::new();
+    let mut count = 0;
     let mut rest: Vec<&[Step]> = vec![&workflow.steps];
     rest.extend(workflow.finally.iter().map(|finally| &finally.steps[..]));
     while let Some(list) = rest.pop() {
         for step in list {
+            count += 1;
             ids.insert(step.id.clone());
             rest.extend(step.lists());
         }
     }
-    ids
+    (ids, count)
 }
 
 /// How many of `steps`, nested ones included, may be under way at once.
@@ -220,8 +227,10 @@ struct Walk<'a> {
     inputs: Option<BTreeMap<&'a str, Shape>>,
     bound: Bound,
     all_ids: HashSet<StepId>,
+    hints: Hints,
     /// The number of `forEach` steps around.
     iterations: usize,
+    /// Steps that were looked at.
     count: usize,
     names: Names,
 }
@@ -245,6 +254,10 @@ impl Walk<'_> {
         }
         let mut ended_by: Option<&StepId> = None;
         for (index, step) in steps.iter().enumerate() {
+            // That there are more is told; what else is wrong with them is not worth the time.
+            if self.count >= limits::STEPS_MAX {
+                return;
+            }
             let path = format!("{path}[{index}]");
             if let Some(end) = ended_by {
                 self.problems.add(
