@@ -48,6 +48,15 @@ fn decoder(project: ProjectId) -> impl Fn(&[u8]) -> Result<Valid, Violations> {
     move |source| definition::decode(source, &project)
 }
 
+/// Reads a definition beside what is served: it may take as long as an evaluation.
+async fn read(spec: &v1::WorkflowSpec, project: &ProjectId) -> Result<Reading, Error> {
+    let (spec, project) = (spec.clone(), project.clone());
+    let reading = tokio::task::spawn_blocking(move || definition::read(&spec, &project)).await;
+    reading.map_err(|_| Error::Internal {
+        message: "the definition could not be read".to_owned(),
+    })
+}
+
 impl Api {
     /// What a workflow is written with; all problems are told at their place in the request, those of what it names too.
     /// `own` is its id.
@@ -58,7 +67,7 @@ impl Api {
         own: &WorkflowId,
     ) -> Result<NewWorkflow, Error> {
         let spec = required("workflow.spec", given.spec.as_ref())?;
-        let Reading { names, workflow } = definition::read(spec, project);
+        let Reading { names, workflow } = read(spec, project).await?;
         let workflow = match workflow {
             Ok(workflow) => workflow,
             Err(violations) => {
@@ -115,7 +124,7 @@ impl Api {
         project: &ProjectId,
         own: Option<&WorkflowId>,
     ) -> Result<Vec<Violation>, Error> {
-        let Reading { names, workflow } = definition::read(spec, project);
+        let Reading { names, workflow } = read(spec, project).await?;
         let (mut problems, missing) = match workflow {
             Ok(workflow) => {
                 let missing = self.app.validate(project, own, &workflow).await?;

@@ -1,6 +1,6 @@
 //! Ids and resource names as types (AIP-122). A name that parsed is valid.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,12 @@ macro_rules! id {
                 } else {
                     Err(IdError::new(text, $expected))
                 }
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const STEPS_MAX: usize = 200;
 /// Depth to which steps may stand in steps.
 pub const STEP_DEPTH_MAX: usize = 8;
+/// Names of steps and constants for which a reading of a definition looks for what was meant.
+pub const SUGGESTIONS_MAX: usize = 20;
 /// Rules of one condition.
 pub const CONDITION_RULES_MAX: usize = 50;
 /// Constants of one workflow.

@@ -14,6 +14,8 @@ use crate::limits;
 
 /// What may matter beside a value, in bytes: a letter of base 64, and an escape in which it seems to begin.
 const BESIDE_MAX_BYTES: usize = 32;
+/// Places of a text that one number tells of.
+const PLACES_PER_WORD: usize = 64;
 
 /// The ways in which one value may be written.
 pub(super) struct Forms {
@@ -107,24 +109,59 @@ pub(super) fn find(text: &[u8], forms: &[&Forms]) -> Vec<Range<usize>> {
             found.extend(ranges.map(|range| piece.in_whole(range)));
         }
     });
-    while !found.is_empty() {
-        merge(&mut found);
-        let mut around = Vec::new();
+    if found.is_empty() {
+        return found;
+    }
+    merge(&mut found);
+    Within::of(text, &reading).around(found)
+}
+
+/// The places of a text that are in the midst of an escape, whichever way it is read. An escape of one reading may end in the
+/// midst of one of another, and that again, for as long as the text is: from here, the way out of all of them is one look at each
+/// place.
+struct Within(Vec<u64>);
+
+impl Within {
+    fn of(text: &[u8], reading: &Reading) -> Self {
+        let mut within = Self(vec![0; text.len() / PLACES_PER_WORD + 1]);
         reading.visit(text, &mut |piece| {
-            let of_piece = piece.in_whole(0..piece.text.len());
-            let first = found.partition_point(|range| range.end <= of_piece.start);
-            let near = found[first..].iter();
-            for range in near.take_while(|range| range.start < of_piece.end) {
-                around.extend(piece.escape_around(range.start));
-                around.extend(piece.escape_around(range.end));
+            for escape in piece.escapes_in_whole() {
+                for at in escape.start + 1..escape.end {
+                    within.0[at / PLACES_PER_WORD] |= 1 << (at % PLACES_PER_WORD);
+                }
             }
         });
-        if around.is_empty() {
-            break;
-        }
-        found.append(&mut around);
+        within
     }
-    found
+
+    fn holds(&self, at: usize) -> bool {
+        let word = self.0.get(at / PLACES_PER_WORD);
+        word.is_some_and(|word| word >> (at % PLACES_PER_WORD) & 1 == 1)
+    }
+
+    /// `ranges`, which are in order, each with all of the escapes that it holds a part of. No place is looked at twice.
+    fn around(&self, ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+        let mut widened: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
+        for Range { mut start, mut end } in ranges {
+            let before = widened.last_mut();
+            let done = before.as_ref().map_or(0, |before| before.end);
+            if end <= done {
+                continue;
+            }
+            while self.holds(end) {
+                end += 1;
+            }
+            // What ends at `done` goes no further: it is in the midst of none.
+            while start > done && self.holds(start) {
+                start -= 1;
+            }
+            match before {
+                Some(before) if start < done => before.end = end,
+                _ => widened.push(start..end),
+            }
+        }
+        widened
+    }
 }
 
 /// Puts ranges in order, and makes one of those that overlap.

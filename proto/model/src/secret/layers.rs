@@ -171,14 +171,12 @@ impl Piece<'_> {
         self.escapes[..count].last()
     }
 
-    /// The escape in the midst of which the place `at` of the whole text is, as a range of that.
-    pub(super) fn escape_around(&self, at: usize) -> Option<Range<usize>> {
-        let above = self.above?;
-        let place = |escape: &Read| above.in_whole(escape.above.clone());
-        let count = self
-            .escapes
-            .partition_point(|escape| place(escape).start < at);
-        let range = place(self.escapes[..count].last()?);
-        (range.end > at).then_some(range)
+    /// Where its escapes stand in the whole text; none of the whole text itself.
+    pub(super) fn escapes_in_whole(&self) -> impl Iterator<Item = Range<usize>> {
+        let above = self.above.into_iter();
+        above.flat_map(|above| {
+            let escapes = self.escapes.iter();
+            escapes.map(|escape| above.in_whole(escape.above.clone()))
+        })
     }
 }

@@ -23,6 +23,8 @@ mod kinds;
 mod references;
 mod secrets;
 
+use references::Hints;
+
 /// Notes the problems; gives what the definition names.
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
     trigger(&workflow.front.trigger, problems);
@@ -33,6 +35,8 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
     if workflow.steps.is_empty() {
         problems.add("steps", "must hold at least one step");
     }
+    let all_ids: HashSet<StepId> = all_steps(workflow).map(|step| step.id.clone()).collect();
+    let count = all_steps(workflow).count();
     let mut walk = Walk {
         workflow,
         problems,
@@ -41,9 +45,10 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
         unchosen: HashSet::new(),
         inputs: (!workflow.inputs().is_empty()).then(|| workflow.inputs().shapes()),
         bound: Bound::Workflow(workflow.timeout),
-        all_ids: all_steps(workflow).map(|step| step.id.clone()).collect(),
+        all_ids,
         all_approvals: approvals::all(workflow),
         approvals: Vec::new(),
+        hints: Hints::default(),
         iterations: 0,
         count: 0,
         names: Names {
@@ -70,7 +75,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
         );
         walk.problems.add("steps", text);
     }
-    let (count, names) = (walk.count, walk.names);
+    let names = walk.names;
     if count > limits::STEPS_MAX {
         problems.add(
             "steps",
@@ -225,8 +230,10 @@ struct Walk<'a> {
     all_approvals: HashSet<StepId>,
     /// Those whose run is known in the current step's, from the outermost list in.
     approvals: Vec<Approvals>,
+    hints: Hints,
     /// The number of `forEach` steps around.
     iterations: usize,
+    /// Steps that were looked at.
     count: usize,
     names: Names,
 }
@@ -251,6 +258,10 @@ impl Walk<'_> {
         let mut ended_by: Option<&StepId> = None;
         self.approvals.push(Approvals::of(steps));
         for (index, step) in steps.iter().enumerate() {
+            // That there are more is told; what else is wrong with them is not worth the time.
+            if self.count >= limits::STEPS_MAX {
+                break;
+            }
             let path = format!("{path}[{index}]");
             if let Some(end) = ended_by {
                 self.problems.add(

@@ -3,6 +3,8 @@
 use super::*;
 use crate::expression::Expression;
 
+mod many;
+
 fn transform(id: &str, expression: &str) -> Step {
     Step {
         id: id.parse().unwrap(),

@@ -337,6 +337,41 @@ fn is_rest(left: &str, whole: &str) -> bool {
     })
 }
 
+/// Where the escapes of one reading end in the midst of those of another, and so on, there is no place to cut before the end. Each
+/// step of that took as long as the whole text.
+#[test]
+fn escapes_that_overlap_take_time_as_the_text_is_long() {
+    let value = "eyJhbGciOiJIUzI1NiJ9";
+    let took = |count: usize| {
+        let text = format!("%5C{}{value} and {value}", "\\".repeat(count));
+        let masks = masks(&[value]);
+        let times = (0..3).map(|_| {
+            let started = std::time::Instant::now();
+            let left = masks.text(&text).unwrap();
+            assert!(!left.contains(value), "{count}: a value is left");
+            started.elapsed()
+        });
+        times.min().unwrap()
+    };
+    let (short, long) = (took(8_000), took(32_000));
+    // Four times as long a text. A second more is for whatever else runs here; by steps it took minutes.
+    let most = short * 8 + std::time::Duration::from_secs(1);
+    assert!(long < most, "{short:?}, {long:?}");
+}
+
+/// What is masked of such a chain is all of it, and nothing beside.
+#[test]
+fn a_chain_of_escapes_is_masked_to_its_ends() {
+    let value = "eyJhbGciOiJIUzI1NiJ9";
+    for (text, left) in [
+        (format!(r"%5C\\\\{value}!"), "***!"),
+        (format!(r"a\\{value}!"), "a***!"),
+        (format!(r"a\\\{value} {value}\n"), r"a\\*** ***\n"),
+    ] {
+        assert_eq!(masked(&[value], &text), left, "{text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 

@@ -3,7 +3,24 @@
 use std::collections::HashSet;
 
 use super::Walk;
-use crate::{expression::Reference, ids::StepId, suggestion::suggestion, violation::Mention};
+use crate::{
+    expression::Reference, ids::StepId, limits, suggestion::suggestion, violation::Mention,
+};
+
+/// What was meant by the first names that there are not: who has that many wrong has no slips.
+#[derive(Default)]
+pub(super) struct Hints(usize);
+
+impl Hints {
+    /// [`suggestion`], or nothing.
+    fn suggestion<'a>(&mut self, found: &str, names: impl Iterator<Item = &'a str>) -> String {
+        if self.0 >= limits::SUGGESTIONS_MAX {
+            return String::new();
+        }
+        self.0 += 1;
+        suggestion(found, names)
+    }
+}
 
 impl Walk<'_> {
     /// What is mentioned in parts of the step at `path` that were wrong otherwise.
@@ -25,9 +42,10 @@ impl Walk<'_> {
     pub(super) fn reference(&mut self, field: &str, reference: &Reference, may_be_secret: bool) {
         match reference {
             Reference::Step(id) => {
-                let known = |ids: &HashSet<StepId>| ids.iter().any(|known| known.as_str() == id);
+                let known = |ids: &HashSet<StepId>| ids.contains(id.as_str());
                 if !known(&self.all_ids) {
-                    let hint = suggestion(id, self.all_ids.iter().map(StepId::as_str));
+                    let names = self.all_ids.iter().map(StepId::as_str);
+                    let hint = self.hints.suggestion(id, names);
                     self.problems
                         .add(field, format!("steps.{id}: there is no step {id:?}{hint}"));
                 } else if known(&self.unchosen) {
@@ -61,7 +79,8 @@ impl Walk<'_> {
             }
             Reference::Var(name) => {
                 if !self.workflow.vars.contains_key(name) {
-                    let hint = suggestion(name, self.workflow.vars.keys().map(String::as_str));
+                    let names = self.workflow.vars.keys().map(String::as_str);
+                    let hint = self.hints.suggestion(name, names);
                     self.problems.add(
                         field,
                         format!("vars.{name}: there is no such constant{hint}"),
