@@ -228,7 +228,8 @@ struct Place<'a>(&'a Usage);
 
 impl<'a> Place<'a> {
     fn take(usage: &'a Usage, max: usize) -> Option<Self> {
-        usage.bodies().take(1, max).then_some(Self(usage))
+        // Not `then_some`: a place that was never taken would be given back.
+        usage.bodies().take(1, max).then(|| Self(usage))
     }
 }
 
