@@ -189,7 +189,9 @@ impl Admission for Admitting {
             return usize::MAX;
         };
         let kept = self.admissions.kept;
-        let few = (kept / 2).saturating_sub(self.admissions.running_of(&workflow));
+        let few = kept
+            .div_ceil(2)
+            .saturating_sub(self.admissions.running_of(&workflow));
         let places = self.free.saturating_sub(kept).max(few);
         if places == 0 && kept > 0 {
             self.admissions.is_short.store(true, Ordering::Relaxed);
@@ -242,6 +244,34 @@ impl Drop for Begun {
             self.among.left_place();
         } else {
             self.among.freed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn admissions(places: usize) -> Arc<Admissions> {
+        let freed = Arc::new(Notify::new());
+        Admissions::new(Arc::new(Unlimited), Arc::default(), places, freed)
+    }
+
+    #[test]
+    fn each_place_that_is_kept_is_for_some_workflow() {
+        const NAME: &str = "projects/p/workflows/w";
+        for places in 1..=32 {
+            let admissions = admissions(places);
+            // Of all places that another workflow left, one that has none gets one.
+            let kept = places / KEPT_SHARE;
+            assert!(admissions.among(kept.max(1)).places(NAME) >= 1, "{places}");
+            // And of all places, all but what is kept.
+            assert!(
+                admissions.among(places).places(NAME) >= places - kept,
+                "{places}"
+            );
         }
     }
 }
