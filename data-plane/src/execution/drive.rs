@@ -15,7 +15,7 @@ use signalbox_engine::{
 };
 use signalbox_model::{
     execution::{ExecutionState, Fact, Failure},
-    ids::ExecutionName,
+    ids::{ExecutionName, WorkflowName},
     record::{Record, RecordBody, SequencedRecord},
 };
 use signalbox_runtime::{shutdown::Shutdown, telemetry::context};
@@ -41,6 +41,7 @@ pub(super) struct Drive<'a> {
     shutdown: &'a Shutdown,
     place: Place,
     execution: ExecutionName,
+    workflow: WorkflowName,
     received_at: Timestamp,
     /// None once it was taken.
     claimed: Option<Claimed>,
@@ -83,6 +84,7 @@ impl<'a> Drive<'a> {
             shutdown,
             place,
             execution: claimed.accepted.execution.clone(),
+            workflow: claimed.accepted.workflow.clone(),
             received_at: claimed.accepted.event.received_at,
             // Not all of them are told in order of time: signals are journalled by others.
             latest: claimed
@@ -434,8 +436,8 @@ impl<'a> Drive<'a> {
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => false,
-            place = self.runtime.running.clone().acquire_owned() => {
-                self.place.running = place.ok();
+            place = self.runtime.running.for_one_of(&self.workflow) => {
+                self.place.running = Some(place);
                 true
             }
         }

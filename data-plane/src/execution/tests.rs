@@ -3,6 +3,7 @@
 mod children;
 mod flow;
 mod http;
+mod places;
 mod script;
 mod secrets;
 mod signal;
