@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    support::{Reply, Target, World, finished, output_of},
+    support::{Reply, Target, World, attempts, finished, output_of},
     *,
 };
 
@@ -58,4 +58,35 @@ async fn those_that_come_back_leave_the_places_that_are_kept() {
         assert_eq!(finished(&facts).0, ExecutionState::Succeeded);
     }
     assert_eq!(hung.load(Ordering::SeqCst), 14);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_waits_for_a_place_ends_when_it_is_cancelled() {
+    let (target, hung) = fails_then_hangs().await;
+    let mut world = World::start().await;
+    world.concurrency_max = 1;
+    let hangs = http_step(&format!("http://{}/", target.addr), SOON);
+    let mut all = Vec::new();
+    for n in 0..3 {
+        all.push(world.accept(&hangs, &n.to_string(), "{}").await);
+    }
+    world.run();
+    // One of them has the place, and those that began before want it in a moment.
+    until(&hung, 1).await;
+    let mut others = Vec::new();
+    for execution in all {
+        if attempts(&world.facts(&execution).await).len() == 1 {
+            others.push(execution);
+        }
+    }
+    assert!(!others.is_empty());
+    for execution in &others {
+        world.cancel(execution).await;
+        let facts = world.finished(execution).await;
+        assert_eq!(finished(&facts).0, ExecutionState::Cancelled);
+        // The other one waits for the place by now.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    // None of them began anything on its way.
+    assert_eq!(hung.load(Ordering::SeqCst), 1);
 }
