@@ -546,3 +546,53 @@ fn what_a_wrong_definition_names_is_known() {
         .collect();
     assert_eq!(calls, ["steps[2].runWorkflow.workflow child"]);
 }
+
+#[test]
+fn a_wait_is_held_against_the_time_of_its_step_where_that_ends_first() {
+    let wait = "wait: {duration: 7200s}";
+    // The step fails after ten minutes, and the next one runs: what comes after an hour does not matter.
+    for on_error in [
+        "{continue: true}",
+        "{steps: [{id: h, transform: {expression: '1'}}]}",
+    ] {
+        let step = format!("{{id: a, totalTimeout: 600s, onError: {on_error}, {wait}}}");
+        assert_eq!(written(&with_steps(&step)), [""; 0], "{step}");
+        let around = format!(
+            "{{id: p, totalTimeout: 600s, onError: {on_error}, parallel: {{branches: [{{name: b, steps: [{{id: a, {wait}}}]}}]}}}}"
+        );
+        assert_eq!(written(&with_steps(&around)), [""; 0], "{around}");
+        // A handler has the time of what is around.
+        let handler = format!(
+            "{{id: a, totalTimeout: 600s, onError: {{steps: [{{id: h, {wait}}}]}}, wait: {{duration: 7200s}}}}"
+        );
+        let expected = "steps[0].onError.steps[0].wait.duration: is longer than the workflow's own timeout, 3600 seconds";
+        refused_once_stored(&with_steps(&handler), &[expected]);
+    }
+    let ends = "is longer than the totalTimeout of step \"a\", 600 seconds, which ends it before";
+    for (action, field) in [
+        (wait, "wait.duration"),
+        ("approval: {message: m, timeout: 601s}", "approval.timeout"),
+        (
+            "wait: {signal: {name: s, timeout: 601s}}",
+            "wait.signal.timeout",
+        ),
+    ] {
+        let step = with_steps(&format!("{{id: a, totalTimeout: 600s, {action}}}"));
+        refused_once_stored(&step, &[&format!("steps[0].{field}: {ends}")]);
+    }
+    let around = "{id: a, totalTimeout: 600s, parallel: {branches: [{name: b, steps: [{id: w, wait: {duration: 601s}}]}]}}";
+    refused_once_stored(
+        &with_steps(around),
+        &[&format!(
+            "steps[0].parallel.branches[0].steps[0].wait.duration: {ends}"
+        )],
+    );
+    // One that is longer than the workflow's ends nothing before that.
+    let longer = with_steps(&format!(
+        "{{id: a, totalTimeout: 7300s, onError: {{continue: true}}, {wait}}}"
+    ));
+    refused_once_stored(
+        &longer,
+        &["steps[0].wait.duration: is longer than the workflow's own timeout"],
+    );
+}

@@ -1,9 +1,6 @@
 //! What no part of a definition can check alone.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     Action, AmazonSnsTrigger, ConditionStep, ForEachStep, Names, OnError, ParallelStep, RetryOn,
@@ -20,8 +17,10 @@ use crate::{
 mod kinds;
 mod references;
 mod secrets;
+mod time;
 
 use references::Hints;
+use time::Bound;
 
 /// Notes the problems; gives what the definition names.
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
@@ -201,13 +200,6 @@ fn ends(step: &Step) -> bool {
     }
 }
 
-/// What ends the steps that are looked at, and when.
-#[derive(Clone, Copy)]
-enum Bound {
-    Workflow(Duration),
-    Finally(Duration),
-}
-
 /// Whether `condition` is `value` whatever happens.
 fn is_constant(condition: Option<&Expression>, value: bool) -> bool {
     let constant = condition.and_then(Expression::constant);
@@ -299,6 +291,8 @@ impl Walk<'_> {
         }
         self.lost(path);
         self.kinds(path, step);
+        let within = self.bound.within(step);
+        let around = std::mem::replace(&mut self.bound, within);
         match &step.action {
             Action::Condition(condition) => self.condition(path, condition, depth),
             Action::Parallel(parallel) => self.parallel(path, parallel, depth),
@@ -328,29 +322,11 @@ impl Walk<'_> {
                 self.names.calls.push((field, run.workflow.clone()));
             }
         }
+        self.bound = around;
         self.retry_on(path, step);
         self.ids.insert(step.id.clone());
         self.visible.insert(step.id.clone());
         self.on_error(path, step, depth);
-    }
-
-    /// A limit that is never reached would say what is not so, and a wait that is longer always fails.
-    fn in_time(&mut self, path: &str, time: Option<Duration>, is_limit: bool) {
-        let (whole, whose, ends) = match self.bound {
-            Bound::Workflow(whole) => (whole, "the workflow's own timeout", "the execution"),
-            Bound::Finally(whole) => (whole, "the timeout of finally", "it"),
-        };
-        if time.is_none_or(|time| time <= whole) {
-            return;
-        }
-        let text = format!(
-            "is longer than {whose}, {} seconds, which ends {ends} before",
-            whole.as_secs()
-        );
-        match self.bound {
-            Bound::Workflow(_) if is_limit => self.problems.add(path, text),
-            _ => self.problems.add_if_written(path, text),
-        }
     }
 
     /// At least one, and no more than `max`.
