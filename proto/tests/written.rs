@@ -596,3 +596,44 @@ fn a_wait_is_held_against_the_time_of_its_step_where_that_ends_first() {
         &["steps[0].wait.duration: is longer than the workflow's own timeout"],
     );
 }
+
+#[test]
+fn what_fails_with_every_event_is_refused() {
+    for (expression, problem) in [
+        (
+            "timestamp('nonsense')",
+            "timestamp('nonsense') always fails: ",
+        ),
+        ("event.json.n + 1 / 0", "1 / 0 always fails: "),
+        (
+            "event.message.matches(r'\\\\w{5000}')",
+            "event.message.matches('\\w{5000}') always fails: ",
+        ),
+        (
+            "execution.state",
+            "reads execution.state, which only steps of finally have: before, the execution has not ended",
+        ),
+        (
+            "execution['error'].code",
+            "reads execution.error, which only steps of finally have: before, the execution has not ended",
+        ),
+    ] {
+        let step = format!("{{id: a, transform: {{expression: \"{expression}\"}}}}");
+        let expected = format!("steps[0].transform.expression: {problem}");
+        refused_once_stored(&with_steps(&step), &[&expected]);
+    }
+    let finally = "{trigger: {manual: {}}, steps: [{id: a, succeed: {}}], finally: {steps: [{id: f, transform: {expression: \"[execution.state, execution.error]\"}}]}}";
+    assert_eq!(written(finally), [""; 0]);
+}
+
+/// All that is evaluated of a definition takes as long as one evaluation may: what is left is not told.
+#[test]
+fn a_definition_is_checked_with_one_budget() {
+    let step = |n: usize| {
+        let expression = format!("[lists.range(300000).size(), {n} / 0]");
+        format!("{{id: s{n}, transform: {{expression: \"{expression}\"}}}}")
+    };
+    let steps: Vec<_> = (0..100).map(step).collect();
+    let found = written(&with_steps(&steps.join(", ")));
+    assert!((3..10).contains(&found.len()), "{found:#?}");
+}

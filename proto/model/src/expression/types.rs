@@ -85,6 +85,9 @@ const EXECUTION: Listed = &[
     ("error", ERROR),
 ];
 
+/// Of these, what there is once it is to end.
+const ENDS: [&str; 2] = ["state", "error"];
+
 /// [`super::StepResult`].
 pub(super) const STEP: Listed = &[("state", TEXT), ("output", ANY), ("error", ERROR)];
 
@@ -194,6 +197,11 @@ impl<'f> Walk<'f> {
     fn field(&mut self, operand: &IdedExpr, known: Known<'f>, name: &str) -> Known<'f> {
         if self.is_global(operand, "steps") {
             return Known::map(Fields::Listed(STEP));
+        }
+        if self.facts.has_no_end && ENDS.contains(&name) && self.is_global(operand, "execution") {
+            return self.wrong(ExpressionError::Kind(format!(
+                "reads execution.{name}, which only steps of finally have: before, the execution has not ended"
+            )));
         }
         if name == "json"
             && self.is_global(operand, "event")
@@ -442,7 +450,7 @@ fn literal_kind(literal: &LiteralValue) -> Kinds {
     }
 }
 
-fn text_of(expr: &IdedExpr) -> Option<&str> {
+pub(super) fn text_of(expr: &IdedExpr) -> Option<&str> {
     match &expr.expr {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
         _ => None,
@@ -450,7 +458,7 @@ fn text_of(expr: &IdedExpr) -> Option<&str> {
 }
 
 /// A part of an expression as it may have been written, in short.
-fn shown(expr: &IdedExpr) -> String {
+pub(super) fn shown(expr: &IdedExpr) -> String {
     cut(&written(expr, 3), 80)
 }
 

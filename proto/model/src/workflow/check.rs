@@ -7,7 +7,7 @@ use super::{
     Step, SuccessStatus, Trigger, WaitStep, Workflow,
 };
 use crate::{
-    expression::{Expression, Shape},
+    expression::{Expression, Shape, sharing_one_budget},
     filter_policy::FilterPolicyScope,
     ids::{ApiKeyName, StepId},
     limits,
@@ -22,8 +22,12 @@ mod time;
 use references::Hints;
 use time::Bound;
 
-/// Notes the problems; gives what the definition names.
+/// Notes the problems; gives what the definition names. What it evaluates takes no longer than one evaluation, all together.
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
+    sharing_one_budget(|| checked(workflow, problems))
+}
+
+fn checked(workflow: &Workflow, problems: &mut Collector) -> Names {
     trigger(&workflow.front.trigger, problems);
     vars(workflow, problems);
     if workflow.timeout.is_zero() || workflow.timeout > limits::WORKFLOW_TIMEOUT_MAX {
@@ -41,6 +45,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
         unchosen: HashSet::new(),
         inputs: (!workflow.inputs().is_empty()).then(|| workflow.inputs().shapes()),
         bound: Bound::Workflow(workflow.timeout),
+        in_finally: false,
         all_ids,
         hints: Hints::default(),
         iterations: 0,
@@ -57,6 +62,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
             walk.problems.add("finally.timeout", text);
         }
         walk.bound = Bound::Finally(finally.timeout);
+        walk.in_finally = true;
         walk.some("finally.steps", &finally.steps, 1);
     }
     let finally = workflow.finally.iter().map(|finally| &finally.steps[..]);
@@ -218,6 +224,8 @@ struct Walk<'a> {
     /// The inputs that are declared, if there are any.
     inputs: Option<BTreeMap<&'a str, Shape>>,
     bound: Bound,
+    /// Whether they are those of `finally`.
+    in_finally: bool,
     all_ids: HashSet<StepId>,
     hints: Hints,
     /// The number of `forEach` steps around.
