@@ -12,6 +12,7 @@ mod email;
 mod http;
 mod links;
 mod performers;
+mod places;
 mod plans;
 mod script;
 mod secrets;
@@ -23,16 +24,17 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use signalbox_engine::{Effect, LinkMaker, Outcome};
+use signalbox_model::ids::WorkflowName;
 use signalbox_runtime::{
     ambient::{Ambient, System},
     backoff::Backoff,
     shutdown::Shutdown,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::{
     admission::{Admissions, Begun, Unlimited},
     drive::Drive,
+    places::{Permit, Places},
     plans::Plans,
 };
 use crate::spool::{Claimed, Spool, SpoolError};
@@ -131,9 +133,9 @@ pub struct ExecutionRuntime {
     interruptions_max: u32,
     admissions: Arc<Admissions>,
     /// Places of those that run.
-    running: Arc<Semaphore>,
+    running: Arc<Places>,
     /// Places of those in memory.
-    residents: Arc<Semaphore>,
+    residents: Arc<Places>,
 }
 
 impl ExecutionRuntime {
@@ -144,15 +146,14 @@ impl ExecutionRuntime {
         performer: Arc<dyn Performer>,
         config: &ExecutionConfig,
     ) -> Self {
-        let running_max = config.concurrency_max.get().min(Semaphore::MAX_PERMITS);
-        let residents_max = running_max
-            .saturating_mul(RESIDENTS_PER_RUNNING)
-            .min(Semaphore::MAX_PERMITS);
+        let running_max = config.concurrency_max.get();
+        let running = Places::new(running_max);
+        let residents = Places::new(running_max.saturating_mul(RESIDENTS_PER_RUNNING));
         Self {
             admissions: Admissions::new(
                 config.limits.clone(),
                 config.cancels.clone(),
-                running_max,
+                [running.clone(), residents.clone()],
                 spool.claimable(),
             ),
             spool,
@@ -166,8 +167,8 @@ impl ExecutionRuntime {
             workflows: config.workflows.clone(),
             deduplication_window: config.deduplication_window,
             interruptions_max: config.interruptions_max,
-            running: Arc::new(Semaphore::new(running_max)),
-            residents: Arc::new(Semaphore::new(residents_max)),
+            running,
+            residents,
         }
     }
 
@@ -235,10 +236,9 @@ impl ExecutionRuntime {
 
     /// Room for one execution.
     async fn place(&self) -> Place {
-        // The semaphores are never closed, so there always is a permit.
         Place {
-            resident: self.residents.clone().acquire_owned().await.ok(),
-            running: self.running.clone().acquire_owned().await.ok(),
+            resident: self.residents.for_claim().await,
+            running: Some(self.running.for_claim().await),
             begun: None,
         }
     }
@@ -246,8 +246,8 @@ impl ExecutionRuntime {
     /// Room for one more execution, if there is some now.
     fn another_place(&self) -> Option<Place> {
         Some(Place {
-            resident: Some(self.residents.clone().try_acquire_owned().ok()?),
-            running: Some(self.running.clone().try_acquire_owned().ok()?),
+            resident: self.residents.for_claim_now()?,
+            running: Some(self.running.for_claim_now()?),
             begun: None,
         })
     }
@@ -256,17 +256,21 @@ impl ExecutionRuntime {
     async fn claim(self: &Arc<Self>, first: Place, to: &Shutdown) -> Result<usize, SpoolError> {
         let mut places = vec![first];
         places.extend(std::iter::from_fn(|| self.another_place()).take(CLAIM_MAX - 1));
-        let free = places.len() + self.running.available_permits();
-        let admission = self.admissions.among(free);
-        let all = self.spool.claim_admitted(places.len(), admission).await?;
-        let count = all.len();
+        let count = places.len();
+        let free = || [&self.running, &self.residents].map(|of| count + of.free());
+        let [running, residents] = free();
+        let admission = self.admissions.among([running, residents]);
+        let all = self.spool.claim_admitted(count, admission).await?;
         // Left while it was claimed, when nobody knew yet that it was waited for.
-        let was_left = places.len() + self.running.available_permits() > free;
+        let [running_then, residents_then] = free();
+        let was_left = running_then > running || residents_then > residents;
+        let count = all.len();
         if count == 0 && was_left {
             self.admissions.left_place();
         }
         for (claimed, mut place) in all.into_iter().zip(places) {
             let workflow = claimed.accepted.workflow.clone();
+            place.claimed_for(&workflow);
             place.begun = Some(self.admissions.begin(workflow));
             to.spawn(self.clone().execute(claimed, place, to.clone()));
         }
@@ -280,11 +284,20 @@ impl ExecutionRuntime {
 
 /// Room for one execution: in memory, and, while it runs, among those that run.
 struct Place {
-    #[expect(dead_code, reason = "held until the execution is gone")]
-    resident: Option<OwnedSemaphorePermit>,
-    running: Option<OwnedSemaphorePermit>,
+    /// Held until the execution is gone.
+    resident: Permit,
+    running: Option<Permit>,
     /// Held until the execution is gone.
     begun: Option<Begun>,
+}
+
+impl Place {
+    /// It is for an execution of `workflow`.
+    fn claimed_for(&mut self, workflow: &WorkflowName) {
+        for permit in self.running.iter_mut().chain([&mut self.resident]) {
+            permit.claimed_for(workflow);
+        }
+    }
 }
 
 #[cfg(test)]

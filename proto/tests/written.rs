@@ -546,3 +546,94 @@ fn what_a_wrong_definition_names_is_known() {
         .collect();
     assert_eq!(calls, ["steps[2].runWorkflow.workflow child"]);
 }
+
+#[test]
+fn a_wait_is_held_against_the_time_of_its_step_where_that_ends_first() {
+    let wait = "wait: {duration: 7200s}";
+    // The step fails after ten minutes, and the next one runs: what comes after an hour does not matter.
+    for on_error in [
+        "{continue: true}",
+        "{steps: [{id: h, transform: {expression: '1'}}]}",
+    ] {
+        let step = format!("{{id: a, totalTimeout: 600s, onError: {on_error}, {wait}}}");
+        assert_eq!(written(&with_steps(&step)), [""; 0], "{step}");
+        let around = format!(
+            "{{id: p, totalTimeout: 600s, onError: {on_error}, parallel: {{branches: [{{name: b, steps: [{{id: a, {wait}}}]}}]}}}}"
+        );
+        assert_eq!(written(&with_steps(&around)), [""; 0], "{around}");
+        // A handler has the time of what is around.
+        let handler = format!(
+            "{{id: a, totalTimeout: 600s, onError: {{steps: [{{id: h, {wait}}}]}}, wait: {{duration: 7200s}}}}"
+        );
+        let expected = "steps[0].onError.steps[0].wait.duration: is longer than the workflow's own timeout, 3600 seconds";
+        refused_once_stored(&with_steps(&handler), &[expected]);
+    }
+    let ends = "is longer than the totalTimeout of step \"a\", 600 seconds, which ends it before";
+    for (action, field) in [
+        (wait, "wait.duration"),
+        ("approval: {message: m, timeout: 601s}", "approval.timeout"),
+        (
+            "wait: {signal: {name: s, timeout: 601s}}",
+            "wait.signal.timeout",
+        ),
+    ] {
+        let step = with_steps(&format!("{{id: a, totalTimeout: 600s, {action}}}"));
+        refused_once_stored(&step, &[&format!("steps[0].{field}: {ends}")]);
+    }
+    let around = "{id: a, totalTimeout: 600s, parallel: {branches: [{name: b, steps: [{id: w, wait: {duration: 601s}}]}]}}";
+    refused_once_stored(
+        &with_steps(around),
+        &[&format!(
+            "steps[0].parallel.branches[0].steps[0].wait.duration: {ends}"
+        )],
+    );
+    // One that is longer than the workflow's ends nothing before that.
+    let longer = with_steps(&format!(
+        "{{id: a, totalTimeout: 7300s, onError: {{continue: true}}, {wait}}}"
+    ));
+    refused_once_stored(
+        &longer,
+        &["steps[0].wait.duration: is longer than the workflow's own timeout"],
+    );
+}
+
+#[test]
+fn what_fails_with_every_event_is_refused() {
+    for (expression, problem) in [
+        (
+            "timestamp('nonsense')",
+            "timestamp('nonsense') always fails: ",
+        ),
+        ("event.json.n + 1 / 0", "1 / 0 always fails: "),
+        (
+            "event.message.matches(r'\\\\w{5000}')",
+            "event.message.matches('\\w{5000}') always fails: ",
+        ),
+        (
+            "execution.state",
+            "reads execution.state, which only steps of finally have: before, the execution has not ended",
+        ),
+        (
+            "execution['error'].code",
+            "reads execution.error, which only steps of finally have: before, the execution has not ended",
+        ),
+    ] {
+        let step = format!("{{id: a, transform: {{expression: \"{expression}\"}}}}");
+        let expected = format!("steps[0].transform.expression: {problem}");
+        refused_once_stored(&with_steps(&step), &[&expected]);
+    }
+    let finally = "{trigger: {manual: {}}, steps: [{id: a, succeed: {}}], finally: {steps: [{id: f, transform: {expression: \"[execution.state, execution.error]\"}}]}}";
+    assert_eq!(written(finally), [""; 0]);
+}
+
+/// All that is evaluated of a definition takes as long as one evaluation may: what is left is not told.
+#[test]
+fn a_definition_is_checked_with_one_budget() {
+    let step = |n: usize| {
+        let expression = format!("[lists.range(300000).size(), {n} / 0]");
+        format!("{{id: s{n}, transform: {{expression: \"{expression}\"}}}}")
+    };
+    let steps: Vec<_> = (0..100).map(step).collect();
+    let found = written(&with_steps(&steps.join(", ")));
+    assert!((3..10).contains(&found.len()), "{found:#?}");
+}

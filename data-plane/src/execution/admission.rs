@@ -13,7 +13,7 @@ use std::{
 use signalbox_model::ids::{ExecutionName, WorkflowName};
 use tokio::sync::Notify;
 
-use super::cancel::Cancels;
+use super::{cancel::Cancels, places::Places};
 use crate::{config::ConfigStore, spool::Admission};
 
 /// How many executions of a workflow run at once.
@@ -69,9 +69,6 @@ struct Running {
     limit: ConcurrencyLimit,
 }
 
-/// Of all places one in so many is kept for workflows that have few: one whose steps hang does not hold all of them.
-const KEPT_SHARE: usize = 8;
-
 /// Counts the executions that run, by workflow.
 #[derive(Debug)]
 pub(super) struct Admissions {
@@ -79,8 +76,8 @@ pub(super) struct Admissions {
     running: Mutex<HashMap<WorkflowName, Running>>,
     /// Whose end is asked for.
     cancels: Arc<Cancels>,
-    /// Places that are kept.
-    kept: usize,
+    /// Places of those that run, and of those in memory.
+    places: [Arc<Places>; 2],
     /// A workflow was refused for want of places when it was last asked.
     is_short: AtomicBool,
     /// Told when one of a workflow is gone that may have had no room.
@@ -88,25 +85,25 @@ pub(super) struct Admissions {
 }
 
 impl Admissions {
-    /// For `places` executions at once.
+    /// For those that run in the first of `places`, and are in memory in the second.
     pub(super) fn new(
         limits: Arc<dyn ConcurrencyLimits>,
         cancels: Arc<Cancels>,
-        places: usize,
+        places: [Arc<Places>; 2],
         freed: Arc<Notify>,
     ) -> Arc<Self> {
         Arc::new(Self {
             limits,
             running: Mutex::default(),
             cancels,
-            kept: places / KEPT_SHARE,
+            places,
             is_short: AtomicBool::new(false),
             freed,
         })
     }
 
-    /// What a claim asks that finds so many free places.
-    pub(super) fn among(self: &Arc<Self>, free: usize) -> Arc<dyn Admission> {
+    /// What a claim asks that finds so many free places of each.
+    pub(super) fn among(self: &Arc<Self>, free: [usize; 2]) -> Arc<dyn Admission> {
         self.is_short.store(false, Ordering::Relaxed);
         Arc::new(Admitting {
             admissions: self.clone(),
@@ -165,7 +162,7 @@ impl Admissions {
 /// What a claim asks.
 struct Admitting {
     admissions: Arc<Admissions>,
-    free: usize,
+    free: [usize; 2],
 }
 
 impl Admission for Admitting {
@@ -183,18 +180,17 @@ impl Admission for Admitting {
         max.saturating_sub(self.admissions.running_of(&workflow))
     }
 
-    /// All free ones but those that are kept; of those, too, for one that has few.
     fn places(&self, workflow: &str) -> usize {
         let Ok(workflow) = workflow.parse::<WorkflowName>() else {
             return usize::MAX;
         };
-        let kept = self.admissions.kept;
-        let few = (kept / 2).saturating_sub(self.admissions.running_of(&workflow));
-        let places = self.free.saturating_sub(kept).max(few);
-        if places == 0 && kept > 0 {
+        let each = self.admissions.places.iter().zip(self.free);
+        let rooms = each.map(|(places, free)| places.room(&workflow, free));
+        let places = rooms.min().unwrap_or(usize::MAX);
+        if places == 0 {
             self.admissions.is_short.store(true, Ordering::Relaxed);
         }
-        if kept == 0 { usize::MAX } else { places }
+        places
     }
 
     fn is_to_end(&self, execution: &str) -> bool {

@@ -15,7 +15,7 @@ use signalbox_engine::{
 };
 use signalbox_model::{
     execution::{ExecutionState, Fact, Failure},
-    ids::ExecutionName,
+    ids::{ExecutionName, WorkflowName},
     record::{Record, RecordBody, SequencedRecord},
 };
 use signalbox_runtime::{shutdown::Shutdown, telemetry::context};
@@ -24,6 +24,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     ExecutionRuntime, Place,
+    cancel::Cancels,
     children::{Kin, Nursery},
     span::{self, StepSpans},
     wakes::Driven,
@@ -41,6 +42,7 @@ pub(super) struct Drive<'a> {
     shutdown: &'a Shutdown,
     place: Place,
     execution: ExecutionName,
+    workflow: WorkflowName,
     received_at: Timestamp,
     /// None once it was taken.
     claimed: Option<Claimed>,
@@ -83,6 +85,7 @@ impl<'a> Drive<'a> {
             shutdown,
             place,
             execution: claimed.accepted.execution.clone(),
+            workflow: claimed.accepted.workflow.clone(),
             received_at: claimed.accepted.event.received_at,
             // Not all of them are told in order of time: signals are journalled by others.
             latest: claimed
@@ -197,6 +200,8 @@ impl<'a> Drive<'a> {
                         Next::Ended(effect, outcome) => {
                             machine.attempt_ended(&effect.step, effect.attempt, outcome, self.now())
                         }
+                        // Before anything begins that would have to be waited for.
+                        Next::Due if self.is_cancelled() => machine.cancel(self.now()),
                         Next::Due => machine.decide(self.now()),
                         Next::Leave => return Ok(End::Left),
                         Next::Parked => return Ok(End::Parked),
@@ -422,23 +427,26 @@ impl<'a> Drive<'a> {
         Ok(true)
     }
 
-    /// False: the process ends first.
+    /// Without a place, and until it has one again; an execution whose end was asked for needs none. False: the process ends first.
     async fn wait(&mut self, left: Duration) -> bool {
         let _waiting = Gauge::new("signalbox_executions_waiting");
         self.place.running = None;
         self.runtime.admissions.left_place();
-        tokio::select! {
-            biased;
-            () = self.shutdown.stopping() => return false,
-            () = tokio::time::sleep(left) => {}
-            Ok(()) = self.cancels.changed() => {}
-            () = self.wake.woken() => {}
-        }
+        let asked_to_end = cancelled(&self.runtime.cancels, &mut self.cancels, &self.execution);
+        let wake = &self.wake;
+        let ready = async {
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = wake.woken() => {}
+            }
+            self.runtime.running.for_one_of(&self.workflow).await
+        };
         tokio::select! {
             biased;
             () = self.shutdown.stopping() => false,
-            place = self.runtime.running.clone().acquire_owned() => {
-                self.place.running = place.ok();
+            () = asked_to_end => true,
+            place = ready => {
+                self.place.running = Some(place);
                 true
             }
         }
@@ -462,6 +470,19 @@ impl<'a> Drive<'a> {
             outcome
         }
         .boxed()
+    }
+}
+
+/// Until the end of `execution` is asked for, of which each of `changes` may be.
+async fn cancelled(
+    cancels: &Cancels,
+    changes: &mut watch::Receiver<()>,
+    execution: &ExecutionName,
+) {
+    while !cancels.is_asked(execution) {
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

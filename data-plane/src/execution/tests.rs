@@ -4,6 +4,7 @@ mod children;
 mod flow;
 mod http;
 mod links;
+mod places;
 mod script;
 mod secrets;
 mod signal;

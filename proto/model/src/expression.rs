@@ -10,6 +10,7 @@ mod cel;
 mod check;
 mod closes;
 mod facts;
+mod fixed;
 mod functions;
 mod json_path;
 mod kinds;

@@ -5,14 +5,16 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use cel::{Context, Env, IdedExpr, ParseErrors, Value as CelValue, objects::OptionalValue};
+use cel::{
+    Context, Env, ExecutionError, IdedExpr, ParseErrors, Value as CelValue, objects::OptionalValue,
+};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     Facts, Reference, Scope, Wanted,
     budget::{self, Broken},
-    check, functions,
+    check, fixed, functions,
     kinds::Kinds,
     signatures,
     types::{self, Inferred},
@@ -58,6 +60,8 @@ pub struct Expression {
     reads_hidden: bool,
     /// Whether it reads anything.
     reads_any: bool,
+    /// Whether some of it can be evaluated without what it reads.
+    has_fixed: bool,
     /// What is needed of it.
     wanted: Wanted,
     /// What it may give.
@@ -247,11 +251,13 @@ impl Expression {
                     references: reads.references,
                 });
             }
+            let has_fixed = fixed::is_in(program.expression());
             let mut tree = program.expression().clone();
             budget::instrument(&mut tree);
             Ok(Self {
                 source: source.into(),
                 tree: Arc::new(tree),
+                has_fixed,
                 reads_hidden: reads.references.iter().any(Reference::is_hidden),
                 references: reads.references.into(),
                 reads_any: reads.any,
@@ -269,6 +275,32 @@ impl Expression {
             true => unlike(inferred.gives, self.wanted).into_iter().collect(),
             false => inferred.problems,
         }
+    }
+
+    /// What of it fails whatever it reads, found by evaluating that: parts that read nothing, and what is written out of calls
+    /// that fail by it alone. It takes a budget; what that is not enough for is not told.
+    #[must_use]
+    pub fn failing(&self) -> Vec<ExpressionError> {
+        if !self.has_fixed {
+            return Vec::new();
+        }
+        let fixed = with_parser_stack(|| {
+            let program = ENV.compile(&self.source).ok()?;
+            Some(fixed::parts(program.expression()))
+        });
+        let mut problems = Vec::new();
+        for mut part in fixed.into_iter().flatten() {
+            budget::instrument(&mut part.tree);
+            let nothing = Scope::new(&Value::Null, &Value::Null, &Value::Null);
+            if let Ok(Err(error)) = run(&part.tree, &nothing) {
+                let why = one_line(&budget::as_written(&error.to_string()));
+                let problem = ExpressionError::Kind(format!("{} always fails: {why}", part.shown));
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
+        }
+        problems
     }
 
     /// That it never gives what is `wanted`, where these are known; nothing of one that has other problems.
@@ -353,18 +385,7 @@ impl Expression {
     }
 
     fn run(&self, scope: &Scope) -> Result<CelValue, EvaluationError> {
-        let evaluate = || {
-            let mut context = Context::with_env(ENV.clone());
-            context.set_variable_resolver(scope);
-            let value = CelValue::resolve_val(&self.tree, &context)?;
-            // Before it is copied, for the first of several times.
-            if budget::is_surely_larger(value.as_ref(), limits::VALUE_MAX_BYTES) {
-                return Ok(None);
-            }
-            value.as_ref().try_into().map(Some)
-        };
-        let grown = || stacker::maybe_grow(STACK_BYTES / 4, STACK_BYTES, evaluate);
-        let message = match budget::within(grown) {
+        let message = match run(&self.tree, scope) {
             Ok(Ok(Some(value))) => return Ok(value),
             Ok(Ok(None)) => {
                 return Err(EvaluationError::TooLarge {
@@ -399,6 +420,21 @@ impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.source, f)
     }
+}
+
+/// What an instrumented tree gives; none of what is too large.
+fn run(tree: &IdedExpr, scope: &Scope) -> Result<Result<Option<CelValue>, ExecutionError>, Broken> {
+    let evaluate = || {
+        let mut context = Context::with_env(ENV.clone());
+        context.set_variable_resolver(scope);
+        let value = CelValue::resolve_val(tree, &context)?;
+        // Before it is copied, for the first of several times.
+        if budget::is_surely_larger(value.as_ref(), limits::VALUE_MAX_BYTES) {
+            return Ok(None);
+        }
+        value.as_ref().try_into().map(Some)
+    };
+    budget::within(|| stacker::maybe_grow(STACK_BYTES / 4, STACK_BYTES, evaluate))
 }
 
 /// That what gives `found` never gives what is `wanted`.

@@ -9,13 +9,15 @@ use super::{
     types::{Known, Listed},
 };
 
-/// What is known of a definition's constants and inputs; nothing by default.
+/// What is known of a definition's constants and inputs, and of when it is evaluated; nothing by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'f> {
     /// The constants.
     pub vars: Option<&'f BTreeMap<String, Value>>,
     /// The inputs that it declares, by their names. None: `event.json` may be anything.
     pub inputs: Option<&'f BTreeMap<&'f str, Shape>>,
+    /// It is evaluated before the end of the execution is known: `execution` has neither `state` nor `error`.
+    pub has_no_end: bool,
 }
 
 /// Of which kind an input is.
@@ -37,7 +39,9 @@ impl<'f> Facts<'f> {
     /// Whether an expression of this text may read what is known.
     pub(super) fn matter_to(self, source: &str) -> bool {
         let has_vars = self.vars.is_some_and(|vars| !vars.is_empty());
-        has_vars && source.contains("vars") || self.json().is_some() && source.contains("event")
+        has_vars && source.contains("vars")
+            || self.json().is_some() && source.contains("event")
+            || self.has_no_end && source.contains("execution")
     }
 
     /// `vars`.

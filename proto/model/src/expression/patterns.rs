@@ -8,12 +8,15 @@ use std::{cell::RefCell, rc::Rc};
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// Size of a compiled pattern, in bytes, and that of the cache of each of its searches.
-const COMPILED_MAX_BYTES: usize = 1024 * 1024;
+/// Size of a compiled pattern, in bytes: what the interpreter's own `matches` takes, and `Regex::new`. `\w{640}` has about that.
+const COMPILED_MAX_BYTES: usize = 10 * 1024 * 1024;
+/// Size of the cache of each of its searches, in bytes.
+const CACHE_MAX_BYTES: usize = 1024 * 1024;
 /// States beyond which a pattern is larger than that for sure, and is given up at.
 const STATES_MAX: usize = COMPILED_MAX_BYTES / 16;
-/// Compiled patterns that an evaluation keeps, the latest ones.
+/// Compiled patterns that an evaluation keeps, the latest ones, and their states, as many as the largest has.
 const KEPT_MAX: usize = 8;
+const KEPT_STATES_MAX: usize = STATES_MAX;
 /// Ranges of a class of characters that take as long to look through as one more place does.
 const RANGES_PER_PLACE: usize = 32;
 /// Of those, how many stand at most where one byte is looked up.
@@ -183,7 +186,7 @@ impl Pattern {
     pub(super) fn compile(source: &str, weight: Weight) -> Result<Rc<Self>, regex::Error> {
         let regex = RegexBuilder::new(source)
             .size_limit(COMPILED_MAX_BYTES)
-            .dfa_size_limit(COMPILED_MAX_BYTES)
+            .dfa_size_limit(CACHE_MAX_BYTES)
             .build()?;
         let pattern = Rc::new(Self {
             source: source.into(),
@@ -191,7 +194,11 @@ impl Pattern {
             regex,
         });
         KEPT.with_borrow_mut(|kept| {
-            if kept.len() >= KEPT_MAX {
+            let states = |kept: &[Rc<Self>]| {
+                let each = kept.iter().map(|one| one.weight.states);
+                each.fold(weight.states, usize::saturating_add)
+            };
+            while kept.len() >= KEPT_MAX || !kept.is_empty() && states(kept) > KEPT_STATES_MAX {
                 kept.remove(0);
             }
             kept.push(pattern.clone());

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::execution::StepState;
 
+mod fixed;
 mod functions;
 mod kinds;
 mod patterns;

@@ -85,6 +85,9 @@ const EXECUTION: Listed = &[
     ("error", ERROR),
 ];
 
+/// Of these, what there is once it is to end.
+const ENDS: [&str; 2] = ["state", "error"];
+
 /// [`super::StepResult`].
 pub(super) const STEP: Listed = &[("state", TEXT), ("output", ANY), ("error", ERROR)];
 
@@ -200,6 +203,11 @@ impl<'f> Walk<'f> {
         }
         if self.is_global(operand, APPROVALS) {
             return Known::map(Fields::Listed(APPROVAL));
+        }
+        if self.facts.has_no_end && ENDS.contains(&name) && self.is_global(operand, "execution") {
+            return self.wrong(ExpressionError::Kind(format!(
+                "reads execution.{name}, which only steps of finally have: before, the execution has not ended"
+            )));
         }
         if name == "json"
             && self.is_global(operand, "event")
@@ -448,7 +456,7 @@ fn literal_kind(literal: &LiteralValue) -> Kinds {
     }
 }
 
-fn text_of(expr: &IdedExpr) -> Option<&str> {
+pub(super) fn text_of(expr: &IdedExpr) -> Option<&str> {
     match &expr.expr {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
         _ => None,
@@ -456,7 +464,7 @@ fn text_of(expr: &IdedExpr) -> Option<&str> {
 }
 
 /// A part of an expression as it may have been written, in short.
-fn shown(expr: &IdedExpr) -> String {
+pub(super) fn shown(expr: &IdedExpr) -> String {
     cut(&written(expr, 3), 80)
 }
 

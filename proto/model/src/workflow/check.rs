@@ -1,9 +1,6 @@
 //! What no part of a definition can check alone.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use self::approvals::Approvals;
 use super::{
@@ -11,7 +8,7 @@ use super::{
     Step, SuccessStatus, Trigger, WaitStep, Workflow,
 };
 use crate::{
-    expression::{Expression, Shape},
+    expression::{Expression, Shape, sharing_one_budget},
     filter_policy::FilterPolicyScope,
     ids::{ApiKeyName, StepId},
     limits,
@@ -22,11 +19,17 @@ mod approvals;
 mod kinds;
 mod references;
 mod secrets;
+mod time;
 
 use references::Hints;
+use time::Bound;
 
-/// Notes the problems; gives what the definition names.
+/// Notes the problems; gives what the definition names. What it evaluates takes no longer than one evaluation, all together.
 pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
+    sharing_one_budget(|| checked(workflow, problems))
+}
+
+fn checked(workflow: &Workflow, problems: &mut Collector) -> Names {
     trigger(&workflow.front.trigger, problems);
     vars(workflow, problems);
     if workflow.timeout.is_zero() || workflow.timeout > limits::WORKFLOW_TIMEOUT_MAX {
@@ -45,6 +48,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
         unchosen: HashSet::new(),
         inputs: (!workflow.inputs().is_empty()).then(|| workflow.inputs().shapes()),
         bound: Bound::Workflow(workflow.timeout),
+        in_finally: false,
         all_ids,
         all_approvals: approvals::all(workflow),
         approvals: Vec::new(),
@@ -63,6 +67,7 @@ pub(super) fn workflow(workflow: &Workflow, problems: &mut Collector) -> Names {
             walk.problems.add("finally.timeout", text);
         }
         walk.bound = Bound::Finally(finally.timeout);
+        walk.in_finally = true;
         walk.some("finally.steps", &finally.steps, 1);
     }
     let finally = workflow.finally.iter().map(|finally| &finally.steps[..]);
@@ -201,13 +206,6 @@ fn ends(step: &Step) -> bool {
     }
 }
 
-/// What ends the steps that are looked at, and when.
-#[derive(Clone, Copy)]
-enum Bound {
-    Workflow(Duration),
-    Finally(Duration),
-}
-
 /// Whether `condition` is `value` whatever happens.
 fn is_constant(condition: Option<&Expression>, value: bool) -> bool {
     let constant = condition.and_then(Expression::constant);
@@ -226,6 +224,8 @@ struct Walk<'a> {
     /// The inputs that are declared, if there are any.
     inputs: Option<BTreeMap<&'a str, Shape>>,
     bound: Bound,
+    /// Whether they are those of `finally`.
+    in_finally: bool,
     all_ids: HashSet<StepId>,
     all_approvals: HashSet<StepId>,
     /// Those whose run is known in the current step's, from the outermost list in.
@@ -307,6 +307,8 @@ impl Walk<'_> {
         }
         self.lost(path);
         self.kinds(path, step);
+        let within = self.bound.within(step);
+        let around = std::mem::replace(&mut self.bound, within);
         match &step.action {
             Action::Condition(condition) => self.condition(path, condition, depth),
             Action::Parallel(parallel) => self.parallel(path, parallel, depth),
@@ -336,29 +338,11 @@ impl Walk<'_> {
                 self.names.calls.push((field, run.workflow.clone()));
             }
         }
+        self.bound = around;
         self.retry_on(path, step);
         self.ids.insert(step.id.clone());
         self.visible.insert(step.id.clone());
         self.on_error(path, step, depth);
-    }
-
-    /// A limit that is never reached would say what is not so, and a wait that is longer always fails.
-    fn in_time(&mut self, path: &str, time: Option<Duration>, is_limit: bool) {
-        let (whole, whose, ends) = match self.bound {
-            Bound::Workflow(whole) => (whole, "the workflow's own timeout", "the execution"),
-            Bound::Finally(whole) => (whole, "the timeout of finally", "it"),
-        };
-        if time.is_none_or(|time| time <= whole) {
-            return;
-        }
-        let text = format!(
-            "is longer than {whose}, {} seconds, which ends {ends} before",
-            whole.as_secs()
-        );
-        match self.bound {
-            Bound::Workflow(_) if is_limit => self.problems.add(path, text),
-            _ => self.problems.add_if_written(path, text),
-        }
     }
 
     /// At least one, and no more than `max`.

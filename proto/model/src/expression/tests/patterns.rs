@@ -106,3 +106,32 @@ fn matches_is_what_it_was() {
         );
     }
 }
+
+/// What `Regex::new` takes: the interpreter's own `matches` took these.
+#[test]
+fn patterns_of_a_size_that_people_write_compile_within_the_budget() {
+    let scope = Scope::new(
+        &json!({"message": "jane.doe@example.com"}),
+        &Value::Null,
+        &Value::Null,
+    );
+    for (fair, expected) in [
+        (
+            r"event.message.matches(r'^[\w.+-]{1,64}@[\w.-]{1,128}$')",
+            json!(true),
+        ),
+        (r"event.message.matches(r'^\w{1,64}$')", json!(false)),
+        (r"matches('12', r'^\d{1,256}$')", json!(true)),
+        (r"regex.extract('x', r'^(\w{1,128})$').value()", json!("x")),
+        // Two in one.
+        (
+            r"'x'.matches(r'^\w{1,64}$') && 'y'.matches(r'^\w{1,65}$') && 'z'.matches(r'^\w{1,64}$')",
+            json!(true),
+        ),
+    ] {
+        let expression = Expression::parse(fair).unwrap();
+        let (value, spent) = budget::spent(|| expression.evaluate(&scope));
+        assert_eq!(value.unwrap(), expected, "{fair}");
+        assert!(spent < 400_000, "{fair}: {spent} units");
+    }
+}

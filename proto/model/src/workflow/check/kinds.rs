@@ -15,11 +15,16 @@ impl Walk<'_> {
         let facts = Facts {
             vars: Some(&self.workflow.vars),
             inputs: self.inputs.as_ref(),
+            has_no_end: !self.in_finally,
         };
         let mut problems = Vec::new();
         let own = step.condition.iter().map(|own| ("if".to_owned(), own));
         for (field, expression) in own.chain(step.action.expressions()) {
-            for problem in expression.problems(facts) {
+            let mut found = expression.problems(facts);
+            if found.is_empty() {
+                found = expression.failing();
+            }
+            for problem in found {
                 problems.push((field.clone(), problem.to_string()));
             }
         }
