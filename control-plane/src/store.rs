@@ -75,7 +75,7 @@ pub use deleted::{Deletable, Deleted};
 pub use deliveries::DeliveryFilter;
 pub use enrollment::{EnrollmentTokenRow, NodeIdentityRow};
 pub use errands::Errands;
-pub use history::{ExecutionDetail, ExecutionFilter, Stamp, Times};
+pub use history::{ExecutionDetail, ExecutionFilter, Times};
 pub use near::{NEAR_MAX, Near};
 pub use nodes::{Arrival, Heard};
 pub use notify::Trouble;

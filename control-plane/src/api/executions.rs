@@ -19,7 +19,7 @@ use super::{Api, filter, map, name, order, parent_project, signals, watches::Pla
 use crate::{
     app::{App, RetryMode, RetryRequest, RetryVersion},
     auth::{Caller, Role},
-    store::{Cancel, ExecutionFilter, Position, Stamp, Store, Tokens, rows::Execution},
+    store::{Cancel, ExecutionFilter, Position, Store, Tokens, rows::Execution},
 };
 
 /// How often a watcher looks although nobody said that something changed.
@@ -185,7 +185,7 @@ impl ExecutionService for Api {
             let execution: ExecutionName = name("name", &request.get_ref().name)?;
             let caller = Caller::of(&request, &execution.project)?;
             let place = self.watches.enter(&caller)?;
-            self.app.store().execution_stamp(&execution).await?;
+            self.app.execution(&execution).await?;
             Ok::<_, Error>((execution, place))
         };
         let (execution, place) = begin().await.map_err(to_status)?;
@@ -193,7 +193,6 @@ impl ExecutionService for Api {
             history: self.app.store().history(),
             app: self.app.clone(),
             execution,
-            seen: None,
             sent: None,
             ended: false,
             _place: place,
@@ -281,8 +280,6 @@ struct WatchOne {
     app: App,
     history: watch::Receiver<i64>,
     execution: ExecutionName,
-    /// Of what was looked at last.
-    seen: Option<Stamp>,
     sent: Option<v1::Execution>,
     ended: bool,
     _place: Place,
@@ -296,13 +293,15 @@ impl WatchOne {
         loop {
             self.history.mark_unchanged();
             let looked = Instant::now();
-            match self.look().await {
-                Ok(Some(found)) => {
-                    self.ended = found.end_time.is_some();
-                    self.sent = Some(found.clone());
-                    return Some((Ok(found), self));
+            match self.app.execution(&self.execution).await {
+                Ok(detail) => {
+                    let found = map::execution_detail(detail);
+                    if self.sent.as_ref() != Some(&found) {
+                        self.ended = found.end_time.is_some();
+                        self.sent = Some(found.clone());
+                        return Some((Ok(found), self));
+                    }
                 }
-                Ok(None) => {}
                 Err(error) => {
                     self.ended = true;
                     return Some((Err(to_status(error)), self));
@@ -312,17 +311,6 @@ impl WatchOne {
             // Most of what changes is other executions.
             tokio::time::sleep_until(looked + LOOK_PAUSE).await;
         }
-    }
-
-    /// The execution, if it is another than was sent.
-    async fn look(&mut self) -> Result<Option<v1::Execution>, Error> {
-        let stamp = self.app.store().execution_stamp(&self.execution).await?;
-        if self.seen.as_ref() == Some(&stamp) {
-            return Ok(None);
-        }
-        let found = map::execution_detail(self.app.execution(&self.execution).await?);
-        self.seen = Some(stamp);
-        Ok(Some(found).filter(|found| self.sent.as_ref() != Some(found)))
     }
 }
 

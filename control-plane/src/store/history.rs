@@ -104,17 +104,6 @@ pub struct ExecutionDetail {
     pub children: Vec<Child>,
 }
 
-/// Another with each change of an execution that [`Store::execution`] shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// What was reported of it, and asked of it, last.
-    history: i64,
-    /// What it was told has no place in the history.
-    told: u64,
-    /// Those change by themselves.
-    children: Vec<Child>,
-}
-
 pub(super) fn listing(
     project: &ProjectId,
     filter: &ExecutionFilter,
@@ -208,29 +197,6 @@ impl Store {
     pub async fn execution(&self, name: &ExecutionName) -> Result<ExecutionDetail, Error> {
         // A state that its steps contradict would be shown otherwise.
         self.read(async |db| detail(db, name).await).await
-    }
-
-    /// What tells whether an execution has changed: costs little, however much it has recorded.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn execution_stamp(&self, name: &ExecutionName) -> Result<Stamp, Error> {
-        use entity::execution::{Column, Entity};
-        // One after the other: whatever changes between them changes the next stamp.
-        let history: Option<i64> = Entity::find()
-            .select_only()
-            .column(Column::History)
-            .filter(Column::Project.eq(name.project.as_str()))
-            .filter(Column::Id.eq(name.execution.as_str()))
-            .into_tuple()
-            .one(&self.db)
-            .await
-            .map_err(|e| internal(&e))?;
-        Ok(Stamp {
-            history: history.ok_or_else(|| Error::not_found(name))?,
-            told: signals::count_told(&self.db, name).await?,
-            children: children::of(&self.db, name).await?,
-        })
     }
 
     /// The executions of a project.

@@ -466,14 +466,6 @@ pub(super) async fn told(
         .map_err(|e| internal(&e))
 }
 
-/// How many [`told`] would give.
-pub(super) async fn count_told(
-    db: &impl ConnectionTrait,
-    name: &ExecutionName,
-) -> Result<u64, Error> {
-    of_execution(name).count(db).await.map_err(|e| internal(&e))
-}
-
 fn of_execution(name: &ExecutionName) -> sea_orm::Select<entity::signal::Entity> {
     use entity::signal::{Column, Entity};
     Entity::find()
