@@ -262,8 +262,8 @@ pub(super) async fn budget_approval(stage: &Stage) {
             assert!(!recorded.contains(link), "{recorded}");
         }
         let (execution, _) = stage.succeeded(&name).await;
-        let by = execution.signals.iter().map(|signal| signal.by.as_str());
-        assert_eq!(by.last() == Some("link:ask"), verdict == "approve");
+        let mut by = execution.signals.iter().map(|signal| signal.by.as_str());
+        assert_eq!(by.next_back() == Some("link:ask"), verdict == "approve");
         for id in &sandbox {
             assert_eq!(stage.instance_state(id), state, "{verdict}");
         }
