@@ -269,7 +269,7 @@ async fn what_the_node_does_not_know_or_cannot_do_is_retriable() {
     check(&unsynced, vec![unsynced_case]).await;
 
     let full = Node::with(Options {
-        spool_max_bytes: 1,
+        spool_max_bytes: 0,
         ..Options::default()
     })
     .await;
