@@ -32,11 +32,6 @@ const EXEMPT: &[(&str, &str, &str)] = &[
         "pages",
         "a schedule may go on for ever: `after` and `count` say which",
     ),
-    (
-        "UpdateWorkflow",
-        "update_mask",
-        "what is written is a definition with what says what it is for, as a whole",
-    ),
     ("UpdateSecret", "update_mask", "a secret has its value only"),
     (
         "Project",

@@ -55,7 +55,8 @@ proptest! {
     fn deliveries(
         sequence in 1..i64::MAX.unsigned_abs(),
         nanos in any::<i64>(),
-        texts in prop::array::uniform7(".{0,40}"),
+        // U+0000, which no database keeps, comes as another: tests/mapping.rs.
+        texts in prop::array::uniform7("[^\\x00]{0,40}"),
         status in any::<u16>(),
         traceparent in prop::option::of("[0-9a-f]{8}"),
     ) {
