@@ -53,7 +53,10 @@ impl World {
             dir: tempfile::tempdir().unwrap(),
             disk: SimulatedDisk::new(1),
             spool: None,
-            model: Model::default(),
+            model: Model {
+                tells_copies: kind == Kind::Store,
+                ..Model::default()
+            },
         };
         world.open();
         world
