@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use super::{Walk, all_steps};
 use crate::{
     ids::StepId,
-    suggestion::suggestion,
     workflow::{Action, Step, Workflow},
 };
 
@@ -55,7 +54,7 @@ impl Walk<'_> {
             self.problems.add(field, text);
             return;
         }
-        let knows = |ids: &HashSet<StepId>| ids.iter().any(|known| known.as_str() == id);
+        let knows = |ids: &HashSet<StepId>| ids.contains(id);
         let mut near = self.approvals.iter().rev();
         match near.find(|approvals| knows(&approvals.all)) {
             Some(approvals) if knows(&approvals.ended) => self.problems.add_if_written(
@@ -70,8 +69,9 @@ impl Walk<'_> {
     }
 
     fn no_such_approval(&mut self, field: &str, id: &str) {
-        let knows = |ids: &HashSet<StepId>| ids.iter().any(|known| known.as_str() == id);
-        let hint = || suggestion(id, self.all_approvals.iter().map(StepId::as_str));
+        let knows = |ids: &HashSet<StepId>| ids.contains(id);
+        let names = self.all_approvals.iter().map(StepId::as_str);
+        let mut hint = || self.hints.suggestion(id, names.clone());
         let text = if knows(&self.all_approvals) {
             format!(
                 "approvals.{id}: step {id:?} stands in a list that this step is not in; expected an approval of the same list, of one around it, or of a branch beside it"

@@ -13,7 +13,11 @@ pub(super) struct Hints(usize);
 
 impl Hints {
     /// [`suggestion`], or nothing.
-    fn suggestion<'a>(&mut self, found: &str, names: impl Iterator<Item = &'a str>) -> String {
+    pub(super) fn suggestion<'a>(
+        &mut self,
+        found: &str,
+        names: impl Iterator<Item = &'a str>,
+    ) -> String {
         if self.0 >= limits::SUGGESTIONS_MAX {
             return String::new();
         }
