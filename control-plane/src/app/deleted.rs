@@ -18,7 +18,7 @@ use super::{
     workflows::{calls, references},
 };
 use crate::store::{
-    Actor, Deletable, Deleted, Order, Page, PageOf, Position, Tx,
+    Actor, Deletable, Deleted, Order, Page, PageOf, Tx,
     rows::{ApiKey, Workflow},
 };
 
@@ -187,9 +187,7 @@ impl App {
         let more = live.next.is_some() || deleted.next.is_some();
         let mut rows: Vec<_> = live.rows.into_iter().map(Found::live).collect();
         rows.extend(deleted.rows.into_iter().map(|row| self.found(row)));
-        let position = |found: &Found<T>| -> Position {
-            (found.row.create_time_us(), found.row.place().1.to_owned())
-        };
+        let position = |found: &Found<T>| found.row.position();
         rows.sort_by(|a, b| match page.order {
             Order::Ascending => position(a).cmp(&position(b)),
             Order::Descending => position(b).cmp(&position(a)),

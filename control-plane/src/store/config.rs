@@ -13,11 +13,9 @@ use signalbox_model::{
 };
 
 use super::{
-    Page, PageOf, Store, Tx,
+    Deletable, Page, PageOf, Store, Tx,
     changes::{KIND_KEY, KIND_WORKFLOW},
     entity, internal,
-    labels::labelled,
-    page::keyset,
     rows::{ApiKey, Workflow, WorkflowVersion},
 };
 
@@ -311,61 +309,16 @@ impl Tx {
 }
 
 async fn find_key(db: &impl sea_orm::ConnectionTrait, name: &ApiKeyName) -> Result<ApiKey, Error> {
-    entity::api_key::Entity::find_by_id((name.project.to_string(), name.api_key.to_string()))
-        .one(db)
-        .await
-        .map_err(|e| internal(&e))?
-        .ok_or_else(|| Error::not_found(name))
+    let live = ApiKey::live(db, name.project.as_str(), name.api_key.as_str());
+    live.await?.ok_or_else(|| Error::not_found(name))
 }
 
 async fn find_workflow(
     db: &impl sea_orm::ConnectionTrait,
     name: &WorkflowName,
 ) -> Result<Workflow, Error> {
-    entity::workflow::Entity::find_by_id((name.project.to_string(), name.workflow.to_string()))
-        .one(db)
-        .await
-        .map_err(|e| internal(&e))?
-        .ok_or_else(|| Error::not_found(name))
-}
-
-pub(super) async fn list_keys(
-    db: &impl sea_orm::ConnectionTrait,
-    project: &ProjectId,
-    labels: &LabelSelector,
-    page: &Page,
-) -> Result<PageOf<ApiKey>, Error> {
-    use entity::api_key::{Column, Entity};
-    let query = Entity::find()
-        .filter(Column::Project.eq(project.as_str()))
-        .filter(labelled(project.as_str(), KIND_KEY, Column::Id, labels));
-    let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-        .all(db)
-        .await
-        .map_err(|e| internal(&e))?;
-    Ok(page.of(rows))
-}
-
-pub(super) async fn list_workflows(
-    db: &impl sea_orm::ConnectionTrait,
-    project: &ProjectId,
-    labels: &LabelSelector,
-    page: &Page,
-) -> Result<PageOf<Workflow>, Error> {
-    use entity::workflow::{Column, Entity};
-    let query = Entity::find()
-        .filter(Column::Project.eq(project.as_str()))
-        .filter(labelled(
-            project.as_str(),
-            KIND_WORKFLOW,
-            Column::Id,
-            labels,
-        ));
-    let rows = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-        .all(db)
-        .await
-        .map_err(|e| internal(&e))?;
-    Ok(page.of(rows))
+    let live = Workflow::live(db, name.project.as_str(), name.workflow.as_str());
+    live.await?.ok_or_else(|| Error::not_found(name))
 }
 
 async fn find_version(
@@ -400,7 +353,7 @@ impl Store {
         labels: &LabelSelector,
         page: &Page,
     ) -> Result<PageOf<ApiKey>, Error> {
-        list_keys(&self.db, project, labels, page).await
+        ApiKey::list(&self.db, project, labels, page).await
     }
 
     /// A workflow.
@@ -433,7 +386,7 @@ impl Store {
         labels: &LabelSelector,
         page: &Page,
     ) -> Result<PageOf<Workflow>, Error> {
-        list_workflows(&self.db, project, labels, page).await
+        Workflow::list(&self.db, project, labels, page).await
     }
 
     /// The versions of a workflow, newest first; also of one that is deleted and not purged.

@@ -11,9 +11,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use signalbox_model::{error::Error, ids::ProjectId, labels::LabelSelector};
 
 use super::{
-    Page, PageOf, Sealed, Store, Tx,
+    Page, PageOf, Placed, Sealed, Store, Tx,
     changes::{KIND_KEY, KIND_WORKFLOW},
-    config::{list_keys, list_workflows},
     entity, internal,
     labels::labelled,
     page::keyset,
@@ -24,7 +23,7 @@ use super::{
 const ROWS_MAX: u64 = 100;
 
 /// What can be undeleted.
-pub trait Deletable: Serialize + DeserializeOwned + Send {
+pub trait Deletable: Placed + Serialize + DeserializeOwned + Send {
     /// Its kind, as it is stored.
     const KIND: &'static str;
     /// The kind under which its labels are found while it is deleted.
@@ -65,8 +64,25 @@ pub trait Deletable: Serialize + DeserializeOwned + Send {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// A page of what a project has in a table and has these labels, which are found under a kind.
+macro_rules! listed {
+    ($entity:ident, $kind:expr, ($db:expr, $project:expr, $labels:expr, $page:expr) $(, $condition:expr)?) => {{
+        use entity::$entity::{Column, Entity};
+        let project = $project.as_str();
+        let query = Entity::find()
+            .filter(Column::Project.eq(project))
+            $(.filter($condition))?
+            .filter(labelled(project, $kind, Column::Id, $labels));
+        let rows = keyset!(query, $page, Column::CreateTimeUs, Column::Id)
+            .all($db)
+            .await
+            .map_err(|e| internal(&e))?;
+        $page.of(rows)
+    }};
+}
+
 macro_rules! deletable {
-    ($row:ident, $entity:ident, $list:ident, $kind:ident, $deleted:literal, $forget_rest:ident) => {
+    ($row:ident, $entity:ident, $kind:ident, $deleted:literal, $forget_rest:ident) => {
         impl Deletable for $row {
             const KIND: &'static str = $kind;
             const DELETED_KIND: &'static str = $deleted;
@@ -85,7 +101,7 @@ macro_rules! deletable {
                 labels: &LabelSelector,
                 page: &Page,
             ) -> Result<PageOf<Self>, Error> {
-                $list(db, project, labels, page).await
+                Ok(listed!($entity, $kind, (db, project, labels, page)))
             }
             async fn live(
                 db: &impl ConnectionTrait,
@@ -104,18 +120,10 @@ macro_rules! deletable {
     };
 }
 
-deletable!(
-    ApiKey,
-    api_key,
-    list_keys,
-    KIND_KEY,
-    "deleted-key",
-    forget_key_use
-);
+deletable!(ApiKey, api_key, KIND_KEY, "deleted-key", forget_key_use);
 deletable!(
     Workflow,
     workflow,
-    list_workflows,
     KIND_WORKFLOW,
     "deleted-workflow",
     delete_versions
@@ -174,21 +182,13 @@ async fn list_deleted<T: Deletable>(
     labels: &LabelSelector,
     page: &Page,
 ) -> Result<PageOf<Deleted<T>>, Error> {
-    use entity::deleted_resource::{Column, Entity};
-    let query = Entity::find()
-        .filter(Column::Project.eq(project.as_str()))
-        .filter(Column::Kind.eq(T::KIND))
-        .filter(labelled(
-            project.as_str(),
-            T::DELETED_KIND,
-            Column::Id,
-            labels,
-        ));
-    let stored = keyset!(query, page, Column::CreateTimeUs, Column::Id)
-        .all(db)
-        .await
-        .map_err(|e| internal(&e))?;
-    let page = page.of(stored);
+    let is_of_kind = entity::deleted_resource::Column::Kind.eq(T::KIND);
+    let page = listed!(
+        deleted_resource,
+        T::DELETED_KIND,
+        (db, project, labels, page),
+        is_of_kind
+    );
     Ok(PageOf {
         rows: page
             .rows

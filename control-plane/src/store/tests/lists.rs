@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// Executions x1 to x`count`, reported in batches of 40.
+async fn accept_so_many(app: &App, count: u64) {
+    let records: Vec<_> = (1..=count)
+        .map(|n| record(n, accepted(&format!("x{n}"))))
+        .collect();
+    for part in records.chunks(40) {
+        let last = part.last().unwrap().sequence;
+        app.apply_records(&node("n1"), "i", part, last, decode_any)
+            .await
+            .unwrap();
+    }
+}
+
 #[tokio::test]
 async fn lists_have_both_orders_and_bounds_of_time() {
     each_database(async |store| {
@@ -53,15 +66,7 @@ async fn lists_have_both_orders_and_bounds_of_time() {
 async fn what_changed_together_is_seen_piece_by_piece_and_whole() {
     each_database(async |store| {
         let app = app(store);
-        let records: Vec<_> = (1..=45)
-            .map(|n| record(n, accepted(&format!("x{n}"))))
-            .collect();
-        for part in records.chunks(40) {
-            let last = part.last().unwrap().sequence;
-            app.apply_records(&node("n1"), "i", part, last, decode_any)
-                .await
-                .unwrap();
-        }
+        accept_so_many(&app, 45).await;
         let mut seen = (0, String::new());
         let mut found = BTreeSet::new();
         let mut pieces = 0;
@@ -189,15 +194,7 @@ async fn a_page_ends_where_its_rows_are_large() {
 async fn a_page_is_read_in_parts_and_skips_and_repeats_nothing() {
     each_database(async |store| {
         let app = app(store);
-        let records: Vec<_> = (1..=230)
-            .map(|n| record(n, accepted(&format!("x{n}"))))
-            .collect();
-        for part in records.chunks(40) {
-            let last = part.last().unwrap().sequence;
-            app.apply_records(&node("n1"), "i", part, last, decode_any)
-                .await
-                .unwrap();
-        }
+        accept_so_many(&app, 230).await;
         let all = ExecutionFilter::default();
         for (size, expected) in [
             (1000, &[230][..]),
